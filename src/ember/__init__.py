@@ -1,0 +1,58 @@
+"""Ember: stochastic variational inference for PyTorch.
+
+A step of training is a pure function of parameters, optimizer state, arguments and random state. Programs are written as for
+Pyro, with ``sample``, ``param`` and ``plate``, and are fitted by ``SVI(model, guide, optim, loss).step(data)``.
+"""
+
+from ember import distributions as distributions
+from ember import infer as infer
+from ember import optim as optim
+from ember import params as params
+from ember import poutine as poutine
+from ember import settings as settings
+from ember.errors import EmberError as EmberError
+from ember.modules import module as module
+from ember.params.param_store import clear_param_store as clear_param_store
+from ember.params.param_store import get_param_store as get_param_store
+from ember.poutine import condition as condition
+from ember.poutine import do as do
+from ember.primitives import barrier as barrier
+from ember.primitives import deterministic as deterministic
+from ember.primitives import factor as factor
+from ember.primitives import param as param
+from ember.primitives import plate as plate
+from ember.primitives import plate_stack as plate_stack
+from ember.primitives import sample as sample
+from ember.primitives import subsample as subsample
+from ember.rng import set_rng_seed as set_rng_seed
+from ember.validation import enable_validation as enable_validation
+from ember.validation import validation_enabled as validation_enabled
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EmberError",
+    "__version__",
+    "barrier",
+    "clear_param_store",
+    "condition",
+    "deterministic",
+    "distributions",
+    "do",
+    "enable_validation",
+    "factor",
+    "get_param_store",
+    "infer",
+    "module",
+    "optim",
+    "param",
+    "params",
+    "plate",
+    "plate_stack",
+    "poutine",
+    "sample",
+    "set_rng_seed",
+    "settings",
+    "subsample",
+    "validation_enabled",
+]

@@ -1,0 +1,148 @@
+"""Distributions: torch's families with Pyro's interface, and those that Ember adds."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from ember.distributions import constraints as constraints
+from ember.distributions import kl as kl
+from ember.distributions import transforms as transforms
+from ember.distributions.delta import Delta as Delta
+from ember.distributions.distribution import Distribution as Distribution
+from ember.distributions.torch import Bernoulli as Bernoulli
+from ember.distributions.torch import Beta as Beta
+from ember.distributions.torch import Binomial as Binomial
+from ember.distributions.torch import Categorical as Categorical
+from ember.distributions.torch import Cauchy as Cauchy
+from ember.distributions.torch import Chi2 as Chi2
+from ember.distributions.torch import ContinuousBernoulli as ContinuousBernoulli
+from ember.distributions.torch import Dirichlet as Dirichlet
+from ember.distributions.torch import Exponential as Exponential
+from ember.distributions.torch import ExponentialFamily as ExponentialFamily
+from ember.distributions.torch import FisherSnedecor as FisherSnedecor
+from ember.distributions.torch import Gamma as Gamma
+from ember.distributions.torch import GeneralizedPareto as GeneralizedPareto
+from ember.distributions.torch import Geometric as Geometric
+from ember.distributions.torch import Gumbel as Gumbel
+from ember.distributions.torch import HalfCauchy as HalfCauchy
+from ember.distributions.torch import HalfNormal as HalfNormal
+from ember.distributions.torch import Independent as Independent
+from ember.distributions.torch import InverseGamma as InverseGamma
+from ember.distributions.torch import Kumaraswamy as Kumaraswamy
+from ember.distributions.torch import Laplace as Laplace
+from ember.distributions.torch import LKJCholesky as LKJCholesky
+from ember.distributions.torch import LogisticNormal as LogisticNormal
+from ember.distributions.torch import LogNormal as LogNormal
+from ember.distributions.torch import LowRankMultivariateNormal as LowRankMultivariateNormal
+from ember.distributions.torch import MixtureSameFamily as MixtureSameFamily
+from ember.distributions.torch import Multinomial as Multinomial
+from ember.distributions.torch import MultivariateNormal as MultivariateNormal
+from ember.distributions.torch import NegativeBinomial as NegativeBinomial
+from ember.distributions.torch import Normal as Normal
+from ember.distributions.torch import OneHotCategorical as OneHotCategorical
+from ember.distributions.torch import OneHotCategoricalStraightThrough as OneHotCategoricalStraightThrough
+from ember.distributions.torch import Pareto as Pareto
+from ember.distributions.torch import Poisson as Poisson
+from ember.distributions.torch import RelaxedBernoulli as RelaxedBernoulli
+from ember.distributions.torch import RelaxedOneHotCategorical as RelaxedOneHotCategorical
+from ember.distributions.torch import StudentT as StudentT
+from ember.distributions.torch import TransformedDistribution as TransformedDistribution
+from ember.distributions.torch import Uniform as Uniform
+from ember.distributions.torch import VonMises as VonMises
+from ember.distributions.torch import Weibull as Weibull
+from ember.distributions.torch import Wishart as Wishart
+from ember.distributions.torch_distribution import ExpandedDistribution as ExpandedDistribution
+from ember.distributions.torch_distribution import MaskedDistribution as MaskedDistribution
+from ember.distributions.torch_distribution import TorchDistribution as TorchDistribution
+from ember.distributions.torch_transform import ComposeTransformModule as ComposeTransformModule
+from ember.distributions.torch_transform import TransformModule as TransformModule
+from ember.distributions.transforms import biject_to as biject_to
+from ember.distributions.transforms import transform_to as transform_to
+from ember.distributions.unit import Unit as Unit
+from ember.distributions.validation import enable_validation as enable_validation
+from ember.distributions.validation import is_validation_enabled as is_validation_enabled
+from ember.distributions.validation import validation_enabled as validation_enabled
+
+__all__ = [
+    "Bernoulli",
+    "Beta",
+    "Binomial",
+    "Categorical",
+    "Cauchy",
+    "Chi2",
+    "ComposeTransformModule",
+    "ContinuousBernoulli",
+    "Delta",
+    "Dirichlet",
+    "Distribution",
+    "ExpandedDistribution",
+    "Exponential",
+    "ExponentialFamily",
+    "FisherSnedecor",
+    "Gamma",
+    "GeneralizedPareto",
+    "Geometric",
+    "Gumbel",
+    "HalfCauchy",
+    "HalfNormal",
+    "Independent",
+    "InverseGamma",
+    "Kumaraswamy",
+    "LKJCholesky",
+    "Laplace",
+    "LogNormal",
+    "LogisticNormal",
+    "LowRankMultivariateNormal",
+    "MaskedDistribution",
+    "MixtureSameFamily",
+    "Multinomial",
+    "MultivariateNormal",
+    "NegativeBinomial",
+    "Normal",
+    "OneHotCategorical",
+    "OneHotCategoricalStraightThrough",
+    "Pareto",
+    "Poisson",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
+    "StudentT",
+    "TorchDistribution",
+    "TransformModule",
+    "TransformedDistribution",
+    "Uniform",
+    "Unit",
+    "VonMises",
+    "Weibull",
+    "Wishart",
+    "biject_to",
+    "constraints",
+    "enable_validation",
+    "is_validation_enabled",
+    "kl",
+    "transform_to",
+    "transforms",
+    "validation_enabled",
+]
+
+_NOT_YET = frozenset(
+    (  # a name a word: shorter than a list of quoted ones
+        "AVFMultivariateNormal AffineBeta AsymmetricLaplace BetaBinomial CoalescentRateLikelihood "
+        "CoalescentTimes CoalescentTimesWithRate ConditionalDistribution ConditionalTransform "
+        "ConditionalTransformModule ConditionalTransformedDistribution DirichletMultinomial DiscreteHMM "
+        "Empirical ExtendedBetaBinomial ExtendedBinomial FoldedDistribution GammaGaussianHMM "
+        "GammaPoisson GaussianHMM GaussianMRF GaussianScaleMixture GroupedNormalNormal ImproperUniform "
+        "IndependentHMM LKJ LKJCorrCholesky LinearHMM LogNormalNegativeBinomial Logistic MaskedMixture "
+        "MixtureOfDiagNormals MixtureOfDiagNormalsSharedCovariance MultivariateStudentT "
+        "NanMaskedMultivariateNormal NanMaskedNormal OMTMultivariateNormal OneOneMatching OneTwoMatching "
+        "OrderedLogistic ProjectedNormal Rejector RelaxedBernoulliStraightThrough "
+        "RelaxedOneHotCategoricalStraightThrough SineBivariateVonMises SineSkewed SkewLogistic "
+        "SoftAsymmetricLaplace SoftLaplace SpanningTree Stable StableWithLogProb TruncatedPolyaGamma "
+        "VonMises3D ZeroInflatedDistribution ZeroInflatedNegativeBinomial ZeroInflatedPoisson "
+    ).split()
+)
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in _NOT_YET:
+        raise AttributeError(f"{__name__}.{name} is part of Pyro that Ember does not have yet")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,86 @@
+"""Families that are conjugate to themselves: beta, Dirichlet and gamma."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ember.distributions.torch_distribution import WrappedDistribution
+
+
+def _ratio_of_normalizers(log_normalizer: Callable[[Any], Tensor], p: Any, q: Any, updated: Any) -> Tensor:
+    return log_normalizer(p) + log_normalizer(q) - log_normalizer(updated)
+
+
+def _check_family(family: type, other: Any) -> None:
+    if not isinstance(other, family):
+        raise AssertionError(
+            f"{family.__name__}.conjugate_update() expects a {family.__name__}, got {type(other).__name__}"
+        )
+
+
+class Beta(torch.distributions.Beta, WrappedDistribution):  # type: ignore[misc]
+    """Beta distribution on the unit interval.
+
+    >>> updated, log_normalizer = Beta(2.0, 3.0).conjugate_update(Beta(4.0, 5.0))
+    >>> updated
+    Beta(concentration1: 5.0, concentration0: 7.0)
+    """
+
+    def conjugate_update(self, other: Any) -> tuple[Beta, Tensor]:
+        """The normalised product of two beta densities, and its log normaliser."""
+        _check_family(Beta, other)
+        updated = Beta(
+            self.concentration1 + other.concentration1 - 1, self.concentration0 + other.concentration0 - 1
+        )
+        return updated, _ratio_of_normalizers(_log_beta_normalizer, self, other, updated)
+
+
+def _log_beta_normalizer(d: Beta) -> Tensor:
+    a, b = d.concentration1, d.concentration0
+    return (a + b).lgamma() - a.lgamma() - b.lgamma()
+
+
+class Dirichlet(torch.distributions.Dirichlet, WrappedDistribution):  # type: ignore[misc]
+    """Dirichlet distribution on the simplex.
+
+    >>> Dirichlet(torch.ones(3)).conjugate_update(Dirichlet(torch.ones(3)))[0].concentration
+    tensor([1., 1., 1.])
+    """
+
+    @staticmethod
+    def infer_shapes(concentration: Any) -> tuple[Any, Any]:  # type: ignore[override]
+        """The rightmost dim is the event."""
+        return concentration[:-1], concentration[-1:]
+
+    def conjugate_update(self, other: Any) -> tuple[Dirichlet, Tensor]:
+        """The normalised product of two Dirichlet densities, and its log normaliser."""
+        _check_family(Dirichlet, other)
+        updated = Dirichlet(self.concentration + other.concentration - 1)
+        return updated, _ratio_of_normalizers(_log_dirichlet_normalizer, self, other, updated)
+
+
+def _log_dirichlet_normalizer(d: Dirichlet) -> Tensor:
+    c = d.concentration
+    return c.sum(-1).lgamma() - c.lgamma().sum(-1)
+
+
+class Gamma(torch.distributions.Gamma, WrappedDistribution):  # type: ignore[misc]
+    """Gamma distribution with shape ``concentration`` and rate ``rate``.
+
+    >>> Gamma(2.0, 1.0).conjugate_update(Gamma(3.0, 1.0))[0]
+    Gamma(concentration: 4.0, rate: 2.0)
+    """
+
+    def conjugate_update(self, other: Any) -> tuple[Gamma, Tensor]:
+        """The normalised product of two gamma densities, and its log normaliser."""
+        _check_family(Gamma, other)
+        updated = Gamma(self.concentration + other.concentration - 1, self.rate + other.rate)
+        return updated, _ratio_of_normalizers(_log_gamma_normalizer, self, other, updated)
+
+
+def _log_gamma_normalizer(d: Gamma) -> Tensor:
+    return d.rate.log() * d.concentration - d.concentration.lgamma()

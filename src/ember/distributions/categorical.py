@@ -1,0 +1,87 @@
+"""Categorical distributions, with a short way through enumerated values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ember.distributions import constraints
+from ember.distributions.torch_distribution import WrappedDistribution
+
+
+class Categorical(torch.distributions.Categorical, WrappedDistribution):  # type: ignore[misc]
+    """Distribution over ``0, ..., n - 1``, parameterised by ``probs`` or ``logits``.
+
+    ``enumerate_support(expand=False)`` marks its result; ``log_prob`` of the same instance then only
+    rearranges its logits.
+
+    >>> d = Categorical(torch.tensor([0.25, 0.75]))
+    >>> d.log_prob(d.enumerate_support(expand=False)).exp()
+    tensor([0.2500, 0.7500])
+    """
+
+    arg_constraints: dict[str, Any] = {  # type: ignore[assignment]
+        "probs": constraints.simplex,
+        "logits": constraints.real_vector,
+    }
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log probability of the category ``value``."""
+        if getattr(value, "_pyro_categorical_support", None) == id(self):
+            return self._log_prob_of_support(value)
+        return super().log_prob(value)  # type: ignore[no-untyped-call, no-any-return]
+
+    def _log_prob_of_support(self, value: Tensor) -> Tensor:
+        # The value is arange(n) along some dim left of the batch, so no gather is needed.
+        logits = self.logits
+        if not torch._C._get_tracing_state():
+            if self._validate_args:
+                self._validate_sample(value)
+            if value.size(0) != logits.size(-1):
+                raise AssertionError(f"enumerated value of shape {tuple(value.shape)} was reshaped otherwise")
+        if logits.dim() <= value.dim():
+            logits = logits.reshape((1,) * (1 + value.dim() - logits.dim()) + logits.shape)
+        return logits.transpose(-1 - value.dim(), -1).squeeze(-1)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All categories along a new leftmost dim."""
+        result: Any = super().enumerate_support(expand=expand)  # type: ignore[no-untyped-call]
+        if not expand:
+            result._pyro_categorical_support = id(self)
+        return result  # type: ignore[no-any-return]
+
+
+def _infer_one_hot_shapes(probs: Any, logits: Any) -> tuple[Any, Any]:
+    shape = probs if logits is None else logits
+    return shape[:-1], shape[-1:]
+
+
+class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistribution):  # type: ignore[misc]
+    """Categorical distribution over one-hot vectors.
+
+    >>> OneHotCategorical(torch.ones(2)).enumerate_support()
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+
+    @staticmethod
+    def infer_shapes(probs: Any = None, logits: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
+        """The rightmost dim is the event."""
+        return _infer_one_hot_shapes(probs, logits)
+
+
+class OneHotCategoricalStraightThrough(  # type: ignore[misc]
+    torch.distributions.OneHotCategoricalStraightThrough, WrappedDistribution
+):
+    """One-hot categorical with straight-through gradients (Bengio et al., 2013).
+
+    >>> OneHotCategoricalStraightThrough(torch.ones(2)).has_rsample
+    True
+    """
+
+    @staticmethod
+    def infer_shapes(probs: Any = None, logits: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
+        """The rightmost dim is the event."""
+        return _infer_one_hot_shapes(probs, logits)

@@ -1,0 +1,128 @@
+"""Quick proofs that a tensor satisfies a constraint: one reduction and one scalar read.
+
+torch's own check makes a boolean tensor the size of the value and reduces that. The checks here only
+ever answer "surely valid"; in any other case the caller asks torch, whose answer and error text then stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.utils import lazy_property
+from torch.nn import Parameter
+
+#: Exact types whose operators are torch's; subclasses (functorch wrappers, user types) go torch's way.
+PLAIN_TENSORS = frozenset({Tensor, Parameter})
+
+_NUMBER = (int, float)
+_Dependent: Any = type(constraints.dependent)
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach() if value.requires_grad else value
+
+
+def _no_nan(_: Any, value: Tensor) -> bool:
+    if value.numel() == 1:
+        x = value.item()
+    else:
+        # A sum over values of both infinities is NaN as well: then torch decides.
+        x = _plain(value).sum().item()
+    return x == x
+
+
+def _lowest(value: Tensor) -> float:
+    return value.item() if value.numel() == 1 else _plain(value).min().item()
+
+
+def _highest(value: Tensor) -> float:
+    return value.item() if value.numel() == 1 else _plain(value).max().item()
+
+
+def _greater_than(constraint: Any, value: Tensor) -> bool:
+    bound = constraint.lower_bound
+    return isinstance(bound, _NUMBER) and bool(bound < _lowest(value))
+
+
+def _greater_than_eq(constraint: Any, value: Tensor) -> bool:
+    bound = constraint.lower_bound
+    return isinstance(bound, _NUMBER) and bool(bound <= _lowest(value))
+
+
+def _less_than(constraint: Any, value: Tensor) -> bool:
+    bound = constraint.upper_bound
+    return isinstance(bound, _NUMBER) and bool(_highest(value) < bound)
+
+
+def _interval(constraint: Any, value: Tensor) -> bool:
+    low, high = constraint.lower_bound, constraint.upper_bound
+    numbers = isinstance(low, _NUMBER) and isinstance(high, _NUMBER)
+    return numbers and bool(low <= _lowest(value)) and bool(_highest(value) <= high)
+
+
+def _independent(constraint: Any, value: Tensor) -> bool:
+    if value.dim() < constraint.event_dim:
+        return False
+    return is_surely_valid(constraint.base_constraint, value)
+
+
+_CHECKS: dict[type, Callable[[Any, Tensor], bool]] = {
+    type(constraints.real): _no_nan,
+    constraints.greater_than: _greater_than,
+    constraints.greater_than_eq: _greater_than_eq,
+    constraints.less_than: _less_than,
+    constraints.interval: _interval,
+    constraints.independent: _independent,
+}
+
+
+def is_surely_valid(constraint: Any, value: Any) -> bool:
+    """Whether every element of ``value`` provably satisfies ``constraint``; False also means "not known"."""
+    check = _CHECKS.get(type(constraint))
+    if check is None or type(value) not in PLAIN_TENSORS or value.numel() == 0:
+        return False
+    return check(constraint, value)
+
+
+def arguments_are_surely_valid(dist: Any) -> bool:
+    """Whether every argument of a distribution provably satisfies its ``arg_constraints``."""
+    attributes = dist.__dict__
+    try:
+        table = dist.arg_constraints
+    except NotImplementedError:
+        return False  # torch warns about it
+    for name, constraint in table.items():
+        if isinstance(constraint, _Dependent):
+            continue
+        value = attributes.get(name)
+        if value is None:
+            if isinstance(getattr(type(dist), name, None), lazy_property):
+                continue  # computed from another argument, and not checked by torch either
+            value = getattr(dist, name)
+        if not is_surely_valid(constraint, value):
+            return False
+    return True
+
+
+def sample_is_surely_valid(dist: Any, value: Any) -> bool:
+    """Whether ``value`` provably has the distribution's shape and lies in its support."""
+    if type(value) not in PLAIN_TENSORS:
+        return False
+    if value.shape != dist._batch_shape + dist._event_shape and not _fits(dist, value.shape):
+        return False
+    try:
+        return is_surely_valid(dist.support, value)
+    except NotImplementedError:
+        return False
+
+
+def _fits(dist: Any, shape: torch.Size) -> bool:
+    event_shape = dist._event_shape
+    if shape[len(shape) - len(event_shape) :] != event_shape:
+        return False
+    expected = dist._batch_shape + event_shape
+    return all(i == j or i == 1 or j == 1 for i, j in zip(reversed(shape), reversed(expected), strict=False))

@@ -1,0 +1,59 @@
+"""torch's distributions over vectors and matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ember.distributions.shapes import broadcast_shape
+from ember.distributions.torch_distribution import WrappedDistribution
+
+
+class LKJCholesky(torch.distributions.LKJCholesky, WrappedDistribution):  # type: ignore[misc]
+    """Cholesky factors of correlation matrices (Lewandowski, Kurowicka and Joe, 2009).
+
+    >>> LKJCholesky(3).event_shape
+    torch.Size([3, 3])
+    """
+
+
+class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, WrappedDistribution):  # type: ignore[misc]
+    """Normal vector with covariance ``cov_factor @ cov_factor.T + diag(cov_diag)``.
+
+    >>> LowRankMultivariateNormal(torch.zeros(3), torch.ones(3, 1), torch.ones(3)).event_shape
+    torch.Size([3])
+    """
+
+    @staticmethod
+    def infer_shapes(loc: Any, cov_factor: Any, cov_diag: Any) -> tuple[Any, Any]:  # type: ignore[override]
+        """The rightmost dim of ``loc`` is the event."""
+        return broadcast_shape(loc[:-1], cov_factor[:-2], cov_diag[:-1]), loc[-1:]
+
+
+class MultivariateNormal(torch.distributions.MultivariateNormal, WrappedDistribution):  # type: ignore[misc]
+    """Normal vector with a full covariance, given as such, by its inverse or by its Cholesky factor.
+
+    >>> MultivariateNormal(torch.zeros(2), scale_tril=torch.eye(2)).log_prob(torch.zeros(2))
+    tensor(-1.8379)
+    """
+
+    @staticmethod
+    def infer_shapes(  # type: ignore[override]
+        loc: Any, covariance_matrix: Any = None, precision_matrix: Any = None, scale_tril: Any = None
+    ) -> tuple[Any, Any]:
+        """The rightmost dim of ``loc`` is the event."""
+        batch_shape = loc[:-1]
+        for matrix in (covariance_matrix, precision_matrix, scale_tril):
+            if matrix is not None:
+                batch_shape = broadcast_shape(batch_shape, matrix[:-2])
+        return batch_shape, loc[-1:]
+
+
+class Wishart(torch.distributions.Wishart, WrappedDistribution):  # type: ignore[misc]
+    """Distribution over positive definite matrices with ``df`` degrees of freedom.
+
+    >>> Wishart(torch.tensor(3.0), torch.eye(2)).mean
+    tensor([[3., 0.],
+            [0., 3.]])
+    """

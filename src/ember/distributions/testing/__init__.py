@@ -1,0 +1,1 @@
+"""Distributions and checks for tests."""

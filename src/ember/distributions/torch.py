@@ -1,0 +1,202 @@
+"""Every distribution class of ``torch.distributions``, with Ember's interface.
+
+Families that do more than torch's live in files of their own and are listed here with the others. A test fails
+when torch has a class that this table lacks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Size
+
+from ember.distributions.beta_gamma import Beta as Beta
+from ember.distributions.beta_gamma import Dirichlet as Dirichlet
+from ember.distributions.beta_gamma import Gamma as Gamma
+from ember.distributions.categorical import Categorical as Categorical
+from ember.distributions.categorical import OneHotCategorical as OneHotCategorical
+from ember.distributions.categorical import (
+    OneHotCategoricalStraightThrough as OneHotCategoricalStraightThrough,
+)
+from ember.distributions.counts import Binomial as Binomial
+from ember.distributions.counts import Geometric as Geometric
+from ember.distributions.counts import Multinomial as Multinomial
+from ember.distributions.counts import Poisson as Poisson
+from ember.distributions.multivariate import LKJCholesky as LKJCholesky
+from ember.distributions.multivariate import LowRankMultivariateNormal as LowRankMultivariateNormal
+from ember.distributions.multivariate import MultivariateNormal as MultivariateNormal
+from ember.distributions.multivariate import Wishart as Wishart
+from ember.distributions.normal import Normal as Normal
+from ember.distributions.torch_distribution import Independent as Independent
+from ember.distributions.torch_distribution import WrappedDistribution
+from ember.distributions.transformed import Gumbel as Gumbel
+from ember.distributions.transformed import HalfCauchy as HalfCauchy
+from ember.distributions.transformed import HalfNormal as HalfNormal
+from ember.distributions.transformed import InverseGamma as InverseGamma
+from ember.distributions.transformed import Kumaraswamy as Kumaraswamy
+from ember.distributions.transformed import LogisticNormal as LogisticNormal
+from ember.distributions.transformed import LogNormal as LogNormal
+from ember.distributions.transformed import Pareto as Pareto
+from ember.distributions.transformed import RelaxedBernoulli as RelaxedBernoulli
+from ember.distributions.transformed import RelaxedOneHotCategorical as RelaxedOneHotCategorical
+from ember.distributions.transformed import TransformedDistribution as TransformedDistribution
+from ember.distributions.transformed import Weibull as Weibull
+from ember.distributions.uniform import Uniform as Uniform
+
+
+class Bernoulli(torch.distributions.Bernoulli, WrappedDistribution):  # type: ignore[misc]
+    """0 or 1, parameterised by ``probs`` or ``logits`` of 1.
+
+    >>> Bernoulli(torch.tensor(0.5)).enumerate_support()
+    tensor([0., 1.])
+    """
+
+
+class Cauchy(torch.distributions.Cauchy, WrappedDistribution):  # type: ignore[misc]
+    """Cauchy distribution with median ``loc`` and scale ``scale``.
+
+    >>> Cauchy(0.0, 1.0).log_prob(torch.tensor(0.0))
+    tensor(-1.1447)
+    """
+
+
+class Chi2(torch.distributions.Chi2, WrappedDistribution):  # type: ignore[misc]
+    """Chi-squared distribution with ``df`` degrees of freedom.
+
+    >>> Chi2(2.0).mean
+    tensor(2.)
+    """
+
+
+class ContinuousBernoulli(torch.distributions.ContinuousBernoulli, WrappedDistribution):  # type: ignore[misc]
+    """Density on the unit interval proportional to a Bernoulli's mass (Loaiza-Ganem and Cunningham, 2019).
+
+    >>> ContinuousBernoulli(probs=torch.tensor([0.3])).batch_shape
+    torch.Size([1])
+    """
+
+
+class ExponentialFamily(torch.distributions.ExponentialFamily, WrappedDistribution):  # type: ignore[misc]
+    """Abstract base of torch's exponential families.
+
+    >>> ExponentialFamily(validate_args=False).batch_shape
+    torch.Size([])
+    """
+
+
+class Exponential(torch.distributions.Exponential, WrappedDistribution):  # type: ignore[misc]
+    """Exponential distribution with rate ``rate``.
+
+    >>> Exponential(2.0).log_prob(torch.tensor(0.0))
+    tensor(0.6931)
+    """
+
+
+class FisherSnedecor(torch.distributions.FisherSnedecor, WrappedDistribution):  # type: ignore[misc]
+    """F distribution with ``df1`` and ``df2`` degrees of freedom.
+
+    >>> FisherSnedecor(1.0, 4.0).mean
+    tensor(2.)
+    """
+
+
+class GeneralizedPareto(torch.distributions.GeneralizedPareto, WrappedDistribution):  # type: ignore[misc]
+    """Generalised Pareto distribution with location, scale and tail ``concentration``.
+
+    >>> GeneralizedPareto(0.0, 1.0, 0.0).log_prob(torch.tensor(1.0))
+    tensor(-1.)
+    """
+
+
+class Laplace(torch.distributions.Laplace, WrappedDistribution):  # type: ignore[misc]
+    """Laplace distribution with mean ``loc`` and scale ``scale``.
+
+    >>> Laplace(0.0, 1.0).log_prob(torch.tensor(0.0))
+    tensor(-0.6931)
+    """
+
+
+class MixtureSameFamily(torch.distributions.MixtureSameFamily, WrappedDistribution):  # type: ignore[misc]
+    """Mixture over the rightmost batch dim of a component distribution.
+
+    >>> from ember.distributions import Categorical, Normal
+    >>> mixture = MixtureSameFamily(Categorical(torch.ones(2)), Normal(torch.tensor([-1.0, 1.0]), 1.0))
+    >>> mixture.log_prob(torch.tensor(0.0))
+    tensor(-1.4189)
+    """
+
+    @classmethod
+    def infer_shapes(cls, **arg_shapes: Any) -> tuple[Size, Size]:
+        """Not possible: the shapes depend on the components."""
+        raise NotImplementedError("MixtureSameFamily.infer_shapes() depends on the components")
+
+
+class NegativeBinomial(torch.distributions.NegativeBinomial, WrappedDistribution):  # type: ignore[misc]
+    """Number of successes before ``total_count`` failures.
+
+    >>> NegativeBinomial(2.0, probs=torch.tensor(0.5)).mean
+    tensor(2.)
+    """
+
+
+class StudentT(torch.distributions.StudentT, WrappedDistribution):  # type: ignore[misc]
+    """Student's t distribution with ``df`` degrees of freedom, location ``loc`` and scale ``scale``.
+
+    >>> StudentT(1.0).log_prob(torch.tensor(0.0))
+    tensor(-1.1447)
+    """
+
+
+class VonMises(torch.distributions.VonMises, WrappedDistribution):  # type: ignore[misc]
+    """Circular distribution with mean angle ``loc`` and ``concentration``.
+
+    >>> VonMises(0.0, 1.0).mean
+    tensor(0.)
+    """
+
+
+__all__ = [
+    "Bernoulli",
+    "Beta",
+    "Binomial",
+    "Categorical",
+    "Cauchy",
+    "Chi2",
+    "ContinuousBernoulli",
+    "Dirichlet",
+    "Exponential",
+    "ExponentialFamily",
+    "FisherSnedecor",
+    "Gamma",
+    "GeneralizedPareto",
+    "Geometric",
+    "Gumbel",
+    "HalfCauchy",
+    "HalfNormal",
+    "Independent",
+    "InverseGamma",
+    "Kumaraswamy",
+    "LKJCholesky",
+    "Laplace",
+    "LogNormal",
+    "LogisticNormal",
+    "LowRankMultivariateNormal",
+    "MixtureSameFamily",
+    "Multinomial",
+    "MultivariateNormal",
+    "NegativeBinomial",
+    "Normal",
+    "OneHotCategorical",
+    "OneHotCategoricalStraightThrough",
+    "Pareto",
+    "Poisson",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
+    "StudentT",
+    "TransformedDistribution",
+    "Uniform",
+    "VonMises",
+    "Weibull",
+    "Wishart",
+]

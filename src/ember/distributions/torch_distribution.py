@@ -1,0 +1,450 @@
+"""What Ember adds to torch's distributions, and the wrappers that it needs: independent, masked, expanded.
+
+The four classes make each other (``mask`` returns a :class:`MaskedDistribution`, which is a
+:class:`TorchDistribution`, which has ``mask``), so they live in one module.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Size, Tensor
+
+from ember.distributions import constraints
+from ember.distributions.distribution import Distribution
+from ember.distributions.fast_checks import arguments_are_surely_valid, sample_is_surely_valid
+from ember.distributions.masking import scale_and_mask
+from ember.distributions.score_parts import ScoreParts
+from ember.distributions.shapes import broadcast_shape, sum_rightmost
+from ember.distributions.typed_torch import kl_divergence, register_kl
+
+_EMPTY = Size()
+_torch_base = torch.distributions.Distribution
+
+
+class TorchDistributionMixin(Distribution):
+    """Pyro's interface for a class that already derives from :class:`torch.distributions.Distribution`.
+
+    Put it after the torch class: ``class Mine(torch.distributions.Normal, TorchDistributionMixin)``. For a
+    distribution of your own, derive from :class:`TorchDistribution`.
+    """
+
+    # Declared for type checkers only: torch's base class, earlier in the MRO, has them.
+    batch_shape: Any
+    event_shape: Any
+
+    def __call__(self, sample_shape: Sequence[int] = Size()) -> Any:
+        """Draw a value, by ``rsample`` if the instance has it, else by ``sample``.
+
+        Shapes:
+            result: ``sample_shape + batch_shape + event_shape``.
+        """
+        if self.has_rsample:
+            return self.rsample(sample_shape)  # type: ignore[attr-defined]
+        return self.sample(sample_shape)
+
+    @property
+    def event_dim(self) -> int:
+        """The number of dims of one event."""
+        return len(self.event_shape)
+
+    def shape(self, sample_shape: Sequence[int] = Size()) -> Size:
+        """The shape of ``self(sample_shape)``: ``sample_shape + batch_shape + event_shape``."""
+        return cast(Size, Size(sample_shape) + self.batch_shape + self.event_shape)
+
+    @classmethod
+    def infer_shapes(cls, **arg_shapes: Any) -> tuple[Any, Any]:
+        """``(batch_shape, event_shape)`` of an instance, from the shapes of its arguments.
+
+        Raises:
+            NotImplementedError: for multivariate families that do not override this.
+
+        >>> from ember.distributions import Normal
+        >>> Normal.infer_shapes(loc=(3, 1), scale=(2,))
+        (torch.Size([3, 2]), torch.Size([]))
+        """
+        if cls.support.event_dim > 0:  # type: ignore[attr-defined]
+            raise NotImplementedError(f"{cls.__name__}.infer_shapes() is not implemented")
+        table = cls.arg_constraints  # type: ignore[attr-defined]
+        batch_shapes = [
+            shape[: len(shape) - table.get(name, constraints.real).event_dim]
+            for name, shape in arg_shapes.items()
+        ]
+        return Size(broadcast_shape(*batch_shapes)), Size()
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        """This distribution with its batch dims expanded to ``batch_shape``."""
+        return ExpandedDistribution(self, Size(batch_shape))
+
+    def expand_by(self, sample_shape: Sequence[int]) -> Any:
+        """Add ``sample_shape`` to the left of ``batch_shape``."""
+        batch_shape = Size(sample_shape) + self.batch_shape
+        try:
+            return self.expand(batch_shape)
+        except NotImplementedError:
+            return TorchDistributionMixin.expand(self, batch_shape)
+
+    def reshape(self, sample_shape: Any = None, extra_event_dims: Any = None) -> Any:
+        """Removed; the error names its two successors."""
+        raise Exception(
+            ".reshape(sample_shape=s, extra_event_dims=n) was renamed and split into "
+            ".expand_by(sample_shape=s).to_event(reinterpreted_batch_ndims=n)."
+        )
+
+    def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Any:
+        """Turn the rightmost batch dims into event dims.
+
+        Args:
+            reinterpreted_batch_ndims: how many; None for all. A negative number turns event dims, which an
+                earlier call made, back into batch dims.
+
+        Raises:
+            ValueError: if there are not so many dims.
+
+        >>> from ember.distributions import Normal
+        >>> d = Normal(torch.zeros(2, 3), 1.0).to_event(1)
+        >>> d.batch_shape, d.event_shape
+        (torch.Size([2]), torch.Size([3]))
+        """
+        n = len(self.batch_shape) if reinterpreted_batch_ndims is None else reinterpreted_batch_ndims
+        base: Any = self
+        while isinstance(base, torch.distributions.Independent):
+            n += base.reinterpreted_batch_ndims
+            base = base.base_dist
+        if n < 0:
+            raise ValueError(f"Cannot remove event dimensions from {type(self)}")
+        result = base if n == 0 else Independent(base, n)
+        if base is not self and "has_rsample" in self.__dict__:
+            # The flag was set on the wrapper that is taken off here; the base may be shared, so it is copied.
+            result = copy.copy(result) if n == 0 else result
+            result.has_rsample = self.__dict__["has_rsample"]
+        return result
+
+    def independent(self, reinterpreted_batch_ndims: int | None = None) -> Any:
+        """Deprecated name of :meth:`to_event`."""
+        warnings.warn("independent is deprecated; use to_event instead", DeprecationWarning, stacklevel=2)
+        return self.to_event(reinterpreted_batch_ndims)
+
+    def mask(self, mask: bool | Tensor) -> Any:
+        """Mask the log density by a bool, or by a tensor that broadcasts with ``batch_shape``."""
+        return MaskedDistribution(self, mask)
+
+
+class WrappedDistribution(_torch_base, TorchDistributionMixin):
+    """Stands between a torch family and torch's base class in the MRO of Ember's classes.
+
+    It validates quickly (see ``fast_checks``) and lets ``expand`` keep what was set by ``has_rsample_``.
+    """
+
+    def __init__(
+        self, batch_shape: Size = _EMPTY, event_shape: Size = _EMPTY, validate_args: bool | None = None
+    ) -> None:
+        self._batch_shape = batch_shape
+        self._event_shape = event_shape
+        if validate_args is not None:
+            self._validate_args = validate_args
+        if self._validate_args and not arguments_are_surely_valid(self):
+            _torch_base.__init__(self, batch_shape, event_shape, validate_args)  # checks in full, and raises
+        else:
+            super(_torch_base, self).__init__()
+
+    def _validate_sample(self, value: Any) -> None:
+        if not sample_is_surely_valid(self, value):
+            super()._validate_sample(value)
+
+    def _get_checked_instance(self, cls: type, _instance: Any = None) -> Any:
+        new = super()._get_checked_instance(cls, _instance)  # type: ignore[no-untyped-call]
+        override = self.__dict__.get("has_rsample")
+        if override is not None:
+            new.__dict__["has_rsample"] = override
+        return new
+
+
+class TorchDistribution(WrappedDistribution):
+    """Base class for new distributions over tensors.
+
+    Define ``sample`` (or ``rsample``, with ``has_rsample = True``), ``log_prob``, ``arg_constraints`` and
+    ``support``, and call ``super().__init__(batch_shape, event_shape)``. Discrete families may add
+    ``enumerate_support`` with ``has_enumerate_support = True``. ``expand`` works without being defined.
+
+    Shapes:
+        sample: ``sample_shape + batch_shape + event_shape``.
+        log_prob: ``sample_shape + batch_shape``.
+    """
+
+    expand = TorchDistributionMixin.expand
+
+
+class DelegatedRsample:
+    """``has_rsample`` of a wrapper: that of its base, unless ``has_rsample_`` has set it on the wrapper."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        override = instance.__dict__.get("has_rsample")
+        return instance.base_dist.has_rsample if override is None else override
+
+    def __set__(self, instance: Any, value: bool) -> None:
+        instance.__dict__["has_rsample"] = value
+
+
+class Independent(torch.distributions.Independent, WrappedDistribution):  # type: ignore[misc, type-arg]
+    """Reinterprets batch dims of a distribution as event dims; :meth:`to_event` makes it.
+
+    Validation is switched by the base distribution's flag.
+
+    >>> from ember.distributions import Normal
+    >>> Independent(Normal(torch.zeros(3), 1.0), 1).log_prob(torch.zeros(3)).shape
+    torch.Size([])
+    """
+
+    has_rsample = DelegatedRsample()  # type: ignore[assignment]
+
+    @classmethod
+    def infer_shapes(cls, **arg_shapes: Any) -> tuple[Any, Any]:
+        """Not possible: the shapes depend on the base distribution."""
+        raise NotImplementedError("Independent.infer_shapes() depends on the base distribution")
+
+    @property
+    def _validate_args(self) -> bool:  # type: ignore[override]
+        return self.base_dist._validate_args
+
+    @_validate_args.setter
+    def _validate_args(self, value: bool) -> None:
+        self.base_dist._validate_args = value
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The base's log density, summed over the reinterpreted dims."""
+        return sum_rightmost(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)  # type: ignore[no-any-return]
+
+    def score_parts(self, value: Any) -> ScoreParts:  # type: ignore[override]
+        """The base's score parts, summed over the reinterpreted dims."""
+        base_method = getattr(type(self.base_dist), "score_parts", Distribution.score_parts)
+        if base_method is Distribution.score_parts or "has_rsample" in self.__dict__:
+            return super().score_parts(value)
+        n = self.reinterpreted_batch_ndims
+        return ScoreParts(*(sum_rightmost(part, n) for part in base_method(self.base_dist, value)))
+
+    def conjugate_update(self, other: Any) -> tuple[Any, Any]:
+        """Update the base; see :meth:`Distribution.conjugate_update`."""
+        n = self.reinterpreted_batch_ndims
+        base: Any = self.base_dist
+        updated, log_normalizer = base.conjugate_update(other.to_event(-n))
+        return updated.to_event(n), sum_rightmost(log_normalizer, n)
+
+
+class MaskedDistribution(TorchDistribution):
+    """A distribution whose log density is 0 where a mask is False; sampling does not change.
+
+    With ``mask is False`` the base's ``log_prob``, ``score_parts`` and KL divergence are never computed.
+
+    Args:
+        base_dist: a distribution.
+        mask: a bool, or a tensor that broadcasts with the batch shape; both are expanded to a common shape.
+
+    >>> from ember.distributions import Normal
+    >>> Normal(torch.zeros(2), 1.0).mask(torch.tensor([True, False])).log_prob(torch.zeros(2))
+    tensor([-0.9189,  0.0000])
+    """
+
+    arg_constraints: dict[str, Any] = {}  # type: ignore[assignment]
+    has_rsample = DelegatedRsample()  # type: ignore[assignment]
+
+    def __init__(self, base_dist: Any, mask: bool | Tensor) -> None:
+        if isinstance(mask, bool):
+            self._mask: bool | Tensor = mask
+        else:
+            batch_shape = Size(broadcast_shape(mask.shape, base_dist.batch_shape))
+            if mask.shape != batch_shape:
+                mask = mask.expand(batch_shape)
+            if base_dist.batch_shape != batch_shape:
+                base_dist = base_dist.expand(batch_shape)
+            self._mask = mask.bool()
+        self.base_dist = base_dist
+        super().__init__(base_dist.batch_shape, base_dist.event_shape)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        """Expand the base and the mask."""
+        new = self._get_checked_instance(MaskedDistribution, _instance)
+        batch_shape = Size(batch_shape)
+        new.base_dist = self.base_dist.expand(batch_shape)
+        new._mask = self._mask.expand(batch_shape) if isinstance(self._mask, Tensor) else self._mask
+        super(MaskedDistribution, new).__init__(batch_shape, self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    @property
+    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+        """As the base."""
+        return bool(self.base_dist.has_enumerate_support)
+
+    @constraints.dependent_property
+    def support(self) -> Any:
+        """As the base."""
+        return self.base_dist.support
+
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Any:
+        """As the base."""
+        return self.base_dist.sample(sample_shape)
+
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Any:
+        """As the base."""
+        return self.base_dist.rsample(sample_shape)
+
+    def log_prob(self, value: Any) -> Any:
+        """The base's log density where the mask is True, else 0."""
+        if self._mask is False:
+            shape = broadcast_shape(self.base_dist.batch_shape, value.shape[: value.dim() - self.event_dim])
+            return torch.zeros((), device=value.device).expand(shape)
+        return scale_and_mask(self.base_dist.log_prob(value), mask=self._mask)
+
+    def score_parts(self, value: Any) -> ScoreParts:  # type: ignore[override]
+        """The base's score parts, masked but for the score function: the value was drawn all the same."""
+        if self._mask is False:
+            return super().score_parts(value)
+        if "has_rsample" not in self.__dict__:
+            parts = self.base_dist.score_parts(value)
+        else:
+            log_prob = self.base_dist.log_prob(value)
+            parts = (
+                ScoreParts(log_prob, 0, log_prob) if self.has_rsample else ScoreParts(log_prob, log_prob, 0)
+            )
+        return parts.scale_and_mask(mask=self._mask)  # type: ignore[no-any-return]
+
+    def enumerate_support(self, expand: bool = True) -> Any:
+        """As the base."""
+        return self.base_dist.enumerate_support(expand=expand)
+
+    @property
+    def mean(self) -> Any:
+        """As the base."""
+        return self.base_dist.mean
+
+    @property
+    def variance(self) -> Any:
+        """As the base."""
+        return self.base_dist.variance
+
+    def conjugate_update(self, other: Any) -> tuple[Any, Any]:
+        """Update the base; the normaliser is masked."""
+        updated, log_normalizer = self.base_dist.conjugate_update(other)
+        return updated.mask(self._mask), scale_and_mask(log_normalizer, mask=self._mask)
+
+
+class ExpandedDistribution(TorchDistribution):
+    """Expands the batch shape of a distribution that cannot expand its own parameters.
+
+    Draws are independent along the new dims. ``expand`` changes the instance and returns it.
+
+    Args:
+        base_dist: a distribution.
+        batch_shape: a shape that the base's batch shape broadcasts to.
+
+    Raises:
+        ValueError: if ``batch_shape`` would shrink a dim or drop one.
+    """
+
+    arg_constraints: dict[str, Any] = {}  # type: ignore[assignment]
+    has_rsample = DelegatedRsample()  # type: ignore[assignment]
+
+    def __init__(self, base_dist: Any, batch_shape: Sequence[int] = Size()) -> None:
+        self.base_dist = base_dist
+        super().__init__(base_dist.batch_shape, base_dist.event_shape)
+        self.expand(batch_shape)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        """Expand further, in place."""
+        new_shape = Size(batch_shape)
+        self._check_expansion(self._batch_shape, new_shape)
+        self._batch_shape = new_shape
+        return self
+
+    @staticmethod
+    def _check_expansion(old: Size, new: Size) -> None:
+        tail = new[len(new) - len(old) :]
+        fits = len(new) >= len(old) and all(i in (1, j) for i, j in zip(old, tail, strict=True))
+        if not fits:
+            raise ValueError(f"Cannot broadcast distribution of shape {old} to shape {new}")
+
+    @property
+    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+        """As the base."""
+        return bool(self.base_dist.has_enumerate_support)
+
+    @constraints.dependent_property
+    def support(self) -> Any:
+        """As the base."""
+        return self.base_dist.support
+
+    def _draw(self, draw: Callable[[Size], Any], sample_shape: Sequence[int]) -> Any:
+        # The base draws the new and the resized dims as sample dims; the resized ones then swap places with
+        # the dims of size 1 that they replace.
+        base_shape, batch_shape = self.base_dist.batch_shape, self._batch_shape
+        outer = len(batch_shape) - len(base_shape)
+        resized = [i for i, size in enumerate(base_shape) if size == 1 and batch_shape[outer + i] != 1]
+        lead = Size(sample_shape) + batch_shape[:outer]
+        samples = draw(Size((*lead, *(batch_shape[outer + i] for i in resized))))
+        for k, i in enumerate(resized):
+            samples = samples.transpose(len(lead) + k, len(lead) + len(resized) + i)
+        return samples.reshape(self.shape(sample_shape))
+
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Any:
+        """Draw without gradients, independently along the expanded dims."""
+        return self._draw(self.base_dist.sample, sample_shape)
+
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Any:
+        """Draw with pathwise gradients, independently along the expanded dims."""
+        return self._draw(self.base_dist.rsample, sample_shape)
+
+    def _log_prob_shape(self, value: Any) -> tuple[int, ...]:
+        return broadcast_shape(self._batch_shape, value.shape[: value.dim() - self.event_dim])
+
+    def log_prob(self, value: Any) -> Any:
+        """The base's log density, expanded."""
+        return self.base_dist.log_prob(value).expand(self._log_prob_shape(value))
+
+    def score_parts(self, value: Any) -> ScoreParts:  # type: ignore[override]
+        """The base's score parts, expanded."""
+        if "has_rsample" in self.__dict__:
+            return super().score_parts(value)
+        parts = self.base_dist.score_parts(value)
+        shape = self._log_prob_shape(value)
+        return ScoreParts(*(p.expand(shape) if isinstance(p, Tensor) else p for p in parts))
+
+    def enumerate_support(self, expand: bool = True) -> Any:
+        """The base's support, with dims of the expanded batch."""
+        values = self.base_dist.enumerate_support(expand=False)
+        size, event_shape = values.shape[:1], self.event_shape
+        values = values.reshape(size + (1,) * len(self._batch_shape) + event_shape)
+        return values.expand(size + self._batch_shape + event_shape) if expand else values
+
+    @property
+    def mean(self) -> Any:
+        """The base's mean, expanded."""
+        return self.base_dist.mean.expand(self._batch_shape + self.event_shape)
+
+    @property
+    def variance(self) -> Any:
+        """The base's variance, expanded."""
+        return self.base_dist.variance.expand(self._batch_shape + self.event_shape)
+
+    def conjugate_update(self, other: Any) -> tuple[Any, Any]:
+        """Update the base and expand the result."""
+        updated, log_normalizer = self.base_dist.conjugate_update(other)
+        return updated.expand(self._batch_shape), log_normalizer.expand(self._batch_shape)
+
+
+@register_kl(MaskedDistribution, MaskedDistribution)
+def _kl_masked_masked(p: MaskedDistribution, q: MaskedDistribution) -> Any:
+    p_mask, q_mask = p._mask, q._mask
+    if p_mask is False or q_mask is False:
+        return 0.0
+    if isinstance(p_mask, Tensor) and isinstance(q_mask, Tensor):
+        mask: bool | Tensor = p_mask if p_mask is q_mask else p_mask & q_mask
+    else:
+        mask = q_mask if p_mask is True else p_mask
+    return scale_and_mask(kl_divergence(p.base_dist, q.base_dist), mask=mask)

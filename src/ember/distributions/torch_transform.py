@@ -1,0 +1,64 @@
+"""Transforms that own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.distributions.transforms import ComposeTransform, Transform
+
+from ember.distributions.transform_state import clear_cache
+
+
+class TransformModule(Transform, torch.nn.Module):
+    """A transform that is a module, so that its parameters are found and trained; flows derive from it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+    def __hash__(self) -> int:
+        # Transform defines __eq__, which removes the hash that modules are looked up by.
+        return super(torch.nn.Module, self).__hash__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        if "_cached_x_y" in state:
+            state["_cached_x_y"] = None, None  # part of a graph of gradients: not to be copied
+        return state
+
+    def clear_cache(self) -> None:
+        """Forget the cached value and its image."""
+        if self._cache_size == 1:
+            self._cached_x_y = None, None
+
+
+class ComposeTransformModule(ComposeTransform, torch.nn.ModuleList):  # type: ignore[misc]
+    """A chain of transforms that registers those of its parts that are modules.
+
+    >>> from torch.distributions.transforms import ExpTransform
+    >>> ComposeTransformModule([ExpTransform(), ExpTransform().inv])(torch.ones(1))
+    tensor([1.])
+    """
+
+    def __init__(self, parts: Sequence[Any], cache_size: int = 0) -> None:
+        super().__init__(parts, cache_size=cache_size)  # type: ignore[arg-type]
+        for part in parts:
+            if isinstance(part, torch.nn.Module):
+                self.append(part)
+
+    def __hash__(self) -> int:
+        return super(torch.nn.Module, self).__hash__()
+
+    def with_cache(self, cache_size: int = 1) -> ComposeTransformModule:
+        """The same chain with another size of cache."""
+        if cache_size == self._cache_size:
+            return self
+        return ComposeTransformModule(self.parts, cache_size=cache_size)
+
+    def clear_cache(self) -> None:
+        """Forget what this chain and its parts have cached."""
+        if self._cache_size == 1:
+            self._cached_x_y = None, None
+        for part in self.parts:
+            clear_cache(part)

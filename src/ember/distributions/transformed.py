@@ -1,0 +1,142 @@
+"""torch's distributions that push a base distribution through transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions.transforms import ExpTransform
+
+from ember.distributions.normal import Normal
+from ember.distributions.torch_distribution import DelegatedRsample, WrappedDistribution
+from ember.distributions.transform_state import clear_cache, picklable
+
+
+class TransformedDistribution(torch.distributions.TransformedDistribution, WrappedDistribution):  # type: ignore[misc]
+    """A base distribution pushed through one transform or a list of them.
+
+    >>> from ember.distributions import Normal
+    >>> d = TransformedDistribution(Normal(0.0, 1.0), [ExpTransform()])
+    >>> d.log_prob(torch.tensor(1.0))
+    tensor(-0.9189)
+    """
+
+    has_rsample = DelegatedRsample()  # type: ignore[assignment]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state["transforms"] = [picklable(t) for t in self.transforms]
+        return state
+
+    def clear_cache(self) -> None:
+        """Forget the values that the transforms have cached."""
+        for transform in self.transforms:
+            clear_cache(transform)
+
+
+class Gumbel(torch.distributions.Gumbel, TransformedDistribution):  # type: ignore[misc]
+    """Gumbel distribution with location ``loc`` and scale ``scale``.
+
+    >>> Gumbel(torch.zeros(2), 1.0).log_prob(torch.zeros(2))
+    tensor([-1., -1.])
+    """
+
+
+class HalfCauchy(torch.distributions.HalfCauchy, TransformedDistribution):  # type: ignore[misc]
+    """Absolute value of a Cauchy variable with scale ``scale``.
+
+    >>> HalfCauchy(1.0, validate_args=False).log_prob(torch.tensor([0.0, -1.0]))
+    tensor([-0.4516,    -inf])
+    """
+
+
+class HalfNormal(torch.distributions.HalfNormal, TransformedDistribution):  # type: ignore[misc]
+    """Absolute value of a normal variable with scale ``scale``.
+
+    >>> HalfNormal(1.0).log_prob(torch.tensor(0.0))
+    tensor(-0.2258)
+    """
+
+
+class InverseGamma(torch.distributions.InverseGamma, TransformedDistribution):  # type: ignore[misc]
+    """Reciprocal of a gamma variable with shape ``concentration`` and rate ``rate``.
+
+    >>> InverseGamma(1.0, 1.0).log_prob(torch.tensor(1.0))
+    tensor(-1.)
+    """
+
+
+class Kumaraswamy(torch.distributions.Kumaraswamy, TransformedDistribution):  # type: ignore[misc]
+    """Kumaraswamy distribution on the unit interval, with shapes ``concentration1`` and ``concentration0``.
+
+    >>> Kumaraswamy(1.0, 1.0).log_prob(torch.tensor(0.5)).abs() < 1e-6
+    tensor(True)
+    """
+
+
+class LogisticNormal(torch.distributions.LogisticNormal, TransformedDistribution):  # type: ignore[misc]
+    """Normal vector mapped to the simplex of one more dimension by stick breaking.
+
+    >>> LogisticNormal(torch.zeros(3), torch.ones(3)).event_shape
+    torch.Size([4])
+    """
+
+
+class LogNormal(torch.distributions.LogNormal, TransformedDistribution):  # type: ignore[misc]
+    """Exponential of a normal variable with mean ``loc`` and standard deviation ``scale``.
+
+    >>> LogNormal(0.0, 1.0).log_prob(torch.tensor(1.0))
+    tensor(-0.9189)
+    """
+
+    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
+        # The arguments are checked once, below, and values by log_prob.
+        self.base_dist = base = Normal(loc, scale, validate_args=False)
+        self.transforms = [ExpTransform()]
+        WrappedDistribution.__init__(self, base.batch_shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        """Expand the base."""
+        new = self._get_checked_instance(LogNormal, _instance)
+        return super(torch.distributions.LogNormal, self).expand(batch_shape, _instance=new)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The density of ``log(value)`` under the base, less ``log(value)``."""
+        if self._validate_args:
+            self._validate_sample(value)
+        log_value = value.log()
+        return self.base_dist.log_prob(log_value) - log_value  # type: ignore[no-any-return]
+
+
+class Pareto(torch.distributions.Pareto, TransformedDistribution):  # type: ignore[misc]
+    """Pareto distribution of the first type, on values above ``scale`` with tail index ``alpha``.
+
+    >>> Pareto(1.0, 1.0).log_prob(torch.tensor(1.0)).abs() < 1e-6
+    tensor(True)
+    """
+
+
+class RelaxedBernoulli(torch.distributions.RelaxedBernoulli, TransformedDistribution):  # type: ignore[misc]
+    """Continuous relaxation of the Bernoulli distribution (Maddison et al., 2017; Jang et al., 2017).
+
+    >>> RelaxedBernoulli(torch.tensor(0.5), probs=torch.tensor([0.3])).batch_shape
+    torch.Size([1])
+    """
+
+
+class RelaxedOneHotCategorical(torch.distributions.RelaxedOneHotCategorical, TransformedDistribution):  # type: ignore[misc]
+    """Continuous relaxation of one-hot categorical vectors (Maddison et al., 2017; Jang et al., 2017).
+
+    >>> RelaxedOneHotCategorical(torch.tensor(0.5), probs=torch.tensor([0.3, 0.7])).event_shape
+    torch.Size([2])
+    """
+
+
+class Weibull(torch.distributions.Weibull, TransformedDistribution):  # type: ignore[misc]
+    """Weibull distribution with scale ``scale`` and shape ``concentration``.
+
+    >>> Weibull(1.0, 1.0).log_prob(torch.tensor(1.0))
+    tensor(-1.)
+    """

@@ -1,0 +1,37 @@
+"""Lower triangular matrices with a diagonal of ones."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.distributions.transforms import Transform
+
+from ember.distributions import constraints
+from ember.distributions.tensors import eye_like
+from ember.distributions.typed_torch import independent
+
+
+class UnitLowerCholeskyTransform(Transform):
+    """Any square matrix to a lower triangular one with a diagonal of ones.
+
+    Shapes:
+        x, y: ``batch_shape + (n, n)``.
+
+    >>> import torch
+    >>> UnitLowerCholeskyTransform()(torch.full((2, 2), 3.0))
+    tensor([[1., 0.],
+            [3., 1.]])
+    """
+
+    domain = independent(constraints.real, 2)
+    codomain = constraints.unit_lower_cholesky
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UnitLowerCholeskyTransform)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x.tril(-1) + eye_like(x, x.size(-1))
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y

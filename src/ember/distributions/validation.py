@@ -1,0 +1,50 @@
+"""Whether distributions check their arguments and values: one switch for Ember's flag and torch's.
+
+Importing this module changes neither: torch's own default (on, unless Python runs with ``-O``) stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ember import settings
+
+_VALIDATION_ENABLED: bool = __debug__
+
+settings.register("validate_distributions_pyro", __name__, "_VALIDATION_ENABLED")
+settings.register(
+    "validate_distributions_torch", "torch.distributions.distribution", "Distribution._validate_args"
+)
+
+
+def enable_validation(is_validate: bool) -> None:
+    """Turn the checks of all distributions, torch's included, on or off for the whole process."""
+    global _VALIDATION_ENABLED
+    torch.distributions.Distribution.set_default_validate_args(is_validate)
+    _VALIDATION_ENABLED = is_validate
+
+
+def is_validation_enabled() -> bool:
+    """Whether Ember's distributions validate; see :func:`enable_validation`."""
+    return _VALIDATION_ENABLED
+
+
+@contextmanager
+def validation_enabled(is_validate: bool = True) -> Iterator[None]:
+    """Switch validation for the duration of a ``with`` block; both flags come back as they were.
+
+    >>> with validation_enabled(False):
+    ...     is_validation_enabled()
+    False
+    """
+    global _VALIDATION_ENABLED
+    ours, torchs = _VALIDATION_ENABLED, torch.distributions.Distribution._validate_args
+    try:
+        enable_validation(is_validate)
+        yield
+    finally:
+        _VALIDATION_ENABLED = ours
+        torch.distributions.Distribution._validate_args = torchs

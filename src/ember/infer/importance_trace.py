@@ -1,0 +1,60 @@
+"""One run of a guide, and of the model against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from ember.infer.checks import check_model_guide_match, check_site_shape
+from ember.infer.validation import is_validation_enabled
+from ember.poutine.handlers import replay, trace
+from ember.poutine.prune import prune_subsample_sites
+from ember.poutine.site import site_is_subsample
+from ember.poutine.trace_struct import Trace
+
+
+def get_importance_trace(
+    graph_type: Literal["flat", "dense"],
+    max_plate_nesting: float,
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    detach: bool = False,
+) -> tuple[Trace, Trace]:
+    """The traces of model and guide, with log densities on the model's sites and score parts on the guide's.
+
+    Args:
+        graph_type: ``"flat"`` or ``"dense"``.
+        max_plate_nesting: how many dims from the right belong to plates.
+        model: replayed against the guide's trace.
+        guide: run first.
+        args: positional arguments of both.
+        kwargs: keyword arguments of both.
+        detach: cut the guide's samples off from its parameters.
+
+    Raises:
+        ValueError: if model and guide do not match or a shape does not fit its plates (under validation).
+    """
+    guide_trace = trace(guide, graph_type=graph_type).get_trace(*args, **kwargs)
+    if detach:
+        guide_trace.detach_()
+    model_trace = trace(replay(model, trace=guide_trace), graph_type=graph_type).get_trace(*args, **kwargs)
+    validate = is_validation_enabled()
+    if validate:
+        check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
+    guide_trace, model_trace = _pruned(guide_trace), _pruned(model_trace)
+    model_trace._add_log_probs()
+    guide_trace._add_score_parts()
+    if validate:
+        for recorded in (model_trace, guide_trace):
+            for site in recorded.nodes.values():
+                if site["type"] == "sample":
+                    check_site_shape(site, max_plate_nesting)
+    return model_trace, guide_trace
+
+
+def _pruned(recorded: Trace) -> Trace:
+    # The trace is this function's own, so a copy is needed only where something goes.
+    has_plates = any(site_is_subsample(site) for site in recorded.nodes.values())
+    return prune_subsample_sites(recorded) if has_plates else recorded

@@ -1,0 +1,33 @@
+"""Whether inference checks models and guides; the setting ``validate_infer``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ember import settings
+
+_VALIDATION_ENABLED = __debug__
+settings.register("validate_infer", __name__, "_VALIDATION_ENABLED")
+
+
+def enable_validation(is_validate: bool) -> None:
+    """Switch the checks of inference on or off."""
+    global _VALIDATION_ENABLED
+    _VALIDATION_ENABLED = is_validate
+
+
+def is_validation_enabled() -> bool:
+    """Whether inference checks models and guides."""
+    return _VALIDATION_ENABLED
+
+
+@contextmanager
+def validation_enabled(is_validate: bool = True) -> Iterator[None]:
+    """Switch the checks on or off for the duration of a block."""
+    old = is_validation_enabled()
+    enable_validation(is_validate)
+    try:
+        yield
+    finally:
+        enable_validation(old)

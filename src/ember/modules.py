@@ -1,0 +1,61 @@
+"""Registering the parameters of a torch module."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import torch
+
+from ember.params.names import _MODULE_NAMESPACE_DIVIDER, param_with_module_name
+from ember.primitives import param
+
+
+def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any:
+    """Make all parameters of a module parameters of the program, under ``<name>$$$<parameter>``.
+
+    Args:
+        name: a name without ``$$$``.
+        nn_module: an instance of a module. Parameters with ``requires_grad=False`` are left out.
+        update_module_params: put the store's parameters into the module where they differ, for example after loading.
+
+    Returns:
+        The module.
+
+    Raises:
+        AssertionError: if the name is improper or the module has no parameters.
+        NotImplementedError: if a class is given instead of an instance.
+    """
+    assert hasattr(nn_module, "parameters"), "module has no parameters"
+    assert _MODULE_NAMESPACE_DIVIDER not in name, (
+        f"improper module name, since contains {_MODULE_NAMESPACE_DIVIDER}"
+    )
+    if inspect.isclass(nn_module):
+        raise NotImplementedError(
+            "pyro.module does not support class constructors for the argument nn_module; "
+            f"give an instance: module({name!r}, {nn_module.__name__}(...))"
+        )
+    replaced = {}
+    for param_name, own in nn_module.named_parameters():
+        if own.requires_grad:
+            stored = param(param_with_module_name(name, param_name), own)
+            # The same tensor may be wrapped by another Python object.
+            if own._cdata != stored._cdata:
+                replaced[param_name] = stored
+        elif nn_module.training:
+            warnings.warn(
+                f"{param_name} was not registered in the param store because requires_grad=False. "
+                "You can silence this warning by calling my_module.train(False)",
+                stacklevel=2,
+            )
+    if update_module_params:
+        for param_name, stored in replaced.items():
+            _replace(nn_module, param_name, stored)
+    return nn_module
+
+
+def _replace(nn_module: torch.nn.Module, param_name: str, value: torch.Tensor) -> None:
+    path, _, leaf_name = param_name.rpartition(".")
+    # Past the checks of register_parameter: a lifted parameter is a random variable, not a Parameter.
+    nn_module.get_submodule(path)._parameters[leaf_name] = value  # type: ignore[assignment]

@@ -1,0 +1,93 @@
+"""Options per parameter: a dictionary for all, or a function of the parameter's name."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from ember.errors import OptimizerError
+from ember.params import module_from_param_with_module_name, normalize_param_name, user_param_name
+
+Options = dict[str, Any] | Callable[..., dict[str, Any]]
+
+CLIP_KEYS = ("clip_norm", "clip_value", "clip_global_norm")
+
+
+def checked_options(options: Options, what: str) -> Options:
+    """A copy of a dictionary, or the callable itself.
+
+    Raises:
+        AssertionError: if ``options`` is neither.
+    """
+    if callable(options):
+        return options
+    if not isinstance(options, dict):
+        raise AssertionError(f"{what} must be function that returns defaults or a defaults dictionary")
+    return dict(options)
+
+
+def parameter_count(function: Callable[..., Any]) -> int:
+    """How many arguments a callable of options takes.
+
+    >>> parameter_count(lambda name: {"lr": 0.1})
+    1
+    """
+    return len(inspect.signature(function).parameters)
+
+
+def warn_if_two_arguments(options: Options, stacklevel: int) -> None:
+    """Warn about functions of module name and parameter name, which miss the full name."""
+    if callable(options) and parameter_count(options) != 1:
+        warnings.warn(
+            "optim_args with two arguments (module_name, param_name) is deprecated; "
+            "take one, the full parameter name such as 'net.layer.weight'",
+            DeprecationWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def options_for(options: Options, name: str | None, what: str) -> dict[str, Any]:
+    """The options of one parameter.
+
+    Args:
+        options: a dictionary, or a function of the full name, or of module name and parameter name.
+        name: the parameter's name in its store; None for a tensor that is in no store.
+        what: ``"optim"`` or ``"clip"``, for messages.
+
+    Raises:
+        AssertionError: if the function does not return a dictionary.
+        OptimizerError: if a function is to be asked about a tensor without a name.
+    """
+    if not callable(options):
+        return options
+    if name is None:
+        raise OptimizerError(
+            f"{what}_args is a function of the parameter's name, but one of the parameters is in no "
+            f"parameter store; register it with param() or module(), or give {what}_args as a dictionary"
+        )
+    if parameter_count(options) == 1:
+        result: Any = options(normalize_param_name(name))
+    else:
+        result = options(module_from_param_with_module_name(name), user_param_name(name))
+    if not isinstance(result, dict):
+        raise AssertionError(
+            f"per-param {what} arg must return defaults dictionary (parameter {name!r}: {result!r})"
+        )
+    return result
+
+
+def checked_clip(clip: dict[str, Any]) -> dict[str, Any]:
+    """Clipping options without those that are None.
+
+    Raises:
+        TypeError: for an unknown key.
+    """
+    for key in clip:
+        if key not in CLIP_KEYS:
+            raise TypeError(
+                f"PyroOptim._clip_grad() got an unexpected keyword argument {key!r}; "
+                f"clip_args takes {', '.join(CLIP_KEYS)}"
+            )
+    return {key: float(value) for key, value in clip.items() if value is not None}

@@ -1,0 +1,67 @@
+"""Gradient clipping for many parameters at once, without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+
+@torch.no_grad()
+def clip_each_norm_(params: list[Tensor], limit: float) -> None:
+    """Scale the gradient of each parameter to a norm of at most ``limit``. One device, one dtype.
+
+    >>> p, q = torch.zeros(2), torch.zeros(1)
+    >>> p.grad, q.grad = torch.tensor([3.0, 4.0]), torch.tensor([0.5])
+    >>> clip_each_norm_([p, q], 1.0)
+    >>> p.grad, q.grad
+    (tensor([0.6000, 0.8000]), tensor([0.5000]))
+    """
+    grads = []
+    for param in params:
+        if param.grad is not None and param.grad.is_sparse:
+            clip_grad_norm_(param, limit)
+        elif param.grad is not None:
+            grads.append(param.grad)
+    if grads:
+        norms = torch.stack(torch._foreach_norm(grads))
+        # The small number and the clamp are those of torch.nn.utils.clip_grad_norm_, to get the same bits.
+        scales = (limit / (norms + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(grads, scales.to(grads[0].dtype).unbind())
+
+
+class Clipper:
+    """The clipping of one step: per-parameter norms, then values, then the norm over all.
+
+    Args:
+        members: pairs of a parameter and its clipping options.
+    """
+
+    __slots__ = ("_global", "_norms", "_values")
+
+    def __init__(self, members: Iterable[tuple[Tensor, dict[str, Any]]]) -> None:
+        norms: dict[Any, list[Tensor]] = {}
+        self._values: dict[float, list[Tensor]] = {}
+        self._global: dict[float, list[Tensor]] = {}
+        for param, clip in members:
+            if "clip_norm" in clip:
+                norms.setdefault((clip["clip_norm"], param.device, param.dtype), []).append(param)
+            if "clip_value" in clip:
+                self._values.setdefault(clip["clip_value"], []).append(param)
+            if "clip_global_norm" in clip:
+                self._global.setdefault(clip["clip_global_norm"], []).append(param)
+        self._norms = [(key[0], params) for key, params in norms.items()]
+
+    def __bool__(self) -> bool:
+        return bool(self._norms or self._values or self._global)
+
+    def __call__(self) -> None:
+        for limit, params in self._norms:
+            clip_each_norm_(params, limit)
+        for limit, params in self._values.items():
+            clip_grad_value_(params, limit)
+        for limit, params in self._global.items():
+            clip_grad_norm_(params, limit)

@@ -1,0 +1,84 @@
+"""Learning-rate schedulers for parameters that appear while a program runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ember.optim.arguments import Options
+from ember.optim.optim import PyroOptim
+
+
+class PyroLRScheduler(PyroOptim):
+    """An optimizer with a torch scheduler for each parameter, which starts when the parameter is first seen.
+
+    Args:
+        scheduler_constructor: a class of :mod:`torch.optim.lr_scheduler`, or a callable ``(optimizer,
+            **options)``.
+        optim_args: a dictionary with ``optimizer`` (a torch optimizer class) and ``optim_args`` (its options,
+            or a function of the parameter's name); the rest are options of the scheduler. It is not changed.
+            For schedulers made of schedulers, ``schedulers`` holds callables from an optimizer to a
+            scheduler.
+        clip_args: gradient clipping, as in :class:`PyroOptim`.
+
+    Raises:
+        KeyError: if ``optimizer`` or ``optim_args`` is missing.
+
+    Example:
+        >>> scheduler = PyroLRScheduler(
+        ...     torch.optim.lr_scheduler.ExponentialLR,
+        ...     {"optimizer": torch.optim.SGD, "optim_args": {"lr": 1.0}, "gamma": 0.5},
+        ... )
+        >>> w = torch.tensor(1.0, requires_grad=True)
+        >>> w.grad = torch.tensor(1.0)
+        >>> scheduler([w])
+        >>> scheduler.step()
+        >>> scheduler([w])
+        >>> w
+        tensor(-0.5000, requires_grad=True)
+    """
+
+    def __init__(
+        self,
+        scheduler_constructor: Callable[..., Any],
+        optim_args: dict[str, Any],
+        clip_args: Options | None = None,
+    ) -> None:
+        kwargs = dict(optim_args)
+        for key in ("optimizer", "optim_args"):
+            if key not in kwargs:
+                raise KeyError(
+                    f"optim_args of a scheduler needs {key!r}, for example "
+                    "{'optimizer': torch.optim.Adam, 'optim_args': {'lr': 0.01}, ...}"
+                )
+        self.pt_scheduler_constructor = scheduler_constructor
+        optim_constructor, inner_args = kwargs.pop("optimizer"), kwargs.pop("optim_args")
+        self.kwargs = kwargs
+        super().__init__(optim_constructor, inner_args, clip_args)
+
+    def _get_optim_args(self, param: Tensor) -> dict[str, Any]:
+        # A scheduler changes a learning rate that is a tensor in place: each parameter needs its own.
+        args = super()._get_optim_args(param)
+        return {key: value.clone() if isinstance(value, Tensor) else value for key, value in args.items()}
+
+    def _get_optim(self, param: Tensor) -> Any:
+        optimizer = super()._get_optim(param)
+        kwargs = dict(self.kwargs)
+        if "schedulers" in kwargs:
+            kwargs["schedulers"] = [make(optimizer) for make in kwargs["schedulers"]]
+            return self.pt_scheduler_constructor(optimizer=optimizer, **kwargs)
+        return self.pt_scheduler_constructor(optimizer, **kwargs)
+
+    def _expects_scheduler(self) -> bool | None:
+        return True
+
+    def step(self, *args: Any, **kwargs: Any) -> None:
+        """Step the schedule of every parameter; arguments go to the torch scheduler.
+
+        Args:
+            *args: for example the loss, for ``ReduceLROnPlateau``.
+        """
+        for slot in self._table:
+            slot.scheduler.step(*args, **kwargs)

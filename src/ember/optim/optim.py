@@ -1,0 +1,271 @@
+"""The optimizer of SVI: parameters come into being while the program runs, each with its own options.
+
+Every parameter has a torch optimizer of its own, which holds its options and state and which schedulers wrap;
+a step is taken by one torch optimizer merged from those of all parameters touched, so that torch's batched
+kernels do the work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ember.errors import OptimizerError, SaveFileError
+from ember.optim import saved_state
+from ember.optim.adagrad_rmsprop import AdagradRMSProp as pt_AdagradRMSProp
+from ember.optim.arguments import Options, checked_clip, checked_options, options_for, warn_if_two_arguments
+from ember.optim.clipped_adam import ClippedAdam as pt_ClippedAdam
+from ember.optim.dct_adam import DCTAdam as pt_DCTAdam
+from ember.optim.merged import StepPlan
+from ember.optim.slots import OptimizerView, Slot, SlotTable
+from ember.optim.slots import is_scheduler as is_scheduler
+from ember.params import ParamStoreDict, get_param_store
+from ember.serialization import atomic_save, safe_load
+
+# Plans kept for sets of parameters that are stepped in turn.
+_MAX_PLANS = 8
+_RUNTIME = ("_table", "_plans", "optim_objs")
+
+
+def _is_torch_class(constructor: object) -> bool:
+    return isinstance(constructor, type) and issubclass(constructor, Optimizer)
+
+
+class PyroOptim:
+    """A torch optimizer for parameters that appear while a program runs.
+
+    Args:
+        optim_constructor: a class of :mod:`torch.optim`, any other subclass of
+            :class:`torch.optim.Optimizer`, or a callable ``(params, **options)`` that returns one.
+        optim_args: options of the optimizer: a dictionary (which is copied), or a function that returns one,
+            given the parameter's full name, such as ``net.layer.weight``. With two arguments, module name and
+            parameter name, it is deprecated.
+        clip_args: gradient clipping: a dictionary with ``clip_norm`` or ``clip_value`` (for each parameter by
+            itself) or ``clip_global_norm`` (over all parameters of a step), or a function of the name that
+            returns one.
+
+    Raises:
+        AssertionError: if ``optim_args`` or ``clip_args`` is neither a dictionary nor callable.
+        NotImplementedError: for LBFGS.
+
+    Example:
+        >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+        >>> optimizer = PyroOptim(torch.optim.SGD, {"lr": 0.1})
+        >>> w.grad = torch.ones(2)
+        >>> optimizer([w])
+        >>> w
+        tensor([0.9000, 1.9000], requires_grad=True)
+        >>> optimizer.optim_objs[w].param_groups[0]["lr"] = 0.5
+        >>> optimizer([w])
+        >>> w
+        tensor([0.4000, 1.4000], requires_grad=True)
+    """
+
+    def __init__(
+        self,
+        optim_constructor: Callable[..., Any],
+        optim_args: Options,
+        clip_args: Options | None = None,
+    ) -> None:
+        if isinstance(optim_constructor, type) and issubclass(optim_constructor, torch.optim.LBFGS):
+            raise NotImplementedError(
+                "LBFGS evaluates the loss several times in a step, through a closure, which SVI does not give it. "
+                "Use torch.optim.LBFGS directly: loss_fn = ELBO(...)(model, guide), call it once to make the "
+                "parameters, pass loss_fn.parameters() to LBFGS and a closure over loss_fn(*args) to its step."
+            )
+        self.pt_optim_constructor: Callable[..., Any] = optim_constructor
+        self.pt_optim_args = checked_options(optim_args, "optim_args")
+        warn_if_two_arguments(self.pt_optim_args, stacklevel=3)
+        self.pt_clip_args = checked_options({} if clip_args is None else clip_args, "clip_args")
+        self._state_waiting_to_be_consumed: dict[str, dict[str, Any]] = {}
+        self._start()
+
+    def _start(self) -> None:
+        self._table = SlotTable()
+        self._plans: dict[tuple[int, ...], StepPlan] = {}
+        self.optim_objs = OptimizerView(self._table)
+
+    def __getstate__(self) -> dict[str, Any]:
+        config = {key: value for key, value in vars(self).items() if key not in _RUNTIME}
+        return {**config, "_state_waiting_to_be_consumed": self.get_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start()
+
+    def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
+        """Take one step of the given parameters; those without a gradient stay as they are.
+
+        Args:
+            params: unconstrained leaf tensors. An optimizer is made for each that is seen for the first time;
+                if that fails for one of them, nothing has changed.
+            *args: passed to the ``step`` of the torch optimizer, as are keyword arguments.
+
+        Raises:
+            TypeError, ValueError: from torch, for options that the optimizer does not take.
+            OptimizerError: if a saved state that waited for a parameter does not fit it.
+        """
+        plan = self.plan(params)
+        plan.step(*args, **kwargs)
+        if self._state_waiting_to_be_consumed:
+            for slot in plan.slots:
+                if slot.name is not None:
+                    self._state_waiting_to_be_consumed.pop(slot.name, None)
+
+    def plan(self, params: Iterable[Tensor]) -> StepPlan:
+        """What a step of these parameters does; makes optimizers for new ones, but changes no parameter."""
+        params = list(params)
+        key = tuple(map(id, params))
+        plan = self._plans.get(key)
+        if plan is None or not plan.is_current():
+            slots = self._slots_for(params)
+            self._plans.pop(key, None)
+            while len(self._plans) >= _MAX_PLANS:
+                del self._plans[next(iter(self._plans))]
+            plan = self._plans[key] = StepPlan(slots)
+        return plan
+
+    def _slots_for(self, params: list[Tensor]) -> list[Slot]:
+        new = {id(param): param for param in params if self._table.get(param) is None}
+        if new:
+            store = get_param_store()
+            slots = [self._new_slot(param, store) for param in new.values()]
+            if self._table.park_departed():
+                self._plans.clear()
+            for slot in slots:
+                self._table.add(slot)
+        return [found for param in params if (found := self._table.get(param)) is not None]
+
+    def _new_slot(self, param: Tensor, store: ParamStoreDict) -> Slot:
+        name = store.param_name(param)
+        try:
+            shown = self._get_optim(param)
+            clip = checked_clip(self._get_grad_clip_args(param))
+        except Exception as error:
+            error.add_note(f"while making the optimizer of parameter {name!r}")
+            raise
+        if not isinstance(getattr(shown, "optimizer", shown), Optimizer):
+            raise OptimizerError(
+                f"{self.pt_optim_constructor!r} returned {type(shown).__name__}, which is no "
+                "torch.optim.Optimizer; give PyroOptim a class such as torch.optim.Adam"
+            )
+        slot = Slot(param, name, store, shown, clip)
+        waiting = None if name is None else self._state_waiting_to_be_consumed.get(name)
+        if waiting is not None:
+            saved_state.write(slot, waiting)
+        return slot
+
+    def _get_optim(self, param: Tensor) -> Any:
+        """A torch optimizer, or a scheduler around one, for one new parameter; subclasses may override it."""
+        return self.pt_optim_constructor([param], **self._get_optim_args(param))
+
+    def _get_optim_args(self, param: Tensor) -> dict[str, Any]:
+        return options_for(self.pt_optim_args, get_param_store().param_name(param), "optim")
+
+    def _get_grad_clip_args(self, param: Tensor) -> dict[str, Any]:
+        return options_for(self.pt_clip_args, get_param_store().param_name(param), "clip")
+
+    def _named_slots(self) -> dict[str, Slot]:
+        """Slots by name, of the active parameter store, or of the only store that has been used."""
+        if self._table.park_departed():
+            self._plans.clear()
+        active = get_param_store()
+        by_store: dict[int, dict[str, Slot]] = {}
+        for slot in self._table:
+            if slot.name is None and (name := active.param_name(slot.param)) is not None:
+                slot.adopt(name, active)
+            if (name := slot.current_name()) is not None:
+                by_store.setdefault(id(slot.store()), {})[name] = slot
+        if id(active) in by_store:
+            return by_store[id(active)]
+        if len(by_store) > 1:
+            raise OptimizerError(
+                "this optimizer has been used with several parameter stores, none of which is active now; "
+                "ask inside `with store.active():`"
+            )
+        return next(iter(by_store.values()), {})
+
+    def get_state(self) -> dict[str, dict[str, Any]]:
+        """A copy of the state of all named parameters, and of what waits for those not seen yet, by name.
+
+        Each is ``{"state": {0: ...}, "param_groups": [...]}`` as in torch; with a scheduler there are two,
+        under ``"scheduler"`` and ``"optimizer"``.
+
+        >>> PyroOptim(torch.optim.Adam, {"lr": 0.1}).get_state()
+        {}
+        """
+        states = {name: saved_state.read(slot) for name, slot in self._named_slots().items()}
+        for name, waiting in self._state_waiting_to_be_consumed.items():
+            if name not in states:
+                states[name] = saved_state.plain_copy(waiting)
+        return states
+
+    def set_state(self, state_dict: dict[str, dict[str, Any]]) -> None:
+        """Take up a state from :meth:`get_state`; it waits for parameters that have not been seen yet.
+
+        Raises:
+            OptimizerError: if the state is malformed or does not fit; nothing has changed then.
+        """
+        states = saved_state.checked(state_dict, self._expects_scheduler())
+        slots = self._named_slots()
+        undo: list[tuple[Slot, dict[str, Any]]] = []
+        try:
+            for name, state in states.items():
+                if name in slots:
+                    before = saved_state.read(slots[name])
+                    saved_state.write(slots[name], state)
+                    undo.append((slots[name], before))
+        except OptimizerError:
+            for slot, before in undo:
+                saved_state.write(slot, before)
+            raise
+        # It goes on waiting until the next step: the parameter may be replaced by a loaded one before.
+        self._state_waiting_to_be_consumed.update(states)
+
+    def _expects_scheduler(self) -> bool | None:
+        return False if _is_torch_class(self.pt_optim_constructor) else None
+
+    def save(self, filename: str | os.PathLike[str]) -> None:
+        """Write the state to a file, which is at any time either the old one or the whole new one."""
+        atomic_save(self.get_state(), filename)
+
+    def load(
+        self, filename: str | os.PathLike[str], map_location: Any = None, allow_pickle: bool = False
+    ) -> None:
+        """Read the state from a file written by :meth:`save` or by Pyro.
+
+        Args:
+            filename: the file.
+            map_location: as in :func:`torch.load`.
+            allow_pickle: accept pickled objects; only for files you trust.
+
+        Raises:
+            SaveFileError: if the file is corrupt or foreign; nothing has changed then.
+        """
+        states = safe_load(filename, map_location, allow_pickle)
+        try:
+            self.set_state(states)
+        except OptimizerError as error:
+            raise SaveFileError(
+                f"{os.fspath(filename)!r} holds no state for this optimizer: {error}"
+            ) from error
+
+
+def AdagradRMSProp(optim_args: Options) -> PyroOptim:
+    """Wraps :class:`ember.optim.adagrad_rmsprop.AdagradRMSProp`."""
+    return PyroOptim(pt_AdagradRMSProp, optim_args)
+
+
+def ClippedAdam(optim_args: Options) -> PyroOptim:
+    """Wraps :class:`ember.optim.clipped_adam.ClippedAdam`."""
+    return PyroOptim(pt_ClippedAdam, optim_args)
+
+
+def DCTAdam(optim_args: Options) -> PyroOptim:
+    """Wraps :class:`ember.optim.dct_adam.DCTAdam`."""
+    return PyroOptim(pt_DCTAdam, optim_args)

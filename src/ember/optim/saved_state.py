@@ -1,0 +1,148 @@
+"""State of one parameter's optimizer as plain data: reading, checking, writing."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ember.errors import OptimizerError
+from ember.optim.slots import Slot
+
+
+def plain_copy(value: Any) -> Any:
+    """A copy that shares no tensor and no container with the original.
+
+    >>> plain_copy({"step": torch.tensor(1.0), "params": [0]})
+    {'step': tensor(1.), 'params': [0]}
+    """
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if type(value) is dict:
+        return {key: plain_copy(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain_copy, value))
+    return copy.deepcopy(value)
+
+
+def read(slot: Slot) -> dict[str, Any]:
+    """The state of a slot: a torch ``state_dict``, or two under ``scheduler`` and ``optimizer``."""
+    state: dict[str, Any] = slot.rule.state_dict()
+    if slot.scheduler is not None:
+        state = {"scheduler": slot.scheduler.state_dict(), "optimizer": state}
+    copied: dict[str, Any] = plain_copy(state)
+    return copied
+
+
+def checked(states: Any, scheduled: bool | None) -> dict[str, dict[str, Any]]:
+    """A copy of saved states by parameter name.
+
+    Args:
+        states: what :meth:`PyroOptim.get_state` returned.
+        scheduled: whether the states must hold a scheduler's state too; None if either is possible.
+
+    Raises:
+        OptimizerError: if the states are not of that form.
+    """
+    if not isinstance(states, dict):
+        raise OptimizerError(
+            f"optimizer state must be a dictionary by parameter name, not {type(states).__name__}"
+        )
+    # Pyro files the state of parameters that have left the store under None.
+    named = {name: state for name, state in states.items() if name is not None}
+    for name, state in named.items():
+        if not isinstance(name, str) or not isinstance(state, dict):
+            raise OptimizerError(
+                f"optimizer state must map parameter names to dictionaries; {name!r} does not"
+            )
+        has_scheduler = isinstance(state.get("scheduler"), dict) and isinstance(state.get("optimizer"), dict)
+        if scheduled is False and "scheduler" in state:
+            raise OptimizerError(
+                f"the state of {name!r} was saved by an optimizer with a scheduler; load it into one "
+                "(such as optim.ExponentialLR), or set_state({name: state['optimizer'], ...})"
+            )
+        if scheduled and not has_scheduler:
+            raise OptimizerError(
+                f"the state of {name!r} has no scheduler's part; it was saved by a plain optimizer"
+            )
+        _check_torch_state(name, state["optimizer"] if has_scheduler else state)
+    copied: dict[str, dict[str, Any]] = plain_copy(named)
+    return copied
+
+
+def _check_torch_state(name: str, state: dict[str, Any]) -> None:
+    groups = state.get("param_groups")
+    if not isinstance(state.get("state"), dict) or not isinstance(groups, list):
+        raise OptimizerError(
+            f"the state of {name!r} is no torch optimizer's: it lacks 'state' or 'param_groups'"
+        )
+    if len(groups) != 1 or not isinstance(groups[0], dict) or len(groups[0].get("params", ())) != 1:
+        raise OptimizerError(f"the state of {name!r} is not that of one parameter")
+
+
+def write(slot: Slot, state: dict[str, Any]) -> None:
+    """Load a state into a slot; on an error the slot is as it was.
+
+    Raises:
+        OptimizerError: if the state does not fit the optimizer or the parameter.
+    """
+    old_state, old_groups = slot.rule.state, slot.rule.param_groups
+    old_scheduler = None if slot.scheduler is None else plain_copy(slot.scheduler.state_dict())
+    loaded = plain_copy(state)
+    try:
+        if slot.scheduler is not None:
+            _check_scheduler(slot, loaded["scheduler"])
+            slot.scheduler.load_state_dict(loaded["scheduler"])
+            loaded = loaded["optimizer"]
+        slot.rule.load_state_dict(loaded)
+        _check_options(slot)
+        _check_shapes(slot)
+    except Exception as error:
+        slot.rule.state, slot.rule.param_groups = old_state, old_groups
+        if slot.scheduler is not None:
+            slot.scheduler.load_state_dict(old_scheduler)
+        if isinstance(error, OptimizerError):
+            raise
+        kind = type(slot.rule).__name__
+        raise OptimizerError(
+            f"the saved state of parameter {slot.name!r} cannot be loaded into {kind}: {error}"
+        ) from error
+
+
+def _check_scheduler(slot: Slot, saved: dict[str, Any]) -> None:
+    missing = [key for key in slot.scheduler.state_dict() if not key.startswith("_") and key not in saved]
+    if missing:
+        kind = type(slot.scheduler).__name__
+        raise OptimizerError(
+            f"the saved state of parameter {slot.name!r} is not of {kind}: it lacks {', '.join(missing)}"
+        )
+
+
+def _check_options(slot: Slot) -> None:
+    group = slot.rule.param_groups[0]
+    missing = [key for key in slot.rule.defaults if key not in group]
+    if missing:
+        kind = type(slot.rule).__name__
+        raise OptimizerError(
+            f"the saved state of parameter {slot.name!r} is of another optimizer than {kind}: "
+            f"it lacks {', '.join(missing)}"
+        )
+
+
+def _keeps_shapes(rule: Optimizer) -> bool:
+    # Adafactor stores factors of a matrix; foreign classes may store what they like.
+    return type(rule).__module__.startswith("torch.optim") and not isinstance(rule, torch.optim.Adafactor)
+
+
+def _check_shapes(slot: Slot) -> None:
+    if not _keeps_shapes(slot.rule):
+        return
+    for key, value in slot.rule.state.get(slot.param, {}).items():
+        if isinstance(value, Tensor) and value.dim() and value.shape != slot.param.shape:
+            raise OptimizerError(
+                f"the saved state of parameter {slot.name!r} has {key} of shape {tuple(value.shape)}, "
+                f"but the parameter has shape {tuple(slot.param.shape)}"
+            )

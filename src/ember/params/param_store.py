@@ -1,0 +1,356 @@
+"""The store of parameters: unconstrained leaf tensors under names, each with its constraint.
+
+The default store is one per process. What a thread does inside :meth:`ParamStoreDict.scope` or :meth:`ParamStoreDict.active` is seen
+by that thread only, so several models can be trained at once.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, ItemsView, Iterator, KeysView
+from contextlib import contextmanager
+from typing import Any, TypedDict
+
+import torch
+from torch.distributions import transform_to
+from torch.distributions.constraints import Constraint
+from torch.distributions.transforms import Transform
+
+from ember.distributions import constraints
+from ember.errors import SaveFileError, UnknownParameterError
+from ember.params import constraint_codec
+from ember.params.initialize import unconstrained_leaf
+from ember.serialization import atomic_save, safe_load
+
+InitValue = torch.Tensor | float | Callable[[], torch.Tensor]
+
+
+class StateDict(TypedDict):
+    """What :meth:`ParamStoreDict.get_state` returns: unconstrained leaves and constraints by name."""
+
+    params: dict[str, torch.Tensor]
+    constraints: dict[str, Constraint]
+
+
+class _Contents:
+    """The records of one scope of a store; insertion order is the order of the parameters."""
+
+    __slots__ = ("constraints", "leaves", "names", "transforms")
+
+    def __init__(self) -> None:
+        self.leaves: dict[str, torch.Tensor] = {}
+        self.names: dict[torch.Tensor, str] = {}
+        self.constraints: dict[str, Constraint] = {}
+        self.transforms: dict[str, tuple[Constraint, Transform]] = {}
+
+
+class ParamStoreDict:
+    """A mapping from names to *constrained* parameter values, recomputed at every access from the unconstrained leaves.
+
+    ``value.unconstrained()`` gives the leaf that an optimizer changes; without a constraint the value is the leaf itself.
+
+        >>> store = ParamStoreDict()
+        >>> store.setdefault("scale", torch.tensor(2.0), constraints.positive)
+        tensor(2., grad_fn=<AddBackward0>)
+        >>> store["scale"].unconstrained()
+        tensor(0.6931, requires_grad=True)
+    """
+
+    def __init__(self) -> None:
+        self._shared = _Contents()
+        self._local = threading.local()
+
+    @property
+    def _contents(self) -> _Contents:
+        try:
+            return self._local.contents  # type: ignore[no-any-return]
+        except AttributeError:
+            return self._shared
+
+    # Pyro programs read these three.
+    @property
+    def _params(self) -> dict[str, torch.Tensor]:
+        return self._contents.leaves
+
+    @property
+    def _param_to_name(self) -> dict[torch.Tensor, str]:
+        return self._contents.names
+
+    @property
+    def _constraints(self) -> dict[str, Constraint]:
+        return self._contents.constraints
+
+    def __getstate__(self) -> StateDict:
+        return self.get_state()
+
+    def __setstate__(self, state: StateDict) -> None:
+        ParamStoreDict.__init__(self)
+        self.set_state(state)
+
+    def clear(self) -> None:
+        """Forget all parameters."""
+        contents = self._contents
+        for part in (contents.leaves, contents.names, contents.constraints, contents.transforms):
+            part.clear()
+
+    def keys(self) -> KeysView[str]:
+        """Names, in the order of their creation."""
+        return self._params.keys()
+
+    def values(self) -> Iterator[torch.Tensor]:
+        """Constrained values."""
+        for name in self._params:
+            yield self[name]
+
+    def items(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Pairs of name and constrained value."""
+        for name in self._params:
+            yield name, self[name]
+
+    def named_parameters(self) -> ItemsView[str, torch.Tensor]:
+        """Pairs of name and unconstrained leaf."""
+        return self._params.items()
+
+    def __bool__(self) -> bool:
+        return bool(self._params)
+
+    def __len__(self) -> int:
+        return len(self._params)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._params
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._params)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        contents = self._contents
+        try:
+            leaf = contents.leaves[name]
+        except KeyError:
+            raise UnknownParameterError(self._explain_unknown(name)) from None
+        constraint = contents.constraints[name]
+        known = contents.transforms.get(name)
+        if known is None or known[0] is not constraint:
+            known = contents.transforms[name] = (constraint, transform_to(constraint))
+        value: torch.Tensor = known[1](leaf)
+        value.unconstrained = weakref.ref(leaf)  # type: ignore[attr-defined]
+        return value
+
+    def __setitem__(self, name: str, new_constrained_value: torch.Tensor) -> None:
+        """Set a value in the constrained space; the parameter keeps its constraint (real for a new one) and gets a new leaf."""
+        self._set(name, new_constrained_value, self._constraints.get(name, constraints.real))
+
+    def __delitem__(self, name: str) -> None:
+        contents = self._contents
+        try:
+            leaf = contents.leaves.pop(name)
+        except KeyError:
+            raise UnknownParameterError(self._explain_unknown(name)) from None
+        contents.names.pop(leaf, None)
+        contents.constraints.pop(name, None)
+        contents.transforms.pop(name, None)
+
+    def setdefault(
+        self, name: str, init_constrained_value: InitValue, constraint: Constraint = constraints.real
+    ) -> torch.Tensor:
+        """The constrained value of a parameter, which is created first if there is none of that name.
+
+        Args:
+            name: the parameter's name.
+            init_constrained_value: a tensor, or a callable that is asked for one only if the parameter is new.
+            constraint: counts only if the parameter is new.
+
+        Raises:
+            ParameterError: if the initial value violates the constraint; the store is unchanged then.
+        """
+        if name not in self._params:
+            value = init_constrained_value() if callable(init_constrained_value) else init_constrained_value
+            self._set(name, value, constraint)
+        return self[name]
+
+    def _set(self, name: str, value: torch.Tensor | float, constraint: Constraint) -> None:
+        leaf = unconstrained_leaf(name, value, constraint)
+        contents = self._contents
+        old = contents.leaves.get(name)
+        if old is not None:
+            contents.names.pop(old, None)
+        contents.leaves[name] = leaf
+        contents.names[leaf] = name
+        contents.constraints[name] = constraint
+
+    def get_param(
+        self,
+        name: str,
+        init_tensor: InitValue | None = None,
+        constraint: Constraint = constraints.real,
+        event_dim: int | None = None,
+    ) -> torch.Tensor:
+        """What :func:`ember.param` does without handlers; ``event_dim`` matters to plates only."""
+        return self[name] if init_tensor is None else self.setdefault(name, init_tensor, constraint)
+
+    def match(self, name: str) -> dict[str, torch.Tensor]:
+        """Constrained values of all parameters whose name matches a regular expression (from its start)."""
+        pattern = re.compile(name)
+        return {key: self[key] for key in self if pattern.match(key)}
+
+    def param_name(self, p: torch.Tensor) -> str | None:
+        """The name of an unconstrained leaf, or None."""
+        return self._param_to_name.get(p)
+
+    def get_state(self) -> StateDict:
+        """The leaves and constraints by name; tensors are the store's own, not copies."""
+        leaves = dict(self._params)
+        for leaf in leaves.values():
+            leaf.__dict__.pop("unconstrained", None)
+        return {"params": leaves, "constraints": dict(self._constraints)}
+
+    def set_state(self, state: StateDict) -> None:
+        """Add the parameters of a state to the store, replacing those of the same name.
+
+        Raises:
+            AssertionError: if the state is malformed; the store is unchanged then.
+        """
+        assert isinstance(state, dict), "malformed ParamStore state"
+        assert set(state) == {"params", "constraints"}, f"malformed ParamStore keys {state.keys()}"
+        missing = set(state["params"]) - set(state["constraints"])
+        assert not missing, f"malformed ParamStore state: no constraints for {sorted(missing)}"
+        contents = self._contents
+        for name, leaf in state["params"].items():
+            old = contents.leaves.get(name)
+            if old is not None:
+                contents.names.pop(old, None)
+            contents.leaves[name] = leaf
+            contents.names[leaf] = name
+        contents.constraints.update(state["constraints"])
+
+    def save(self, filename: str) -> None:
+        """Write all parameters to a file, atomically, in a form that loads without unpickling."""
+        state = self.get_state()
+        atomic_save(
+            {
+                "params": {name: leaf.detach() for name, leaf in state["params"].items()},
+                "constraints": {name: constraint_codec.encode(c) for name, c in state["constraints"].items()},
+            },
+            filename,
+        )
+
+    def load(self, filename: str, map_location: Any = None, allow_pickle: bool = False) -> None:
+        """Read parameters from a file and add them to the store.
+
+        Args:
+            filename: a file written by :meth:`save`, or by Pyro 1.9 (then with ``allow_pickle=True``).
+            map_location: as in :func:`torch.load`.
+            allow_pickle: accept pickled objects; only for files you trust.
+
+        Raises:
+            SaveFileError: if the file is corrupt or foreign; the store is unchanged then.
+        """
+        loaded = safe_load(filename, map_location, allow_pickle)
+        self.set_state(_checked_state(filename, loaded))
+
+    @contextmanager
+    def scope(self, state: StateDict | None = None) -> Iterator[StateDict]:
+        """Work on other contents for a while: those of ``state``, else none. Seen by this thread only.
+
+        Yields the given (or a new) state, which receives the contents when the block ends without an error.
+        """
+        if state is None:
+            state = {"params": {}, "constraints": {}}
+        with self._replaced_contents():
+            self.set_state(state)
+            yield state
+            state.update(self.get_state())
+
+    @contextmanager
+    def _replaced_contents(self) -> Iterator[None]:
+        outer = self._local.__dict__.get("contents")
+        self._local.contents = _Contents()
+        try:
+            yield
+        finally:
+            if outer is None:
+                del self._local.contents
+            else:
+                self._local.contents = outer
+
+    @contextmanager
+    def active(self) -> Iterator[ParamStoreDict]:
+        """Make this the store that :func:`ember.param` and :func:`get_param_store` use in this thread."""
+        outer = _ACTIVE.__dict__.get("store")
+        _ACTIVE.store = self
+        try:
+            yield self
+        finally:
+            if outer is None:
+                del _ACTIVE.store
+            else:
+                _ACTIVE.store = outer
+
+    def replace_param(self, param_name: str, new_param: torch.Tensor, old_param: torch.Tensor) -> None:
+        """Deprecated: assign to ``store[name]``."""
+        warnings.warn(
+            "ParamStore.replace_param() is deprecated; use .__setitem__() instead.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        assert self._params[param_name] is old_param.unconstrained()  # type: ignore[attr-defined]
+        self[param_name] = new_param
+
+    def get_all_param_names(self) -> KeysView[str]:
+        """Deprecated: use :meth:`keys`."""
+        warnings.warn(
+            "ParamStore.get_all_param_names() is deprecated; use .keys() instead.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.keys()
+
+    def _explain_unknown(self, name: str) -> str:
+        known = ", ".join(map(repr, self._params)) or "none yet"
+        return (
+            f"unknown parameter {name!r}; the store has: {known}. Give an initial value, param({name!r}, init), "
+            "or run the program that creates it first."
+        )
+
+
+def _checked_state(filename: str, loaded: Any) -> StateDict:
+    if not isinstance(loaded, dict) or set(loaded) != {"params", "constraints"}:
+        raise SaveFileError(f"{filename!r} holds no parameter store")
+    params, specs = loaded["params"], loaded["constraints"]
+    well_formed = isinstance(params, dict) and isinstance(specs, dict) and set(params) == set(specs)
+    if not well_formed or not all(isinstance(value, torch.Tensor) for value in params.values()):
+        raise SaveFileError(f"{filename!r} holds a malformed parameter store")
+    for name, value in params.items():
+        if not value.is_floating_point():
+            raise SaveFileError(
+                f"{filename!r} holds a malformed parameter store: {name!r} has dtype {value.dtype}"
+            )
+    decoded = {name: constraint_codec.decode(spec) for name, spec in specs.items()}
+    return {
+        "params": {name: value.requires_grad_(True) for name, value in params.items()},
+        "constraints": decoded,
+    }
+
+
+_DEFAULT_STORE = ParamStoreDict()
+_ACTIVE = threading.local()
+
+
+def get_param_store() -> ParamStoreDict:
+    """The store that is active in this thread: the process's default store, unless :meth:`ParamStoreDict.active` says otherwise."""
+    try:
+        return _ACTIVE.store  # type: ignore[no-any-return]
+    except AttributeError:
+        return _DEFAULT_STORE
+
+
+def clear_param_store() -> None:
+    """Forget all parameters of the active store."""
+    get_param_store().clear()
+
+
+__all__ = ["ParamStoreDict", "StateDict", "clear_param_store", "get_param_store"]

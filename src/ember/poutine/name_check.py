@@ -1,0 +1,43 @@
+"""Finding parameters by the names that users give them, and warning about names that never came up."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+
+from ember.poutine.validation import is_validation_enabled
+
+
+class NameCheck:
+    """Looks parameter names up in what the user gave, and remembers hits and misses of one run."""
+
+    def __init__(self, what: str, given: Collection[str]) -> None:
+        self.what = what
+        self.given = given
+        self.start()
+
+    def start(self) -> None:
+        """Forget the last run."""
+        self.hits: set[str] = set()
+        self.misses: set[str] = set()
+
+    def look_up(self, name: str) -> str | None:
+        """The user's name of a stored parameter (the part after ``$$$``) if it was given, else None."""
+        key = name.split("$$$")[1] if "$$$" in name else name
+        found = key in self.given
+        (self.hits if found else self.misses).add(key)
+        return key if found else None
+
+    def finish(self, exc_type: type[BaseException] | None) -> None:
+        """Warn about given names that no parameter had, unless the run ended in an error."""
+        extra = [name for name in self.given if name not in self.hits]
+        if extra and exc_type is None and is_validation_enabled():
+            warnings.warn(
+                f"pyro.module {self.what} did not find params {_quoted(extra)}. "
+                f"Did you instead mean one of {_quoted(sorted(self.misses))}?",
+                stacklevel=4,
+            )
+
+
+def _quoted(names: list[str]) -> str:
+    return "['" + "', '".join(names) + "']"

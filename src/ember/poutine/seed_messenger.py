@@ -1,0 +1,36 @@
+"""Running under a seed."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from ember.poutine.messenger import Messenger
+from ember.rng import get_rng_state, set_rng_seed, set_rng_state
+
+
+class SeedMessenger(Messenger):
+    """Seeds torch, random and numpy on entry and puts their states back on exit.
+
+    The generators belong to the whole process: what other threads draw meanwhile comes from the seeded streams too.
+    """
+
+    def __init__(self, rng_seed: int) -> None:
+        assert isinstance(rng_seed, int), f"rng_seed must be an int, got {type(rng_seed)}"
+        super().__init__()
+        self.rng_seed = rng_seed
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.old_state = get_rng_state()
+        set_rng_seed(self.rng_seed)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        set_rng_state(self.old_state)
+        super().__exit__(exc_type, exc_value, traceback)

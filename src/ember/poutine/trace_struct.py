@@ -1,0 +1,244 @@
+"""Trace: the record of one run of a program, its log densities and its table of shapes."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ember.distributions.masking import scale_and_mask
+from ember.nonfinite import warn_if_inf, warn_if_nan
+from ember.poutine.shape_table import format_shapes
+from ember.poutine.site import Site
+from ember.poutine.validation import is_validation_enabled
+
+SiteFilter = Callable[[str, Any], bool]
+
+
+class _Edges(dict[str, set[str]]):
+    """Neighbours by site; a site without edges has the empty set, made when first asked for."""
+
+    def __missing__(self, name: str) -> set[str]:
+        return self.setdefault(name, set())
+
+
+class Trace:
+    """Sites by name, in the order of their execution, and the edges between them.
+
+    A ``"flat"`` trace has no edges; a ``"dense"`` one has an edge between each pair of sites that may depend on each other.
+
+        >>> import ember, torch
+        >>> def model(x):
+        ...     return ember.sample("z", ember.distributions.Normal(x, 1.0))
+        >>> trace = ember.poutine.trace(model).get_trace(torch.tensor(0.0))
+        >>> list(trace), trace.stochastic_nodes
+        (['_INPUT', 'z', '_RETURN'], ['z'])
+    """
+
+    def __init__(self, graph_type: Literal["flat", "dense"] = "flat") -> None:
+        assert graph_type in ("flat", "dense"), f"{graph_type} not a valid graph type"
+        self.graph_type = graph_type
+        self.nodes: OrderedDict[str, Site] = OrderedDict()
+        self._succ = _Edges()
+        self._pred = _Edges()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.nodes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def edges(self) -> Iterator[tuple[str, str]]:
+        """Pairs of names, from the earlier to the later site."""
+        for name, successors in self._succ.items():
+            for successor in successors:
+                yield name, successor
+
+    def add_node(self, site_name: str, **kwargs: Any) -> None:
+        """Add a site.
+
+        Raises:
+            RuntimeError: if the name is taken. A parameter may be added again; the last one counts.
+        """
+        self._add(site_name, Site(kwargs))
+
+    def _add(self, name: str, site: Site) -> None:
+        known = self.nodes.get(name)
+        if known is not None:
+            # RuntimeError itself: tracing appends the shape table to the message of an error of the same type.
+            if known["type"] != site["type"]:
+                raise RuntimeError(f"{name} is already in the trace as a {known['type']}")
+            if site["type"] != "param":
+                raise RuntimeError(f"Multiple {site['type']} sites named '{name}'")
+        self.nodes[name] = site
+
+    def add_edge(self, site1: str, site2: str) -> None:
+        """Add an edge between two sites of the trace."""
+        self._succ[site1].add(site2)
+        self._pred[site2].add(site1)
+
+    def remove_node(self, site_name: str) -> None:
+        """Remove a site and its edges."""
+        self.nodes.pop(site_name)
+        for predecessor in self._pred.pop(site_name, ()):
+            self._succ[predecessor].discard(site_name)
+        for successor in self._succ.pop(site_name, ()):
+            self._pred[successor].discard(site_name)
+
+    def predecessors(self, site_name: str) -> set[str]:
+        """Names of the sites with an edge to this one."""
+        return self._pred[site_name]
+
+    def successors(self, site_name: str) -> set[str]:
+        """Names of the sites with an edge from this one."""
+        return self._succ[site_name]
+
+    def copy(self) -> Trace:
+        """A copy with the same sites (not copied) and its own edges."""
+        new = Trace(graph_type=self.graph_type)
+        new.nodes.update(self.nodes)
+        new._succ.update((name, set(names)) for name, names in self._succ.items())
+        new._pred.update((name, set(names)) for name, names in self._pred.items())
+        return new
+
+    def _dfs(self, site: str, visited: set[str]) -> Iterator[str]:
+        if site in visited:
+            return
+        for successor in tuple(self._succ[site]):
+            yield from self._dfs(successor, visited)
+        visited.add(site)
+        yield site
+
+    def topological_sort(self, reverse: bool = False) -> list[str]:
+        """Names in an order in which every edge points forward (backward if ``reverse``)."""
+        visited: set[str] = set()
+        ordered = [name for start in tuple(self.nodes) for name in self._dfs(start, visited)]
+        return ordered if reverse else ordered[::-1]
+
+    def log_prob_sum(self, site_filter: SiteFilter | None = None) -> Tensor | float:
+        """The log density of the run, a scalar: the sum over its sample sites, scaled and masked. Memoised on the sites.
+
+        Args:
+            site_filter: takes name and site; the sites for which it is false are left out.
+        """
+        total: Tensor | float = 0.0
+        fresh = []
+        for name, site in self._sample_sites(site_filter):
+            if "log_prob_sum" not in site:
+                log_prob = self._evaluate(name, site, "log_prob", "log_prob_sum")
+                site["log_prob_sum"] = scale_and_mask(log_prob, site["scale"], site["mask"]).sum()
+                fresh.append(name)
+            total = total + site["log_prob_sum"]
+        self._warn_if_nonfinite(fresh)
+        return total
+
+    def compute_log_prob(self, site_filter: SiteFilter | None = None) -> None:
+        """Put ``unscaled_log_prob``, ``log_prob`` (both of batch shape) and ``log_prob_sum`` (a scalar) on the sample sites."""
+        self._warn_if_nonfinite(self._add_log_probs(site_filter))
+
+    def compute_score_parts(self) -> None:
+        """Put ``score_parts`` on the sample sites, and what :meth:`compute_log_prob` puts there."""
+        self._warn_if_nonfinite(self._add_score_parts())
+
+    def _add_log_probs(self, site_filter: SiteFilter | None = None) -> list[str]:
+        fresh = []
+        for name, site in self._sample_sites(site_filter):
+            if "log_prob" not in site:
+                log_prob = self._evaluate(name, site, "log_prob", "log_prob")
+                site["unscaled_log_prob"] = log_prob
+                site["log_prob"] = log_prob = scale_and_mask(log_prob, site["scale"], site["mask"])
+                site["log_prob_sum"] = log_prob.sum() if log_prob.dim() else log_prob
+                fresh.append(name)
+        return fresh
+
+    def _add_score_parts(self) -> list[str]:
+        fresh = []
+        for name, site in self._sample_sites(None):
+            if "score_parts" not in site:
+                parts = self._evaluate(name, site, "score_parts", "score_parts")
+                site["unscaled_log_prob"] = parts.log_prob
+                site["score_parts"] = parts = parts.scale_and_mask(site["scale"], site["mask"])
+                site["log_prob"] = parts.log_prob
+                site["log_prob_sum"] = parts.log_prob.sum() if parts.log_prob.dim() else parts.log_prob
+                fresh.append(name)
+        return fresh
+
+    def _sample_sites(self, site_filter: SiteFilter | None) -> Iterator[tuple[str, Site]]:
+        for name, site in self.nodes.items():
+            if site["type"] == "sample" and (site_filter is None or site_filter(name, site)):
+                yield name, site
+
+    def _evaluate(self, name: str, site: Site, method: str, quantity: str) -> Any:
+        try:
+            return getattr(site["fn"], method)(site["value"], *site["args"], **site["kwargs"])
+        except ValueError as error:
+            table = self.format_shapes(last_site=site["name"])
+            raise ValueError(
+                f"Error while computing {quantity} at site '{name}':\n{error}\n{table}"
+            ) from error
+
+    def _warn_if_nonfinite(self, names: list[str]) -> None:
+        if not (names and is_validation_enabled()):
+            return
+        sums = [(name, self.nodes[name]["log_prob_sum"].detach()) for name in names]
+        # One look at the total, so that a healthy trace costs one number and not one for each site.
+        if math.isfinite(float(torch.stack([value for _, value in sums]).sum())):
+            return
+        for name, value in sums:
+            what = f"log_prob_sum at site '{name}'"
+            warn_if_nan(value, what)
+            warn_if_inf(value, what, allow_neginf=True)
+
+    def detach_(self) -> None:
+        """Detach the values of all sample sites, in place."""
+        for _, site in self._sample_sites(None):
+            site["value"] = site["value"].detach()
+
+    @property
+    def observation_nodes(self) -> list[str]:
+        """Names of the observed sample sites."""
+        return [name for name, site in self.nodes.items() if site["type"] == "sample" and site["is_observed"]]
+
+    @property
+    def param_nodes(self) -> list[str]:
+        """Names of the parameters."""
+        return [name for name, site in self.nodes.items() if site["type"] == "param"]
+
+    @property
+    def stochastic_nodes(self) -> list[str]:
+        """Names of the sample sites that are not observed."""
+        return [name for name, _ in self.iter_stochastic_nodes()]
+
+    @property
+    def reparameterized_nodes(self) -> list[str]:
+        """Names of the latent sites whose distribution has a pathwise derivative."""
+        return [
+            name for name, site in self.iter_stochastic_nodes() if getattr(site["fn"], "has_rsample", False)
+        ]
+
+    @property
+    def nonreparam_stochastic_nodes(self) -> list[str]:
+        """Names of the latent sites whose distribution has none."""
+        return [
+            name
+            for name, site in self.iter_stochastic_nodes()
+            if not getattr(site["fn"], "has_rsample", False)
+        ]
+
+    def iter_stochastic_nodes(self) -> Iterator[tuple[str, Site]]:
+        """Names and sites of the sample sites that are not observed."""
+        for name, site in self.nodes.items():
+            if site["type"] == "sample" and not site["is_observed"]:
+                yield name, site
+
+    def format_shapes(self, title: str = "Trace Shapes:", last_site: str | None = None) -> str:
+        """A table of the shapes of parameters, distributions, values and (where known) log densities."""
+        return format_shapes(self.nodes, title, last_site)

@@ -1,0 +1,205 @@
+"""The statements of the model language: sample, param, plate, factor, deterministic, module, subsample."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch.distributions.constraints import Constraint
+
+from ember import distributions as dist
+from ember.distributions import constraints
+from ember.errors import ModelError
+from ember.params.param_store import InitValue, get_param_store
+from ember.poutine.handlers import mask
+from ember.poutine.plate_messenger import PlateMessenger
+from ember.poutine.runtime import THREAD, apply_stack, effectful
+from ember.poutine.site import message
+
+
+def sample(
+    name: str,
+    fn: Any,
+    *args: Any,
+    obs: Any = None,
+    obs_mask: torch.Tensor | bool | None = None,
+    infer: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Sample from a distribution, or observe a value of it, under a name.
+
+    Args:
+        name: the site's name, unique in a run.
+        fn: a distribution, or another callable that draws a value from ``*args, **kwargs``.
+        obs: the observed value; None for a latent site.
+        obs_mask: a mask of bools that broadcasts with the batch shape: events where it is true are observed, the others are
+            sampled at the site ``<name>_unobserved``, which guides must sample.
+        infer: options for inference algorithms; the dict is copied.
+
+    Returns:
+        The value: ``batch_shape + event_shape`` of ``fn``, broadcast to the enclosing plates.
+
+    Raises:
+        ValueError: if ``obs_mask`` or the batch shape does not fit.
+        RuntimeError: if the name is taken, when the run is traced.
+
+    >>> import torch, ember
+    >>> ember.sample("x", ember.distributions.Delta(torch.tensor(2.0)))
+    tensor(2.)
+    """
+    if obs_mask is not None:
+        return _sample_partly_observed(name, fn, obs, torch.as_tensor(obs_mask), *args, **kwargs)
+    infer = {} if infer is None else dict(infer)
+    is_observed: bool = infer.pop("is_observed", obs is not None)
+    if not THREAD.stack:
+        if obs is None or infer.get("_deterministic"):
+            return fn(*args, **kwargs) if obs is None else obs
+        warnings.warn(
+            f"trying to observe a value outside of inference at {name}", RuntimeWarning, stacklevel=2
+        )
+        return obs
+    msg = message(name, fn, args=args, kwargs=kwargs, value=obs, is_observed=is_observed, infer=infer)
+    apply_stack(msg)
+    return msg["value"]
+
+
+def _sample_partly_observed(
+    name: str, fn: Any, obs: Any, obs_mask: torch.Tensor, *args: Any, **kwargs: Any
+) -> torch.Tensor:
+    with mask(mask=obs_mask):
+        observed = sample(f"{name}_observed", fn, *args, obs=obs, **kwargs)
+    with mask(mask=~obs_mask):
+        unobserved = sample(f"{name}_unobserved", fn, *args, **kwargs)
+    shape = torch.broadcast_shapes(observed.shape, unobserved.shape)
+    batch_shape = shape[: len(shape) - fn.event_dim]
+    aligned = obs_mask.reshape(obs_mask.shape + (1,) * fn.event_dim)
+    try:
+        value = torch.where(aligned, observed, unobserved)
+    except RuntimeError as error:
+        raise ModelError(
+            f"Invalid obs_mask shape {tuple(obs_mask.shape)}; should be "
+            f"broadcastable to batch_shape = {tuple(batch_shape)}, at site {name!r}"
+        ) from error
+    return deterministic(name, value, event_dim=fn.event_dim)
+
+
+@effectful(type="param")
+def _param(name: str, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return get_param_store().get_param(name, *args, **kwargs)
+
+
+def param(
+    name: str,
+    init_tensor: InitValue | None = None,
+    constraint: Constraint = constraints.real,
+    event_dim: int | None = None,
+) -> torch.Tensor:
+    """The parameter of a name, made on first use.
+
+    Args:
+        name: the parameter's name.
+        init_tensor: its first value, or a callable that is asked for it on first use only. May be left out afterwards.
+        constraint: where its values lie; counts on first use only.
+        event_dim: the number of rightmost dims that are no batch dims. Inside a subsampled plate, the plate's dim is then
+            subsampled; None means that all dims are event dims.
+
+    Returns:
+        The constrained value. ``value.unconstrained()`` is the leaf tensor that an optimizer changes.
+
+    Raises:
+        UnknownParameterError: (a KeyError) if there is no such parameter and no initial value.
+        ParameterError: (a ValueError) if the initial value violates the constraint.
+    """
+    args = (name,) if init_tensor is None else (name, init_tensor)
+    value: torch.Tensor = _param(*args, constraint=constraint, event_dim=event_dim, name=name)  # type: ignore[call-arg]
+    return value
+
+
+def factor(name: str, log_factor: torch.Tensor, *, has_rsample: bool | None = None) -> None:
+    """Add a term to the log density of a model or guide.
+
+    Args:
+        name: the site's name.
+        log_factor: the term; its shape is the batch shape.
+        has_rsample: needed in guides: whether the term comes from reparameterised samples only, such as the Jacobian of a
+            transformation of one.
+    """
+    unit = dist.Unit(log_factor, has_rsample=has_rsample)
+    sample(name, unit, obs=unit.sample(), infer={"is_auxiliary": True})
+
+
+def deterministic(name: str, value: torch.Tensor, event_dim: int | None = None) -> Any:
+    """Record a value that follows from others; it does not count in the log density.
+
+    Args:
+        name: the site's name.
+        value: the value.
+        event_dim: how many of its rightmost dims are event dims; all if None.
+    """
+    event_dim = value.ndim if event_dim is None else event_dim
+    fn = dist.Delta(value, event_dim=event_dim).mask(False)
+    return sample(name, fn, obs=value, infer={"_deterministic": True})
+
+
+@effectful(type="subsample")
+def subsample(data: torch.Tensor, event_dim: int) -> torch.Tensor:
+    """The rows of a full-size tensor that the enclosing plates have drawn.
+
+    Args:
+        data: full size (or 1) at the dim of every enclosing plate.
+        event_dim: how many of its rightmost dims are event dims.
+
+    Raises:
+        ValueError: if a size does not fit a plate.
+    """
+    assert isinstance(event_dim, int) and event_dim >= 0, f"event_dim must be an int >= 0, got {event_dim!r}"
+    return data
+
+
+@effectful(type="barrier")
+def barrier(data: torch.Tensor) -> torch.Tensor:
+    """The identity; a place for handlers that delay computation to catch up."""
+    return data
+
+
+class plate(PlateMessenger):
+    """Independence along a dim: ``with plate("data", 100) as indices`` or, in sequence, ``for i in plate("data", 100)``.
+
+    Inside a ``with``, distributions are expanded to the plate's size, and log densities are scaled by ``size /
+    subsample_size``, so that a random part of the data gives an unbiased estimate.
+
+    Args:
+        name: pairs plates of model and guide.
+        size: the number of all rows; None if only independence is declared, of any size.
+        subsample_size: how many rows to draw, anew each time the plate is made; all if None.
+        subsample: the rows to use instead, anything with a length; yielded as it is.
+        dim: the dim, negative; by default the rightmost free one.
+        use_cuda: deprecated, use ``device``.
+        device: where the indices are to be.
+
+    Raises:
+        ZeroDivisionError: for size 0.
+        ValueError: if the dim is taken, or a batch shape does not fit.
+
+    >>> import torch, ember
+    >>> with ember.plate("data", 3):
+    ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0)).shape
+    torch.Size([3])
+    """
+
+
+@contextmanager
+def plate_stack(prefix: str, sizes: Sequence[int], rightmost_dim: int = -1) -> Iterator[None]:
+    """Plates at neighbouring dims: ``<prefix>_0`` with the last size at ``rightmost_dim``, the others to the left of it.
+
+    Raises:
+        ValueError: if a dim is taken.
+    """
+    assert rightmost_dim < 0, f"rightmost_dim must be negative, got {rightmost_dim}"
+    with ExitStack() as stack:
+        for i, size in enumerate(reversed(sizes)):
+            stack.enter_context(plate(f"{prefix}_{i}", size, dim=rightmost_dim - i))
+        yield

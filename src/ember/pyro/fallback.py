@@ -1,0 +1,68 @@
+"""What Ember's modules answer, under the drop-in, for a name that they do not have.
+
+A function ``__getattr__`` in the module (PEP 562) is asked only after the ordinary look-up has failed, so it
+costs nothing where names exist. It looks for a submodule or a name of Pyro's that Ember has elsewhere, and
+otherwise says what is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from ember.pyro import missing, places, surface
+from ember.pyro.views import homes, offered
+
+_HOOK = "__getattr__"
+_attached: dict[str, tuple[ModuleType, Callable[[str], Any] | None]] = {}
+
+
+def attach(module: ModuleType, path: str) -> None:
+    """Give ``module`` the answers of the drop-in; its own ``__getattr__``, if it has one, comes first.
+
+    Args:
+        module: one of Ember's modules.
+        path: Pyro's path of it.
+    """
+    if module.__name__ in _attached:
+        return
+    before: Callable[[str], Any] | None = vars(module).get(_HOOK)
+    _attached[module.__name__] = (module, before)
+    setattr(module, _HOOK, _answers(module, path, before))
+
+
+def detach_all() -> None:
+    """Take back every :func:`attach`."""
+    for module, before in _attached.values():
+        if before is None:
+            delattr(module, _HOOK)
+        else:
+            setattr(module, _HOOK, before)
+    _attached.clear()
+
+
+def _answers(module: ModuleType, path: str, before: Callable[[str], Any] | None) -> Callable[[str], Any]:
+    def answer(name: str) -> Any:
+        if before is not None:
+            try:
+                return before(name)
+            except AttributeError:
+                pass
+        if name.startswith("__"):
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+        if offered(path, name):
+            for home in homes(name, places.ALSO.get(path, ())):
+                return vars(home)[name]
+        below = f"{path}.{name}"
+        if surface.has_path(below):
+            try:
+                return import_module(below)
+            except ModuleNotFoundError as error:
+                if error.name != below:
+                    raise
+        raise missing.error_for(sys._getframe(1), path, name, home=module.__name__)
+
+    return answer

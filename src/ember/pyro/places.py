@@ -1,0 +1,51 @@
+"""Where Ember has what Pyro has elsewhere: the data of the drop-in, one row a path.
+
+A Pyro path that has no row here is at the same path in Ember (``pyro.infer.svi`` is ``ember.infer.svi``). If
+Ember has no such module either, but has the public names of Pyro's in the package above it, a view over that
+package stands in.
+"""
+
+from __future__ import annotations
+
+# Pyro path -> the one Ember module that is it, under another name.
+MOVED: dict[str, str] = {
+    "pyro": "ember",
+}
+
+# Pyro path -> the Ember modules in which its names live, in the order in which they are asked.
+# "ember.x.*" stands for the package and all modules below it.
+VIEWS: dict[str, tuple[str, ...]] = {
+    "pyro.distributions.util": ("ember.distributions.*", "ember.ops.*"),
+    "pyro.infer.util": ("ember.infer.*", "ember.distributions.*", "ember.poutine.*"),
+    "pyro.logger": ("ember.pyro.legacy",),
+    "pyro.poutine.util": ("ember.poutine.*",),
+    "pyro.util": ("ember.rng", "ember.nonfinite", "ember.infer.*", "ember.poutine.*", "ember.ops.*"),
+}
+
+# Paths for which a view over the package above would hand out something else under the same name: in Pyro,
+# these hold torch optimizers, while the package holds the wrappers of that name.
+NO_STAND_IN: frozenset[str] = frozenset(
+    {"pyro.optim.adagrad_rmsprop", "pyro.optim.clipped_adam", "pyro.optim.dct_adam"},
+)
+
+# Ember modules beside which names of the same Pyro module live: asked after the module itself has said no.
+ALSO: dict[str, tuple[str, ...]] = {
+    "pyro": ("ember.pyro.legacy",),
+    "pyro.primitives": ("ember", "ember.pyro.legacy", "ember.poutine.*", "ember.params.*"),
+}
+
+# Modules of Ember that are not there under "pyro".
+HIDDEN: tuple[str, ...] = ("ember.pyro",)
+
+# What to use instead of a name or path of Pyro that Ember does not carry.
+INSTEAD: dict[str, str] = {
+    "pyro.infer.mcmc": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
+    "pyro.infer.MCMC": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
+    "pyro.infer.HMC": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
+    "pyro.infer.NUTS": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
+    "pyro.infer.JitTrace_ELBO": "use Trace_ELBO",
+    "pyro.infer.JitTraceGraph_ELBO": "use TraceGraph_ELBO",
+    "pyro.infer.JitTraceEnum_ELBO": "use TraceEnum_ELBO",
+    "pyro.infer.JitTraceMeanField_ELBO": "use TraceMeanField_ELBO",
+    "pyro.distributions.torch_patch": "Ember changes nothing in torch",
+}

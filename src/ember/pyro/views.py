@@ -1,0 +1,126 @@
+"""Views: modules at a path of Pyro's whose names live elsewhere in Ember.
+
+A view holds nothing. A name is read from the Ember module where it lives, every time, and assignment goes
+there too, so that a program that replaces ``pyro.infer.util.torch_item`` replaces what Ember itself uses.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from ember.pyro import missing, surface
+
+_ABSENT = object()
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def load_if_there(name: str) -> ModuleType | None:
+    """The Ember module of that name, imported if need be, or None if there is none."""
+    module = sys.modules.get(name)
+    if module is not None:
+        return module
+    try:
+        return import_module(name) if find_spec(name) is not None else None
+    except ModuleNotFoundError as error:
+        if error.name is not None and name.startswith(error.name):  # the package above is missing
+            return None
+        raise
+
+
+def modules_in(source: str) -> Iterator[ModuleType]:
+    """The modules that a source in the table of places stands for.
+
+    Args:
+        source: a module's name; with ``.*`` at the end, that package and every module of it that has been
+        imported.
+    """
+    root = source.removesuffix(".*")
+    module = load_if_there(root)
+    if module is None:
+        return
+    yield module
+    if source.endswith(".*"):
+        prefix = root + "."
+        # Modules under another name, such as the aliases and views below "pyro", are not Ember's own.
+        yield from (
+            m for name, m in sorted(sys.modules.items()) if name.startswith(prefix) and m.__name__ == name
+        )
+
+
+def homes(name: str, sources: tuple[str, ...]) -> list[ModuleType]:
+    """Where a name lives: the first module that has it, then all others that hold the very same object."""
+    modules = [module for source in sources for module in modules_in(source) if not isinstance(module, View)]
+    first = next((module for module in modules if name in vars(module)), None)
+    if first is None:
+        return []
+    value = vars(first)[name]
+    return [first] + [m for m in modules if m is not first and vars(m).get(name, _ABSENT) is value]
+
+
+def offered(path: str, name: str) -> bool:
+    """Whether a name may be looked for elsewhere on behalf of a path: one that Pyro has, or private."""
+    return name.startswith("_") or surface.names_at(path).has(name)
+
+
+class View(ModuleType):
+    """A module that reads from and writes to other modules; deleting a name takes back what was written.
+
+    Public names are those that Pyro has at the path; private ones are found wherever a source has them.
+    """
+
+    def __init__(self, path: str, sources: tuple[str, ...]) -> None:
+        super().__init__(path, f"Ember's names at Pyro's path {path!r}, from {', '.join(sources)}.")
+        # Not through __setattr__, which writes to the sources.
+        vars(self).update(__ember_sources__=sources, __ember_before__={})
+
+    def _homes(self, name: str) -> list[ModuleType]:
+        if _is_dunder(name):
+            return []
+        own = vars(self)
+        return homes(name, own["__ember_sources__"]) if offered(own["__name__"], name) else []
+
+    def __getattr__(self, name: str) -> Any:
+        for home in self._homes(name):
+            return vars(home)[name]
+        if _is_dunder(name):
+            raise AttributeError(name)
+        raise missing.error_for(sys._getframe(1), self.__name__, name, existing=self.__dir__())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        found = self._homes(name)
+        if not found:
+            super().__setattr__(name, value)
+            return
+        vars(self)["__ember_before__"].setdefault(name, [(home, vars(home)[name]) for home in found])
+        for home in found:
+            setattr(home, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        # Tools that replace a name for a while (mock.patch, pytest's monkeypatch) see that the view does not
+        # hold it, and undo an assignment by deletion: what was there before shows again.
+        before = vars(self)["__ember_before__"].pop(name, None)
+        if before is None:
+            super().__delattr__(name)
+            return
+        for home, value in before:
+            setattr(home, name, value)
+
+    def __dir__(self) -> list[str]:
+        names = surface.names_at(self.__name__)
+        there = {name for name in names.own | names.passed_on if self._homes(name)}
+        return sorted(there | {name for name in vars(self) if not _is_dunder(name)})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_module, (self.__name__,)
+
+    @property
+    def __all__(self) -> list[str]:
+        return self.__dir__()

@@ -1,0 +1,113 @@
+"""Global settings: one registry of named, validated values that live where they are used.
+
+A setting is a public alias for one attribute of one module (``deepname`` may reach into a class). Values are read and written
+in place, so code that uses a setting pays for a plain attribute access only.
+
+    >>> from ember import settings
+    >>> with settings.context(validate_infer=False):
+    ...     settings.get("validate_infer")
+    False
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, NamedTuple
+
+Validator = Callable[[Any], None]
+
+
+class _Entry(NamedTuple):
+    module: str
+    path: str
+    validator: Validator | None
+
+    def _owner(self) -> tuple[Any, str]:
+        *parents, name = self.path.split(".")
+        return functools.reduce(getattr, parents, import_module(self.module)), name
+
+    def read(self) -> Any:
+        owner, name = self._owner()
+        return getattr(owner, name)
+
+    def write(self, value: Any) -> None:
+        owner, name = self._owner()
+        setattr(owner, name, value)
+
+
+_REGISTRY: dict[str, _Entry] = {}
+
+
+def _entry(alias: str) -> _Entry:
+    try:
+        return _REGISTRY[alias]
+    except KeyError:
+        raise KeyError(f"unknown setting {alias!r}; there are: {', '.join(sorted(_REGISTRY))}") from None
+
+
+def get(alias: str | None = None) -> Any:
+    """The value of one setting, or a dict of all settings if ``alias`` is None.
+
+    Raises:
+        KeyError: if there is no setting of that name; the message lists those there are.
+    """
+    if alias is None:
+        return {name: entry.read() for name, entry in sorted(_REGISTRY.items())}
+    return _entry(alias).read()
+
+
+def set(**values: Any) -> None:
+    """Change settings. All values are validated before the first one is written.
+
+    Raises:
+        KeyError: for an unknown name.
+        ValueError, TypeError: from the validator of a setting; nothing has changed then.
+    """
+    entries = {alias: _entry(alias) for alias in values}
+    for alias, entry in entries.items():
+        if entry.validator is not None:
+            entry.validator(values[alias])
+    for alias, entry in entries.items():
+        entry.write(values[alias])
+
+
+@contextmanager
+def context(**values: Any) -> Iterator[None]:
+    """Change settings for the duration of a ``with`` block or of a decorated function."""
+    old = {alias: get(alias) for alias in values}
+    set(**values)
+    try:
+        yield
+    finally:
+        for alias, value in old.items():
+            _entry(alias).write(value)
+
+
+def register(alias: str, modulename: str, deepname: str, validator: Validator | None = None) -> Any:
+    """Register a module attribute as the setting ``alias``; as a decorator, also its validator.
+
+    Args:
+        alias: the public name of the setting.
+        modulename: the module that holds the value, usually ``__name__``.
+        deepname: the attribute in that module; dots reach into classes.
+        validator: called with a proposed value; raises if it is not acceptable.
+
+    Raises:
+        ValueError: if the alias is taken by another attribute.
+    """
+    if validator is None:
+        register_now = functools.partial(_register, alias, modulename, deepname)
+        register_now(None)
+        return register_now
+    return _register(alias, modulename, deepname, validator)
+
+
+def _register(alias: str, modulename: str, deepname: str, validator: Validator | None) -> Validator | None:
+    old = _REGISTRY.get(alias)
+    if old is not None and (old.module, old.path) != (modulename, deepname):
+        raise ValueError(f"setting {alias!r} is already registered for {old.module}.{old.path}")
+    _REGISTRY[alias] = _Entry(modulename, deepname, validator)
+    return validator
