@@ -47,9 +47,10 @@ class SVI:
     ...         ember.sample("count", dist.Poisson(rate), obs=data)
     >>> def guide(data):
     ...     ember.sample("rate", dist.Delta(ember.param("mode", torch.tensor(1.0))))
-    >>> svi = SVI(model, guide, ember.optim.Adam({"lr": 0.05}), ember.infer.Trace_ELBO(), param_store=ember.params.ParamStoreDict())
+    >>> store, adam = ember.params.ParamStoreDict(), ember.optim.Adam({"lr": 0.05})
+    >>> svi = SVI(model, guide, adam, ember.infer.Trace_ELBO(), param_store=store)
     >>> losses = [svi.step(torch.tensor([3.0, 5.0])) for _ in range(500)]
-    >>> round(svi.param_store["mode"].item(), 2)
+    >>> round(store["mode"].item(), 2)
     2.25
     """
 

@@ -1,0 +1,32 @@
+"""Every test starts from an empty parameter store, a fixed seed and no handlers, and must leave no handler behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import ember
+from ember.poutine.runtime import THREAD
+
+
+@pytest.fixture(autouse=True)
+def _fresh_state() -> Iterator[None]:
+    ember.clear_param_store()
+    ember.set_rng_seed(0)
+    dtype = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(dtype)
+    left = list(THREAD.stack), list(THREAD.plate_dims)
+    THREAD.stack.clear()
+    THREAD.plate_dims.clear()
+    assert left == ([], []), f"handlers or plate dims left behind: {left}"
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Numbers compared with closed forms are computed in double precision."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
