@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from ember.infer.checks import check_model_guide_match, check_site_shape
 from ember.infer.validation import is_validation_enabled
-from ember.poutine.handlers import replay, trace
 from ember.poutine.prune import prune_subsample_sites
+from ember.poutine.replay_messenger import ReplayMessenger
 from ember.poutine.site import site_is_subsample
+from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
 
 
@@ -36,10 +37,10 @@ def get_importance_trace(
     Raises:
         ValueError: if model and guide do not match or a shape does not fit its plates (under validation).
     """
-    guide_trace = trace(guide, graph_type=graph_type).get_trace(*args, **kwargs)
+    guide_trace = _run(guide, graph_type, args, kwargs)
     if detach:
         guide_trace.detach_()
-    model_trace = trace(replay(model, trace=guide_trace), graph_type=graph_type).get_trace(*args, **kwargs)
+    model_trace = _run(ReplayMessenger(trace=guide_trace)(model), graph_type, args, kwargs)
     validate = is_validation_enabled()
     if validate:
         check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
@@ -52,6 +53,17 @@ def get_importance_trace(
                 if site["type"] == "sample":
                     check_site_shape(site, max_plate_nesting)
     return model_trace, guide_trace
+
+
+def _run(
+    program: Callable[..., Any],
+    graph_type: Literal["flat", "dense"],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Trace:
+    recorded = TraceMessenger(graph_type)(program)
+    recorded(*args, **kwargs)
+    return recorded.trace
 
 
 def _pruned(recorded: Trace) -> Trace:

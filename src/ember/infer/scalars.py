@@ -36,12 +36,16 @@ def torch_sum(tensor: Tensor, dims: Sequence[int]) -> Tensor:
 
 def total(terms: Sequence[Any]) -> Any:
     """The sum of scalar tensors and numbers; 0.0 if there are none."""
-    if not terms:
-        return 0.0
-    result = terms[0]
+    if len(terms) > _FEW and all(isinstance(term, Tensor) and term.device == terms[0].device for term in terms):
+        return torch.stack(tuple(terms)).sum()
+    result = terms[0] if terms else 0.0
     for term in terms[1:]:
         result = result + term
     return result
+
+
+_FEW = 4
+"""Up to here a chain of additions makes a smaller autograd graph than stack and sum."""
 
 
 def zero_grads(tensors: Iterable[Tensor]) -> None:

@@ -16,7 +16,6 @@ from ember.infer.nonfinite_loss import check_training_loss
 from ember.infer.scalars import torch_item, zero_grads
 from ember.optim import PyroOptim
 from ember.params.param_store import ParamStoreDict, get_param_store
-from ember.poutine.handlers import trace
 from ember.poutine.trace_messenger import TraceMessenger
 
 Program = Callable[..., Any]
@@ -114,7 +113,7 @@ class SVI:
         An error leaves parameters and optimizer state as they were; parameters that the failed step made are removed again.
         """
         with self._active_store():
-            recorder = trace(param_only=True)
+            recorder = TraceMessenger(param_only=True)
             with _undone_on_error(recorder):
                 with recorder:
                     loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)

@@ -27,7 +27,7 @@ def adagrad_rmsprop(
     torch._foreach_add_(steps, 1.0)
     counts = torch.stack(steps)
     # The first squared gradient starts the average, with weight one.
-    weights = torch.where(counts == 1, 1.0, t)
+    weights = torch.where(counts == 1, torch.ones_like(counts), torch.full_like(counts, t))
     torch._foreach_mul_(sums, (1.0 - weights).to(dtype).unbind())
     squares = torch._foreach_mul(grads, weights.to(dtype).unbind())
     torch._foreach_mul_(squares, grads)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from ember.errors import OptimizerError
@@ -37,14 +39,22 @@ def parameter_count(function: Callable[..., Any]) -> int:
     return len(inspect.signature(function).parameters)
 
 
-def warn_if_two_arguments(options: Options, stacklevel: int) -> None:
+def _frames_of_ember() -> int:
+    frame: FrameType | None = sys._getframe(2)
+    level = 2
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("ember."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def warn_if_two_arguments(options: Options) -> None:
     """Warn about functions of module name and parameter name, which miss the full name."""
     if callable(options) and parameter_count(options) != 1:
         warnings.warn(
             "optim_args with two arguments (module_name, param_name) is deprecated; "
             "take one, the full parameter name such as 'net.layer.weight'",
             DeprecationWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=_frames_of_ember(),
         )
 
 

@@ -20,12 +20,7 @@ def clip_each_norm_(params: list[Tensor], limit: float) -> None:
     >>> p.grad, q.grad
     (tensor([0.6000, 0.8000]), tensor([0.5000]))
     """
-    grads = []
-    for param in params:
-        if param.grad is not None and param.grad.is_sparse:
-            clip_grad_norm_(param, limit)
-        elif param.grad is not None:
-            grads.append(param.grad)
+    grads = [param.grad for param in params if param.grad is not None]
     if grads:
         norms = torch.stack(torch._foreach_norm(grads))
         # The small number and the clamp are those of torch.nn.utils.clip_grad_norm_, to get the same bits.

@@ -27,6 +27,7 @@ class PyroLRScheduler(PyroOptim):
         KeyError: if ``optimizer`` or ``optim_args`` is missing.
 
     Example:
+        >>> import torch
         >>> scheduler = PyroLRScheduler(
         ...     torch.optim.lr_scheduler.ExponentialLR,
         ...     {"optimizer": torch.optim.SGD, "optim_args": {"lr": 1.0}, "gamma": 0.5},

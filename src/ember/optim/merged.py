@@ -35,6 +35,9 @@ _PARAMETERWISE: frozenset[type[Optimizer]] = frozenset(
     }
 )
 _FUSED: frozenset[type[Optimizer]] = frozenset({torch.optim.Adam, torch.optim.AdamW})
+# torch's batched ASGD rounds its step sizes differently from the plain one, to float32 even for float64
+# parameters.
+_NOT_BATCHED: frozenset[type[Optimizer]] = frozenset({torch.optim.ASGD})
 _CHOICES = ("foreach", "fused", "capturable", "differentiable")
 
 
@@ -75,7 +78,7 @@ def _fast_flags(kind: type[Optimizer], options: dict[str, Any], params: Sequence
     precise = all(param.dtype in (torch.float32, torch.float64) and param.is_contiguous() for param in params)
     if kind in _FUSED and precise:
         return {"fused": True}
-    return {"foreach": True} if len(params) > 1 else {}
+    return {"foreach": True} if len(params) > 1 and kind not in _NOT_BATCHED else {}
 
 
 class _StateOfOwners:

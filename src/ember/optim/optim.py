@@ -80,7 +80,7 @@ class PyroOptim:
             )
         self.pt_optim_constructor: Callable[..., Any] = optim_constructor
         self.pt_optim_args = checked_options(optim_args, "optim_args")
-        warn_if_two_arguments(self.pt_optim_args, stacklevel=3)
+        warn_if_two_arguments(self.pt_optim_args)
         self.pt_clip_args = checked_options({} if clip_args is None else clip_args, "clip_args")
         self._state_waiting_to_be_consumed: dict[str, dict[str, Any]] = {}
         self._start()
@@ -88,7 +88,7 @@ class PyroOptim:
     def _start(self) -> None:
         self._table = SlotTable()
         self._plans: dict[tuple[int, ...], StepPlan] = {}
-        self.optim_objs = OptimizerView(self._table)
+        self.optim_objs = OptimizerView(self._table, self._plans.clear)
 
     def __getstate__(self) -> dict[str, Any]:
         config = {key: value for key, value in vars(self).items() if key not in _RUNTIME}
@@ -168,7 +168,12 @@ class PyroOptim:
         return options_for(self.pt_optim_args, get_param_store().param_name(param), "optim")
 
     def _get_grad_clip_args(self, param: Tensor) -> dict[str, Any]:
-        return options_for(self.pt_clip_args, get_param_store().param_name(param), "clip")
+        clip = options_for(self.pt_clip_args, get_param_store().param_name(param), "clip")
+        if callable(self.pt_clip_args) and "clip_global_norm" in clip:
+            raise OptimizerError(
+                "clip_global_norm is one limit for all parameters: give clip_args as a dictionary"
+            )
+        return clip
 
     def _named_slots(self) -> dict[str, Slot]:
         """Slots by name, of the active parameter store, or of the only store that has been used."""

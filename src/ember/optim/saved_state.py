@@ -98,7 +98,8 @@ def write(slot: Slot, state: dict[str, Any]) -> None:
             slot.scheduler.load_state_dict(loaded["scheduler"])
             loaded = loaded["optimizer"]
         slot.rule.load_state_dict(loaded)
-        _check_options(slot)
+        _keep_scalars(slot, loaded)
+        _check_options(slot, old_groups[0])
         _check_shapes(slot)
     except Exception as error:
         slot.rule.state, slot.rule.param_groups = old_state, old_groups
@@ -112,6 +113,15 @@ def write(slot: Slot, state: dict[str, Any]) -> None:
         ) from error
 
 
+def _keep_scalars(slot: Slot, saved: dict[str, Any]) -> None:
+    # torch casts all but `step` to the parameter's dtype, which changes the bits of these counts.
+    if type(slot.rule) in (torch.optim.ASGD, torch.optim.NAdam):
+        state: dict[str, Tensor] = slot.rule.state.get(slot.param, {})
+        for key, value in next(iter(saved["state"].values()), {}).items():
+            if key in ("eta", "mu", "mu_product") and isinstance(value, Tensor):
+                state[key] = value.to(state[key].device)
+
+
 def _check_scheduler(slot: Slot, saved: dict[str, Any]) -> None:
     missing = [key for key in slot.scheduler.state_dict() if not key.startswith("_") and key not in saved]
     if missing:
@@ -121,9 +131,9 @@ def _check_scheduler(slot: Slot, saved: dict[str, Any]) -> None:
         )
 
 
-def _check_options(slot: Slot) -> None:
+def _check_options(slot: Slot, old_group: dict[str, Any]) -> None:
     group = slot.rule.param_groups[0]
-    missing = [key for key in slot.rule.defaults if key not in group]
+    missing = [key for key in slot.rule.defaults if key in old_group and key not in group]
     if missing:
         kind = type(slot.rule).__name__
         raise OptimizerError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 from torch import Tensor
@@ -142,8 +142,9 @@ class OptimizerView(MutableMapping[Tensor, Any]):
     parameter.
     """
 
-    def __init__(self, table: SlotTable) -> None:
+    def __init__(self, table: SlotTable, on_removal: Callable[[], object]) -> None:
         self._table = table
+        self._on_removal = on_removal
 
     def __getitem__(self, param: Tensor) -> Any:
         slot = self._table.get(param)
@@ -164,6 +165,7 @@ class OptimizerView(MutableMapping[Tensor, Any]):
         if self._table.get(param) is None:
             raise KeyError("this optimizer has not stepped that tensor")
         self._table.remove(param)
+        self._on_removal()
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter([slot.param for slot in self._table])
