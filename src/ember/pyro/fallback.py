@@ -44,6 +44,12 @@ def detach_all() -> None:
     _attached.clear()
 
 
+def _elsewhere(path: str, module: ModuleType) -> tuple[str, ...]:
+    package = module.__name__.rpartition(".")[0]
+    beside = (package + ".*",) if "." in package and path not in places.NO_STAND_IN else ()
+    return places.ALSO.get(path, ()) + beside
+
+
 def _answers(module: ModuleType, path: str, before: Callable[[str], Any] | None) -> Callable[[str], Any]:
     def answer(name: str) -> Any:
         if before is not None:
@@ -54,7 +60,7 @@ def _answers(module: ModuleType, path: str, before: Callable[[str], Any] | None)
         if name.startswith("__"):
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
         if offered(path, name):
-            for home in homes(name, places.ALSO.get(path, ())):
+            for home in homes(name, _elsewhere(path, module)):
                 return vars(home)[name]
         below = f"{path}.{name}"
         if surface.has_path(below):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -50,7 +51,9 @@ def _stand_in(path: str) -> tuple[str, ...]:
     if "." not in package or not _exists(package):  # the root would offer everything
         return ()
     sources = (package + ".*",)
-    return sources if any(homes(name, sources) for name in surface.names_at(path).own) else ()
+    own = surface.names_at(path).own
+    # One name alone may be a chance: most of them make it the same module, cut otherwise.
+    return sources if 2 * sum(bool(homes(name, sources)) for name in own) > len(own) else ()
 
 
 def sources_of(path: str) -> tuple[str, ...]:
@@ -72,11 +75,11 @@ def locate(path: str) -> ModuleType | None:
     return View(path, sources) if sources else None
 
 
-def importable_below(path: str) -> Iterator[str]:
-    """The paths of Pyro's that could be imported instead of one that is missing."""
-    parent = path.rpartition(".")[0]
-    near = (p for p in surface.paths() if _below(p, parent) and p != parent)
-    return (p for p in near if (p not in places.VIEWS and _exists(ember_name(p))) or sources_of(p))
+@cache
+def importable_below(parent: str) -> tuple[str, ...]:
+    """The paths below one of Pyro's that can be imported; for the texts of errors."""
+    near = (path for path in surface.paths() if _below(path, parent) and path != parent)
+    return tuple(p for p in near if (p not in places.VIEWS and _exists(ember_name(p))) or sources_of(p))
 
 
 class _Loader(Loader):
@@ -108,8 +111,7 @@ class Finder(MetaPathFinder):
 
         Raises:
             ModuleNotFoundError: for an import of a path that Ember does not have; says what there is. A mere
-            look-up
-                (``importlib.util.find_spec``) gets None instead.
+                look-up (``importlib.util.find_spec``) gets None instead.
         """
         if not _below(fullname, ROOT):
             return None
@@ -120,4 +122,5 @@ class Finder(MetaPathFinder):
         asked_by = sys._getframe(2).f_globals.get("__name__")
         if asked_by == "importlib.util":
             return None
-        raise ModuleNotFoundError(missing.path_message(fullname, importable_below(fullname)), name=fullname)
+        there = importable_below(fullname.rpartition(".")[0])
+        raise ModuleNotFoundError(missing.path_message(fullname, there), name=fullname)

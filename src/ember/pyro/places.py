@@ -15,11 +15,12 @@ MOVED: dict[str, str] = {
 # Pyro path -> the Ember modules in which its names live, in the order in which they are asked.
 # "ember.x.*" stands for the package and all modules below it.
 VIEWS: dict[str, tuple[str, ...]] = {
-    "pyro.distributions.util": ("ember.distributions.*", "ember.ops.*"),
+    "pyro.distributions.util": ("ember.distributions.*", "ember.ops.*", "ember.pyro.helpers"),
+    "pyro.infer.enum": ("ember.infer.*", "ember.poutine.*"),
     "pyro.infer.util": ("ember.infer.*", "ember.distributions.*", "ember.poutine.*"),
     "pyro.logger": ("ember.pyro.legacy",),
     "pyro.poutine.util": ("ember.poutine.*",),
-    "pyro.util": ("ember.rng", "ember.nonfinite", "ember.infer.*", "ember.poutine.*", "ember.ops.*"),
+    "pyro.util": ("ember.rng", "ember.nonfinite", "ember.infer.*", "ember.poutine.*", "ember.pyro.helpers"),
 }
 
 # Paths for which a view over the package above would hand out something else under the same name: in Pyro,
@@ -28,7 +29,7 @@ NO_STAND_IN: frozenset[str] = frozenset(
     {"pyro.optim.adagrad_rmsprop", "pyro.optim.clipped_adam", "pyro.optim.dct_adam"},
 )
 
-# Ember modules beside which names of the same Pyro module live: asked after the module itself has said no.
+# Where else to look for the names of a path that is a module of Ember's own; the package that it is in comes after these.
 ALSO: dict[str, tuple[str, ...]] = {
     "pyro": ("ember.pyro.legacy",),
     "pyro.primitives": ("ember", "ember.pyro.legacy", "ember.poutine.*", "ember.params.*"),

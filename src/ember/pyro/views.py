@@ -39,8 +39,7 @@ def modules_in(source: str) -> Iterator[ModuleType]:
     """The modules that a source in the table of places stands for.
 
     Args:
-        source: a module's name; with ``.*`` at the end, that package and every module of it that has been
-        imported.
+        source: a module's name; with ``.*`` at the end, that package and every imported module of it.
     """
     root = source.removesuffix(".*")
     module = load_if_there(root)
@@ -56,12 +55,14 @@ def modules_in(source: str) -> Iterator[ModuleType]:
 
 
 def homes(name: str, sources: tuple[str, ...]) -> list[ModuleType]:
-    """Where a name lives: the first module that has it, then all others that hold the very same object."""
+    """Where a name lives: the first module that has it, then all others that hold the same function or class."""
     modules = [module for source in sources for module in modules_in(source) if not isinstance(module, View)]
     first = next((module for module in modules if name in vars(module)), None)
     if first is None:
         return []
     value = vars(first)[name]
+    if not hasattr(value, "__module__"):  # a plain value, such as True, may be the same by chance
+        return [first]
     return [first] + [m for m in modules if m is not first and vars(m).get(name, _ABSENT) is value]
 
 

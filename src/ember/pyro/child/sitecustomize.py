@@ -42,5 +42,6 @@ def _run_the_other_sitecustomize() -> None:
     spec.loader.exec_module(module)
 
 
-sys.meta_path.insert(0, _WaitForPyro())
-_run_the_other_sitecustomize()
+if __name__ == "sitecustomize":
+    sys.meta_path.insert(0, _WaitForPyro())
+    _run_the_other_sitecustomize()

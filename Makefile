@@ -1,0 +1,59 @@
+# Everything from a clean clone with Python 3.11, g++ and make. `make demo` and `make test` do all the set-up.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+TORCH  ?= torch==2.13.0
+PIP    := -m pip install --quiet --disable-pip-version-check
+
+# One thread a process: the tests run in two, and timings are of one.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+BIN   := .venv/bin
+BENCH := .venv-bench/bin
+
+.PHONY: help demo test check bench clean
+
+help:
+	@echo "make demo    fit the breast-cancer example: accuracy and log-likelihood on held-out patients, elbo.png"
+	@echo "make test    all tests, in two processes"
+	@echo "make check   format, lint, types, layers"
+	@echo "make bench   times of one step: Ember, Pyro, hand-written torch, NumPyro"
+	@echo "make clean   remove the environments and caches"
+
+# A stamp is a file that records an installation; it is older than pyproject.toml when that has changed.
+.venv/torch.stamp:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP) $(TORCH)
+	@touch $@
+
+.venv/%.stamp: .venv/torch.stamp pyproject.toml
+	$(BIN)/python $(PIP) --editable '.[$*]'
+	@touch $@
+
+.venv-bench/torch.stamp:
+	$(PYTHON) -m venv .venv-bench
+	$(BENCH)/python $(PIP) $(TORCH)
+	@touch $@
+
+.venv-bench/bench.stamp: .venv-bench/torch.stamp pyproject.toml
+	$(BENCH)/python $(PIP) --editable '.[bench]'
+	@touch $@
+
+demo: .venv/examples.stamp
+	$(BIN)/python examples/breast_cancer.py
+
+test: .venv/test.stamp .venv/examples.stamp
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: .venv/test.stamp .venv/check.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv-bench/bench.stamp
+	$(BENCH)/python -m benchmarks.eager $(ARGS)
+
+clean:
+	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,52 @@
+"""The data of the benchmark's models, the same for every contender: made from fixed seeds or published."""
+
+from __future__ import annotations
+
+import random
+
+MODELS = ("beta_bernoulli", "eight_schools", "logistic_regression", "scalar_sites", "vae")
+
+TITLES = {
+    "beta_bernoulli": "Beta-Bernoulli",
+    "eight_schools": "eight schools",
+    "logistic_regression": "logistic regression 10,000 x 50",
+    "scalar_sites": "100 scalar sites",
+    "vae": "small VAE (batch of 128)",
+}
+
+RATES = {
+    "beta_bernoulli": 5e-4,
+    "eight_schools": 1e-2,
+    "logistic_regression": 1e-2,
+    "scalar_sites": 1e-2,
+    "vae": 1e-3,
+}
+
+FLIPS = [1.0] * 6 + [0.0] * 4
+
+# Rubin (1981): estimated effects of coaching in eight schools and their standard errors.
+EFFECTS = [28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]
+ERRORS = [15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0]
+
+SITES = 100
+PIXELS, HIDDEN, LATENT, BATCH = 64, 32, 8, 128
+
+
+def covariates(rows: int = 10_000, columns: int = 50) -> tuple[list[list[float]], list[float]]:
+    """Standard normal covariates, and labels from a logistic regression on the first five of them."""
+    draw = random.Random(1)
+    x = [[draw.gauss(0, 1) for _ in range(columns)] for _ in range(rows)]
+    y = [float(sum(row[:5]) + draw.gauss(0, 1) > 0) for row in x]
+    return x, y
+
+
+def observations() -> list[float]:
+    """One number for each scalar site."""
+    draw = random.Random(2)
+    return [draw.gauss(0, 1) for _ in range(SITES)]
+
+
+def images() -> list[list[float]]:
+    """A batch of binary images."""
+    draw = random.Random(3)
+    return [[float(draw.random() < 0.3) for _ in range(PIXELS)] for _ in range(BATCH)]

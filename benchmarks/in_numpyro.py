@@ -1,0 +1,130 @@
+"""The models in NumPyro: ``jit(svi.update)`` on the CPU, the loss fetched as a float at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from numpyro.infer import SVI, Trace_ELBO
+
+from benchmarks import data
+from benchmarks.worker import Running
+
+Program = tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]
+POSITIVE = dist.constraints.positive
+
+
+def _normal(name: str, loc: Any, scale: float) -> Any:
+    q_loc = numpyro.param(f"{name}_loc", loc)
+    q_scale = numpyro.param(f"{name}_scale", jnp.full_like(loc, scale), constraint=POSITIVE)
+    return numpyro.sample(name, dist.Normal(q_loc, q_scale).to_event(jnp.ndim(loc)))
+
+
+def beta_bernoulli() -> Program:
+    def model(flips: Any) -> None:
+        fairness = numpyro.sample("fairness", dist.Beta(10.0, 10.0))
+        with numpyro.plate("flips", len(flips)):
+            numpyro.sample("flip", dist.Bernoulli(fairness), obs=flips)
+
+    def guide(flips: Any) -> None:
+        alpha = numpyro.param("alpha", 15.0, constraint=POSITIVE)
+        beta = numpyro.param("beta", 15.0, constraint=POSITIVE)
+        numpyro.sample("fairness", dist.Beta(alpha, beta))
+
+    return model, guide, (jnp.array(data.FLIPS),)
+
+
+def eight_schools() -> Program:
+    def model(errors: Any, effects: Any) -> None:
+        mu = numpyro.sample("mu", dist.Normal(0.0, 5.0))
+        log_tau = numpyro.sample("log_tau", dist.Normal(0.0, 1.0))
+        with numpyro.plate("schools", 8):
+            theta = numpyro.sample("theta", dist.Normal(mu, jnp.exp(log_tau)))
+            numpyro.sample("effect", dist.Normal(theta, errors), obs=effects)
+
+    def guide(errors: Any, effects: Any) -> None:
+        _normal("mu", jnp.array(0.0), 1.0)
+        _normal("log_tau", jnp.array(0.0), 0.5)
+        loc = numpyro.param("theta_loc", jnp.zeros(8))
+        scale = numpyro.param("theta_scale", jnp.ones(8), constraint=POSITIVE)
+        with numpyro.plate("schools", 8):
+            numpyro.sample("theta", dist.Normal(loc, scale))
+
+    return model, guide, (jnp.array(data.ERRORS), jnp.array(data.EFFECTS))
+
+
+def logistic_regression() -> Program:
+    def model(x: Any, y: Any) -> None:
+        weight = numpyro.sample("weight", dist.Normal(jnp.zeros(x.shape[1]), 1.0).to_event(1))
+        bias = numpyro.sample("bias", dist.Normal(0.0, 1.0))
+        with numpyro.plate("rows", len(x)):
+            numpyro.sample("label", dist.Bernoulli(logits=x @ weight + bias), obs=y)
+
+    def guide(x: Any, y: Any) -> None:
+        _normal("weight", jnp.zeros(x.shape[1]), 0.1)
+        _normal("bias", jnp.array(0.0), 0.1)
+
+    x, y = data.covariates()
+    return model, guide, (jnp.array(x), jnp.array(y))
+
+
+def _dense(params: Any, name: str, x: Any) -> Any:
+    return x @ params[name]["weight"] + params[name]["bias"]
+
+
+def _weights(sizes: dict[str, tuple[int, int]], seed: int) -> Any:
+    keys = jax.random.split(jax.random.PRNGKey(seed), len(sizes))
+    return {
+        name: {"weight": jax.random.normal(key, size) / size[0] ** 0.5, "bias": jnp.zeros(size[1])}
+        for key, (name, size) in zip(keys, sizes.items(), strict=True)
+    }
+
+
+def vae() -> Program:
+    encoder = {"hidden": (data.PIXELS, data.HIDDEN)}
+    encoder |= dict.fromkeys(("loc", "log_scale"), (data.HIDDEN, data.LATENT))
+    decoder = {"hidden": (data.LATENT, data.HIDDEN), "logits": (data.HIDDEN, data.PIXELS)}
+
+    def model(x: Any) -> None:
+        params = numpyro.param("decoder", _weights(decoder, 0))
+        with numpyro.plate("images", len(x)):
+            z = numpyro.sample("z", dist.Normal(jnp.zeros((len(x), data.LATENT)), 1.0).to_event(1))
+            logits = _dense(params, "logits", jnp.tanh(_dense(params, "hidden", z)))
+            numpyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
+
+    def guide(x: Any) -> None:
+        params = numpyro.param("encoder", _weights(encoder, 1))
+        h = jnp.tanh(_dense(params, "hidden", x))
+        with numpyro.plate("images", len(x)):
+            scale = jnp.exp(_dense(params, "log_scale", h))
+            numpyro.sample("z", dist.Normal(_dense(params, "loc", h), scale).to_event(1))
+
+    return model, guide, (jnp.array(data.images()),)
+
+
+# The 100 scalar sites are left out: compiling them took NumPyro minutes.
+PROGRAMS: dict[str, Callable[[], Program]] = {
+    "beta_bernoulli": beta_bernoulli,
+    "eight_schools": eight_schools,
+    "logistic_regression": logistic_regression,
+    "vae": vae,
+}
+
+
+def build(name: str) -> Running:
+    """A step of the model of that name, compiled at its first call."""
+    model, guide, args = PROGRAMS[name]()
+    svi = SVI(model, guide, numpyro.optim.Adam(data.RATES[name]), Trace_ELBO())
+    state = svi.init(jax.random.PRNGKey(0), *args)
+    update = jax.jit(svi.update)
+
+    def step() -> float:
+        nonlocal state
+        state, loss = update(state, *args)
+        return float(loss)
+
+    return Running(step, lambda seed: None)

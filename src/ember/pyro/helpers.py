@@ -1,0 +1,131 @@
+"""Small helpers that programs import from Pyro's ``util`` modules and that Ember's own code has no use for."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+class ExperimentalWarning(UserWarning):
+    """Issued by features whose interface may change."""
+
+
+@contextlib.contextmanager
+def ignore_experimental_warning() -> Iterator[None]:
+    """Silence :class:`ExperimentalWarning` for the length of a ``with`` block."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+@contextlib.contextmanager
+def ignore_jit_warnings(filter: Iterable[str | tuple[str, type[Warning]]] | None = None) -> Iterator[None]:
+    """Silence tracer warnings while ``torch.jit`` traces; does nothing at any other time.
+
+    Args:
+        filter: messages, or pairs of a message and its class, to silence; all tracer warnings if None.
+    """
+    if torch._C._get_tracing_state() is None:
+        yield
+        return
+    with warnings.catch_warnings():
+        for item in [""] if filter is None else filter:
+            message, category = item if isinstance(item, tuple) else (item, torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            warnings.filterwarnings("ignore", message, category)
+        yield
+
+
+def jit_iter(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The slices of a tensor along its first dim, without the tracer's warning about iterating."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Iterating over a tensor")
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        return list(tensor)
+
+
+def optional(context_manager: AbstractContextManager[Any], condition: object) -> AbstractContextManager[Any]:
+    """The context manager if the condition holds, else one that does nothing.
+
+    >>> with optional(contextlib.suppress(ZeroDivisionError), True):
+    ...     1 / 0
+    """
+    return context_manager if condition else contextlib.nullcontext()
+
+
+class timed:
+    """Measures the seconds that a ``with`` block takes, as ``elapsed``."""
+
+    def __enter__(self) -> timed:
+        self.start = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end = time.perf_counter()
+        self.elapsed = self.end - self.start
+
+
+def torch_float(x: torch.Tensor | float) -> torch.Tensor | float:
+    """A tensor as float32, a number as a Python float."""
+    return x.float() if isinstance(x, torch.Tensor) else float(x)
+
+
+def weakmethod(method: Callable[..., T]) -> Callable[..., T]:
+    """A method whose bound form does not keep its object alive.
+
+    Raises:
+        ReferenceError: at a call after the object is gone.
+    """
+
+    class Weak:
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            if instance is None:
+                return method
+            reference = weakref.ref(instance)
+
+            @functools.wraps(method)
+            def bound(*args: Any, **kwargs: Any) -> T:
+                alive = reference()
+                if alive is None:
+                    raise ReferenceError(f"the object of the weak method {method.__name__!r} is gone")
+                return method(alive, *args, **kwargs)
+
+            return bound
+
+    return Weak()  # type: ignore[return-value]
+
+
+def copy_docs_from(source: type, full_text: bool = False) -> Callable[[type[T]], type[T]]:
+    """A class decorator that gives public members without a docstring that of the same member of ``source``.
+
+    Args:
+        source: the class to take docstrings from.
+        full_text: copy the text itself instead of a reference to it.
+    """
+
+    def decorate(target: type[T]) -> type[T]:
+        for name in (name for name in dir(target) if not name.startswith("_")):
+            member = getattr(target, name)
+            member = getattr(member, "__func__", member)
+            text = getattr(getattr(source, name, None), "__doc__", None)
+            if text and not getattr(member, "__doc__", None):
+                # A member whose docstring cannot be set, such as a property of a C class, is left as it is.
+                with contextlib.suppress(AttributeError, TypeError):
+                    member.__doc__ = (
+                        text if full_text else f"See :meth:`{source.__module__}.{source.__name__}.{name}`"
+                    )
+        return target
+
+    return decorate
