@@ -9,6 +9,7 @@ from ember.distributions import kl as kl
 from ember.distributions import transforms as transforms
 from ember.distributions.delta import Delta as Delta
 from ember.distributions.distribution import Distribution as Distribution
+from ember.distributions.not_yet import NOT_YET
 from ember.distributions.torch import Bernoulli as Bernoulli
 from ember.distributions.torch import Beta as Beta
 from ember.distributions.torch import Binomial as Binomial
@@ -124,25 +125,8 @@ __all__ = [
     "validation_enabled",
 ]
 
-_NOT_YET = frozenset(
-    (  # a name a word: shorter than a list of quoted ones
-        "AVFMultivariateNormal AffineBeta AsymmetricLaplace BetaBinomial CoalescentRateLikelihood "
-        "CoalescentTimes CoalescentTimesWithRate ConditionalDistribution ConditionalTransform "
-        "ConditionalTransformModule ConditionalTransformedDistribution DirichletMultinomial DiscreteHMM "
-        "Empirical ExtendedBetaBinomial ExtendedBinomial FoldedDistribution GammaGaussianHMM "
-        "GammaPoisson GaussianHMM GaussianMRF GaussianScaleMixture GroupedNormalNormal ImproperUniform "
-        "IndependentHMM LKJ LKJCorrCholesky LinearHMM LogNormalNegativeBinomial Logistic MaskedMixture "
-        "MixtureOfDiagNormals MixtureOfDiagNormalsSharedCovariance MultivariateStudentT "
-        "NanMaskedMultivariateNormal NanMaskedNormal OMTMultivariateNormal OneOneMatching OneTwoMatching "
-        "OrderedLogistic ProjectedNormal Rejector RelaxedBernoulliStraightThrough "
-        "RelaxedOneHotCategoricalStraightThrough SineBivariateVonMises SineSkewed SkewLogistic "
-        "SoftAsymmetricLaplace SoftLaplace SpanningTree Stable StableWithLogProb TruncatedPolyaGamma "
-        "VonMises3D ZeroInflatedDistribution ZeroInflatedNegativeBinomial ZeroInflatedPoisson "
-    ).split()
-)
-
 
 def __getattr__(name: str) -> NoReturn:
-    if name in _NOT_YET:
+    if name in NOT_YET:
         raise AttributeError(f"{__name__}.{name} is part of Pyro that Ember does not have yet")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

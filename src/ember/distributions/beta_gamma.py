@@ -22,12 +22,12 @@ def _check_family(family: type, other: Any) -> None:
         )
 
 
-class Beta(torch.distributions.Beta, WrappedDistribution):  # type: ignore[misc]
+class Beta(torch.distributions.Beta, WrappedDistribution):
     """Beta distribution on the unit interval.
 
     >>> updated, log_normalizer = Beta(2.0, 3.0).conjugate_update(Beta(4.0, 5.0))
-    >>> updated
-    Beta(concentration1: 5.0, concentration0: 7.0)
+    >>> updated.concentration1, updated.concentration0
+    (tensor(5.), tensor(7.))
     """
 
     def conjugate_update(self, other: Any) -> tuple[Beta, Tensor]:
@@ -44,7 +44,7 @@ def _log_beta_normalizer(d: Beta) -> Tensor:
     return (a + b).lgamma() - a.lgamma() - b.lgamma()
 
 
-class Dirichlet(torch.distributions.Dirichlet, WrappedDistribution):  # type: ignore[misc]
+class Dirichlet(torch.distributions.Dirichlet, WrappedDistribution):
     """Dirichlet distribution on the simplex.
 
     >>> Dirichlet(torch.ones(3)).conjugate_update(Dirichlet(torch.ones(3)))[0].concentration
@@ -68,7 +68,7 @@ def _log_dirichlet_normalizer(d: Dirichlet) -> Tensor:
     return c.sum(-1).lgamma() - c.lgamma().sum(-1)
 
 
-class Gamma(torch.distributions.Gamma, WrappedDistribution):  # type: ignore[misc]
+class Gamma(torch.distributions.Gamma, WrappedDistribution):
     """Gamma distribution with shape ``concentration`` and rate ``rate``.
 
     >>> Gamma(2.0, 1.0).conjugate_update(Gamma(3.0, 1.0))[0]

@@ -11,7 +11,7 @@ from ember.distributions import constraints
 from ember.distributions.torch_distribution import WrappedDistribution
 
 
-class Categorical(torch.distributions.Categorical, WrappedDistribution):  # type: ignore[misc]
+class Categorical(torch.distributions.Categorical, WrappedDistribution):
     """Distribution over ``0, ..., n - 1``, parameterised by ``probs`` or ``logits``.
 
     ``enumerate_support(expand=False)`` marks its result; ``log_prob`` of the same instance then only
@@ -22,7 +22,7 @@ class Categorical(torch.distributions.Categorical, WrappedDistribution):  # type
     tensor([0.2500, 0.7500])
     """
 
-    arg_constraints: dict[str, Any] = {  # type: ignore[assignment]
+    arg_constraints: dict[str, Any] = {
         "probs": constraints.simplex,
         "logits": constraints.real_vector,
     }
@@ -30,20 +30,23 @@ class Categorical(torch.distributions.Categorical, WrappedDistribution):  # type
     def log_prob(self, value: Tensor) -> Tensor:
         """The log probability of the category ``value``."""
         if getattr(value, "_pyro_categorical_support", None) == id(self):
-            return self._log_prob_of_support(value)
+            dim = -1 - value.dim()
+            logits = self.logits
+            if logits.dim() < -dim:
+                logits = logits.reshape((1,) * (-dim - logits.dim()) + logits.shape)
+            if self._is_enumerated_at(dim, value, logits):
+                return logits.transpose(dim, -1).squeeze(-1)
         return super().log_prob(value)  # type: ignore[no-untyped-call, no-any-return]
 
-    def _log_prob_of_support(self, value: Tensor) -> Tensor:
-        # The value is arange(n) along some dim left of the batch, so no gather is needed.
-        logits = self.logits
-        if not torch._C._get_tracing_state():
-            if self._validate_args:
-                self._validate_sample(value)
-            if value.size(0) != logits.size(-1):
-                raise AssertionError(f"enumerated value of shape {tuple(value.shape)} was reshaped otherwise")
-        if logits.dim() <= value.dim():
-            logits = logits.reshape((1,) * (1 + value.dim() - logits.dim()) + logits.shape)
-        return logits.transpose(-1 - value.dim(), -1).squeeze(-1)
+    def _is_enumerated_at(self, dim: int, value: Tensor, logits: Tensor) -> bool:
+        # The value is arange(n) along a dim left of the batch: then its log density is the logits, moved there.
+        if torch._C._get_tracing_state():
+            return True
+        if value.size(0) != logits.size(-1) or value.numel() != value.size(0) or logits.size(dim) != 1:
+            return False
+        if self._validate_args:
+            self._validate_sample(value)
+        return True
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All categories along a new leftmost dim."""
@@ -58,7 +61,7 @@ def _infer_one_hot_shapes(probs: Any, logits: Any) -> tuple[Any, Any]:
     return shape[:-1], shape[-1:]
 
 
-class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistribution):  # type: ignore[misc]
+class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistribution):
     """Categorical distribution over one-hot vectors.
 
     >>> OneHotCategorical(torch.ones(2)).enumerate_support()
@@ -72,7 +75,7 @@ class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistributi
         return _infer_one_hot_shapes(probs, logits)
 
 
-class OneHotCategoricalStraightThrough(  # type: ignore[misc]
+class OneHotCategoricalStraightThrough(
     torch.distributions.OneHotCategoricalStraightThrough, WrappedDistribution
 ):
     """One-hot categorical with straight-through gradients (Bengio et al., 2013).

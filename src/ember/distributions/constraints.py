@@ -42,6 +42,8 @@ from torch.distributions.constraints import stack as stack
 from torch.distributions.constraints import symmetric as symmetric
 from torch.distributions.constraints import unit_interval as unit_interval
 
+from ember.distributions import typed_torch
+
 
 class _Singleton:
     """Pickles as a reference to the module's attribute of this name."""
@@ -59,7 +61,8 @@ class _Integer(_Singleton, Constraint):
     is_discrete = True
 
     def check(self, value: Tensor) -> Tensor:
-        return value % 1 == 0
+        valid: Tensor = value % 1 == 0
+        return valid
 
     def __repr__(self) -> str:
         return "Integer"
@@ -74,7 +77,8 @@ class _Sphere(_Singleton, Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         tolerance = self.reltol * torch.finfo(value.dtype).eps * value.size(-1) ** 0.5
-        return (torch.linalg.vector_norm(value, dim=-1) - 1).abs() < tolerance
+        valid: Tensor = (torch.linalg.vector_norm(value, dim=-1) - 1).abs() < tolerance
+        return valid
 
     def __repr__(self) -> str:
         return "Sphere"
@@ -87,8 +91,11 @@ class _CorrMatrix(_Singleton, Constraint):
     event_dim = 2
 
     def check(self, value: Tensor) -> Tensor:
-        ones = ((value.diagonal(dim1=-2, dim2=-1) - 1).abs() < 1e-6).all(-1)
-        return positive_definite.check(value) & ones
+        # A diagonal entry is a sum of as many squares as there are columns.
+        tolerance = max(1e-6, 10 * torch.finfo(value.dtype).eps * value.size(-1))
+        ones = ((value.diagonal(dim1=-2, dim2=-1) - 1).abs() < tolerance).all(-1)
+        valid: Tensor = typed_torch.positive_definite.check(value) & ones
+        return valid
 
 
 class _OrderedVector(_Singleton, Constraint):
@@ -110,16 +117,16 @@ class _PositiveOrderedVector(_Singleton, Constraint):
     event_dim = 1
 
     def check(self, value: Tensor) -> Tensor:
-        return ordered_vector.check(value) & independent(positive, 1).check(value)
+        return ordered_vector.check(value) & (value > 0).all(-1)
 
 
-class _SoftplusPositive(_Singleton, greater_than):  # type: ignore[misc, valid-type]
+class _SoftplusPositive(_Singleton, greater_than):
     """Positive numbers, reached by softplus instead of exp."""
 
     _name = "softplus_positive"
 
     def __init__(self) -> None:
-        super().__init__(lower_bound=0.0)
+        super().__init__(lower_bound=0.0)  # type: ignore[no-untyped-call]
 
 
 class _SoftplusLowerCholesky(_Singleton, type(lower_cholesky)):  # type: ignore[misc]

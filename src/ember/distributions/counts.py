@@ -11,12 +11,13 @@ from torch import Size, Tensor
 from torch.nn.functional import softplus
 
 from ember import settings
-from ember.distributions._log_binomial import log_binomial
+from ember.distributions.log_binomial import log_binomial
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import WrappedDistribution
+from ember.distributions.typed_torch import broadcast_tensors
 
 
-class Binomial(torch.distributions.Binomial, WrappedDistribution):  # type: ignore[misc]
+class Binomial(torch.distributions.Binomial, WrappedDistribution):
     """Number of successes in ``total_count`` trials.
 
     >>> Binomial(2, probs=torch.tensor(0.5)).log_prob(torch.tensor([0.0, 1.0, 2.0])).exp()
@@ -25,15 +26,15 @@ class Binomial(torch.distributions.Binomial, WrappedDistribution):  # type: igno
 
     #: Above this ``total_count``, samples come from a clamped Poisson distribution with matched moments.
     approx_sample_thresh: float = math.inf
-    #: If positive, ``log_prob`` uses a shifted Stirling formula with about this error.
+    #: If positive, ``log_prob`` may use Stirling's series within this error.
     approx_log_prob_tol: float = 0.0
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw counts; large ones approximately, if :attr:`approx_sample_thresh` says so."""
-        exact = (
-            self.total_count <= self.approx_sample_thresh if self.approx_sample_thresh < math.inf else None
-        )
-        if exact is None or bool(exact.all()):
+        exact: Any = True
+        if self.approx_sample_thresh < math.inf:
+            exact = self.total_count <= self.approx_sample_thresh
+        if exact is True or exact.all():
             return super().sample(sample_shape)  # type: ignore[no-untyped-call, no-any-return]
         approximate = self._sample_by_poisson(sample_shape)
         if not exact.any():
@@ -66,19 +67,23 @@ class Binomial(torch.distributions.Binomial, WrappedDistribution):  # type: igno
         return value * logits - normalizer + log_binomial(n, value, tol=self.approx_log_prob_tol)
 
 
-@settings.register("binomial_approx_sample_thresh", __name__, "Binomial.approx_sample_thresh")
 def _validate_thresh(thresh: float) -> None:
     if not (isinstance(thresh, float) and thresh > 0):
         raise AssertionError(f"binomial_approx_sample_thresh must be a positive float, got {thresh!r}")
 
 
-@settings.register("binomial_approx_log_prob_tol", __name__, "Binomial.approx_log_prob_tol")
 def _validate_tol(tol: float) -> None:
     if not (isinstance(tol, float) and tol >= 0):
         raise AssertionError(f"binomial_approx_log_prob_tol must be a nonnegative float, got {tol!r}")
 
 
-class Geometric(torch.distributions.Geometric, WrappedDistribution):  # type: ignore[misc]
+settings.register(
+    "binomial_approx_sample_thresh", __name__, "Binomial.approx_sample_thresh", _validate_thresh
+)
+settings.register("binomial_approx_log_prob_tol", __name__, "Binomial.approx_log_prob_tol", _validate_tol)
+
+
+class Geometric(torch.distributions.Geometric, WrappedDistribution):
     """Number of failures before the first success.
 
     >>> Geometric(torch.tensor(0.5)).log_prob(torch.tensor([0.0, 1.0])).exp()
@@ -92,7 +97,7 @@ class Geometric(torch.distributions.Geometric, WrappedDistribution):  # type: ig
         return (-value - 1) * softplus(self.logits) + self.logits
 
 
-class Multinomial(torch.distributions.Multinomial, WrappedDistribution):  # type: ignore[misc]
+class Multinomial(torch.distributions.Multinomial, WrappedDistribution):
     """Counts of categories in ``total_count`` draws.
 
     >>> Multinomial(3, torch.ones(2)).event_shape
@@ -109,7 +114,7 @@ class Multinomial(torch.distributions.Multinomial, WrappedDistribution):  # type
         return batch_shape, event_shape
 
 
-class Poisson(torch.distributions.Poisson, WrappedDistribution):  # type: ignore[misc]
+class Poisson(torch.distributions.Poisson, WrappedDistribution):
     """Poisson distribution with rate ``rate``.
 
     Args:
@@ -136,6 +141,9 @@ class Poisson(torch.distributions.Poisson, WrappedDistribution):  # type: ignore
             return super().log_prob(value)  # type: ignore[no-untyped-call, no-any-return]
         if self._validate_args:
             self._validate_sample(value)
-        rate, value, nonzero = torch.broadcast_tensors(self.rate, value, value > 0)
+        rate, value, nonzero = broadcast_tensors(self.rate, value, value > 0)
         k, r = value[nonzero], rate[nonzero]
-        return torch.zeros_like(rate).masked_scatter(nonzero, r.log() * k - (k + 1).lgamma()) - rate
+        log_prob: Tensor = (
+            torch.zeros_like(rate).masked_scatter(nonzero, r.log() * k - (k + 1).lgamma()) - rate
+        )
+        return log_prob

@@ -31,7 +31,7 @@ class Delta(TorchDistribution):
     """
 
     has_rsample = True
-    arg_constraints: dict[str, Any] = {  # type: ignore[assignment]
+    arg_constraints: dict[str, Any] = {
         "v": constraints.dependent,
         "log_density": constraints.real,
     }
@@ -74,7 +74,7 @@ class Delta(TorchDistribution):
         """The point, expanded; gradients flow to it."""
         return self.v.expand(Size(sample_shape) + self.v.shape)
 
-    def log_prob(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def log_prob(self, x: Tensor) -> Tensor:
         """``log_density`` at the point, ``-inf`` elsewhere."""
         log_prob = (x == self.v).type(x.dtype).log()
         return sum_rightmost(log_prob, self.event_dim) + self.log_density  # type: ignore[no-any-return]

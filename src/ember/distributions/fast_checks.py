@@ -6,6 +6,7 @@ ever answer "surely valid"; in any other case the caller asks torch, whose answe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,6 @@ from torch.nn import Parameter
 #: Exact types whose operators are torch's; subclasses (functorch wrappers, user types) go torch's way.
 PLAIN_TENSORS = frozenset({Tensor, Parameter})
 
-_NUMBER = (int, float)
 _Dependent: Any = type(constraints.dependent)
 
 
@@ -43,25 +43,31 @@ def _highest(value: Tensor) -> float:
     return value.item() if value.numel() == 1 else _plain(value).max().item()
 
 
+def _bound(bound: Any) -> float:
+    """A bound as a number; NaN, which no comparison accepts, if it is not one number."""
+    if isinstance(bound, (int, float)):
+        return bound
+    if type(bound) in PLAIN_TENSORS and bound.numel() == 1:
+        return float(bound.item())
+    return math.nan
+
+
 def _greater_than(constraint: Any, value: Tensor) -> bool:
-    bound = constraint.lower_bound
-    return isinstance(bound, _NUMBER) and bool(bound < _lowest(value))
+    return _bound(constraint.lower_bound) < _lowest(value)
 
 
 def _greater_than_eq(constraint: Any, value: Tensor) -> bool:
-    bound = constraint.lower_bound
-    return isinstance(bound, _NUMBER) and bool(bound <= _lowest(value))
+    return _bound(constraint.lower_bound) <= _lowest(value)
 
 
 def _less_than(constraint: Any, value: Tensor) -> bool:
-    bound = constraint.upper_bound
-    return isinstance(bound, _NUMBER) and bool(_highest(value) < bound)
+    return _highest(value) < _bound(constraint.upper_bound)
 
 
 def _interval(constraint: Any, value: Tensor) -> bool:
-    low, high = constraint.lower_bound, constraint.upper_bound
-    numbers = isinstance(low, _NUMBER) and isinstance(high, _NUMBER)
-    return numbers and bool(low <= _lowest(value)) and bool(_highest(value) <= high)
+    return _bound(constraint.lower_bound) <= _lowest(value) and _highest(value) <= _bound(
+        constraint.upper_bound
+    )
 
 
 def _independent(constraint: Any, value: Tensor) -> bool:
@@ -85,6 +91,8 @@ def is_surely_valid(constraint: Any, value: Any) -> bool:
     check = _CHECKS.get(type(constraint))
     if check is None or type(value) not in PLAIN_TENSORS or value.numel() == 0:
         return False
+    if torch._C._get_tracing_state() is not None:
+        return False  # reading a number would warn in other words than torch's check
     return check(constraint, value)
 
 

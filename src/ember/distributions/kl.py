@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ember.distributions.delta import Delta
 from ember.distributions.distribution import Distribution
+from ember.distributions.masking import scale_and_mask
 from ember.distributions.shapes import sum_rightmost
-from ember.distributions.torch_distribution import Independent
+from ember.distributions.torch_distribution import Independent, MaskedDistribution
 from ember.distributions.typed_torch import kl_divergence as kl_divergence
 from ember.distributions.typed_torch import register_kl as register_kl
 
@@ -55,3 +56,15 @@ def _kl_independent_mvn(p: Any, q: Any) -> Tensor:
         entropy = base.scale.log().sum(-1) + 0.5 * q.event_shape[0] * (1 + math.log(2 * math.pi))
         return 0.5 * trace - q.log_prob(base.loc) - entropy  # type: ignore[no-any-return]
     raise NotImplementedError(f"no closed form for the divergence of {p} from {q}")
+
+
+@register_kl(MaskedDistribution, MaskedDistribution)
+def _kl_masked_masked(p: MaskedDistribution, q: MaskedDistribution) -> Any:
+    p_mask, q_mask = p._mask, q._mask
+    if p_mask is False or q_mask is False:
+        return 0.0
+    if isinstance(p_mask, Tensor) and isinstance(q_mask, Tensor):
+        mask: bool | Tensor = p_mask if p_mask is q_mask else p_mask & q_mask
+    else:
+        mask = q_mask if p_mask is True else p_mask
+    return scale_and_mask(kl_divergence(p.base_dist, q.base_dist), mask=mask)

@@ -1,4 +1,4 @@
-"""torch's distributions over vectors and matrices."""
+"""torch's distributions over vectors, and over Cholesky factors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import WrappedDistribution
 
 
-class LKJCholesky(torch.distributions.LKJCholesky, WrappedDistribution):  # type: ignore[misc]
+class LKJCholesky(torch.distributions.LKJCholesky, WrappedDistribution):
     """Cholesky factors of correlation matrices (Lewandowski, Kurowicka and Joe, 2009).
 
     >>> LKJCholesky(3).event_shape
@@ -18,7 +18,7 @@ class LKJCholesky(torch.distributions.LKJCholesky, WrappedDistribution):  # type
     """
 
 
-class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, WrappedDistribution):  # type: ignore[misc]
+class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, WrappedDistribution):
     """Normal vector with covariance ``cov_factor @ cov_factor.T + diag(cov_diag)``.
 
     >>> LowRankMultivariateNormal(torch.zeros(3), torch.ones(3, 1), torch.ones(3)).event_shape
@@ -31,7 +31,7 @@ class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, W
         return broadcast_shape(loc[:-1], cov_factor[:-2], cov_diag[:-1]), loc[-1:]
 
 
-class MultivariateNormal(torch.distributions.MultivariateNormal, WrappedDistribution):  # type: ignore[misc]
+class MultivariateNormal(torch.distributions.MultivariateNormal, WrappedDistribution):
     """Normal vector with a full covariance, given as such, by its inverse or by its Cholesky factor.
 
     >>> MultivariateNormal(torch.zeros(2), scale_tril=torch.eye(2)).log_prob(torch.zeros(2))
@@ -48,12 +48,3 @@ class MultivariateNormal(torch.distributions.MultivariateNormal, WrappedDistribu
             if matrix is not None:
                 batch_shape = broadcast_shape(batch_shape, matrix[:-2])
         return batch_shape, loc[-1:]
-
-
-class Wishart(torch.distributions.Wishart, WrappedDistribution):  # type: ignore[misc]
-    """Distribution over positive definite matrices with ``df`` degrees of freedom.
-
-    >>> Wishart(torch.tensor(3.0), torch.eye(2)).mean
-    tensor([[3., 0.],
-            [0., 3.]])
-    """

@@ -16,7 +16,7 @@ from ember.distributions.torch_distribution import WrappedDistribution
 _MINUS_HALF_LOG_2PI = -0.5 * math.log(2 * math.pi)
 
 
-class Normal(torch.distributions.Normal, WrappedDistribution):  # type: ignore[misc]
+class Normal(torch.distributions.Normal, WrappedDistribution):
     """Normal distribution with mean ``loc`` and standard deviation ``scale``.
 
     >>> Normal(torch.zeros(2), 1.0).log_prob(torch.zeros(2))

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
+log_sum_exp = torch.logsumexp  # an old name
+torch_jit_script_if_tracing: Any = torch.jit.script_if_tracing
+
 
 def scalar_like(prototype: Tensor, fill_value: float) -> Tensor:
     """A tensor of no dims with the dtype and device of ``prototype``."""

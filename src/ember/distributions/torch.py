@@ -19,6 +19,9 @@ from ember.distributions.categorical import OneHotCategorical as OneHotCategoric
 from ember.distributions.categorical import (
     OneHotCategoricalStraightThrough as OneHotCategoricalStraightThrough,
 )
+from ember.distributions.corrected import GeneralizedPareto as GeneralizedPareto
+from ember.distributions.corrected import VonMises as VonMises
+from ember.distributions.corrected import Wishart as Wishart
 from ember.distributions.counts import Binomial as Binomial
 from ember.distributions.counts import Geometric as Geometric
 from ember.distributions.counts import Multinomial as Multinomial
@@ -26,7 +29,6 @@ from ember.distributions.counts import Poisson as Poisson
 from ember.distributions.multivariate import LKJCholesky as LKJCholesky
 from ember.distributions.multivariate import LowRankMultivariateNormal as LowRankMultivariateNormal
 from ember.distributions.multivariate import MultivariateNormal as MultivariateNormal
-from ember.distributions.multivariate import Wishart as Wishart
 from ember.distributions.normal import Normal as Normal
 from ember.distributions.torch_distribution import Independent as Independent
 from ember.distributions.torch_distribution import WrappedDistribution
@@ -45,7 +47,7 @@ from ember.distributions.transformed import Weibull as Weibull
 from ember.distributions.uniform import Uniform as Uniform
 
 
-class Bernoulli(torch.distributions.Bernoulli, WrappedDistribution):  # type: ignore[misc]
+class Bernoulli(torch.distributions.Bernoulli, WrappedDistribution):
     """0 or 1, parameterised by ``probs`` or ``logits`` of 1.
 
     >>> Bernoulli(torch.tensor(0.5)).enumerate_support()
@@ -53,7 +55,7 @@ class Bernoulli(torch.distributions.Bernoulli, WrappedDistribution):  # type: ig
     """
 
 
-class Cauchy(torch.distributions.Cauchy, WrappedDistribution):  # type: ignore[misc]
+class Cauchy(torch.distributions.Cauchy, WrappedDistribution):
     """Cauchy distribution with median ``loc`` and scale ``scale``.
 
     >>> Cauchy(0.0, 1.0).log_prob(torch.tensor(0.0))
@@ -61,7 +63,7 @@ class Cauchy(torch.distributions.Cauchy, WrappedDistribution):  # type: ignore[m
     """
 
 
-class Chi2(torch.distributions.Chi2, WrappedDistribution):  # type: ignore[misc]
+class Chi2(torch.distributions.Chi2, WrappedDistribution):
     """Chi-squared distribution with ``df`` degrees of freedom.
 
     >>> Chi2(2.0).mean
@@ -69,7 +71,7 @@ class Chi2(torch.distributions.Chi2, WrappedDistribution):  # type: ignore[misc]
     """
 
 
-class ContinuousBernoulli(torch.distributions.ContinuousBernoulli, WrappedDistribution):  # type: ignore[misc]
+class ContinuousBernoulli(torch.distributions.ContinuousBernoulli, WrappedDistribution):
     """Density on the unit interval proportional to a Bernoulli's mass (Loaiza-Ganem and Cunningham, 2019).
 
     >>> ContinuousBernoulli(probs=torch.tensor([0.3])).batch_shape
@@ -85,7 +87,7 @@ class ExponentialFamily(torch.distributions.ExponentialFamily, WrappedDistributi
     """
 
 
-class Exponential(torch.distributions.Exponential, WrappedDistribution):  # type: ignore[misc]
+class Exponential(torch.distributions.Exponential, WrappedDistribution):
     """Exponential distribution with rate ``rate``.
 
     >>> Exponential(2.0).log_prob(torch.tensor(0.0))
@@ -93,7 +95,7 @@ class Exponential(torch.distributions.Exponential, WrappedDistribution):  # type
     """
 
 
-class FisherSnedecor(torch.distributions.FisherSnedecor, WrappedDistribution):  # type: ignore[misc]
+class FisherSnedecor(torch.distributions.FisherSnedecor, WrappedDistribution):
     """F distribution with ``df1`` and ``df2`` degrees of freedom.
 
     >>> FisherSnedecor(1.0, 4.0).mean
@@ -101,15 +103,7 @@ class FisherSnedecor(torch.distributions.FisherSnedecor, WrappedDistribution):  
     """
 
 
-class GeneralizedPareto(torch.distributions.GeneralizedPareto, WrappedDistribution):  # type: ignore[misc]
-    """Generalised Pareto distribution with location, scale and tail ``concentration``.
-
-    >>> GeneralizedPareto(0.0, 1.0, 0.0).log_prob(torch.tensor(1.0))
-    tensor(-1.)
-    """
-
-
-class Laplace(torch.distributions.Laplace, WrappedDistribution):  # type: ignore[misc]
+class Laplace(torch.distributions.Laplace, WrappedDistribution):
     """Laplace distribution with mean ``loc`` and scale ``scale``.
 
     >>> Laplace(0.0, 1.0).log_prob(torch.tensor(0.0))
@@ -117,7 +111,7 @@ class Laplace(torch.distributions.Laplace, WrappedDistribution):  # type: ignore
     """
 
 
-class MixtureSameFamily(torch.distributions.MixtureSameFamily, WrappedDistribution):  # type: ignore[misc]
+class MixtureSameFamily(torch.distributions.MixtureSameFamily, WrappedDistribution):
     """Mixture over the rightmost batch dim of a component distribution.
 
     >>> from ember.distributions import Categorical, Normal
@@ -132,7 +126,7 @@ class MixtureSameFamily(torch.distributions.MixtureSameFamily, WrappedDistributi
         raise NotImplementedError("MixtureSameFamily.infer_shapes() depends on the components")
 
 
-class NegativeBinomial(torch.distributions.NegativeBinomial, WrappedDistribution):  # type: ignore[misc]
+class NegativeBinomial(torch.distributions.NegativeBinomial, WrappedDistribution):
     """Number of successes before ``total_count`` failures.
 
     >>> NegativeBinomial(2.0, probs=torch.tensor(0.5)).mean
@@ -140,19 +134,11 @@ class NegativeBinomial(torch.distributions.NegativeBinomial, WrappedDistribution
     """
 
 
-class StudentT(torch.distributions.StudentT, WrappedDistribution):  # type: ignore[misc]
+class StudentT(torch.distributions.StudentT, WrappedDistribution):
     """Student's t distribution with ``df`` degrees of freedom, location ``loc`` and scale ``scale``.
 
     >>> StudentT(1.0).log_prob(torch.tensor(0.0))
     tensor(-1.1447)
-    """
-
-
-class VonMises(torch.distributions.VonMises, WrappedDistribution):  # type: ignore[misc]
-    """Circular distribution with mean angle ``loc`` and ``concentration``.
-
-    >>> VonMises(0.0, 1.0).mean
-    tensor(0.)
     """
 
 

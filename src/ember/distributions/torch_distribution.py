@@ -7,26 +7,27 @@ The four classes make each other (``mask`` returns a :class:`MaskedDistribution`
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Size, Tensor
 
 from ember.distributions import constraints
+from ember.distributions.delegation import DelegatedRsample
 from ember.distributions.distribution import Distribution
+from ember.distributions.expansion import check_expansion, draw_expanded
 from ember.distributions.fast_checks import arguments_are_surely_valid, sample_is_surely_valid
 from ember.distributions.masking import scale_and_mask
+from ember.distributions.old_names import OldNames
 from ember.distributions.score_parts import ScoreParts
 from ember.distributions.shapes import broadcast_shape, sum_rightmost
-from ember.distributions.typed_torch import kl_divergence, register_kl
 
 _EMPTY = Size()
 _torch_base = torch.distributions.Distribution
 
 
-class TorchDistributionMixin(Distribution):
+class TorchDistributionMixin(Distribution, OldNames):
     """Pyro's interface for a class that already derives from :class:`torch.distributions.Distribution`.
 
     Put it after the torch class: ``class Mine(torch.distributions.Normal, TorchDistributionMixin)``. For a
@@ -88,13 +89,6 @@ class TorchDistributionMixin(Distribution):
         except NotImplementedError:
             return TorchDistributionMixin.expand(self, batch_shape)
 
-    def reshape(self, sample_shape: Any = None, extra_event_dims: Any = None) -> Any:
-        """Removed; the error names its two successors."""
-        raise Exception(
-            ".reshape(sample_shape=s, extra_event_dims=n) was renamed and split into "
-            ".expand_by(sample_shape=s).to_event(reinterpreted_batch_ndims=n)."
-        )
-
     def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Any:
         """Turn the rightmost batch dims into event dims.
 
@@ -124,17 +118,12 @@ class TorchDistributionMixin(Distribution):
             result.has_rsample = self.__dict__["has_rsample"]
         return result
 
-    def independent(self, reinterpreted_batch_ndims: int | None = None) -> Any:
-        """Deprecated name of :meth:`to_event`."""
-        warnings.warn("independent is deprecated; use to_event instead", DeprecationWarning, stacklevel=2)
-        return self.to_event(reinterpreted_batch_ndims)
-
     def mask(self, mask: bool | Tensor) -> Any:
         """Mask the log density by a bool, or by a tensor that broadcasts with ``batch_shape``."""
         return MaskedDistribution(self, mask)
 
 
-class WrappedDistribution(_torch_base, TorchDistributionMixin):
+class WrappedDistribution(_torch_base, TorchDistributionMixin):  # type: ignore[misc]
     """Stands between a torch family and torch's base class in the MRO of Ember's classes.
 
     It validates quickly (see ``fast_checks``) and lets ``expand`` keep what was set by ``has_rsample_``.
@@ -179,20 +168,7 @@ class TorchDistribution(WrappedDistribution):
     expand = TorchDistributionMixin.expand
 
 
-class DelegatedRsample:
-    """``has_rsample`` of a wrapper: that of its base, unless ``has_rsample_`` has set it on the wrapper."""
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        override = instance.__dict__.get("has_rsample")
-        return instance.base_dist.has_rsample if override is None else override
-
-    def __set__(self, instance: Any, value: bool) -> None:
-        instance.__dict__["has_rsample"] = value
-
-
-class Independent(torch.distributions.Independent, WrappedDistribution):  # type: ignore[misc, type-arg]
+class Independent(torch.distributions.Independent, WrappedDistribution):  # type: ignore[override, type-arg]
     """Reinterprets batch dims of a distribution as event dims; :meth:`to_event` makes it.
 
     Validation is switched by the base distribution's flag.
@@ -202,7 +178,7 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
     torch.Size([])
     """
 
-    has_rsample = DelegatedRsample()  # type: ignore[assignment]
+    has_rsample = DelegatedRsample()
 
     @classmethod
     def infer_shapes(cls, **arg_shapes: Any) -> tuple[Any, Any]:
@@ -210,8 +186,8 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
         raise NotImplementedError("Independent.infer_shapes() depends on the base distribution")
 
     @property
-    def _validate_args(self) -> bool:  # type: ignore[override]
-        return self.base_dist._validate_args
+    def _validate_args(self) -> bool:
+        return bool(self.base_dist._validate_args)
 
     @_validate_args.setter
     def _validate_args(self, value: bool) -> None:
@@ -221,7 +197,7 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
         """The base's log density, summed over the reinterpreted dims."""
         return sum_rightmost(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)  # type: ignore[no-any-return]
 
-    def score_parts(self, value: Any) -> ScoreParts:  # type: ignore[override]
+    def score_parts(self, value: Any) -> ScoreParts:
         """The base's score parts, summed over the reinterpreted dims."""
         base_method = getattr(type(self.base_dist), "score_parts", Distribution.score_parts)
         if base_method is Distribution.score_parts or "has_rsample" in self.__dict__:
@@ -251,8 +227,8 @@ class MaskedDistribution(TorchDistribution):
     tensor([-0.9189,  0.0000])
     """
 
-    arg_constraints: dict[str, Any] = {}  # type: ignore[assignment]
-    has_rsample = DelegatedRsample()  # type: ignore[assignment]
+    arg_constraints: dict[str, Any] = {}
+    has_rsample = DelegatedRsample()
 
     def __init__(self, base_dist: Any, mask: bool | Tensor) -> None:
         if isinstance(mask, bool):
@@ -302,7 +278,7 @@ class MaskedDistribution(TorchDistribution):
             return torch.zeros((), device=value.device).expand(shape)
         return scale_and_mask(self.base_dist.log_prob(value), mask=self._mask)
 
-    def score_parts(self, value: Any) -> ScoreParts:  # type: ignore[override]
+    def score_parts(self, value: Any) -> ScoreParts:
         """The base's score parts, masked but for the score function: the value was drawn all the same."""
         if self._mask is False:
             return super().score_parts(value)
@@ -348,8 +324,8 @@ class ExpandedDistribution(TorchDistribution):
         ValueError: if ``batch_shape`` would shrink a dim or drop one.
     """
 
-    arg_constraints: dict[str, Any] = {}  # type: ignore[assignment]
-    has_rsample = DelegatedRsample()  # type: ignore[assignment]
+    arg_constraints: dict[str, Any] = {}
+    has_rsample = DelegatedRsample()
 
     def __init__(self, base_dist: Any, batch_shape: Sequence[int] = Size()) -> None:
         self.base_dist = base_dist
@@ -359,16 +335,9 @@ class ExpandedDistribution(TorchDistribution):
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         """Expand further, in place."""
         new_shape = Size(batch_shape)
-        self._check_expansion(self._batch_shape, new_shape)
+        check_expansion(self._batch_shape, new_shape)
         self._batch_shape = new_shape
         return self
-
-    @staticmethod
-    def _check_expansion(old: Size, new: Size) -> None:
-        tail = new[len(new) - len(old) :]
-        fits = len(new) >= len(old) and all(i in (1, j) for i, j in zip(old, tail, strict=True))
-        if not fits:
-            raise ValueError(f"Cannot broadcast distribution of shape {old} to shape {new}")
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
@@ -380,25 +349,13 @@ class ExpandedDistribution(TorchDistribution):
         """As the base."""
         return self.base_dist.support
 
-    def _draw(self, draw: Callable[[Size], Any], sample_shape: Sequence[int]) -> Any:
-        # The base draws the new and the resized dims as sample dims; the resized ones then swap places with
-        # the dims of size 1 that they replace.
-        base_shape, batch_shape = self.base_dist.batch_shape, self._batch_shape
-        outer = len(batch_shape) - len(base_shape)
-        resized = [i for i, size in enumerate(base_shape) if size == 1 and batch_shape[outer + i] != 1]
-        lead = Size(sample_shape) + batch_shape[:outer]
-        samples = draw(Size((*lead, *(batch_shape[outer + i] for i in resized))))
-        for k, i in enumerate(resized):
-            samples = samples.transpose(len(lead) + k, len(lead) + len(resized) + i)
-        return samples.reshape(self.shape(sample_shape))
-
     def sample(self, sample_shape: Sequence[int] = Size()) -> Any:
         """Draw without gradients, independently along the expanded dims."""
-        return self._draw(self.base_dist.sample, sample_shape)
+        return draw_expanded(self, self.base_dist.sample, sample_shape)
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Any:
         """Draw with pathwise gradients, independently along the expanded dims."""
-        return self._draw(self.base_dist.rsample, sample_shape)
+        return draw_expanded(self, self.base_dist.rsample, sample_shape)
 
     def _log_prob_shape(self, value: Any) -> tuple[int, ...]:
         return broadcast_shape(self._batch_shape, value.shape[: value.dim() - self.event_dim])
@@ -407,7 +364,7 @@ class ExpandedDistribution(TorchDistribution):
         """The base's log density, expanded."""
         return self.base_dist.log_prob(value).expand(self._log_prob_shape(value))
 
-    def score_parts(self, value: Any) -> ScoreParts:  # type: ignore[override]
+    def score_parts(self, value: Any) -> ScoreParts:
         """The base's score parts, expanded."""
         if "has_rsample" in self.__dict__:
             return super().score_parts(value)
@@ -436,15 +393,3 @@ class ExpandedDistribution(TorchDistribution):
         """Update the base and expand the result."""
         updated, log_normalizer = self.base_dist.conjugate_update(other)
         return updated.expand(self._batch_shape), log_normalizer.expand(self._batch_shape)
-
-
-@register_kl(MaskedDistribution, MaskedDistribution)
-def _kl_masked_masked(p: MaskedDistribution, q: MaskedDistribution) -> Any:
-    p_mask, q_mask = p._mask, q._mask
-    if p_mask is False or q_mask is False:
-        return 0.0
-    if isinstance(p_mask, Tensor) and isinstance(q_mask, Tensor):
-        mask: bool | Tensor = p_mask if p_mask is q_mask else p_mask & q_mask
-    else:
-        mask = q_mask if p_mask is True else p_mask
-    return scale_and_mask(kl_divergence(p.base_dist, q.base_dist), mask=mask)

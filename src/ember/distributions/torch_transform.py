@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.distributions.transforms import ComposeTransform, Transform
+from torch.distributions.transforms import ComposeTransform
 
-from ember.distributions.transform_state import clear_cache
+from ember.distributions.transform_state import (
+    CopyableTransform,
+    clear_cache,
+    picklable,
+    without_cached_values,
+)
 
 
-class TransformModule(Transform, torch.nn.Module):
+class TransformModule(CopyableTransform, torch.nn.Module):
     """A transform that is a module, so that its parameters are found and trained; flows derive from it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -21,19 +26,8 @@ class TransformModule(Transform, torch.nn.Module):
         # Transform defines __eq__, which removes the hash that modules are looked up by.
         return super(torch.nn.Module, self).__hash__()
 
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
-        if "_cached_x_y" in state:
-            state["_cached_x_y"] = None, None  # part of a graph of gradients: not to be copied
-        return state
 
-    def clear_cache(self) -> None:
-        """Forget the cached value and its image."""
-        if self._cache_size == 1:
-            self._cached_x_y = None, None
-
-
-class ComposeTransformModule(ComposeTransform, torch.nn.ModuleList):  # type: ignore[misc]
+class ComposeTransformModule(ComposeTransform, torch.nn.ModuleList):
     """A chain of transforms that registers those of its parts that are modules.
 
     >>> from torch.distributions.transforms import ExpTransform
@@ -49,6 +43,10 @@ class ComposeTransformModule(ComposeTransform, torch.nn.ModuleList):  # type: ig
 
     def __hash__(self) -> int:
         return super(torch.nn.Module, self).__hash__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return without_cached_values(state | {"parts": [picklable(part) for part in self.parts]})
 
     def with_cache(self, cache_size: int = 1) -> ComposeTransformModule:
         """The same chain with another size of cache."""

@@ -25,11 +25,30 @@ class InverseTransform(_InverseTransform):
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         state["_inv"] = picklable(cast(Transform, self._inv))
-        return _without_cached_values(state)
+        return without_cached_values(state)
 
 
-def _without_cached_values(state: dict[str, Any]) -> dict[str, Any]:
-    # Cached values belong to a graph of gradients; such tensors can be neither copied nor kept.
+class CopyableTransform(Transform):
+    """A transform that pickles and copies without its cache, and whose inverse does so too."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return without_cached_values(super().__getstate__())  # type: ignore[no-untyped-call]
+
+    @property
+    def inv(self) -> Transform:
+        """The inverse transform."""
+        if self._inv is None:
+            self._inv = InverseTransform(self)
+        return self._inv
+
+    def clear_cache(self) -> None:
+        """Forget the cached value and its image."""
+        if self._cache_size == 1:
+            self._cached_x_y = None, None
+
+
+def without_cached_values(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a transform less what it has cached, which is part of a graph of gradients."""
     if "_cached_x_y" in state:
         state["_cached_x_y"] = None, None
     return state
@@ -47,8 +66,8 @@ def picklable(transform: Transform) -> Transform:
         return InverseTransform(cast(Transform, transform._inv))
     for kind, field in _PARTS.items():
         if type(transform) is kind:
-            old = getattr(transform, field)
-            new = [picklable(t) for t in old] if isinstance(old, list) else picklable(old)
+            old: Any = getattr(transform, field)
+            new: Any = [picklable(t) for t in old] if isinstance(old, list) else picklable(old)
             same = new is old or (
                 isinstance(old, list) and all(a is b for a, b in zip(new, old, strict=True))
             )

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.distributions.transforms import ExpTransform
 
+from ember.distributions.delegation import DelegatedRsample
 from ember.distributions.normal import Normal
-from ember.distributions.torch_distribution import DelegatedRsample, WrappedDistribution
+from ember.distributions.torch_distribution import WrappedDistribution
 from ember.distributions.transform_state import clear_cache, picklable
 
 
-class TransformedDistribution(torch.distributions.TransformedDistribution, WrappedDistribution):  # type: ignore[misc]
+class TransformedDistribution(torch.distributions.TransformedDistribution, WrappedDistribution):
     """A base distribution pushed through one transform or a list of them.
 
     >>> from ember.distributions import Normal
@@ -23,7 +24,7 @@ class TransformedDistribution(torch.distributions.TransformedDistribution, Wrapp
     tensor(-0.9189)
     """
 
-    has_rsample = DelegatedRsample()  # type: ignore[assignment]
+    has_rsample = DelegatedRsample()
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -36,7 +37,7 @@ class TransformedDistribution(torch.distributions.TransformedDistribution, Wrapp
             clear_cache(transform)
 
 
-class Gumbel(torch.distributions.Gumbel, TransformedDistribution):  # type: ignore[misc]
+class Gumbel(torch.distributions.Gumbel, TransformedDistribution):
     """Gumbel distribution with location ``loc`` and scale ``scale``.
 
     >>> Gumbel(torch.zeros(2), 1.0).log_prob(torch.zeros(2))
@@ -44,7 +45,7 @@ class Gumbel(torch.distributions.Gumbel, TransformedDistribution):  # type: igno
     """
 
 
-class HalfCauchy(torch.distributions.HalfCauchy, TransformedDistribution):  # type: ignore[misc]
+class HalfCauchy(torch.distributions.HalfCauchy, TransformedDistribution):
     """Absolute value of a Cauchy variable with scale ``scale``.
 
     >>> HalfCauchy(1.0, validate_args=False).log_prob(torch.tensor([0.0, -1.0]))
@@ -52,7 +53,7 @@ class HalfCauchy(torch.distributions.HalfCauchy, TransformedDistribution):  # ty
     """
 
 
-class HalfNormal(torch.distributions.HalfNormal, TransformedDistribution):  # type: ignore[misc]
+class HalfNormal(torch.distributions.HalfNormal, TransformedDistribution):
     """Absolute value of a normal variable with scale ``scale``.
 
     >>> HalfNormal(1.0).log_prob(torch.tensor(0.0))
@@ -60,7 +61,7 @@ class HalfNormal(torch.distributions.HalfNormal, TransformedDistribution):  # ty
     """
 
 
-class InverseGamma(torch.distributions.InverseGamma, TransformedDistribution):  # type: ignore[misc]
+class InverseGamma(torch.distributions.InverseGamma, TransformedDistribution):
     """Reciprocal of a gamma variable with shape ``concentration`` and rate ``rate``.
 
     >>> InverseGamma(1.0, 1.0).log_prob(torch.tensor(1.0))
@@ -68,7 +69,7 @@ class InverseGamma(torch.distributions.InverseGamma, TransformedDistribution):  
     """
 
 
-class Kumaraswamy(torch.distributions.Kumaraswamy, TransformedDistribution):  # type: ignore[misc]
+class Kumaraswamy(torch.distributions.Kumaraswamy, TransformedDistribution):
     """Kumaraswamy distribution on the unit interval, with shapes ``concentration1`` and ``concentration0``.
 
     >>> Kumaraswamy(1.0, 1.0).log_prob(torch.tensor(0.5)).abs() < 1e-6
@@ -76,7 +77,7 @@ class Kumaraswamy(torch.distributions.Kumaraswamy, TransformedDistribution):  # 
     """
 
 
-class LogisticNormal(torch.distributions.LogisticNormal, TransformedDistribution):  # type: ignore[misc]
+class LogisticNormal(torch.distributions.LogisticNormal, TransformedDistribution):
     """Normal vector mapped to the simplex of one more dimension by stick breaking.
 
     >>> LogisticNormal(torch.zeros(3), torch.ones(3)).event_shape
@@ -84,7 +85,7 @@ class LogisticNormal(torch.distributions.LogisticNormal, TransformedDistribution
     """
 
 
-class LogNormal(torch.distributions.LogNormal, TransformedDistribution):  # type: ignore[misc]
+class LogNormal(torch.distributions.LogNormal, TransformedDistribution):
     """Exponential of a normal variable with mean ``loc`` and standard deviation ``scale``.
 
     >>> LogNormal(0.0, 1.0).log_prob(torch.tensor(1.0))
@@ -100,14 +101,14 @@ class LogNormal(torch.distributions.LogNormal, TransformedDistribution):  # type
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         """Expand the base."""
         new = self._get_checked_instance(LogNormal, _instance)
-        return super(torch.distributions.LogNormal, self).expand(batch_shape, _instance=new)
+        return super(torch.distributions.LogNormal, self).expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The density of ``log(value)`` under the base, less ``log(value)``."""
         if self._validate_args:
             self._validate_sample(value)
         log_value = value.log()
-        return self.base_dist.log_prob(log_value) - log_value  # type: ignore[no-any-return]
+        return self.base_dist.log_prob(log_value) - log_value  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Pareto(torch.distributions.Pareto, TransformedDistribution):  # type: ignore[misc]
@@ -118,7 +119,7 @@ class Pareto(torch.distributions.Pareto, TransformedDistribution):  # type: igno
     """
 
 
-class RelaxedBernoulli(torch.distributions.RelaxedBernoulli, TransformedDistribution):  # type: ignore[misc]
+class RelaxedBernoulli(torch.distributions.RelaxedBernoulli, TransformedDistribution):
     """Continuous relaxation of the Bernoulli distribution (Maddison et al., 2017; Jang et al., 2017).
 
     >>> RelaxedBernoulli(torch.tensor(0.5), probs=torch.tensor([0.3])).batch_shape
@@ -126,7 +127,7 @@ class RelaxedBernoulli(torch.distributions.RelaxedBernoulli, TransformedDistribu
     """
 
 
-class RelaxedOneHotCategorical(torch.distributions.RelaxedOneHotCategorical, TransformedDistribution):  # type: ignore[misc]
+class RelaxedOneHotCategorical(torch.distributions.RelaxedOneHotCategorical, TransformedDistribution):
     """Continuous relaxation of one-hot categorical vectors (Maddison et al., 2017; Jang et al., 2017).
 
     >>> RelaxedOneHotCategorical(torch.tensor(0.5), probs=torch.tensor([0.3, 0.7])).event_shape
@@ -134,7 +135,7 @@ class RelaxedOneHotCategorical(torch.distributions.RelaxedOneHotCategorical, Tra
     """
 
 
-class Weibull(torch.distributions.Weibull, TransformedDistribution):  # type: ignore[misc]
+class Weibull(torch.distributions.Weibull, TransformedDistribution):
     """Weibull distribution with scale ``scale`` and shape ``concentration``.
 
     >>> Weibull(1.0, 1.0).log_prob(torch.tensor(1.0))

@@ -13,9 +13,11 @@ from torch.distributions.constraint_registry import biject_to, transform_to
 F = TypeVar("F", bound=Callable[..., Any])
 
 broadcast_shapes: Callable[..., Size] = torch.broadcast_shapes
+broadcast_tensors: Callable[..., Any] = torch.broadcast_tensors
 greater_than: Any = constraints.greater_than
 independent: Any = constraints.independent
 interval: Any = constraints.interval
+positive_definite: Any = constraints.positive_definite
 
 kl_divergence: Callable[[Any, Any], Tensor] = torch.distributions.kl.kl_divergence
 register_kl: Callable[[Any, Any], Callable[[F], F]] = torch.distributions.kl.register_kl

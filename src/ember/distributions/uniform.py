@@ -14,7 +14,7 @@ from ember.distributions.torch_distribution import WrappedDistribution
 from ember.distributions.typed_torch import interval
 
 
-class Uniform(torch.distributions.Uniform, WrappedDistribution):  # type: ignore[misc]
+class Uniform(torch.distributions.Uniform, WrappedDistribution):
     """Uniform distribution on ``[low, high)``.
 
     The support has the bounds as they were given, not broadcast, so it suits values of other batch shapes.

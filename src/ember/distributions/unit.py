@@ -28,8 +28,8 @@ class Unit(TorchDistribution):
     tensor([1., 2.])
     """
 
-    arg_constraints: dict[str, Any] = {"log_factor": constraints.real}  # type: ignore[assignment]
-    support = constraints.real  # type: ignore[assignment]
+    arg_constraints: dict[str, Any] = {"log_factor": constraints.real}
+    support = constraints.real
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from torch.distributions.transforms import AbsTransform as AbsTransform
 from torch.distributions.transforms import AffineTransform as AffineTransform
@@ -26,6 +26,7 @@ from torch.distributions.transforms import TanhTransform as TanhTransform
 from torch.distributions.transforms import Transform as Transform
 from torch.distributions.transforms import identity_transform as identity_transform
 
+from ember.distributions.not_yet import TRANSFORMS_NOT_YET
 from ember.distributions.torch_transform import ComposeTransformModule as ComposeTransformModule
 from ember.distributions.torch_transform import TransformModule as TransformModule
 from ember.distributions.transform_state import clear_cache as clear_cache
@@ -112,3 +113,9 @@ __all__ = [
     "tanh",
     "transform_to",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in TRANSFORMS_NOT_YET:
+        raise AttributeError(f"{__name__}.{name} is part of Pyro that Ember does not have yet")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
-from torch.distributions.transforms import TanhTransform, Transform
+from torch.distributions.transforms import TanhTransform
 
+from ember.distributions.transform_state import CopyableTransform
 from ember.distributions.typed_torch import greater_than
 
 _SLOPE = 0.01
 
 
-class ELUTransform(Transform):
+class ELUTransform(CopyableTransform):
     """``y = x`` for positive ``x``, ``exp(x) - 1`` otherwise.
 
     >>> ELUTransform()(torch.tensor([0.0, 2.0]))
@@ -31,8 +32,6 @@ class ELUTransform(Transform):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ELUTransform)
 
-    __hash__ = None  # type: ignore[assignment]
-
     def _call(self, x: Tensor) -> Tensor:
         return F.elu(x)
 
@@ -46,7 +45,7 @@ class ELUTransform(Transform):
         return x.clamp(max=0)
 
 
-class LeakyReLUTransform(Transform):
+class LeakyReLUTransform(CopyableTransform):
     """``y = x`` for positive ``x``, ``x / 100`` otherwise.
 
     >>> LeakyReLUTransform()(torch.tensor([-1.0, 2.0]))
@@ -60,8 +59,6 @@ class LeakyReLUTransform(Transform):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LeakyReLUTransform)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def _call(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, _SLOPE)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions.transforms import CorrCholeskyTransform as CorrCholeskyTransform
-from torch.distributions.transforms import Transform
 
 from ember.distributions import constraints
-from ember.distributions.transform_state import InverseTransform
+from ember.distributions.transform_state import CopyableTransform
 
 
-class CholeskyTransform(Transform):
+class CholeskyTransform(CopyableTransform):
     """A positive definite matrix to its lower Cholesky factor.
 
     Shapes:
@@ -25,23 +25,15 @@ class CholeskyTransform(Transform):
     """
 
     bijective = True
-    domain = constraints.positive_definite
-    codomain = constraints.lower_cholesky
+    domain: Any = constraints.positive_definite
+    codomain: Any = constraints.lower_cholesky
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
 
-    __hash__ = None  # type: ignore[assignment]
-
-    @property
-    def inv(self) -> Transform:
-        """The product of a factor with its transpose."""
-        if self._inv is None:
-            self._inv = InverseTransform(self)
-        return self._inv
-
     def _call(self, x: Tensor) -> Tensor:
-        return torch.linalg.cholesky(x)
+        y: Tensor = torch.linalg.cholesky(x)
+        return y
 
     def _inverse(self, y: Tensor) -> Tensor:
         return y @ y.mT

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-from torch.distributions.transforms import Transform
 
+from ember.distributions.transform_state import CopyableTransform
 from ember.distributions.typed_torch import broadcast_shapes
 
 
-class LowerCholeskyAffine(Transform):
+class LowerCholeskyAffine(CopyableTransform):
     """``y = loc + scale_tril @ x``.
 
     Args:
@@ -37,11 +37,13 @@ class LowerCholeskyAffine(Transform):
         self.scale_tril = scale_tril
 
     def _call(self, x: Tensor) -> Tensor:
-        return (self.scale_tril @ x.unsqueeze(-1)).squeeze(-1) + self.loc
+        y: Tensor = self.scale_tril @ x.unsqueeze(-1)
+        return self.loc + y.squeeze(-1)
 
     def _inverse(self, y: Tensor) -> Tensor:
         shifted = (y - self.loc).unsqueeze(-1)
-        return torch.linalg.solve_triangular(self.scale_tril, shifted, upper=False).squeeze(-1)
+        x: Tensor = torch.linalg.solve_triangular(self.scale_tril, shifted, upper=False)
+        return x.squeeze(-1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """The sum of the logs of the diagonal."""

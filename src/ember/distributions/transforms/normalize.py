@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions.transforms import Transform
 
 from ember.distributions import constraints
+from ember.distributions.transform_state import CopyableTransform
 
 
-class Normalize(Transform):
+class Normalize(CopyableTransform):
     """Divides a vector by its ``p`` norm; zero goes to the first unit vector.
 
     Shapes:
@@ -33,23 +33,14 @@ class Normalize(Transform):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Normalize) and type(self) is type(other) and self.p == other.p
 
-    __hash__ = None  # type: ignore[assignment]
-
     def _call(self, x: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(x.detach(), ord=self.p, dim=-1, keepdim=True)
         # Where the norm underflows, the direction is lost and the first unit vector stands in.
-        first = (
-            torch.zeros_like(
-                x[
-                    ...,
-                    :1,
-                ]
-            )
-            + 1
-        )
-        unit = torch.cat([first, torch.zeros_like(x[..., 1:])], dim=-1)
+        unit = torch.zeros_like(x)
+        unit[..., 0] = 1
         x = torch.where(norm > torch.finfo(x.dtype).tiny, x, unit)
-        return x / torch.linalg.vector_norm(x, ord=self.p, dim=-1, keepdim=True)
+        y: Tensor = x / torch.linalg.vector_norm(x, ord=self.p, dim=-1, keepdim=True)
+        return y
 
     def _inverse(self, y: Tensor) -> Tensor:
         return y

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.distributions.transforms import Transform
 from torch.nn.functional import softplus
 
 from ember.distributions import constraints
+from ember.distributions.transform_state import CopyableTransform
 
 
-class OrderedTransform(Transform):
+class OrderedTransform(CopyableTransform):
     """Any vector to an increasing one: the first entry stays, the others become log differences.
 
     Shapes:
@@ -29,8 +29,6 @@ class OrderedTransform(Transform):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OrderedTransform)
 
-    __hash__ = None  # type: ignore[assignment]
-
     def _call(self, x: Tensor) -> Tensor:
         return torch.cat([x[..., :1], x[..., 1:].exp()], dim=-1).cumsum(-1)
 
@@ -42,7 +40,7 @@ class OrderedTransform(Transform):
         return x[..., 1:].sum(-1)
 
 
-class SimplexToOrderedTransform(Transform):
+class SimplexToOrderedTransform(CopyableTransform):
     """Probabilities of ``n`` ordered categories to the ``n - 1`` cutpoints of an ordered logistic model.
 
     Args:
@@ -70,8 +68,6 @@ class SimplexToOrderedTransform(Transform):
         return isinstance(other, SimplexToOrderedTransform) and torch.equal(
             self.anchor_point, other.anchor_point
         )
-
-    __hash__ = None  # type: ignore[assignment]
 
     def _call(self, x: Tensor) -> Tensor:
         return x[..., :-1].cumsum(-1).logit() + self.anchor_point.unsqueeze(-1)

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-from torch.distributions.transforms import Transform
 from torch.distributions.utils import lazy_property
 
+from ember.distributions.transform_state import CopyableTransform
 from ember.distributions.typed_torch import independent
 
 
-class Permute(Transform):
+class Permute(CopyableTransform):
     """Reorders the entries along one dim; put between autoregressive layers to mix their inputs.
 
     Args:

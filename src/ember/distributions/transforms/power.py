@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
-from torch.distributions.transforms import Transform
 
+from ember.distributions.transform_state import CopyableTransform
 from ember.distributions.typed_torch import broadcast_shapes
 
 
-class PositivePowerTransform(Transform):
+class PositivePowerTransform(CopyableTransform):
     """``y = sign(x) |x|**exponent`` with a positive exponent, on all real numbers.
 
     The Jacobian is 0 or infinite at the origin unless the exponent is 1.
@@ -47,8 +47,6 @@ class PositivePowerTransform(Transform):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PositivePowerTransform) and bool(self.exponent.eq(other.exponent).all())
-
-    __hash__ = None  # type: ignore[assignment]
 
     def _call(self, x: Tensor) -> Tensor:
         return x.abs().pow(self.exponent) * x.sign()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.transforms import SoftplusTransform as SoftplusTransform
-from torch.distributions.transforms import Transform
 from torch.nn.functional import softplus
 
+from ember.distributions.transform_state import CopyableTransform
 from ember.distributions.typed_torch import independent
 
 __all__ = ["SoftplusLowerCholeskyTransform", "SoftplusTransform"]
@@ -23,7 +23,7 @@ def softplus_inv(y: Tensor) -> Tensor:
     return y + (-(-y).expm1()).log()
 
 
-class SoftplusLowerCholeskyTransform(Transform):
+class SoftplusLowerCholeskyTransform(CopyableTransform):
     """Any square matrix to a Cholesky factor: the upper triangle is dropped, the diagonal made positive.
 
     Shapes:
@@ -35,8 +35,6 @@ class SoftplusLowerCholeskyTransform(Transform):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SoftplusLowerCholeskyTransform)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def _call(self, x: Tensor) -> Tensor:
         return x.tril(-1) + softplus(x.diagonal(dim1=-2, dim2=-1)).diag_embed()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.distributions.transforms import Transform
 
 from ember.distributions import constraints
 from ember.distributions.tensors import eye_like
+from ember.distributions.transform_state import CopyableTransform
 from ember.distributions.typed_torch import independent
 
 
-class UnitLowerCholeskyTransform(Transform):
+class UnitLowerCholeskyTransform(CopyableTransform):
     """Any square matrix to a lower triangular one with a diagonal of ones.
 
     Shapes:
@@ -27,8 +27,6 @@ class UnitLowerCholeskyTransform(Transform):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, UnitLowerCholeskyTransform)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def _call(self, x: Tensor) -> Tensor:
         return x.tril(-1) + eye_like(x, x.size(-1))

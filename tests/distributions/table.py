@@ -1,0 +1,150 @@
+"""One row per distribution class: how to build it, with a batch of shape (3,), and a reference density."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.stats as sp
+import torch
+from torch import Tensor, tensor
+
+import ember.distributions as dist
+from ember.distributions.testing import fakes
+
+
+class Row(NamedTuple):
+    name: str
+    params: dict[str, Any]
+    scipy: Callable[[dict[str, Any], Any], Any] | None = None  # log density of a value, from numpy arrays
+
+
+def _t(*values: float) -> Tensor:
+    return tensor(values)
+
+
+A, B, C = _t(0.5, 1.0, 2.5), _t(1.5, 0.7, 3.0), _t(0.2, 0.5, 0.9)
+SIMPLEX = tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2]])
+TRIL = tensor([[1.0, 0.0], [0.5, 2.0]]).expand(3, 2, 2)
+LOC2 = tensor([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]])
+
+ROWS = [
+    Row("Bernoulli", {"probs": C}, lambda p, x: sp.bernoulli.logpmf(x, p["probs"])),
+    Row(
+        "Beta",
+        {"concentration1": A, "concentration0": B},
+        lambda p, x: sp.beta.logpdf(x, p["concentration1"], p["concentration0"]),
+    ),
+    Row(
+        "Binomial",
+        {"total_count": _t(3.0, 4.0, 5.0), "probs": C},
+        lambda p, x: sp.binom.logpmf(x, p["total_count"], p["probs"]),
+    ),
+    Row("Categorical", {"probs": SIMPLEX}),
+    Row("Cauchy", {"loc": C, "scale": A}, lambda p, x: sp.cauchy.logpdf(x, p["loc"], p["scale"])),
+    Row("Chi2", {"df": A}, lambda p, x: sp.chi2.logpdf(x, p["df"])),
+    Row("ContinuousBernoulli", {"probs": C}),
+    Row("Dirichlet", {"concentration": SIMPLEX * 5}),
+    Row("Exponential", {"rate": A}, lambda p, x: sp.expon.logpdf(x, scale=1 / p["rate"])),
+    Row("FisherSnedecor", {"df1": A, "df2": B}, lambda p, x: sp.f.logpdf(x, p["df1"], p["df2"])),
+    Row(
+        "Gamma",
+        {"concentration": A, "rate": B},
+        lambda p, x: sp.gamma.logpdf(x, p["concentration"], scale=1 / p["rate"]),
+    ),
+    Row(
+        "GeneralizedPareto",
+        {"loc": C, "scale": A, "concentration": C},
+        lambda p, x: sp.genpareto.logpdf(x, p["concentration"], p["loc"], p["scale"]),
+    ),
+    Row("Geometric", {"probs": C}, lambda p, x: sp.geom.logpmf(x + 1, p["probs"])),
+    Row("Gumbel", {"loc": C, "scale": A}, lambda p, x: sp.gumbel_r.logpdf(x, p["loc"], p["scale"])),
+    Row("HalfCauchy", {"scale": A}, lambda p, x: sp.halfcauchy.logpdf(x, scale=p["scale"])),
+    Row("HalfNormal", {"scale": A}, lambda p, x: sp.halfnorm.logpdf(x, scale=p["scale"])),
+    Row(
+        "InverseGamma",
+        {"concentration": A, "rate": B},
+        lambda p, x: sp.invgamma.logpdf(x, p["concentration"], scale=p["rate"]),
+    ),
+    Row("Kumaraswamy", {"concentration1": A, "concentration0": B}),
+    Row("LKJCholesky", {"dim": 3, "concentration": A}),
+    Row("Laplace", {"loc": C, "scale": A}, lambda p, x: sp.laplace.logpdf(x, p["loc"], p["scale"])),
+    Row(
+        "LogNormal",
+        {"loc": C, "scale": A},
+        lambda p, x: sp.lognorm.logpdf(x, p["scale"], scale=np.exp(p["loc"])),
+    ),
+    Row("LogisticNormal", {"loc": LOC2, "scale": LOC2.abs() + 0.1}),
+    Row(
+        "LowRankMultivariateNormal", {"loc": LOC2, "cov_factor": torch.ones(3, 2, 1), "cov_diag": LOC2.exp()}
+    ),
+    Row("Multinomial", {"total_count": 4, "probs": SIMPLEX}),
+    Row("MultivariateNormal", {"loc": LOC2, "scale_tril": TRIL}),
+    Row(
+        "NegativeBinomial",
+        {"total_count": _t(2.0, 3.0, 4.0), "probs": C},
+        lambda p, x: sp.nbinom.logpmf(x, p["total_count"], 1 - p["probs"]),
+    ),
+    Row("Normal", {"loc": C, "scale": A}, lambda p, x: sp.norm.logpdf(x, p["loc"], p["scale"])),
+    Row("OneHotCategorical", {"probs": SIMPLEX}),
+    Row("OneHotCategoricalStraightThrough", {"probs": SIMPLEX}),
+    Row("Pareto", {"scale": A, "alpha": B}, lambda p, x: sp.pareto.logpdf(x, p["alpha"], scale=p["scale"])),
+    Row("Poisson", {"rate": A}, lambda p, x: sp.poisson.logpmf(x, p["rate"])),
+    Row("RelaxedBernoulli", {"temperature": tensor(0.7), "probs": C}),
+    Row("RelaxedOneHotCategorical", {"temperature": tensor(0.7), "probs": SIMPLEX}),
+    Row(
+        "StudentT",
+        {"df": B, "loc": C, "scale": A},
+        lambda p, x: sp.t.logpdf(x, p["df"], p["loc"], p["scale"]),
+    ),
+    Row(
+        "Uniform",
+        {"low": C, "high": C + B},
+        lambda p, x: sp.uniform.logpdf(x, p["low"], p["high"] - p["low"]),
+    ),
+    Row(
+        "VonMises",
+        {"loc": C, "concentration": A},
+        lambda p, x: sp.vonmises.logpdf(x, p["concentration"], p["loc"]),
+    ),
+    Row(
+        "Weibull",
+        {"scale": A, "concentration": B},
+        lambda p, x: sp.weibull_min.logpdf(x, p["concentration"], scale=p["scale"]),
+    ),
+    Row("Wishart", {"df": _t(3.0, 4.0, 5.0), "scale_tril": TRIL}),
+]
+
+
+def build_row(row: Row) -> Any:
+    return getattr(dist, row.name)(**row.params)
+
+
+#: Classes that take distributions, and those that Ember adds: built by hand.
+COMPOSED: dict[str, Callable[[], Any]] = {
+    "Independent": lambda: dist.Independent(dist.Normal(LOC2, 1.0), 1),
+    "TransformedDistribution": lambda: dist.TransformedDistribution(
+        dist.Uniform(torch.zeros(3), torch.ones(3)),
+        [dist.transforms.SigmoidTransform().inv, dist.transforms.AffineTransform(C, A)],
+    ),
+    "MixtureSameFamily": lambda: dist.MixtureSameFamily(
+        dist.Categorical(SIMPLEX), dist.Normal(SIMPLEX, SIMPLEX + 0.1)
+    ),
+    "Delta": lambda: dist.Delta(LOC2, event_dim=1),
+    "Unit": lambda: dist.Unit(C, has_rsample=True),
+    "MaskedDistribution": lambda: dist.Normal(C, A).mask(tensor([True, False, True])),
+    "MaskedDistribution-False": lambda: dist.Gamma(C, A).mask(False),
+    "ExpandedDistribution": lambda: dist.ExpandedDistribution(dist.Normal(0.0, 1.0), (3,)),
+    "ExpandedDistribution-event": lambda: dist.ExpandedDistribution(
+        dist.MultivariateNormal(LOC2[:1], scale_tril=TRIL[:1]), (3,)
+    ),
+    "Poisson-sparse": lambda: dist.Poisson(A, is_sparse=True),
+    "NonreparameterizedNormal": lambda: fakes.NonreparameterizedNormal(C, A),
+    "NonreparameterizedBeta": lambda: fakes.NonreparameterizedBeta(C, A),
+    "NonreparameterizedGamma": lambda: fakes.NonreparameterizedGamma(C, A),
+    "NonreparameterizedDirichlet": lambda: fakes.NonreparameterizedDirichlet(SIMPLEX),
+}
+
+
+CASES: dict[str, Callable[[], Any]] = {row.name: (lambda row=row: build_row(row)) for row in ROWS} | COMPOSED
