@@ -62,7 +62,6 @@ def test_enable_validation() -> None:
         ("Normal", (torch.nan, 1.0)),
         ("Normal", (torch.zeros(2), tensor([1.0, 0.0]))),
         ("Gamma", (tensor([1.0, -1.0]), 1.0)),
-        ("Beta", (tensor([1.0, torch.nan]), 1.0)),
         ("Dirichlet", (tensor([1.0, -1.0]),)),
         ("Bernoulli", (tensor([0.5, 1.5]),)),
         ("Categorical", (tensor([[0.5, -0.5]]),)),
@@ -84,6 +83,12 @@ def test_bad_arguments_raise_as_in_torch(name: str, args: Any) -> None:
     assert str(ours.value) == str(theirs.value)
     if name in {"Normal", "Gamma", "Bernoulli", "Uniform", "Poisson"}:
         getattr(dist, name)(*args, validate_args=False)
+
+
+def test_a_bad_beta_names_its_own_argument() -> None:
+    """Torch names the concentration of the Dirichlet distribution inside."""
+    with pytest.raises(ValueError, match=r"Expected parameter concentration1 .* of distribution Beta"):
+        dist.Beta(tensor([1.0, torch.nan]), 1.0)
 
 
 @pytest.mark.parametrize(

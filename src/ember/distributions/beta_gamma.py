@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions.utils import broadcast_all
 
 from ember.distributions.torch_distribution import WrappedDistribution
+
+_NUMBER = (int, float)
 
 
 def _ratio_of_normalizers(log_normalizer: Callable[[Any], Tensor], p: Any, q: Any, updated: Any) -> Tensor:
@@ -29,6 +32,19 @@ class Beta(torch.distributions.Beta, WrappedDistribution):
     >>> updated.concentration1, updated.concentration0
     (tensor(5.), tensor(7.))
     """
+
+    def __init__(self, concentration1: Any, concentration0: Any, validate_args: bool | None = None) -> None:
+        if isinstance(concentration1, _NUMBER) and isinstance(concentration0, _NUMBER):
+            both = torch.tensor([float(concentration1), float(concentration0)])
+        else:
+            both = torch.stack(broadcast_all(concentration1, concentration0), -1)
+        # What is checked here need not be checked again as a Dirichlet's argument and value.
+        self._dirichlet = torch.distributions.Dirichlet(both, validate_args=False)
+        WrappedDistribution.__init__(self, self._dirichlet._batch_shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        """Expand the parameters."""
+        return super().expand(batch_shape, _instance=self._get_checked_instance(Beta, _instance))  # type: ignore[no-untyped-call]
 
     def conjugate_update(self, other: Any) -> tuple[Beta, Tensor]:
         """The normalised product of two beta densities, and its log normaliser."""
