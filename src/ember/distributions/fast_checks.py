@@ -98,22 +98,41 @@ def is_surely_valid(constraint: Any, value: Any) -> bool:
 
 def arguments_are_surely_valid(dist: Any) -> bool:
     """Whether every argument of a distribution provably satisfies its ``arg_constraints``."""
-    attributes = dist.__dict__
     try:
         table = dist.arg_constraints
     except NotImplementedError:
         return False  # torch warns about it
-    for name, constraint in table.items():
-        if isinstance(constraint, _Dependent):
-            continue
+    kind = type(dist)
+    plan = _PLANS.get(kind)
+    if plan is None or plan[0] is not table:
+        # Most classes have one table for all instances; then what to look at is worked out once.
+        plan = (table, _plan(kind, table))
+        if table is vars(kind).get("arg_constraints") or table is getattr(kind, "arg_constraints", None):
+            _PLANS[kind] = plan
+    attributes = dist.__dict__
+    for name, constraint, check, may_be_absent in plan[1]:
         value = attributes.get(name)
         if value is None:
-            if isinstance(getattr(type(dist), name, None), lazy_property):
+            if may_be_absent:
                 continue  # computed from another argument, and not checked by torch either
             value = getattr(dist, name)
-        if not is_surely_valid(constraint, value):
+        if check is None or type(value) not in PLAIN_TENSORS or value.numel() == 0:
+            return False
+        if not check(constraint, value):
             return False
     return True
+
+
+_Check = tuple[str, Any, Callable[[Any, Tensor], bool] | None, bool]
+_PLANS: dict[type, tuple[Any, list[_Check]]] = {}
+
+
+def _plan(kind: type, table: dict[str, Any]) -> list[_Check]:
+    return [
+        (name, constraint, _CHECKS.get(type(constraint)), isinstance(getattr(kind, name, None), lazy_property))
+        for name, constraint in table.items()
+        if not isinstance(constraint, _Dependent)
+    ]
 
 
 def sample_is_surely_valid(dist: Any, value: Any) -> bool:

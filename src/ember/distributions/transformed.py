@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions.transforms import ExpTransform
+from torch.distributions.transforms import AbsTransform, ExpTransform
 
 from ember.distributions.delegation import DelegatedRsample
 from ember.distributions.normal import Normal
 from ember.distributions.torch_distribution import WrappedDistribution
 from ember.distributions.transform_state import clear_cache, picklable
+
+_LOG_2_OVER_PI = math.log(2 / math.pi)
 
 
 class TransformedDistribution(torch.distributions.TransformedDistribution, WrappedDistribution):
@@ -45,20 +48,61 @@ class Gumbel(torch.distributions.Gumbel, TransformedDistribution):
     """
 
 
-class HalfCauchy(torch.distributions.HalfCauchy, TransformedDistribution):
+class _Half(TransformedDistribution):
+    """The absolute value of a variable that is symmetric about 0, built without torch's generic machinery."""
+
+    def _start(self, base: Any, validate_args: bool | None) -> None:
+        # The scale is checked once, as this distribution's own argument.
+        self.base_dist = base
+        self.transforms = [AbsTransform()]
+        WrappedDistribution.__init__(self, base.batch_shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        """Expand the base."""
+        new = self._get_checked_instance(type(self), _instance)
+        return torch.distributions.TransformedDistribution.expand(self, batch_shape, _instance=new)  # type: ignore[no-untyped-call]
+
+    def _on_support(self, value: Tensor, log_prob: Tensor) -> Tensor:
+        """``log_prob``, and -inf for negative values, which a checked value cannot be."""
+        return log_prob if self._validate_args else torch.where(value >= 0, log_prob, -math.inf)
+
+
+class HalfCauchy(_Half, torch.distributions.HalfCauchy):
     """Absolute value of a Cauchy variable with scale ``scale``.
 
     >>> HalfCauchy(1.0, validate_args=False).log_prob(torch.tensor([0.0, -1.0]))
     tensor([-0.4516,    -inf])
     """
 
+    def __init__(self, scale: Any, validate_args: bool | None = None) -> None:
+        self._start(torch.distributions.Cauchy(0.0, scale, validate_args=False), validate_args)
 
-class HalfNormal(torch.distributions.HalfNormal, TransformedDistribution):
+    def log_prob(self, value: Any) -> Tensor:
+        """``log(2 / pi) - log(scale) - log(1 + z**2)`` with ``z = value / scale``."""
+        if self._validate_args:
+            self._validate_sample(value)
+        scale = self.base_dist.scale
+        value = torch.as_tensor(value, dtype=scale.dtype, device=scale.device)
+        return self._on_support(value, _LOG_2_OVER_PI - scale.log() - (value / scale).square().log1p())
+
+
+class HalfNormal(_Half, torch.distributions.HalfNormal):
     """Absolute value of a normal variable with scale ``scale``.
 
     >>> HalfNormal(1.0).log_prob(torch.tensor(0.0))
     tensor(-0.2258)
     """
+
+    def __init__(self, scale: Any, validate_args: bool | None = None) -> None:
+        self._start(Normal(0.0, scale, validate_args=False), validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """``log(2 / pi) / 2 - log(scale) - z**2 / 2`` with ``z = value / scale``."""
+        if self._validate_args:
+            self._validate_sample(value)
+        scale = self.base_dist.scale
+        z = value / scale
+        return self._on_support(value, torch.addcmul(0.5 * _LOG_2_OVER_PI - scale.log(), z, z, value=-0.5))
 
 
 class InverseGamma(torch.distributions.InverseGamma, TransformedDistribution):
