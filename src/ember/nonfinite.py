@@ -32,7 +32,7 @@ def warn_if_nan(value: Any, msg: str = "", *, filename: str | None = None, linen
     """
     where = (filename, lineno or 1) if filename is not None else _caller()
     if isinstance(value, torch.Tensor) and value.requires_grad:
-        value.register_hook(lambda grad: _check_nan(grad, f"backward {msg}", where))
+        value.register_hook(lambda grad: _check_nan(grad, f"backward {msg}", where))  # type: ignore[no-untyped-call]
     return _check_nan(value, msg, where)
 
 
@@ -58,7 +58,7 @@ def warn_if_inf(
     where = (filename, lineno or 1) if filename is not None else _caller()
     signs = [sign for sign, allowed in (("+", allow_posinf), ("-", allow_neginf)) if not allowed]
     if isinstance(value, torch.Tensor) and value.requires_grad:
-        value.register_hook(lambda grad: _check_inf(grad, f"backward {msg}", signs, where))
+        value.register_hook(lambda grad: _check_inf(grad, f"backward {msg}", signs, where))  # type: ignore[no-untyped-call]
     return _check_inf(value, msg, signs, where)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.distributions.constraints import Constraint
 
 from ember import distributions as dist
-from ember.distributions import constraints
+from ember.distributions import constraints, typed_torch
 from ember.errors import ModelError
 from ember.params.param_store import InitValue, get_param_store
 from ember.poutine.handlers import mask
@@ -63,7 +63,11 @@ def sample(
         return obs
     msg = message(name, fn, args=args, kwargs=kwargs, value=obs, is_observed=is_observed, infer=infer)
     apply_stack(msg)
-    return msg["value"]
+    value = msg["value"]
+    assert value is not None, (
+        f"sample site {name!r} has no value: a handler settled or observed it without one"
+    )
+    return value
 
 
 def _sample_partly_observed(
@@ -73,7 +77,9 @@ def _sample_partly_observed(
         observed = sample(f"{name}_observed", fn, *args, obs=obs, **kwargs)
     with mask(mask=~obs_mask):
         unobserved = sample(f"{name}_unobserved", fn, *args, **kwargs)
-    shape = torch.broadcast_shapes(observed.shape, unobserved.shape)
+    if not isinstance(observed, torch.Tensor):
+        observed = torch.as_tensor(observed, dtype=unobserved.dtype, device=unobserved.device)
+    shape = typed_torch.broadcast_shapes(observed.shape, unobserved.shape)
     batch_shape = shape[: len(shape) - fn.event_dim]
     aligned = obs_mask.reshape(obs_mask.shape + (1,) * fn.event_dim)
     try:
@@ -83,7 +89,8 @@ def _sample_partly_observed(
             f"Invalid obs_mask shape {tuple(obs_mask.shape)}; should be "
             f"broadcastable to batch_shape = {tuple(batch_shape)}, at site {name!r}"
         ) from error
-    return deterministic(name, value, event_dim=fn.event_dim)
+    recorded: torch.Tensor = deterministic(name, value, event_dim=fn.event_dim)
+    return recorded
 
 
 @effectful(type="param")
@@ -114,7 +121,7 @@ def param(
         ParameterError: (a ValueError) if the initial value violates the constraint.
     """
     args = (name,) if init_tensor is None else (name, init_tensor)
-    value: torch.Tensor = _param(*args, constraint=constraint, event_dim=event_dim, name=name)  # type: ignore[call-arg]
+    value: torch.Tensor = _param(*args, constraint=constraint, event_dim=event_dim, name=name)  # type: ignore[misc]
     return value
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
-import tempfile
+import shutil
 import types
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,21 @@ from ember.errors import SaveFileError
 def atomic_save(obj: Any, filename: str | os.PathLike[str]) -> None:
     """Write ``obj`` with :func:`torch.save` so that ``filename`` is always either the old file or the whole new one.
 
-    The new content goes to a temporary file in the same folder, is flushed to disk, and then takes the name in one step.
+    The new content goes to a temporary file in the same folder, is flushed to disk, and then takes the name in one step. An old
+    file's permissions are kept; a link stays a link, and the file behind it is replaced.
     """
-    target = Path(filename)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    target = Path(os.path.realpath(filename))
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             torch.save(obj, file)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files that only the owner can read; a saved file follows the umask like any other.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        if target.exists():
+            shutil.copymode(target, temporary)
         os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

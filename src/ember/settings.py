@@ -96,6 +96,7 @@ def register(alias: str, modulename: str, deepname: str, validator: Validator | 
         validator: called with a proposed value; raises if it is not acceptable.
 
     Raises:
+        AttributeError: if there is no such attribute.
         ValueError: if the alias is taken by another attribute.
     """
     if validator is None:
@@ -109,5 +110,7 @@ def _register(alias: str, modulename: str, deepname: str, validator: Validator |
     old = _REGISTRY.get(alias)
     if old is not None and (old.module, old.path) != (modulename, deepname):
         raise ValueError(f"setting {alias!r} is already registered for {old.module}.{old.path}")
-    _REGISTRY[alias] = _Entry(modulename, deepname, validator)
+    entry = _Entry(modulename, deepname, validator)
+    entry.read()
+    _REGISTRY[alias] = entry
     return validator

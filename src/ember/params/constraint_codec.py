@@ -23,9 +23,10 @@ def encode(constraint: Constraint) -> Any:
     cls = type(constraint)
     if _class_named(cls.__name__) is not cls:
         return constraint
+    args = {name: _read(constraint, name) for name in _arguments(cls)}
     return {
         _TAG: cls.__name__,
-        "args": {name: _encode_arg(getattr(constraint, name)) for name in _arguments(cls)},
+        "args": {name: _encode_arg(arg) for name, arg in args.items() if arg is not NotImplemented},
     }
 
 
@@ -42,7 +43,10 @@ def decode(spec: Any) -> Constraint:
     cls = _class_named(spec[_TAG])
     if cls is None:
         raise SaveFileError(f"unknown constraint {spec[_TAG]!r} in saved parameters")
-    return _canonical(cls(**{name: _decode_arg(arg) for name, arg in spec["args"].items()}))
+    try:
+        return _canonical(cls(**{name: _decode_arg(arg) for name, arg in spec["args"].items()}))
+    except (TypeError, AttributeError, ValueError, AssertionError) as error:
+        raise SaveFileError(f"malformed constraint in saved parameters: {spec!r} ({error})") from error
 
 
 def _arguments(cls: type[Constraint]) -> list[str]:
@@ -51,6 +55,13 @@ def _arguments(cls: type[Constraint]) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     return [parameter.name for parameter in parameters if parameter.kind in kinds]
+
+
+def _read(constraint: Constraint, name: str) -> Any:
+    try:
+        return getattr(constraint, name)
+    except NotImplementedError:  # ``dependent`` leaves open whether it is discrete, and of which event dim
+        return NotImplemented
 
 
 def _encode_arg(arg: Any) -> Any:
@@ -71,11 +82,13 @@ def _canonical(constraint: Constraint) -> Constraint:
     # Programs compare with ``is``: a constraint without arguments is the one instance that the module names.
     for value in vars(constraints).values():
         if type(value) is type(constraint) and not _arguments(type(value)):
-            return value  # type: ignore[no-any-return]
+            return value
     return constraint
 
 
-def _class_named(name: str) -> type[Constraint] | None:
+def _class_named(name: Any) -> type[Constraint] | None:
+    if not isinstance(name, str):
+        return None
     for home in (constraints, torch.distributions.constraints):
         found = getattr(home, name, None)
         if isinstance(found, type) and issubclass(found, Constraint):

@@ -6,7 +6,7 @@ import torch
 from torch.distributions import transform_to
 from torch.distributions.constraints import Constraint
 
-from ember.distributions import constraints
+from ember.distributions import constraints, is_validation_enabled
 from ember.errors import ParameterError
 
 
@@ -14,7 +14,7 @@ def unconstrained_leaf(name: str, value: torch.Tensor | float, constraint: Const
     """The leaf for a constrained value. Without a constraint the user's own tensor becomes the leaf.
 
     Raises:
-        ParameterError: if the value is no tensor of floats, or violates the constraint.
+        ParameterError: if the value is no tensor of floats, or violates the constraint (checked unless validation is off).
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = torch.tensor(float(value))
@@ -29,7 +29,7 @@ def unconstrained_leaf(name: str, value: torch.Tensor | float, constraint: Const
             "give it a floating point dtype, for example by value.float()"
         )
     with torch.no_grad():
-        leaf = transform_to(constraint).inv(value).contiguous()
+        leaf: torch.Tensor = transform_to(constraint).inv(value).contiguous()
         if constraint is not constraints.real:
             _check(name, value, leaf, constraint)
         if not leaf.is_leaf:
@@ -38,9 +38,9 @@ def unconstrained_leaf(name: str, value: torch.Tensor | float, constraint: Const
 
 
 def _check(name: str, value: torch.Tensor, leaf: torch.Tensor, constraint: Constraint) -> None:
-    if constraints.is_dependent(constraint):
+    if not is_validation_enabled() or constraints.is_dependent(constraint):  # type: ignore[no-untyped-call]
         return
-    if bool(torch.as_tensor(constraint.check(value)).all()):
+    if bool(torch.as_tensor(constraint.check(value)).all()):  # type: ignore[no-untyped-call]
         return
     # Rounding can push a valid value over a strict bound (a simplex that sums to 1 + 2e-6, say): what the leaf
     # stands for decides.

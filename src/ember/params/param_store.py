@@ -1,7 +1,7 @@
 """The store of parameters: unconstrained leaf tensors under names, each with its constraint.
 
-The default store is one per process. What a thread does inside :meth:`ParamStoreDict.scope` or :meth:`ParamStoreDict.active` is seen
-by that thread only, so several models can be trained at once.
+The default store is one per process. What a thread does inside :meth:`ParamStoreDict.scope` or :meth:`ParamStoreDict.active` is
+seen by that thread only, so several models can be trained at once.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ from ember.distributions import constraints
 from ember.errors import SaveFileError, UnknownParameterError
 from ember.params import constraint_codec
 from ember.params.initialize import unconstrained_leaf
+from ember.params.names import _MODULE_NAMESPACE_DIVIDER as _MODULE_NAMESPACE_DIVIDER
+from ember.params.names import module_from_param_with_module_name as module_from_param_with_module_name
+from ember.params.names import normalize_param_name as normalize_param_name
+from ember.params.names import param_with_module_name as param_with_module_name
+from ember.params.names import user_param_name as user_param_name
 from ember.serialization import atomic_save, safe_load
 
 InitValue = torch.Tensor | float | Callable[[], torch.Tensor]
@@ -232,7 +237,7 @@ class ParamStoreDict:
         state = self.get_state()
         atomic_save(
             {
-                "params": {name: leaf.detach() for name, leaf in state["params"].items()},
+                "params": {name: _bare(leaf) for name, leaf in state["params"].items()},
                 "constraints": {name: constraint_codec.encode(c) for name, c in state["constraints"].items()},
             },
             filename,
@@ -317,6 +322,12 @@ class ParamStoreDict:
         )
 
 
+def _bare(leaf: torch.Tensor) -> torch.Tensor:
+    # Without attributes that handlers put on it; a module's Parameter stays one, so that it can go back into the module.
+    bare = leaf.detach()
+    return torch.nn.Parameter(bare) if isinstance(leaf, torch.nn.Parameter) else bare
+
+
 def _checked_state(filename: str, loaded: Any) -> StateDict:
     if not isinstance(loaded, dict) or set(loaded) != {"params", "constraints"}:
         raise SaveFileError(f"{filename!r} holds no parameter store")
@@ -336,16 +347,16 @@ def _checked_state(filename: str, loaded: Any) -> StateDict:
     }
 
 
-_DEFAULT_STORE = ParamStoreDict()
+_PYRO_PARAM_STORE = ParamStoreDict()
 _ACTIVE = threading.local()
 
 
 def get_param_store() -> ParamStoreDict:
-    """The store that is active in this thread: the process's default store, unless :meth:`ParamStoreDict.active` says otherwise."""
+    """The store that is active in this thread: the process's own, unless :meth:`ParamStoreDict.active` says otherwise."""
     try:
         return _ACTIVE.store  # type: ignore[no-any-return]
     except AttributeError:
-        return _DEFAULT_STORE
+        return _PYRO_PARAM_STORE
 
 
 def clear_param_store() -> None:

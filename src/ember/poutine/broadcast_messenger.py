@@ -8,6 +8,7 @@ from ember.distributions.torch_distribution import TorchDistributionMixin
 from ember.errors import ModelError
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site
+from ember.poutine.traced_sizes import as_int
 
 
 def expand_to_plates(msg: Site) -> None:
@@ -21,23 +22,26 @@ def expand_to_plates(msg: Site) -> None:
         return
     actual = fn.batch_shape
     target = list(actual)
+    changed = False
     for frame in msg["cond_indep_stack"]:
-        dim, size = frame.dim, frame.size
+        dim, size = frame.dim, as_int(frame.size)
         if dim is None or size == -1:
             continue
         if len(target) < -dim:
             target[:0] = [1] * (-dim - len(target))
-        if target[dim] != size:
+            changed = True
+        present = as_int(target[dim])
+        if present != size:
             # A size that an inner frame has set counts as fixed, even if it is 1.
-            if target[dim] != 1:
+            if present != 1:
                 raise ModelError(
                     f"Shape mismatch inside plate('{frame.name}') at site {msg['name']} dim {dim}, "
-                    f"{size} vs {target[dim]}"
+                    f"{size} vs {present}"
                 )
-            target[dim] = size
-    if target == list(actual):
-        return
-    msg["fn"] = _expanded(fn, target)
+            target[dim] = frame.size
+            changed = True
+    if changed:
+        msg["fn"] = _expanded(fn, target)
 
 
 def _expanded(fn: Any, batch_shape: list[int]) -> Any:

@@ -33,10 +33,11 @@ class DoMessenger(Messenger):
     def _pyro_sample(self, msg: Site) -> None:
         name = msg["name"]
         intervention = self.data.get(name)
-        earlier = msg.get("_intervener_id")
-        if intervention is None or earlier == self._intervener_id:
+        # All who have intervened, so that two handlers that intervene on one site do not hand it to and fro.
+        earlier: tuple[str, ...] = msg.get("_intervener_id", ())
+        if intervention is None or self._intervener_id in earlier:
             return
-        if earlier is not None:
+        if earlier:
             warnings.warn(
                 f"Attempting to intervene on variable {name} multiple times,"
                 "this is almost certainly incorrect behavior",
@@ -47,7 +48,7 @@ class DoMessenger(Messenger):
             raise NotImplementedError(
                 f"Interventions of type {type(intervention)} not implemented (yet), at site {name!r}; give a tensor"
             )
-        msg["_intervener_id"] = self._intervener_id
+        msg["_intervener_id"] = (*earlier, self._intervener_id)
         factual = msg.copy()
         # The plates inside of this handler see the copy again.
         factual["cond_indep_stack"] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -39,9 +40,9 @@ def make_handler(name: str, messenger: type[Messenger]) -> Callable[..., Any]:
     handler.__doc__ = messenger.__doc__
     own = inspect.signature(messenger).parameters.values()
     first = inspect.Parameter("fn", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
-    # With ``fn`` first and optional, what follows can be positional only behind it.
-    rest = [p if p.default is not p.empty else p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    rest.sort(key=lambda p: p.kind)
+    # Behind the optional ``fn``, a signature can show a parameter without default, and what follows it, as keywords only.
+    named = list(itertools.dropwhile(lambda p: p.default is not p.empty, own))
+    rest = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) if p in named else p for p in own]
     handler.__signature__ = inspect.Signature([first, *rest])  # type: ignore[attr-defined]
     return handler
 

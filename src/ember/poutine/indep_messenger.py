@@ -11,10 +11,14 @@ import torch
 from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import _DIM_ALLOCATOR
 from ember.poutine.site import Site
+from ember.poutine.traced_sizes import as_int
 
 
 class CondIndepStackFrame(NamedTuple):
-    """One plate around a site. ``dim`` is None and ``counter`` counts in a sequential plate; ``full_size`` takes no part in equality."""
+    """One plate around a site, equal to another of the same name, dim, size and counter.
+
+    In a sequential plate, ``dim`` is None and ``counter`` counts the iterations. ``full_size`` is the size before subsampling.
+    """
 
     name: str
     dim: int | None
@@ -27,8 +31,7 @@ class CondIndepStackFrame(NamedTuple):
         return self.dim is not None
 
     def _key(self) -> tuple[str, int | None, int, int]:
-        # int(): a plate's size may be a 0-dim tensor.
-        return self.name, self.dim, int(self.size), self.counter
+        return self.name, self.dim, as_int(self.size), self.counter
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CondIndepStackFrame) and self._key() == other._key()

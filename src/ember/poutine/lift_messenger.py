@@ -40,8 +40,9 @@ class LiftMessenger(Messenger):
         traceback: TracebackType | None,
     ) -> None:
         self._sampled = {}
-        self._names.finish(exc_type)
         super().__exit__(exc_type, exc_value, traceback)
+        # Last: where warnings are errors, it must not leave the handler behind on the stack.
+        self._names.finish(exc_type)
 
     def _pyro_param(self, msg: Site) -> None:
         name = msg["name"]

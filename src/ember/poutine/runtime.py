@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, MutableSequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ember.errors import ModelError
+from ember.poutine.site import InferDict as InferDict
+from ember.poutine.site import Message as Message
 from ember.poutine.site import Site, message
 
 if TYPE_CHECKING:

@@ -21,10 +21,13 @@ class SeedMessenger(Messenger):
         self.rng_seed = rng_seed
 
     def __enter__(self) -> Self:
-        super().__enter__()
         self.old_state = get_rng_state()
-        set_rng_seed(self.rng_seed)
-        return self
+        try:
+            set_rng_seed(self.rng_seed)
+            return super().__enter__()
+        except BaseException:
+            set_rng_state(self.old_state)
+            raise
 
     def __exit__(
         self,

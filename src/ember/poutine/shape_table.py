@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class _Row(NamedTuple):
-    """A label, sizes aligned to the right of a column (batch), and sizes aligned to the left of one (event)."""
+    """A label; cells that line up on the right (sizes of a parameter; batch sizes and the bar); event sizes behind them."""
 
     label: str
     batch: list[str]
@@ -21,7 +21,11 @@ def format_shapes(nodes: Mapping[str, Any], title: str, last_site: str | None) -
         return title
     shown = _up_to(nodes, last_site)
     rows = [_Row(title, [], []), _Row("Param Sites:", [], [])]
-    rows += [_Row(name, _sizes(site["value"].shape), []) for name, site in shown if site["type"] == "param"]
+    rows += [
+        _Row(name, _sizes(getattr(site["value"], "shape", ())), [])
+        for name, site in shown
+        if site["type"] == "param"
+    ]
     rows.append(_Row("Sample Sites:", [], []))
     for name, site in shown:
         if site["type"] == "sample":
@@ -47,11 +51,11 @@ def _sample_rows(name: str, site: Any) -> list[_Row]:
     value_shape = tuple(getattr(site["value"], "shape", ()))
     border = len(value_shape) - len(event_shape)
     rows = [
-        _Row(f"{name} dist", _sizes(getattr(site["fn"], "batch_shape", ())), ["|", *_sizes(event_shape)]),
-        _Row("value", _sizes(value_shape[:border]), ["|", *_sizes(value_shape[border:])]),
+        _Row(f"{name} dist", [*_sizes(getattr(site["fn"], "batch_shape", ())), "|"], _sizes(event_shape)),
+        _Row("value", [*_sizes(value_shape[:border]), "|"], _sizes(value_shape[border:])),
     ]
     if "log_prob" in site:
-        rows.append(_Row("log_prob", _sizes(getattr(site["log_prob"], "shape", ())), ["|"]))
+        rows.append(_Row("log_prob", [*_sizes(getattr(site["log_prob"], "shape", ())), "|"], []))
     return rows
 
 

@@ -22,6 +22,9 @@ RESULTS = ("log_prob", "log_prob_sum", "unscaled_log_prob", "score_parts", "pack
 """What inference adds to sample sites of a trace."""
 
 
+InferDict = dict[str, Any]
+
+
 class Site(dict[str, Any]):
     """One primitive statement: ``site["value"]`` and ``site.value`` are the same.
 
@@ -65,6 +68,9 @@ class Site(dict[str, Any]):
     def copy(self) -> Site:
         """A shallow copy."""
         return Site(self)
+
+
+Message = Site
 
 
 def message(

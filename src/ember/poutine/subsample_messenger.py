@@ -11,6 +11,7 @@ from ember.errors import ModelError
 from ember.poutine.indep_messenger import CondIndepStackFrame, IndepMessenger
 from ember.poutine.runtime import apply_stack
 from ember.poutine.site import Site, message
+from ember.poutine.traced_sizes import as_int
 from ember.poutine.validation import is_validation_enabled
 
 
@@ -33,7 +34,7 @@ class _Subsample(Distribution):
     def sample(self, sample_shape: torch.Size = torch.Size()) -> torch.Tensor:  # noqa: B008
         if sample_shape:
             raise NotImplementedError("a plate draws one subsample at a time")
-        if self.subsample_size is None or self.subsample_size >= self.size:
+        if self.subsample_size is None or self.subsample_size >= as_int(self.size):
             indices = torch.arange(self.size, device=self.device)
         else:
             indices = torch.randperm(self.size, device=self.device)[: self.subsample_size].clone()
@@ -84,7 +85,7 @@ class SubsampleMessenger(IndepMessenger):
         length = indices.size(0) if isinstance(indices, torch.Tensor) else len(indices)
         if subsample_size is None:
             subsample_size = length
-        elif subsample_size != length:
+        elif as_int(subsample_size) != as_int(length):
             raise ModelError(
                 f"subsample_size does not match len(subsample), {subsample_size} vs {length}. "
                 f"Did you accidentally use different subsample_size in the model and guide? (at plate {name!r})"
@@ -112,18 +113,21 @@ class SubsampleMessenger(IndepMessenger):
         """Replace a full-size parameter or data tensor by the rows of this subsample."""
         assert event_dim >= 0, f"event_dim must not be negative, got {event_dim}"
         value = msg["value"]
-        if len(value.shape) < -dim or value.shape[dim] == 1:
+        if len(value.shape) < -dim or as_int(value.shape[dim]) == 1:
             return
-        if is_validation_enabled() and value.shape[dim] != self.size:
+        if is_validation_enabled() and as_int(value.shape[dim]) != as_int(self.size):
             name = f"{msg['name']}, ..." if msg["type"] == "param" else "..."
             raise ModelError(
                 f"Inside pyro.plate({self.name}, {self.size}, dim={self.dim}) invalid shape of "
                 f"pyro.{msg['type']}({name}, event_dim={event_dim}): {tuple(value.shape)}; "
                 f"expected size {self.size} (or 1) at dim {dim}"
             )
-        if self.subsample_size >= self.size:
+        if as_int(self.subsample_size) >= as_int(self.size):
             return
-        indices = torch.as_tensor(self._indices, device=value.device)
+        indices = self._indices
+        if not isinstance(indices, torch.Tensor):
+            indices = torch.tensor(indices)
+        indices = indices.to(value.device)
         part = value.index_select(dim, indices)
         if msg["type"] == "param":
             # Optimizers that update touched rows only find leaf and rows here.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -19,11 +20,20 @@ from ember.poutine.validation import is_validation_enabled
 SiteFilter = Callable[[str, Any], bool]
 
 
-class _Edges(dict[str, set[str]]):
-    """Neighbours by site; a site without edges has the empty set, made when first asked for."""
+Edges = dict[str, set[str]]
 
-    def __missing__(self, name: str) -> set[str]:
-        return self.setdefault(name, set())
+
+def allow_all_sites(name: str, site: Any) -> bool:
+    """The site filter that leaves nothing out."""
+    return True
+
+
+def _weigh(name: str, site: Site, weigh: Callable[[Any, Any], Any]) -> Any:
+    try:
+        return weigh(site["scale"], site["mask"])
+    except RuntimeError as error:
+        error.add_note(f"at site {name!r}: its scale and mask must broadcast with its batch shape")
+        raise
 
 
 class Trace:
@@ -43,8 +53,23 @@ class Trace:
         assert graph_type in ("flat", "dense"), f"{graph_type} not a valid graph type"
         self.graph_type = graph_type
         self.nodes: OrderedDict[str, Site] = OrderedDict()
-        self._succ = _Edges()
-        self._pred = _Edges()
+        # Sites without edges have no entry: most traces have no edges at all, and are made in every step.
+        self._outgoing: Edges = {}
+        self._incoming: Edges = {}
+
+    # Pyro programs read these two, and expect an entry for every site.
+    @property
+    def _succ(self) -> Edges:
+        return self._with_all_sites(self._outgoing)
+
+    @property
+    def _pred(self) -> Edges:
+        return self._with_all_sites(self._incoming)
+
+    def _with_all_sites(self, edges: Edges) -> Edges:
+        for name in self.nodes:
+            edges.setdefault(name, set())
+        return edges
 
     def __contains__(self, name: object) -> bool:
         return name in self.nodes
@@ -58,7 +83,7 @@ class Trace:
     @property
     def edges(self) -> Iterator[tuple[str, str]]:
         """Pairs of names, from the earlier to the later site."""
-        for name, successors in self._succ.items():
+        for name, successors in self._outgoing.items():
             for successor in successors:
                 yield name, successor
 
@@ -74,24 +99,27 @@ class Trace:
         known = self.nodes.get(name)
         if known is not None:
             # RuntimeError itself: tracing appends the shape table to the message of an error of the same type.
-            if known["type"] != site["type"]:
-                raise RuntimeError(f"{name} is already in the trace as a {known['type']}")
-            if site["type"] != "param":
+            if known.get("type") != site.get("type"):
+                raise RuntimeError(f"{name} is already in the trace as a {known.get('type')}")
+            if site.get("type") != "param":
                 raise RuntimeError(f"Multiple {site['type']} sites named '{name}'")
         self.nodes[name] = site
 
     def add_edge(self, site1: str, site2: str) -> None:
-        """Add an edge between two sites of the trace."""
-        self._succ[site1].add(site2)
-        self._pred[site2].add(site1)
+        """Add an edge between two sites; a site that the trace lacks is added without contents."""
+        for name in (site1, site2):
+            if name not in self.nodes:
+                self.add_node(name)
+        self._outgoing.setdefault(site1, set()).add(site2)
+        self._incoming.setdefault(site2, set()).add(site1)
 
     def remove_node(self, site_name: str) -> None:
         """Remove a site and its edges."""
         self.nodes.pop(site_name)
-        for predecessor in self._pred.pop(site_name, ()):
-            self._succ[predecessor].discard(site_name)
-        for successor in self._succ.pop(site_name, ()):
-            self._pred[successor].discard(site_name)
+        for predecessor in self._incoming.pop(site_name, ()):
+            self._outgoing[predecessor].discard(site_name)
+        for successor in self._outgoing.pop(site_name, ()):
+            self._incoming[successor].discard(site_name)
 
     def predecessors(self, site_name: str) -> set[str]:
         """Names of the sites with an edge to this one."""
@@ -105,17 +133,26 @@ class Trace:
         """A copy with the same sites (not copied) and its own edges."""
         new = Trace(graph_type=self.graph_type)
         new.nodes.update(self.nodes)
-        new._succ.update((name, set(names)) for name, names in self._succ.items())
-        new._pred.update((name, set(names)) for name, names in self._pred.items())
+        new._outgoing = {name: set(names) for name, names in self._outgoing.items()}
+        new._incoming = {name: set(names) for name, names in self._incoming.items()}
         return new
 
     def _dfs(self, site: str, visited: set[str]) -> Iterator[str]:
         if site in visited:
             return
-        for successor in tuple(self._succ[site]):
-            yield from self._dfs(successor, visited)
-        visited.add(site)
-        yield site
+        # A list instead of recursion: a chain of sites may be longer than Python's stack is deep.
+        path = [(site, iter(self._outgoing.get(site, ())))]
+        entered = {site}
+        while path:
+            name, successors = path[-1]
+            following = next((s for s in successors if s not in visited and s not in entered), None)
+            if following is None:
+                path.pop()
+                visited.add(name)
+                yield name
+            else:
+                entered.add(following)
+                path.append((following, iter(self._outgoing.get(following, ()))))
 
     def topological_sort(self, reverse: bool = False) -> list[str]:
         """Names in an order in which every edge points forward (backward if ``reverse``)."""
@@ -134,7 +171,7 @@ class Trace:
         for name, site in self._sample_sites(site_filter):
             if "log_prob_sum" not in site:
                 log_prob = self._evaluate(name, site, "log_prob", "log_prob_sum")
-                site["log_prob_sum"] = scale_and_mask(log_prob, site["scale"], site["mask"]).sum()
+                site["log_prob_sum"] = _weigh(name, site, partial(scale_and_mask, log_prob)).sum()
                 fresh.append(name)
             total = total + site["log_prob_sum"]
         self._warn_if_nonfinite(fresh)
@@ -154,7 +191,7 @@ class Trace:
             if "log_prob" not in site:
                 log_prob = self._evaluate(name, site, "log_prob", "log_prob")
                 site["unscaled_log_prob"] = log_prob
-                site["log_prob"] = log_prob = scale_and_mask(log_prob, site["scale"], site["mask"])
+                site["log_prob"] = log_prob = _weigh(name, site, partial(scale_and_mask, log_prob))
                 site["log_prob_sum"] = log_prob.sum() if log_prob.dim() else log_prob
                 fresh.append(name)
         return fresh
@@ -165,7 +202,7 @@ class Trace:
             if "score_parts" not in site:
                 parts = self._evaluate(name, site, "score_parts", "score_parts")
                 site["unscaled_log_prob"] = parts.log_prob
-                site["score_parts"] = parts = parts.scale_and_mask(site["scale"], site["mask"])
+                site["score_parts"] = parts = _weigh(name, site, parts.scale_and_mask)
                 site["log_prob"] = parts.log_prob
                 site["log_prob_sum"] = parts.log_prob.sum() if parts.log_prob.dim() else parts.log_prob
                 fresh.append(name)
