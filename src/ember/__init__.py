@@ -4,6 +4,7 @@ A step of training is a pure function of parameters, optimizer state, arguments 
 Pyro, with ``sample``, ``param`` and ``plate``, and are fitted by ``SVI(model, guide, optim, loss).step(data)``.
 """
 
+from ember import capture as capture
 from ember import distributions as distributions
 from ember import infer as infer
 from ember import optim as optim

@@ -5,6 +5,8 @@ Every class also derives from the builtin exception that Pyro programs catch in 
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class EmberError(Exception):
     """Base of all errors that Ember raises on purpose."""
@@ -33,6 +35,10 @@ class UnknownParameterError(EmberError, KeyError):
 class NonFiniteLossError(EmberError, ValueError):
     """A loss that is NaN or infinite; raised before any parameter changes."""
 
+    def __init__(self, loss: float, message: str) -> None:
+        super().__init__(message)
+        self.loss = loss
+
 
 class OptimizerError(EmberError, ValueError):
     """Options or state that an optimizer cannot take."""
@@ -40,3 +46,14 @@ class OptimizerError(EmberError, ValueError):
 
 class SaveFileError(EmberError, RuntimeError):
     """A file that is corrupt, foreign, or needs ``allow_pickle=True``."""
+
+
+class CaptureError(EmberError, RuntimeError):
+    """A step that cannot be captured as one program; says which line stands in the way."""
+
+
+class CaptureMismatchError(CaptureError):
+    """A captured program whose first result differs from eager execution; shows both."""
+
+    eager_result: Any = None
+    """The loss of the eager step."""

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from ember.params.names import _MODULE_NAMESPACE_DIVIDER, param_with_module_name
 from ember.primitives import param
+
+_RECORDING = threading.local()
+
+
+@contextmanager
+def registered_modules() -> Iterator[list[torch.nn.Module]]:
+    """The modules that the block registers in this thread, each once, in order."""
+    outer = getattr(_RECORDING, "modules", None)
+    found: list[torch.nn.Module] = []
+    _RECORDING.modules = found
+    try:
+        yield found
+    finally:
+        _RECORDING.modules = outer
 
 
 def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any:
@@ -36,6 +53,9 @@ def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any
             "pyro.module does not support class constructors for the argument nn_module; "
             f"give an instance: module({name!r}, {nn_module.__name__}(...))"
         )
+    recording = getattr(_RECORDING, "modules", None)
+    if recording is not None and not any(known is nn_module for known in recording):
+        recording.append(nn_module)
     replaced = {}
     for param_name, own in nn_module.named_parameters():
         if own.requires_grad:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
 from ember.distributions import constraints
 from ember.distributions.torch_distribution import WrappedDistribution
@@ -73,6 +74,11 @@ class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistributi
     def infer_shapes(probs: Any = None, logits: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
         """The rightmost dim is the event."""
         return _infer_one_hot_shapes(probs, logits)
+
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """The same draws as torch's, without its look at the values, which a captured program could not take."""
+        indices = self._categorical.sample(Size(sample_shape))
+        return (indices.unsqueeze(-1) == torch.arange(self.event_shape[0], device=indices.device)).to(self.probs)
 
 
 class OneHotCategoricalStraightThrough(

@@ -24,6 +24,11 @@ def _validate(value: Any) -> None:
         raise ValueError(f"nonfinite_loss must be 'raise' or 'warn', got {value!r}")
 
 
+def raises_on_nonfinite() -> bool:
+    """Whether a loss that is not finite raises."""
+    return _NONFINITE_LOSS == "raise"
+
+
 def check_training_loss(
     loss: float, model_trace: Trace | None = None, guide_trace: Trace | None = None
 ) -> None:
@@ -34,11 +39,12 @@ def check_training_loss(
     """
     if math.isfinite(loss):
         return
-    if _NONFINITE_LOSS == "raise":
+    if raises_on_nonfinite():
         raise NonFiniteLossError(
+            loss,
             f"the loss is {loss}; parameters and optimizer state are unchanged.{_culprits(model_trace, guide_trace)}\n"
             "Try a smaller learning rate, clip_args, other initial values, or a guide whose samples stay inside the "
-            'supports of the model. settings.set(nonfinite_loss="warn") goes on instead, as Pyro does.'
+            'supports of the model. settings.set(nonfinite_loss="warn") goes on instead, as Pyro does.',
         )
     warn_of_nan_loss(loss, model_trace, guide_trace)
 

@@ -11,9 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.capture.report import Report
+from ember.capture.signature import callable_key, take_apart
+from ember.errors import CaptureError, CaptureMismatchError
+from ember.infer.captured_step import CapturedStep
+from ember.infer.compile_mode import CompileMode, check_mode, effective_mode
 from ember.infer.elbo import ELBO
-from ember.infer.nonfinite_loss import check_training_loss
+from ember.infer.nonfinite_loss import check_training_loss, raises_on_nonfinite
+from ember.infer.run import Callback, SVIResult, run
 from ember.infer.scalars import torch_item, zero_grads
+from ember.infer.step_function import Guarding
 from ember.optim import PyroOptim
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.poutine.trace_messenger import TraceMessenger
@@ -33,6 +40,9 @@ class SVI:
         loss_and_grads: for a callable loss: computes gradients too, and returns the loss.
         num_samples: deprecated.
         num_steps: deprecated.
+        compile: whether steps run as one captured program: True, False, or "auto", which runs eagerly with one warning where
+            that is not possible. None means what the setting ``compile`` says, and if that is None too, False for
+            :meth:`step` and "auto" for :meth:`run`.
         param_store: a store for the parameters of this SVI alone; by default the active one.
 
     Raises:
@@ -63,6 +73,7 @@ class SVI:
         num_samples: int = 0,
         num_steps: int = 0,
         *,
+        compile: CompileMode = None,
         param_store: ParamStoreDict | None = None,
     ) -> None:
         if num_steps:
@@ -90,12 +101,18 @@ class SVI:
         self.num_steps = num_steps
         self.num_samples = num_samples
         self.param_store = param_store
+        self.compile = check_mode(compile if compile is not None else getattr(loss, "compile", None))
+        self.capture_report = Report()
+        self._objective = loss
+        self._captured = CapturedStep(self, self.capture_report)
+        self._warned_of_fallback = False
         if isinstance(loss, ELBO):
             self.loss: Callable[..., Any] = loss.loss
             self.loss_and_grads: Callable[..., Any] = loss.loss_and_grads
         else:
             self.loss = loss
-            self.loss_and_grads = _backward_of(loss) if loss_and_grads is None else loss_and_grads
+            self._own_loss_and_grads = _backward_of(loss)
+            self.loss_and_grads = self._own_loss_and_grads if loss_and_grads is None else loss_and_grads
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
         """Take one gradient step on the loss.
@@ -112,19 +129,13 @@ class SVI:
 
         An error leaves parameters and optimizer state as they were; parameters that the failed step made are removed again.
         """
-        with self._active_store():
-            recorder = TraceMessenger(param_only=True)
-            with _undone_on_error(recorder):
-                with recorder:
-                    loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
-                params = _leaves(recorder)
-                # Detached: reading the number off a tensor with a graph makes torch warn.
-                result = _to_floats(loss)
-                if not isinstance(loss, float):
-                    _check_foreign_loss(result)
-                self.optim(params)
-            zero_grads(params)
-        return result
+        mode = effective_mode(self.compile, False)
+        if mode is False:
+            return self._eager_step(args, kwargs)[1]
+        guarding: Guarding = "halt" if raises_on_nonfinite() else "off"
+        return self._captured_or_eager(
+            mode, lambda: self._captured.step(args, kwargs, guarding), lambda: self._eager_step(args, kwargs)[1]
+        )
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
         """The loss, without gradients: existing parameters and optimizer state stay as they are, bit for bit.
@@ -136,8 +147,123 @@ class SVI:
         Returns:
             A float (a tuple of floats for objectives with several losses).
         """
-        with self._active_store(), torch.no_grad():
-            return _to_floats(self.loss(self.model, self.guide, *args, **kwargs))
+        mode = effective_mode(self.compile, False)
+        if mode is False:
+            return self._eager_loss(args, kwargs)[1]
+        return self._captured_or_eager(
+            mode, lambda: self._captured.evaluate(args, kwargs), lambda: self._eager_loss(args, kwargs)[1]
+        )
+
+    def run(
+        self,
+        num_steps: int,
+        *args: Any,
+        progress: bool = True,
+        callback: Callback | None = None,
+        callback_interval: int = 100,
+        stable: bool = False,
+        **kwargs: Any,
+    ) -> SVIResult:
+        """Take many steps.
+
+        Args:
+            num_steps: how many.
+            args: passed on to model and guide, the same in every step.
+            progress: show a progress bar.
+            callback: called as ``callback(step, loss)`` after every ``callback_interval`` steps, with the number of steps
+                taken so far and the last loss; a true result ends the run.
+            callback_interval: see ``callback``.
+            stable: leave out updates whose loss or gradients are not finite, and count them, instead of raising.
+            kwargs: passed on to model and guide.
+
+        Returns:
+            The losses of all steps, as one tensor, and how it went. Ctrl-C ends a run early, with the losses so far.
+
+        Raises:
+            NonFiniteLossError: if a loss is NaN or infinite, unless ``stable`` or the setting ``nonfinite_loss`` says otherwise.
+            CaptureError: under ``compile=True``, if the step cannot be captured.
+        """
+        return run(self, num_steps, args, kwargs, progress, callback, callback_interval, stable)
+
+    def _eager_step(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        observe: Callable[[list[Tensor]], bool | None] | None = None,
+    ) -> tuple[list[str], Any]:
+        """One step by Python: the names of the touched parameters and the loss.
+
+        ``observe`` sees the parameters with their gradients before they are updated; if it returns False, they are not.
+        """
+        with self._active_store():
+            recorder = TraceMessenger(param_only=True)
+            with _undone_on_error(recorder):
+                with recorder:
+                    loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+                params = _leaves(recorder)
+                result = _to_floats(loss)
+                if not isinstance(loss, float):
+                    _check_foreign_loss(result)
+                if observe is None or observe(params) is not False:
+                    self.optim(params)
+            zero_grads(params)
+        return list(recorder.trace.nodes), result
+
+    def _eager_loss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[str], Any]:
+        with self._active_store(), torch.no_grad(), TraceMessenger(param_only=True) as recorder:
+            loss = _to_floats(self.loss(self.model, self.guide, *args, **kwargs))
+        return list(recorder.trace.nodes), loss
+
+    def _captured_or_eager(self, mode: CompileMode, captured: Callable[[], Any], eager: Callable[[], Any]) -> Any:
+        """The result of ``captured``; under "auto", that of ``eager`` where it is not possible."""
+        try:
+            return captured()
+        except CaptureError as error:
+            if mode is True:
+                raise
+            self._warn_of_fallback(error)
+            if isinstance(error, CaptureMismatchError):
+                # The step has been taken, eagerly, for the comparison.
+                return error.eager_result
+            self.capture_report.eager_calls += 1
+            return eager()
+
+    def _warn_of_fallback(self, error: CaptureError) -> None:
+        if not self._warned_of_fallback:
+            self._warned_of_fallback = True
+            warnings.warn(f"SVI runs eagerly: {error}", UserWarning, stacklevel=5)
+
+    def _loss_terms(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """The loss and the scalar to differentiate, as tensors."""
+        if isinstance(self._objective, ELBO):
+            elbo, surrogate = self._objective.estimate(self.model, self.guide, args, kwargs)
+            return -elbo, -surrogate
+        if self.loss_and_grads is not self._own_loss_and_grads:
+            raise CaptureError(
+                "the step cannot be captured: loss_and_grads computes gradients by itself\n"
+                "The way out: give SVI a loss that returns a tensor to differentiate, or run eagerly (compile=False)."
+            )
+        loss = self.loss(self.model, self.guide, *args, **kwargs)
+        if not isinstance(loss, Tensor):
+            raise CaptureError(
+                f"the step cannot be captured: the loss is a {type(loss).__name__}, no tensor\n"
+                "The way out: return one scalar tensor, or run eagerly (compile=False)."
+            )
+        return loss, loss
+
+    def _loss_key(self) -> Any:
+        """What tells this loss, and its settings, from another."""
+        if isinstance(self._objective, ELBO):
+            return (type(self._objective), take_apart(vars(self._objective), []))
+        return callable_key(self._objective)
+
+    def _store(self) -> ParamStoreDict:
+        return get_param_store() if self.param_store is None else self.param_store
+
+    def _check_captured_loss(self, loss: float, bad_steps: Tensor) -> None:
+        if not math.isfinite(loss):
+            bad_steps.zero_()
+            check_training_loss(loss)
 
     def _active_store(self) -> Any:
         return nullcontext() if self.param_store is None else self.param_store.active()

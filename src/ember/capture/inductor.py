@@ -1,0 +1,97 @@
+"""The one place that touches torch's semi-private compiler entry points.
+
+:func:`compile_graph` calls Inductor directly, without guards and without the wrappers that would check inputs at every call.
+:func:`compile_graph_publicly` does the same through :func:`torch.compile`, for a torch in which the direct way is gone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
+"""Takes the list of all inputs (and empties it), updates inputs in place, returns the outputs."""
+
+
+def _options() -> dict[str, Any]:
+    # torch's own random stream, so that a seed gives the same numbers as in eager mode.
+    return {"fallback_random": True, "compile_threads": 1, "cpp.threads": torch.get_num_threads()}
+
+
+def _decompositions() -> dict[Any, Any]:
+    """Inductor's own, but for samplers that it would replace by others, which draw other numbers."""
+    from torch._inductor.decomposition import select_decomp_table
+
+    return {op: decomposed for op, decomposed in select_decomp_table().items() if not _is_sampler(op)}
+
+
+def _is_sampler(op: Any) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(op, "tags", ())
+
+
+@contextmanager
+def _torch_quiet() -> Iterator[None]:
+    """A right program must run without a warning; importing torch's compiler gives some about torch itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        yield
+
+
+@_torch_quiet()
+def compile_graph(module: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
+    """Compile a graph for inputs of these shapes, dtypes and devices."""
+    try:
+        from torch._inductor.compile_fx import compile_fx, compile_fx_inner
+    except ImportError:
+        return compile_graph_publicly(module, inputs)
+    inner: list[Any] = []
+
+    def keep_inner(*args: Any, **kwargs: Any) -> Any:
+        compiled = compile_fx_inner(*args, **kwargs)
+        inner.append(compiled)
+        return compiled
+
+    with torch.no_grad():
+        whole = compile_fx(
+            module,
+            list(inputs),
+            inner_compile=keep_inner,
+            config_patches=_options(),
+            decompositions=_decompositions(),
+        )
+    if len(inner) != 1:
+        return lambda flat: whole(*flat)
+    # The wrappers around the inner program matter only where inputs alias each other; the caller compares the first
+    # result with eager execution before it trusts the program.
+    compiled = inner[0]
+    boxed = getattr(compiled, "_boxed_call", False)
+    return compiled if boxed else (lambda flat: compiled(*flat))
+
+
+@_torch_quiet()
+def compile_graph_publicly(module: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
+    """The same by :func:`torch.compile`."""
+    from torch.distributions import Distribution
+
+    validate = Distribution._validate_args  # type: ignore[attr-defined]
+    try:
+        compiled = torch.compile(module, fullgraph=True, dynamic=False, options=_options())
+        with torch.no_grad():
+            compiled(*[tensor.detach().clone() for tensor in inputs])
+    finally:
+        # torch.compile switches argument validation off for the whole process.
+        Distribution.set_default_validate_args(validate)
+
+    def call(flat: list[Tensor]) -> Sequence[Tensor]:
+        with torch.no_grad():
+            result: Sequence[Tensor] = compiled(*flat)
+        return result
+
+    return call

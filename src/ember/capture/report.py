@@ -1,0 +1,47 @@
+"""What was captured, why, and how long it took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Capture:
+    """One program, or the reason why there is none."""
+
+    what: str
+    reason: str
+    num_nodes: int = 0
+    backend: str = ""
+    optimizer: str = ""
+    trace_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    check_seconds: float = 0.0
+    failure: str | None = None
+    calls: int = 0
+
+    def __str__(self) -> str:
+        if self.failure is not None:
+            return f"{self.what} ({self.reason}): eager, since {self.failure}"
+        return (
+            f"{self.what} ({self.reason}): {self.num_nodes} operators, {self.backend}; update: {self.optimizer}; "
+            f"traced in {self.trace_seconds:.2f} s, compiled in {self.compile_seconds:.2f} s, "
+            f"checked in {self.check_seconds:.2f} s; {self.calls} calls"
+        )
+
+
+@dataclass
+class Report:
+    """All captures of one SVI, in order."""
+
+    captures: list[Capture] = field(default_factory=list)
+    eager_calls: int = 0
+
+    @property
+    def num_captures(self) -> int:
+        """How many programs were made."""
+        return sum(capture.failure is None for capture in self.captures)
+
+    def __str__(self) -> str:
+        lines = [f"{self.num_captures} captures, {self.eager_calls} eager calls", *map(str, self.captures)]
+        return "\n  ".join(lines)

@@ -1,0 +1,130 @@
+"""The first result of a captured program beside eager execution, from the same state and seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ember.errors import CaptureMismatchError
+
+if TYPE_CHECKING:
+    from ember.infer.captured_step import StepProgram
+    from ember.infer.svi import SVI
+
+_TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (2e-3, 1e-5)}
+"""Relative and absolute, by dtype. Compiled float32 reductions add up in another order."""
+
+
+def step_agrees(svi: SVI, program: StepProgram, args: Any, kwargs: Any, tensors: Sequence[Tensor]) -> Any:
+    """Take the step eagerly, compare the program's result on copies with it, and return the eager loss.
+
+    Raises:
+        CaptureMismatchError: shows both.
+    """
+    started = time.perf_counter()
+    inputs = program.copied_inputs(tensors)
+    copies = list(inputs[: len(program.fixed)])
+    before = torch.get_rng_state()
+    outputs = program.program(inputs)
+    after = torch.get_rng_state()
+    captured_loss = outputs[0].item()
+    torch.set_rng_state(before)
+    grads: dict[int, Tensor] = {}
+
+    def note_gradients(params: list[Tensor]) -> None:
+        grads.update({id(p): p.grad.detach().clone() for p in params if p.grad is not None})
+
+    _, loss = svi._eager_step(args, kwargs, note_gradients)
+    if program.function.update is not None:
+        program.function.update.is_current()
+    with _keeping(loss):
+        _compare_step(program, captured_loss, loss, before, after, outputs, copies, grads)
+    program.record.check_seconds = time.perf_counter() - started
+    return loss
+
+
+def _compare_step(
+    program: StepProgram,
+    captured_loss: float,
+    loss: Any,
+    before: Tensor,
+    after: Tensor,
+    outputs: Sequence[Tensor],
+    copies: list[Tensor],
+    grads: dict[int, Tensor],
+) -> None:
+    _compare_losses(captured_loss, loss, before, after)
+    largest = max((float(g.abs().max()) for g in grads.values() if g.numel()), default=0.0)
+    names = program.function.names
+    if program.function.update is None:
+        compared = zip(names, outputs[1:], [grads.get(id(leaf)) for leaf in program.leaves], strict=True)
+        for name, captured, eager in compared:
+            if eager is not None:
+                _compare(f"the gradient of parameter {name!r}", captured, eager, None)
+    else:
+        for name, captured, leaf in zip(names, copies, program.leaves, strict=False):
+            grad = grads.get(id(leaf))
+            noise = None if grad is None else grad.abs() <= 1e-4 * largest
+            _compare(f"parameter {name!r}", captured, leaf.detach(), noise)
+
+
+@contextmanager
+def _keeping(loss: Any) -> Iterator[None]:
+    try:
+        yield
+    except CaptureMismatchError as error:
+        error.eager_result = loss
+        raise
+
+
+def loss_agrees(svi: SVI, program: StepProgram, args: Any, kwargs: Any, tensors: Sequence[Tensor]) -> Any:
+    """Evaluate the loss eagerly, compare the program's result with it, and return the eager loss.
+
+    Raises:
+        CaptureMismatchError: shows both.
+    """
+    started = time.perf_counter()
+    before = torch.get_rng_state()
+    captured_loss = program.program(program.copied_inputs(tensors))[0].item()
+    after = torch.get_rng_state()
+    torch.set_rng_state(before)
+    _, loss = svi._eager_loss(args, kwargs)
+    with _keeping(loss):
+        _compare_losses(captured_loss, loss, before, after)
+    program.record.check_seconds = time.perf_counter() - started
+    return loss
+
+
+def _compare_losses(captured: float, eager: float, before: Tensor, after: Tensor) -> None:
+    drawn = torch.get_rng_state()
+    if not torch.equal(after, drawn):
+        raise CaptureMismatchError(
+            "the captured step draws other random numbers than the eager one: "
+            f"{'none' if torch.equal(before, after) else 'some'} against "
+            f"{'none' if torch.equal(before, drawn) else 'some'} that eager draws. "
+            "A program that draws from numpy or random, or branches on them, cannot be captured (compile=False)."
+        )
+    _compare("the loss", torch.tensor(captured), torch.tensor(eager), None)
+
+
+def _compare(what: str, captured: Tensor, eager: Tensor, noise: Tensor | None) -> None:
+    """``noise`` marks elements whose gradient is rounding error, of which some optimizers make full steps."""
+    relative, absolute = _TOLERANCE.get(eager.dtype, (1e-2, 1e-2))
+    close = torch.isclose(captured.to(eager.dtype), eager, rtol=relative, atol=absolute, equal_nan=True)
+    if noise is not None:
+        close = close | noise
+    if not bool(close.all()):
+        worst = (captured - eager).abs().nan_to_num(posinf=0).max().item()
+        raise CaptureMismatchError(
+            f"the captured step disagrees with the eager one in {what}: captured {_show(captured)}, eager {_show(eager)} "
+            f"(largest difference {worst:.3g}). Please report it; compile=False runs eagerly."
+        )
+
+
+def _show(value: Tensor) -> str:
+    return str(value.tolist()) if value.numel() <= 8 else f"{value.flatten()[:8].tolist()} ..."

@@ -1,0 +1,202 @@
+"""The update of an optimizer as a function of tensors, for recording it in a graph.
+
+The torch classes' own update code runs, on the tensors that are given to it. Learning rates are tensors, so that a schedule
+never asks for a new recording; counters of steps are computed with in the dtype of their parameter.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.overrides import TorchFunctionMode
+
+from ember.errors import CaptureError
+from ember.optim.clipping import Clipper
+from ember.optim.merged import StepPlan
+from ember.optim.slots import Slot
+
+_UNTRACEABLE: frozenset[type[Optimizer]] = frozenset({torch.optim.Adafactor, torch.optim.LBFGS, torch.optim.SparseAdam})
+_VARYING = ("params", "lr")
+_COMPILING = threading.Lock()
+
+
+class _Group:
+    """Parameters with the same rule, options and learning rate."""
+
+    def __init__(self, slots: list[Slot], indices: list[int]) -> None:
+        self.slots = slots
+        self.indices = indices
+        self.rule = slots[0].rule
+        self.options = _fixed_options(self.rule)
+        self.rate = _rate(self.rule)
+        self.rate_buffer = torch.tensor(self.rate, dtype=torch.float64, device=slots[0].param.device)
+        self.changes_rate = False
+
+
+class TracedUpdate:
+    """The update of the parameters of a :class:`StepPlan`, on tensors given from outside.
+
+    Raises:
+        CaptureError: if the rule, its options or its state cannot be recorded.
+    """
+
+    def __init__(self, plan: StepPlan) -> None:
+        self.slots = plan.slots
+        by_options: dict[Any, list[int]] = {}
+        for index, slot in enumerate(self.slots):
+            _check(slot)
+            key = (type(slot.rule), repr(sorted(_fixed_options(slot.rule).items())), _rate(slot.rule))
+            by_options.setdefault(key, []).append(index)
+        self._groups = [_Group([self.slots[i] for i in indices], indices) for indices in by_options.values()]
+        self._states: list[dict[str, Any]] = [slot.rule.state[slot.param] for slot in self.slots]
+        self._option_dicts = [(slot.rule, group.options) for group in self._groups for slot in group.slots]
+        self.tensors: list[Tensor] = [
+            *(value for state in self._states for value in _tensors_of(state).values()),
+            *(group.rate_buffer for group in self._groups),
+        ]
+
+    def is_current(self) -> bool:
+        """Whether options (but learning rates that moved together) and state objects are those of the recording.
+
+        New learning rates are written to the graph's inputs on the way.
+        """
+        for slot, state in zip(self.slots, self._states, strict=True):
+            if slot.rule.state.get(slot.param) is not state:
+                return False
+        for group in self._groups:
+            rate = _rate(group.rule)
+            for slot in group.slots:
+                options = slot.rule.param_groups[0]
+                if _rate(slot.rule) != rate or any(options[key] != value for key, value in group.options.items()):
+                    return False
+            if rate != group.rate:
+                group.rate = rate
+                group.rate_buffer.fill_(rate)
+        return True
+
+    def apply(self, params: Sequence[Tensor], grads: Sequence[Tensor | None], tensors: Sequence[Tensor]) -> None:
+        """Update ``params`` and ``tensors`` (as in :attr:`tensors`) in place. A gradient of None leaves a parameter alone."""
+        remaining = iter(tensors)
+        states = [{key: next(remaining) for key in _tensors_of(state)} for state in self._states]
+        rates = list(remaining)
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = grad
+        clip = Clipper((param, slot.clip) for param, slot in zip(params, self.slots, strict=True))
+        if clip:
+            clip()
+        for group, rate in zip(self._groups, rates, strict=True):
+            _apply_group(group, [params[i] for i in group.indices], [states[i] for i in group.indices], rate)
+        for param in params:
+            param.grad = None
+
+    def write_back(self) -> None:
+        """Show the owners of options what a step did to a learning rate (ClippedAdam's decay), and mark them as stepped."""
+        for group in self._groups:
+            if group.changes_rate:
+                group.rate = group.rate_buffer.item()
+            for slot in group.slots:
+                if group.changes_rate:
+                    slot.rule.param_groups[0]["lr"] = group.rate
+                if slot.scheduler is not None:
+                    slot.rule._opt_called = True  # type: ignore[attr-defined]
+
+
+def _check(slot: Slot) -> None:
+    kind = type(slot.rule)
+    if kind in _UNTRACEABLE or not (kind.__module__.startswith("torch.optim") or hasattr(kind, "parameterwise")):
+        raise CaptureError(f"{kind.__name__} cannot be recorded; torch runs its update after the captured gradients")
+    options = slot.rule.param_groups[0]
+    if any(isinstance(value, Tensor) for key, value in options.items() if key != "params"):
+        raise CaptureError(f"{kind.__name__} has an option that is a tensor; torch runs its update")
+    for key, value in slot.rule.state[slot.param].items():
+        if value is not None and not isinstance(value, Tensor):
+            raise CaptureError(f"{kind.__name__} keeps {key!r} as {type(value).__name__}; torch runs its update")
+
+
+def _fixed_options(rule: Optimizer) -> dict[str, Any]:
+    # A scheduler's initial_lr and the like describe the schedule, not the update.
+    return {k: v for k, v in rule.param_groups[0].items() if k not in _VARYING and k in rule.defaults}
+
+
+def _rate(rule: Optimizer) -> float:
+    return float(rule.param_groups[0].get("lr", 0.0))
+
+
+def _tensors_of(state: dict[str, Any]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def _apply_group(group: _Group, params: list[Tensor], states: list[dict[str, Tensor]], rate: Tensor) -> None:
+    by_dtype: dict[torch.dtype, list[int]] = defaultdict(list)
+    for index, param in enumerate(params):
+        by_dtype[param.dtype].append(index)
+    before = rate.clone()
+    for dtype, indices in by_dtype.items():
+        after = _apply_shell(group, [params[i] for i in indices], [states[i] for i in indices], before.to(dtype))
+        if after is not None:
+            # ClippedAdam decays its learning rate in every step.
+            group.changes_rate = True
+            rate.copy_(after)
+
+
+def _apply_shell(
+    group: _Group, params: list[Tensor], states: list[dict[str, Tensor]], rate: Tensor
+) -> Tensor | None:
+    """Run the class's update on an optimizer object that holds the given tensors; returns the rate if it changed."""
+    kind = type(group.rule)
+    shell: Any = kind.__new__(kind)
+    shell.__dict__.update({key: value for key, value in vars(group.rule).items() if key != "step"})
+    rate = rate.clone()
+    version = rate._version
+    options = {**group.options, "params": params}
+    if "lr" in group.rule.param_groups[0]:
+        options["lr"] = rate
+    options.update({key: value for key, value in _RECORDABLE.items() if key in options})
+    shell.param_groups = [options]
+    exact = [{k: (v.to(rate.dtype) if k == "step" else v) for k, v in state.items()} for state in states]
+    shell.state = defaultdict(dict, zip(params, exact, strict=True))
+    update = kind.step
+    with _marked_as_compiling(), _TensorFactors():
+        getattr(update, "__wrapped__", update)(shell)
+    for state, new in zip(states, exact, strict=True):
+        for key, value in state.items():
+            if new[key] is not value:
+                value.copy_(new[key])
+    given_back: Tensor = options.get("lr", rate)
+    return given_back if given_back is not rate or rate._version != version else None
+
+
+class _TensorFactors(TorchFunctionMode):
+    """Lets a learning rate that is a tensor stand where torch's in-place operators take a number only."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if isinstance(kwargs.get("alpha"), Tensor) and func is Tensor.add_:
+            return args[0].add_(args[1] * kwargs["alpha"])
+        if isinstance(kwargs.get("value"), Tensor) and func is Tensor.addcdiv_:
+            return args[0].add_(args[1] / args[2] * kwargs["value"])
+        if isinstance(kwargs.get("value"), Tensor) and func is Tensor.addcmul_:
+            return args[0].add_(args[1] * args[2] * kwargs["value"])
+        return func(*args, **kwargs)
+
+
+_RECORDABLE = {"foreach": False, "fused": False, "capturable": True, "differentiable": False}
+
+
+@contextmanager
+def _marked_as_compiling() -> Iterator[None]:
+    """Torch's optimizers read numbers off their counters unless they are being compiled."""
+    with _COMPILING:
+        before = torch.compiler.is_compiling
+        torch.compiler.is_compiling = lambda: True
+        try:
+            yield
+        finally:
+            torch.compiler.is_compiling = before
