@@ -19,6 +19,8 @@ from torch.nn import Parameter
 #: Exact types whose operators are torch's; subclasses (functorch wrappers, user types) go torch's way.
 PLAIN_TENSORS = frozenset({Tensor, Parameter})
 
+_NUMBER = (int, float)
+_LARGEST = 1e30  # beyond any count, and finite, so that infinity is left to torch
 _Dependent: Any = type(constraints.dependent)
 
 
@@ -70,6 +72,28 @@ def _interval(constraint: Any, value: Tensor) -> bool:
     )
 
 
+def _boolean(_: Any, value: Tensor) -> bool:
+    # Clamping turns infinities into numbers, rounding fractions; NaN is never equal to itself.
+    value = _plain(value)
+    return value.dtype is torch.bool or torch.equal(value.clamp(0, 1).round(), value)
+
+
+def _integers_between(low: Any, high: Any, value: Tensor) -> bool:
+    if not (isinstance(low, _NUMBER) and isinstance(high, _NUMBER)):
+        return False
+    value = _plain(value)
+    whole = not value.is_floating_point() or torch.equal(value.round(), value)
+    return whole and bool(low <= _lowest(value)) and bool(_highest(value) <= high)
+
+
+def _integer_interval(constraint: Any, value: Tensor) -> bool:
+    return _integers_between(constraint.lower_bound, constraint.upper_bound, value)
+
+
+def _integer_greater_than(constraint: Any, value: Tensor) -> bool:
+    return _integers_between(constraint.lower_bound, _LARGEST, value)
+
+
 def _independent(constraint: Any, value: Tensor) -> bool:
     if value.dim() < constraint.event_dim:
         return False
@@ -83,6 +107,9 @@ _CHECKS: dict[type, Callable[[Any, Tensor], bool]] = {
     constraints.less_than: _less_than,
     constraints.interval: _interval,
     constraints.independent: _independent,
+    type(constraints.boolean): _boolean,
+    constraints.integer_interval: _integer_interval,
+    type(constraints.nonnegative_integer): _integer_greater_than,
 }
 
 

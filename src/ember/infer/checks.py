@@ -89,6 +89,8 @@ def _check_names(model_vars: dict[str, Site], guide_vars: dict[str, Site], auxil
 
 def _check_shapes(name: str, model_site: Site, guide_site: Site, max_plate_nesting: float) -> None:
     model_fn, guide_fn = model_site["fn"], guide_site["fn"]
+    if not (model_site["args"] or guide_site["args"]) and _same_shape(model_fn, guide_fn):
+        return
     event_dims = [getattr(fn, "event_dim", None) for fn in (model_fn, guide_fn)]
     if None not in event_dims and event_dims[0] != event_dims[1]:
         raise ModelError(
@@ -104,6 +106,15 @@ def _check_shapes(name: str, model_site: Site, guide_site: Site, max_plate_nesti
         raise ModelError(f"Model and guide shapes disagree at site '{name}': {model_shape} vs {guide_shape}")
 
 
+def _same_shape(model_fn: Any, guide_fn: Any) -> bool:
+    try:
+        return bool(
+            model_fn.batch_shape == guide_fn.batch_shape and model_fn.event_shape == guide_fn.event_shape
+        )
+    except AttributeError:
+        return False
+
+
 def _shape_within(site: Site, max_plate_nesting: float) -> Any:
     """The site's shape without the batch dims left of ``max_plate_nesting``, which may broadcast."""
     shape = site["fn"].shape(*site["args"], **site["kwargs"])
@@ -117,7 +128,11 @@ def check_site_shape(site: Site, max_plate_nesting: float) -> None:
     Raises:
         ValueError: if plates collide or are nested too deep, a batch dim has no plate, or an enumeration dim is in use.
     """
-    actual = list(site["log_prob"].shape)
+    shape = site["log_prob"].shape
+    frames = site["cond_indep_stack"]
+    if not (shape or frames or site["infer"]):
+        return
+    actual = list(shape)
     expected = _plate_sizes(site)
     if len(expected) > max_plate_nesting:
         raise ModelError(

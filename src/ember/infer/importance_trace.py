@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 from ember.infer.checks import check_model_guide_match, check_site_shape
 from ember.infer.validation import is_validation_enabled
-from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.replay_messenger import ReplayMessenger
-from ember.poutine.site import site_is_subsample
+from ember.poutine.subsample_messenger import _Subsample
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
 
@@ -67,6 +66,8 @@ def _run(
 
 
 def _pruned(recorded: Trace) -> Trace:
-    # The trace is this function's own, so a copy is needed only where something goes.
-    has_plates = any(site_is_subsample(site) for site in recorded.nodes.values())
-    return prune_subsample_sites(recorded) if has_plates else recorded
+    """The trace without the hidden sites of plates. It is this function's own, and is changed in place."""
+    nodes = recorded.nodes
+    for name in [name for name, site in nodes.items() if isinstance(site.get("fn"), _Subsample)]:
+        recorded.remove_node(name)
+    return recorded

@@ -17,12 +17,12 @@ from typing import Any, TypedDict
 import torch
 from torch.distributions import transform_to
 from torch.distributions.constraints import Constraint
-from torch.distributions.transforms import Transform
 
 from ember.distributions import constraints
 from ember.errors import SaveFileError, UnknownParameterError
 from ember.params import constraint_codec
 from ember.params.initialize import unconstrained_leaf
+from ember.params.lean_transforms import lean
 from ember.params.names import _MODULE_NAMESPACE_DIVIDER as _MODULE_NAMESPACE_DIVIDER
 from ember.params.names import module_from_param_with_module_name as module_from_param_with_module_name
 from ember.params.names import normalize_param_name as normalize_param_name
@@ -49,7 +49,7 @@ class _Contents:
         self.leaves: dict[str, torch.Tensor] = {}
         self.names: dict[torch.Tensor, str] = {}
         self.constraints: dict[str, Constraint] = {}
-        self.transforms: dict[str, tuple[Constraint, Transform]] = {}
+        self.transforms: dict[str, tuple[Constraint, Callable[[torch.Tensor], torch.Tensor]]] = {}
 
 
 class ParamStoreDict:
@@ -59,7 +59,7 @@ class ParamStoreDict:
 
         >>> store = ParamStoreDict()
         >>> store.setdefault("scale", torch.tensor(2.0), constraints.positive)
-        tensor(2., grad_fn=<AddBackward0>)
+        tensor(2., grad_fn=<ExpBackward0>)
         >>> store["scale"].unconstrained()
         tensor(0.6931, requires_grad=True)
     """
@@ -140,7 +140,7 @@ class ParamStoreDict:
         constraint = contents.constraints[name]
         known = contents.transforms.get(name)
         if known is None or known[0] is not constraint:
-            known = contents.transforms[name] = (constraint, transform_to(constraint))
+            known = contents.transforms[name] = (constraint, lean(transform_to(constraint)))
         value: torch.Tensor = known[1](leaf)
         value.unconstrained = weakref.ref(leaf)  # type: ignore[attr-defined]
         return value

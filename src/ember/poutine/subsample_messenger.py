@@ -29,19 +29,23 @@ class _Subsample(Distribution):
         self.size = size
         self.subsample_size = subsample_size
         self.use_cuda = use_cuda
-        self.device = device or torch.get_default_device()
+        self._device = device
+
+    @property
+    def device(self) -> Any:
+        return self._device or torch.get_default_device()
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> torch.Tensor:  # noqa: B008
         if sample_shape:
             raise NotImplementedError("a plate draws one subsample at a time")
         if self.subsample_size is None or self.subsample_size >= as_int(self.size):
-            indices = torch.arange(self.size, device=self.device)
+            indices = torch.arange(self.size, device=self._device)
         else:
-            indices = torch.randperm(self.size, device=self.device)[: self.subsample_size].clone()
+            indices = torch.randperm(self.size, device=self._device)[: self.subsample_size].clone()
         return indices.cuda() if self.use_cuda else indices
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
-        zero = torch.zeros((), device=self.device)
+        zero = torch.zeros((), device=self._device)
         return zero.cuda() if self.use_cuda else zero
 
 

@@ -29,11 +29,18 @@ def allow_all_sites(name: str, site: Any) -> bool:
 
 
 def _weigh(name: str, site: Site, weigh: Callable[[Any, Any], Any]) -> Any:
+    """``weigh(scale, mask)`` of the site."""
     try:
         return weigh(site["scale"], site["mask"])
     except RuntimeError as error:
         error.add_note(f"at site {name!r}: its scale and mask must broadcast with its batch shape")
         raise
+
+
+def _is_plain(site: Site) -> bool:
+    """Whether there is nothing to scale or mask, as at most sites."""
+    scale = site["scale"]
+    return site["mask"] is None and type(scale) is float and scale == 1.0
 
 
 class Trace:
@@ -191,7 +198,9 @@ class Trace:
             if "log_prob" not in site:
                 log_prob = self._evaluate(name, site, "log_prob", "log_prob")
                 site["unscaled_log_prob"] = log_prob
-                site["log_prob"] = log_prob = _weigh(name, site, partial(scale_and_mask, log_prob))
+                if not _is_plain(site):
+                    log_prob = _weigh(name, site, partial(scale_and_mask, log_prob))
+                site["log_prob"] = log_prob
                 site["log_prob_sum"] = log_prob.sum() if log_prob.dim() else log_prob
                 fresh.append(name)
         return fresh
@@ -202,7 +211,9 @@ class Trace:
             if "score_parts" not in site:
                 parts = self._evaluate(name, site, "score_parts", "score_parts")
                 site["unscaled_log_prob"] = parts.log_prob
-                site["score_parts"] = parts = _weigh(name, site, parts.scale_and_mask)
+                if not _is_plain(site):
+                    parts = _weigh(name, site, parts.scale_and_mask)
+                site["score_parts"] = parts
                 site["log_prob"] = parts.log_prob
                 site["log_prob_sum"] = parts.log_prob.sum() if parts.log_prob.dim() else parts.log_prob
                 fresh.append(name)
