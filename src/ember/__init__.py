@@ -12,6 +12,8 @@ from ember import params as params
 from ember import poutine as poutine
 from ember import settings as settings
 from ember.errors import EmberError as EmberError
+from ember.infer.validate_all import enable_validation as enable_validation
+from ember.infer.validate_all import validation_enabled as validation_enabled
 from ember.modules import module as module
 from ember.params.param_store import clear_param_store as clear_param_store
 from ember.params.param_store import get_param_store as get_param_store
@@ -26,8 +28,6 @@ from ember.primitives import plate_stack as plate_stack
 from ember.primitives import sample as sample
 from ember.primitives import subsample as subsample
 from ember.rng import set_rng_seed as set_rng_seed
-from ember.validation import enable_validation as enable_validation
-from ember.validation import validation_enabled as validation_enabled
 
 __version__ = "0.1.0"
 

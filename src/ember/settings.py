@@ -15,9 +15,10 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, overload
 
-Validator = Callable[[Any], None]
+Validator = Callable[[Any], Any]
+V = TypeVar("V", bound=Validator)
 
 
 class _Entry(NamedTuple):
@@ -86,6 +87,10 @@ def context(**values: Any) -> Iterator[None]:
             _entry(alias).write(value)
 
 
+@overload
+def register(alias: str, modulename: str, deepname: str, validator: None = None) -> Callable[[V], V]: ...
+@overload
+def register(alias: str, modulename: str, deepname: str, validator: V) -> V: ...
 def register(alias: str, modulename: str, deepname: str, validator: Validator | None = None) -> Any:
     """Register a module attribute as the setting ``alias``; as a decorator, also its validator.
 

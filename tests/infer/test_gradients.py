@@ -88,7 +88,9 @@ def test_bernoullis_by_enumeration(factor):
         for value in (0.0, 1.0):
             z = torch.full((3,), value)
             q = dist.Bernoulli(probs).log_prob(z)
-            p = dist.Bernoulli(torch.tensor(0.3)).log_prob(z) + dist.Normal(z, torch.tensor(0.8)).log_prob(DATA)
+            p = dist.Bernoulli(torch.tensor(0.3)).log_prob(z) + dist.Normal(z, torch.tensor(0.8)).log_prob(
+                DATA
+            )
             elbo = elbo + (q.exp() * (p - q)).sum()
         return factor * elbo
 
@@ -108,7 +110,9 @@ def test_mixed_guide_with_dependent_sites_outside_plates():
         loc = ember.param("loc", torch.tensor([0.2, 0.9]))
         scale = ember.param("scale", torch.tensor([0.5, 0.8]), constraint=constraints.positive)
         z = ember.sample("z", dist.Bernoulli(probs))
-        ember.sample("y", dist.Normal(torch.where(z > 0, loc[1], loc[0]), torch.where(z > 0, scale[1], scale[0])))
+        ember.sample(
+            "y", dist.Normal(torch.where(z > 0, loc[1], loc[0]), torch.where(z > 0, scale[1], scale[0]))
+        )
 
     def exact():
         probs, loc, scale = ember.param("probs"), ember.param("loc"), ember.param("scale")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests import zoo
 
 import ember
 from ember.infer import SVI, Trace_ELBO
 from ember.optim import ExponentialLR
-from tests import zoo
 
 
 def _at_optimum(known: zoo.Known) -> None:
@@ -23,7 +23,9 @@ def test_the_exact_posterior_has_the_log_evidence_as_its_elbo_at_every_sample(ma
     known = make()
     _at_optimum(known)
     for _ in range(20):
-        assert -Trace_ELBO().loss(known.model, known.guide, *known.args) == pytest.approx(known.log_evidence, abs=1e-9)
+        assert -Trace_ELBO().loss(known.model, known.guide, *known.args) == pytest.approx(
+            known.log_evidence, abs=1e-9
+        )
 
 
 @pytest.mark.usefixtures("float64")
@@ -31,7 +33,9 @@ def test_the_exact_posterior_has_the_log_evidence_as_its_elbo_at_every_sample(ma
 def test_training_reaches_posterior_mean_and_sd_and_evidence(make):
     known = make()
     steps, final = 1200, 0.01
-    optim = ExponentialLR({"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.1}, "gamma": final ** (1 / steps)})
+    optim = ExponentialLR(
+        {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.1}, "gamma": final ** (1 / steps)}
+    )
     # The score function's variance asks for more samples.
     elbo = Trace_ELBO(num_particles=500 if make in zoo.SCORE_FUNCTION else 30, vectorize_particles=True)
     svi = SVI(known.model, known.guide, optim, elbo)
@@ -41,7 +45,11 @@ def test_training_reaches_posterior_mean_and_sd_and_evidence(make):
     for site, (mean, sd) in known.moments().items():
         exact_mean, exact_sd = (torch.as_tensor(value) for value in known.posterior[site])
         # What Adam's last steps of 0.001 leave: 3 percent of a standard deviation.
-        assert torch.all((torch.as_tensor(mean) - exact_mean).abs() < 0.03 * exact_sd + 1e-3), (site, mean, exact_mean)
+        assert torch.all((torch.as_tensor(mean) - exact_mean).abs() < 0.03 * exact_sd + 1e-3), (
+            site,
+            mean,
+            exact_mean,
+        )
         assert torch.all((torch.as_tensor(sd) / exact_sd - 1).abs() < 0.03), (site, sd, exact_sd)
     assert -svi.evaluate_loss(*known.args) == pytest.approx(known.log_evidence, abs=0.01)
 

@@ -9,16 +9,15 @@ import threading
 
 import pytest
 import torch
+from tests import zoo
 
 import ember
 import ember.distributions as dist
 from ember import poutine
-from ember.distributions import constraints
 from ember.errors import NonFiniteLossError
 from ember.infer import SVI, Trace_ELBO
 from ember.optim import SGD, Adam, ClippedAdam, ExponentialLR
 from ember.params import ParamStoreDict
-from tests import zoo
 
 
 def _svi(known, optim=None, loss=None, **kwargs):
@@ -28,7 +27,9 @@ def _svi(known, optim=None, loss=None, **kwargs):
 def _snapshot(svi):
     """Copies of all parameters, gradients and optimizer state."""
     store = svi.param_store if svi.param_store is not None else ember.get_param_store()
-    leaves = {name: (leaf.detach().clone(), copy.deepcopy(leaf.grad)) for name, leaf in store.named_parameters()}
+    leaves = {
+        name: (leaf.detach().clone(), copy.deepcopy(leaf.grad)) for name, leaf in store.named_parameters()
+    }
     return leaves, copy.deepcopy(svi.optim.get_state())
 
 
@@ -111,7 +112,9 @@ def test_evaluate_loss_may_make_parameters_but_no_optimizer_state():
     svi.evaluate_loss(*known.args)
     assert set(ember.get_param_store()) == {"loc", "scale"}
     assert svi.optim.get_state() == {} and not svi.optim.optim_objs
-    assert all(leaf.grad is None and leaf.requires_grad for _, leaf in ember.get_param_store().named_parameters())
+    assert all(
+        leaf.grad is None and leaf.requires_grad for _, leaf in ember.get_param_store().named_parameters()
+    )
 
 
 def test_keyword_arguments_reach_model_and_guide():
@@ -139,7 +142,11 @@ def test_callable_losses():
 
     known = zoo.normal_normal()
     losses = {}
-    for name, loss in {"objective": Trace_ELBO(), "callable": simple_elbo, "method": Trace_ELBO().differentiable_loss}.items():
+    for name, loss in {
+        "objective": Trace_ELBO(),
+        "callable": simple_elbo,
+        "method": Trace_ELBO().differentiable_loss,
+    }.items():
         ember.clear_param_store()
         ember.set_rng_seed(0)
         svi = _svi(known, loss=loss)
@@ -155,7 +162,9 @@ def test_loss_and_grads_argument_and_tuples_of_losses():
         return loss, torch.tensor(2.0)
 
     known = zoo.normal_normal()
-    svi = SVI(known.model, known.guide, Adam({"lr": 0.1}), lambda *args: (1.0, torch.tensor(2.0)), loss_and_grads)
+    svi = SVI(
+        known.model, known.guide, Adam({"lr": 0.1}), lambda *args: (1.0, torch.tensor(2.0)), loss_and_grads
+    )
     result = svi.step(*known.args)
     assert type(result) is tuple and result[1] == 2.0 and all(type(x) is float for x in result)
     assert svi.evaluate_loss(*known.args) == (1.0, 2.0)
@@ -232,7 +241,11 @@ def test_an_error_in_the_middle_changes_nothing(where, steps_before, monkeypatch
 
     def model(data):
         known.model(data)
-        ember.sample("more", dist.Normal(ember.param("late" if breaking else "theta", torch.tensor(0.0)), 1.0), obs=data[0])
+        ember.sample(
+            "more",
+            dist.Normal(ember.param("late" if breaking else "theta", torch.tensor(0.0)), 1.0),
+            obs=data[0],
+        )
         if breaking and where in ("model", "interrupt"):
             raise KeyboardInterrupt if where == "interrupt" else Broken
 
@@ -282,7 +295,10 @@ def test_a_loss_that_is_not_finite_names_the_site_and_changes_nothing(bad):
     if math.isnan(bad):
         with pytest.warns(UserWarning, match=r"Encountered NaN: loss.*\n.*culprit"):
             assert math.isnan(svi.evaluate_loss(*zoo_model.args))
-        with ember.settings.context(nonfinite_loss="warn"), pytest.warns(UserWarning, match="Encountered NaN: loss"):
+        with (
+            ember.settings.context(nonfinite_loss="warn"),
+            pytest.warns(UserWarning, match="Encountered NaN: loss"),
+        ):
             assert math.isnan(svi.step(*zoo_model.args))
     else:
         assert svi.evaluate_loss(*zoo_model.args) == -bad
@@ -290,7 +306,10 @@ def test_a_loss_that_is_not_finite_names_the_site_and_changes_nothing(bad):
 
 def test_a_callable_loss_that_is_not_finite_changes_nothing():
     known = zoo.normal_normal()
-    svi = _svi(known, loss=lambda model, guide, *args: Trace_ELBO().differentiable_loss(model, guide, *args) * math.nan)
+    svi = _svi(
+        known,
+        loss=lambda model, guide, *args: Trace_ELBO().differentiable_loss(model, guide, *args) * math.nan,
+    )
     with pytest.raises(NonFiniteLossError):
         svi.step(*known.args)
     assert len(ember.get_param_store()) == 0 and svi.optim.get_state() == {}
@@ -358,13 +377,19 @@ def test_threads_with_random_guides_both_reach_their_posteriors():
 
     def train(make):
         known = make()
-        svi = _svi(known, ClippedAdam({"lr": 0.1, "lrd": 0.01 ** (1 / 600)}), Trace_ELBO(20, vectorize_particles=True), param_store=ParamStoreDict())
+        optim, loss = (
+            ClippedAdam({"lr": 0.1, "lrd": 0.01 ** (1 / 600)}),
+            Trace_ELBO(20, vectorize_particles=True),
+        )
+        svi = _svi(known, optim, loss, param_store=ParamStoreDict())
         for _ in range(600):
             svi.step(*known.args)
         with svi.param_store.active():
             results[known.name] = known.moments(), known.posterior
 
-    threads = [threading.Thread(target=train, args=(make,)) for make in (zoo.normal_normal, zoo.beta_bernoulli)]
+    threads = [
+        threading.Thread(target=train, args=(make,)) for make in (zoo.normal_normal, zoo.beta_bernoulli)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

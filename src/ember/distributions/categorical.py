@@ -77,8 +77,10 @@ class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistributi
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """The same draws as torch's, without its look at the values, which a captured program could not take."""
-        indices = self._categorical.sample(Size(sample_shape))
-        return (indices.unsqueeze(-1) == torch.arange(self.event_shape[0], device=indices.device)).to(self.probs)
+        indices = self._categorical.sample(Size(sample_shape))  # type: ignore[no-untyped-call]
+        choices = torch.arange(self.event_shape[0], device=indices.device)
+        one_hot: Tensor = (indices.unsqueeze(-1) == choices).to(self.probs)
+        return one_hot
 
 
 class OneHotCategoricalStraightThrough(

@@ -156,7 +156,12 @@ _PLANS: dict[type, tuple[Any, list[_Check]]] = {}
 
 def _plan(kind: type, table: dict[str, Any]) -> list[_Check]:
     return [
-        (name, constraint, _CHECKS.get(type(constraint)), isinstance(getattr(kind, name, None), lazy_property))
+        (
+            name,
+            constraint,
+            _CHECKS.get(type(constraint)),
+            isinstance(getattr(kind, name, None), lazy_property),
+        )
         for name, constraint in table.items()
         if not isinstance(constraint, _Dependent)
     ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from torch import Tensor
 from torch.distributions.transforms import AffineTransform, ComposeTransform, Transform
 
+Map = Callable[[Tensor], Tensor]
 
-def lean(transform: Transform) -> Callable[[Tensor], Tensor]:
+
+def lean(transform: Transform) -> Map:
     """A function with the transform's values, bit for bit, and fewer operators.
 
     ``transform_to(positive)`` is ``0 + 1 * exp(x)``:
@@ -20,11 +23,11 @@ def lean(transform: Transform) -> Callable[[Tensor], Tensor]:
     """
     parts = [part for part in _flat(transform) if not _is_identity(part)]
     if any(part._cache_size for part in parts):
-        return transform
+        return cast(Map, transform)
     # Transform.__call__ looks after the cache and then does _call; an inverse, for one, has a way of its own.
-    calls = [part._call if type(part).__call__ is Transform.__call__ else part for part in parts]
+    calls = [cast(Map, part._call if type(part).__call__ is Transform.__call__ else part) for part in parts]
     if len(calls) == 1:
-        return calls[0]  # type: ignore[no-any-return]
+        return calls[0]
 
     def call_all(x: Tensor) -> Tensor:
         for call in calls:
@@ -44,4 +47,4 @@ def _is_identity(part: Transform) -> bool:
     if not isinstance(part, AffineTransform):
         return False
     numbers = isinstance(part.loc, (int, float)) and isinstance(part.scale, (int, float))
-    return numbers and part.loc == 0 and part.scale == 1
+    return numbers and bool(part.loc == 0) and bool(part.scale == 1)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ember import distributions as dist
-from ember import infer, poutine
+from ember import poutine
+from ember.infer import validation as infer
 
 
 def enable_validation(is_validate: bool = True) -> None:
