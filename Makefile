@@ -17,7 +17,7 @@ help:
 	@echo "make demo    fit the breast-cancer example: accuracy and log-likelihood on held-out patients, elbo.png"
 	@echo "make test    all tests, in two processes"
 	@echo "make check   format, lint, types, layers"
-	@echo "make bench   times of one step: Ember, Pyro, hand-written torch, NumPyro"
+	@echo "make bench   times of a step, eager and compiled: Ember, Pyro, hand-written torch, NumPyro (ARGS=--quick: does it run?)"
 	@echo "make clean   remove the environments and caches"
 
 # A stamp is a file that records an installation; it is older than pyproject.toml when that has changed.
@@ -52,7 +52,8 @@ check: .venv/test.stamp .venv/check.stamp
 	$(BIN)/lint-imports
 
 bench: .venv-bench/bench.stamp
-	$(BENCH)/python -m benchmarks.eager $(ARGS)
+	$(BENCH)/python -m benchmarks.eager $(filter --quick,$(ARGS))
+	$(BENCH)/python -m benchmarks.compiled $(ARGS)
 
 clean:
 	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

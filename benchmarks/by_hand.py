@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch.distributions.dirichlet import _Dirichlet
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks import data
-from benchmarks.programs import Decoder, Encoder
+from benchmarks.programs import SCALARS, Decoder, Encoder
 
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 Leaves = list[torch.Tensor]
@@ -84,7 +85,7 @@ def eight_schools() -> ByHand:
     return ByHand(loss, [mu_loc, mu_log, tau_loc, tau_log, theta_loc, theta_log])
 
 
-def logistic_regression() -> ByHand:
+def logistic_regression(rows_in_batch: int | None = None) -> ByHand:
     x, y = (torch.tensor(values) for values in data.covariates())
     w_loc, b_loc = _leaf(torch.zeros(x.shape[1])), _leaf(torch.tensor(0.0))
     w_log = _leaf(torch.full_like(w_loc, 0.1).log())
@@ -93,18 +94,61 @@ def logistic_regression() -> ByHand:
     def loss() -> torch.Tensor:
         w_noise, b_noise = torch.randn(x.shape[1]), torch.randn(())
         weight, bias = w_loc + w_log.exp() * w_noise, b_loc + b_log.exp() * b_noise
-        logits = torch.addmv(bias, x, weight)
+        chosen_x, chosen_y, scale = x, y, 1.0
+        if rows_in_batch is not None:
+            rows = torch.randperm(len(x))[:rows_in_batch]
+            chosen_x, chosen_y, scale = x[rows], y[rows], len(x) / rows_in_batch
+        logits = torch.addmv(bias, chosen_x, weight)
         log_q = _entropy_term(w_noise, w_log).sum() + _entropy_term(b_noise, b_log)
         log_prior = _log_normal(weight, 0.0, 1.0).sum() + _log_normal(bias, 0.0, 1.0)
-        return log_q - log_prior + binary_cross_entropy_with_logits(logits, y, reduction="sum")
+        return log_q - log_prior + scale * binary_cross_entropy_with_logits(logits, chosen_y, reduction="sum")
 
     return ByHand(loss, [w_loc, w_log, b_loc, b_log])
 
 
-def scalar_sites() -> ByHand:
-    x = torch.tensor(data.observations())
-    locs = [_leaf(torch.tensor(0.0)) for _ in range(data.SITES)]
-    logs = [_leaf(torch.tensor(0.5).log()) for _ in range(data.SITES)]
+def linear_mixed() -> ByHand:
+    x, group, y = (torch.tensor(values) for values in data.grouped())
+    groups = int(group.max()) + 1
+    locs = [_leaf(torch.tensor(0.0)) for _ in SCALARS]
+    logs = [_leaf(torch.tensor(0.1).log()) for _ in SCALARS]
+    offset_loc, offset_log = _leaf(torch.zeros(groups)), _leaf(torch.full((groups,), 0.1).log())
+
+    def loss() -> torch.Tensor:
+        noise = [torch.randn(()) for _ in SCALARS]
+        offset_noise = torch.randn(groups)
+        z = [loc + log.exp() * e for loc, log, e in zip(locs, logs, noise, strict=True)]
+        log_ratio = sum(
+            _entropy_term(e, log) - _log_normal(value, 0.0, 1.0)
+            for e, log, value in zip(noise, logs, z, strict=True)
+        )
+        intercept, slope, log_tau, log_sigma = z
+        offset = offset_loc + offset_log.exp() * offset_noise
+        log_offset = -0.5 * (offset * (-log_tau).exp()).square().sum() - groups * (log_tau + HALF_LOG_TAU)
+        residual = (y - (intercept + slope * x + offset[group])) * (-log_sigma).exp()
+        log_y = -0.5 * residual.square().sum() - len(y) * (log_sigma + HALF_LOG_TAU)
+        return log_ratio + _entropy_term(offset_noise, offset_log).sum() - log_offset - log_y
+
+    scalars = [leaf for pair in zip(locs, logs, strict=True) for leaf in pair]
+    return ByHand(loss, [*scalars, offset_loc, offset_log])
+
+
+def many_parameters() -> ByHand:
+    x = torch.tensor(data.observations(data.PARAMETERS))
+    leaves = [_leaf(torch.tensor(0.0)) for _ in range(data.PARAMETERS)]
+
+    def loss() -> torch.Tensor:
+        noise = torch.randn(data.PARAMETERS)
+        z = torch.stack(leaves) + 0.5 * noise
+        log_q = -0.5 * noise.square() - (math.log(0.5) + HALF_LOG_TAU)
+        return (log_q - _log_normal(z, 0.0, 1.0) - _log_normal(x, z, 1.0)).sum()
+
+    return ByHand(loss, leaves)
+
+
+def scalar_sites(sites: int = data.SITES) -> ByHand:
+    x = torch.tensor(data.observations(sites))
+    locs = [_leaf(torch.tensor(0.0)) for _ in range(sites)]
+    logs = [_leaf(torch.tensor(0.5).log()) for _ in range(sites)]
 
     def loss() -> torch.Tensor:
         total, z = 0.0, []
@@ -153,4 +197,57 @@ MODELS: dict[str, Callable[[], ByHand]] = {
     "scalar_sites": scalar_sites,
     "scalar_sites_as_a_vector": scalar_sites_as_a_vector,
     "vae": vae,
+    "logistic_batches": partial(logistic_regression, data.ROWS_IN_BATCH),
+    "linear_mixed": linear_mixed,
+    "scalar_sites_300": partial(scalar_sites, data.MANY_SITES),
+    "many_parameters": many_parameters,
 }
+
+
+def eager_step(by_hand: ByHand, rate: float) -> Callable[[], float]:
+    """A training loop's body: loss, backward, torch's Adam."""
+    adam = torch.optim.Adam(by_hand.leaves, lr=rate)
+
+    def step() -> float:
+        loss = by_hand.loss()
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def compiled_step(by_hand: ByHand, rate: float) -> Callable[[], float]:
+    """Loss, gradients and an Adam in tensors, all in one ``torch.compile``, which draws torch's own random numbers."""
+
+    @cache
+    def compiled() -> Callable[[], torch.Tensor]:
+        import torch._dynamo
+        import torch._inductor.config
+
+        torch._dynamo.config.trace_autograd_ops = True
+        torch._inductor.config.fallback_random = True
+        return torch.compile(_whole_step(by_hand, rate), fullgraph=True, dynamic=False)
+
+    return lambda: compiled()().item()
+
+
+def _whole_step(by_hand: ByHand, rate: float) -> Callable[[], torch.Tensor]:
+    loss_of, leaves = by_hand
+    means, squares = ([torch.zeros_like(leaf) for leaf in leaves] for _ in range(2))
+    count = torch.zeros(())
+
+    def step() -> torch.Tensor:
+        loss = loss_of()
+        grads = torch.autograd.grad(loss, leaves)
+        with torch.no_grad():
+            count.add_(1)
+            size, root = rate / (1 - 0.9**count), (1 - 0.999**count).sqrt()
+            for leaf, grad, mean, square in zip(leaves, grads, means, squares, strict=True):
+                mean.lerp_(grad, 0.1)
+                square.mul_(0.999).addcmul_(grad, grad, value=0.001)
+                leaf.sub_(size * mean / (square.sqrt() / root + 1e-8))
+        return loss.detach()
+
+    return step

@@ -9,19 +9,19 @@ falls on all alike, and the median over all steps counts. Before that, the three
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import platform
 import statistics
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from benchmarks import data
+from benchmarks.contender import Contender
 
+SAME = 1e-3
 SAME_MATHS = ("hand", "ember", "pyro")
 NEEDS = {"ember": "ember", "pyro": "pyro", "hand": "torch", "numpyro": "numpyro"}
 HEADINGS = {"ember": "Ember", "pyro": "Pyro", "hand": "by hand", "numpyro": "NumPyro jit"}
@@ -38,35 +38,12 @@ class Plan(NamedTuple):
 FULL, QUICK = Plan(rounds=15, steps=60, compared=30), Plan(rounds=2, steps=3, compared=3)
 
 
-class Contender:
-    """The other end of a worker process."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "JAX_PLATFORMS": "cpu"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **threads, **flags},
-        )
-
-    def ask(self, **request: Any) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"the process of {self.name!r} ended at {request}")
-        return json.loads(answer)
-
-    def close(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
-        self._process.stdout.close()
+def largest_difference(losses: list[float], reference: list[float]) -> float:
+    """Between two lists of losses, relative to the largest loss; infinite if one is not finite."""
+    if not all(map(math.isfinite, losses)):
+        return math.inf
+    scale = max(abs(loss) for loss in reference)
+    return max(abs(a - b) for a, b in zip(losses, reference, strict=True)) / scale
 
 
 def check_same_maths(contenders: dict[str, Contender], model: str, steps: int) -> float:
@@ -85,9 +62,8 @@ def check_same_maths(contenders: dict[str, Contender], model: str, steps: int) -
         return 0.0
     worst = 0.0
     for name, losses in runs.items():
-        scale = max(abs(loss) for loss in reference)
-        difference = max(abs(a - b) for a, b in zip(losses, reference, strict=True)) / scale
-        if not difference < 1e-3 or not all(map(math.isfinite, losses)):
+        difference = largest_difference(losses, reference)
+        if not difference < SAME:
             raise SystemExit(f"{model}: {name} and hand differ: {losses[:5]} and {reference[:5]}")
         worst = max(worst, difference)
     return worst

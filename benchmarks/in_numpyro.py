@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from numpyro.infer import SVI, Trace_ELBO
@@ -72,6 +74,69 @@ def logistic_regression() -> Program:
     return model, guide, (jnp.array(x), jnp.array(y))
 
 
+def logistic_batches() -> Program:
+    _, guide, args = logistic_regression()
+
+    def model(x: Any, y: Any) -> None:
+        weight = numpyro.sample("weight", dist.Normal(jnp.zeros(x.shape[1]), 1.0).to_event(1))
+        bias = numpyro.sample("bias", dist.Normal(0.0, 1.0))
+        with numpyro.plate("rows", len(x), subsample_size=data.ROWS_IN_BATCH) as rows:
+            numpyro.sample("label", dist.Bernoulli(logits=x[rows] @ weight + bias), obs=y[rows])
+
+    return model, guide, args
+
+
+def linear_mixed() -> Program:
+    x, group, y = (jnp.array(values) for values in data.grouped())
+    groups, names = int(group.max()) + 1, ("intercept", "slope", "log_tau", "log_sigma")
+
+    def model(x: Any, group: Any, y: Any) -> None:
+        intercept, slope, log_tau, log_sigma = (numpyro.sample(name, dist.Normal(0.0, 1.0)) for name in names)
+        with numpyro.plate("groups", groups):
+            offset = numpyro.sample("offset", dist.Normal(0.0, jnp.exp(log_tau)))
+        with numpyro.plate("rows", len(x)):
+            mean = intercept + slope * x + offset[group]
+            numpyro.sample("y", dist.Normal(mean, jnp.exp(log_sigma)), obs=y)
+
+    def guide(x: Any, group: Any, y: Any) -> None:
+        for name in names:
+            _normal(name, jnp.array(0.0), 0.1)
+        loc = numpyro.param("offset_loc", jnp.zeros(groups))
+        scale = numpyro.param("offset_scale", jnp.full(groups, 0.1), constraint=POSITIVE)
+        with numpyro.plate("groups", groups):
+            numpyro.sample("offset", dist.Normal(loc, scale))
+
+    return model, guide, (x, group, y)
+
+
+def many_parameters() -> Program:
+    names = [f"loc{i}" for i in range(data.PARAMETERS)]
+
+    def model(x: Any) -> None:
+        z = numpyro.sample("z", dist.Normal(jnp.zeros(len(x)), 1.0).to_event(1))
+        numpyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x: Any) -> None:
+        loc = jnp.stack([numpyro.param(name, 0.0) for name in names])
+        numpyro.sample("z", dist.Normal(loc, 0.5).to_event(1))
+
+    return model, guide, (jnp.array(data.observations(data.PARAMETERS)),)
+
+
+def scalar_sites(sites: int = data.SITES) -> Program:
+    names = [f"z{i}" for i in range(sites)]
+
+    def model(x: Any) -> None:
+        z = [numpyro.sample(name, dist.Normal(0.0, 1.0)) for name in names]
+        numpyro.sample("x", dist.Normal(jnp.stack(z), 1.0).to_event(1), obs=x)
+
+    def guide(x: Any) -> None:
+        for name in names:
+            _normal(name, jnp.array(0.0), 0.5)
+
+    return model, guide, (jnp.array(data.observations(sites)),)
+
+
 def _dense(params: Any, name: str, x: Any) -> Any:
     return x @ params[name]["weight"] + params[name]["bias"]
 
@@ -106,25 +171,50 @@ def vae() -> Program:
     return model, guide, (jnp.array(data.images()),)
 
 
-# The 100 scalar sites are left out: compiling them took NumPyro minutes.
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "beta_bernoulli": beta_bernoulli,
     "eight_schools": eight_schools,
     "logistic_regression": logistic_regression,
     "vae": vae,
+    "logistic_batches": logistic_batches,
+    "linear_mixed": linear_mixed,
+    "scalar_sites": scalar_sites,
+    "scalar_sites_300": partial(scalar_sites, data.MANY_SITES),
+    "many_parameters": many_parameters,
 }
 
 
-def build(name: str) -> Running:
-    """A step of the model of that name, compiled at its first call."""
-    model, guide, args = PROGRAMS[name]()
-    svi = SVI(model, guide, numpyro.optim.Adam(data.RATES[name]), Trace_ELBO())
-    state = svi.init(jax.random.PRNGKey(0), *args)
-    update = jax.jit(svi.update)
+class _Fit:
+    """An SVI with its state, which the first step makes."""
 
-    def step() -> float:
-        nonlocal state
-        state, loss = update(state, *args)
+    def __init__(self, name: str) -> None:
+        model, guide, self.args = PROGRAMS[name]()
+        self.svi = SVI(model, guide, numpyro.optim.Adam(data.RATES[name]), Trace_ELBO())
+        self.state: Any = None
+        self._update = jax.jit(self.svi.update)
+        self._scan = jax.jit(self._scanned, static_argnums=1)
+
+    def _ensure_state(self) -> None:
+        if self.state is None:
+            self.state = self.svi.init(jax.random.PRNGKey(0), *self.args)
+
+    def step(self) -> float:
+        """One call of the compiled update."""
+        self._ensure_state()
+        self.state, loss = self._update(self.state, *self.args)
         return float(loss)
 
-    return Running(step, lambda seed: None)
+    def _scanned(self, state: Any, num_steps: int, args: tuple[Any, ...]) -> Any:
+        return jax.lax.scan(lambda state, _: self.svi.update(state, *args), state, None, length=num_steps)
+
+    def many(self, num_steps: int) -> list[float]:
+        """So many steps in one call."""
+        self._ensure_state()
+        self.state, losses = self._scan(self.state, num_steps, self.args)
+        return [float(loss) for loss in np.asarray(losses)]
+
+
+def build(name: str, scan: bool = False) -> Running:
+    """A step of the model of that name, or a scan over steps; compiled at the first call."""
+    fit = _Fit(name)
+    return Running(fit.step, lambda seed: None, fit.many if scan else None)

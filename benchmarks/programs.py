@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ import torch
 from torch import nn
 
 from benchmarks import data
+
+SCALARS = ("intercept", "slope", "log_tau", "log_sigma")
 
 
 class Program(NamedTuple):
@@ -85,9 +88,63 @@ def logistic_regression(pyro: ModuleType) -> Program:
     return Program(model, guide, (x, y))
 
 
-def scalar_sites(pyro: ModuleType) -> Program:
+def logistic_batches(pyro: ModuleType) -> Program:
     dist = pyro.distributions
-    names = [f"z{i}" for i in range(data.SITES)]
+    _, guide, args = logistic_regression(pyro)
+
+    def model(x: torch.Tensor, y: torch.Tensor) -> None:
+        weight = pyro.sample("weight", dist.Normal(torch.zeros(x.shape[1]), 1.0).to_event(1))
+        bias = pyro.sample("bias", dist.Normal(0.0, 1.0))
+        with pyro.plate("rows", len(x), subsample_size=data.ROWS_IN_BATCH) as rows:
+            pyro.sample("label", dist.Bernoulli(logits=x[rows] @ weight + bias), obs=y[rows])
+
+    return Program(model, guide, args)
+
+
+def linear_mixed(pyro: ModuleType) -> Program:
+    dist = pyro.distributions
+    x, group, y = (torch.tensor(values) for values in data.grouped())
+    groups = int(group.max()) + 1
+
+    def model(x: torch.Tensor, group: torch.Tensor, y: torch.Tensor) -> None:
+        intercept, slope, log_tau, log_sigma = (pyro.sample(name, dist.Normal(0.0, 1.0)) for name in SCALARS)
+        with pyro.plate("groups", groups):
+            offset = pyro.sample("offset", dist.Normal(0.0, log_tau.exp()))
+        with pyro.plate("rows", len(x)):
+            mean = intercept + slope * x + offset[group]
+            pyro.sample("y", dist.Normal(mean, log_sigma.exp()), obs=y)
+
+    def guide(x: torch.Tensor, group: torch.Tensor, y: torch.Tensor) -> None:
+        for name in SCALARS:
+            _normal(pyro, name, torch.tensor(0.0), 0.1)
+        loc = pyro.param("offset_loc", lambda: torch.zeros(groups))
+        scale = pyro.param(
+            "offset_scale", lambda: torch.full((groups,), 0.1), constraint=dist.constraints.positive
+        )
+        with pyro.plate("groups", groups):
+            pyro.sample("offset", dist.Normal(loc, scale))
+
+    return Program(model, guide, (x, group, y))
+
+
+def many_parameters(pyro: ModuleType) -> Program:
+    dist = pyro.distributions
+    names = [f"loc{i}" for i in range(data.PARAMETERS)]
+
+    def model(x: torch.Tensor) -> None:
+        z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x: torch.Tensor) -> None:
+        loc = torch.stack([pyro.param(name, lambda: torch.tensor(0.0)) for name in names])
+        pyro.sample("z", dist.Normal(loc, 0.5).to_event(1))
+
+    return Program(model, guide, (torch.tensor(data.observations(data.PARAMETERS)),))
+
+
+def scalar_sites(pyro: ModuleType, sites: int = data.SITES) -> Program:
+    dist = pyro.distributions
+    names = [f"z{i}" for i in range(sites)]
 
     def model(x: torch.Tensor) -> None:
         z = [pyro.sample(name, dist.Normal(0.0, 1.0)) for name in names]
@@ -97,7 +154,7 @@ def scalar_sites(pyro: ModuleType) -> Program:
         for name in names:
             _normal(pyro, name, torch.tensor(0.0), 0.5)
 
-    return Program(model, guide, (torch.tensor(data.observations()),))
+    return Program(model, guide, (torch.tensor(data.observations(sites)),))
 
 
 class Encoder(nn.Module):
@@ -152,4 +209,8 @@ PROGRAMS: dict[str, Callable[[ModuleType], Program]] = {
     "logistic_regression": logistic_regression,
     "scalar_sites": scalar_sites,
     "vae": vae,
+    "logistic_batches": logistic_batches,
+    "linear_mixed": linear_mixed,
+    "scalar_sites_300": partial(scalar_sites, sites=data.MANY_SITES),
+    "many_parameters": many_parameters,
 }

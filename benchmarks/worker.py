@@ -1,12 +1,13 @@
 """One contender in a process of its own: builds a model and runs steps of it when told to, over stdin and stdout.
 
-Each request is a line of JSON, ``{"do": "build" | "losses" | "time", ...}``, and so is each answer.
+Each request is a line of JSON, ``{"do": "build" | "losses" | "time" | "first" | "peak", ...}``, and so is each answer.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -20,74 +21,113 @@ class Running(NamedTuple):
 
     step: Callable[[], float]
     seed: Callable[[int], Any]
+    many: Callable[[int], list[float]] | None = None
+    """Takes so many steps in one call, where that is what the contender is about."""
 
 
-def _with_handlers(name: str) -> Callable[[str], Running]:
-    """Ember or Pyro: the module's own SVI on the programs that both run."""
+Build = Callable[[str], Running]
+
+
+def _with_handlers(name: str) -> Build:
+    """Ember or Pyro: the module's own SVI on the programs that both run; eager, or in the variant after the dash."""
     import torch
 
     from benchmarks.programs import PROGRAMS
 
-    pyro = importlib.import_module(name)
-    infer, optim = importlib.import_module(f"{name}.infer"), importlib.import_module(f"{name}.optim")
-    importlib.import_module(f"{name}.distributions")
+    package, _, variant = name.partition("-")
+    pyro = importlib.import_module(package)
+    infer, optim = importlib.import_module(f"{package}.infer"), importlib.import_module(f"{package}.optim")
+    importlib.import_module(f"{package}.distributions")
 
     def build(model: str) -> Running:
         pyro.clear_param_store()
         program = PROGRAMS[model](pyro)
         adam = optim.Adam({"lr": data.RATES[model]})
-        svi = infer.SVI(program.model, program.guide, adam, infer.Trace_ELBO())
-        return Running(lambda: svi.step(*program.args), torch.manual_seed)
+        loss = infer.JitTrace_ELBO(ignore_jit_warnings=True) if variant == "jit" else infer.Trace_ELBO()
+        captured = {"compile": True} if variant in ("compiled", "run") else {}
+        svi = infer.SVI(program.model, program.guide, adam, loss, **captured)
+
+        def many(num_steps: int) -> list[float]:
+            return svi.run(num_steps, *program.args, progress=False).losses.tolist()
+
+        step = lambda: svi.step(*program.args)  # noqa: E731
+        return Running(step, torch.manual_seed, many if variant == "run" else None)
 
     return build
 
 
-def _by_hand(name: str) -> Callable[[str], Running]:
+def _by_hand(name: str) -> Build:
     import torch
 
-    from benchmarks.by_hand import MODELS
+    from benchmarks.by_hand import MODELS, compiled_step, eager_step
+
+    make = compiled_step if name == "hand-compiled" else eager_step
 
     def build(model: str) -> Running:
-        loss_of, leaves = MODELS[model]()
-        adam = torch.optim.Adam(leaves, lr=data.RATES[model.removesuffix("_as_a_vector")])
-
-        def step() -> float:
-            loss = loss_of()
-            loss.backward()
-            adam.step()
-            adam.zero_grad()
-            return loss.item()
-
-        return Running(step, torch.manual_seed)
+        return Running(
+            make(MODELS[model](), data.RATES[model.removesuffix("_as_a_vector")]), torch.manual_seed
+        )
 
     return build
 
 
-def _numpyro(name: str) -> Callable[[str], Running]:
-    return importlib.import_module("benchmarks.in_numpyro").build
+def _numpyro(name: str) -> Build:
+    build: Callable[..., Running] = importlib.import_module("benchmarks.in_numpyro").build
+    return lambda model: build(model, scan=name == "numpyro-scan")
 
 
-CONTENDERS: dict[str, Callable[[str], Callable[[str], Running]]] = {
+CONTENDERS: dict[str, Callable[[str], Build]] = {
     "ember": _with_handlers,
+    "ember-compiled": _with_handlers,
+    "ember-run": _with_handlers,
     "pyro": _with_handlers,
+    "pyro-jit": _with_handlers,
     "hand": _by_hand,
+    "hand-compiled": _by_hand,
     "numpyro": _numpyro,
+    "numpyro-scan": _numpyro,
 }
 
 
 def _losses(running: Running, seed: int, steps: int) -> list[float]:
     running.seed(seed)
-    return [running.step() for _ in range(steps)]
+    return running.many(steps) if running.many is not None else [running.step() for _ in range(steps)]
 
 
-def _times(running: Running, steps: int) -> list[int]:
+def _first(running: Running, seed: int, steps: int) -> dict[str, list[float]]:
+    """Losses, and seconds of each call, from the beginning; a contender that takes many steps takes them in one call."""
+    running.seed(seed)
+    losses: list[float] = []
+    seconds = []
+    while len(losses) < steps:
+        start = time.perf_counter()
+        losses += running.many(steps) if running.many is not None else [running.step()]
+        seconds.append(time.perf_counter() - start)
+    return {"losses": losses, "seconds": seconds}
+
+
+def _times(running: Running, steps: int) -> list[float]:
+    """Nanoseconds of each step; of many in one call, their mean."""
     clock = time.perf_counter_ns
-    times = []
+    if running.many is not None:
+        start = clock()
+        running.many(steps)
+        return [(clock() - start) / steps]
+    times: list[float] = []
     for _ in range(steps):
         start = clock()
         running.step()
         times.append(clock() - start)
     return times
+
+
+def _peak_mib() -> float:
+    """The largest resident memory that this process has had."""
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+    except OSError:  # not Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main(contender: str) -> None:
@@ -105,12 +145,16 @@ def main(contender: str) -> None:
             answer = _losses(running, request["seed"], request["steps"])
         elif running is not None and request["do"] == "time":
             answer = _times(running, request["steps"])
+        elif running is not None and request["do"] == "first":
+            answer = _first(running, request["seed"], request["steps"])
+        elif request["do"] == "peak":
+            answer = _peak_mib()
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
 if __name__ == "__main__":
-    if sys.argv[1] != "numpyro":
+    if not sys.argv[1].startswith("numpyro"):
         import torch
 
         torch.set_num_threads(1)

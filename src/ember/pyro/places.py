@@ -32,6 +32,9 @@ NO_STAND_IN: frozenset[str] = frozenset(
 # Where else to look for the names of a path that is a module of Ember's own; the package that it is in comes after these.
 ALSO: dict[str, tuple[str, ...]] = {
     "pyro": ("ember.pyro.legacy",),
+    "pyro.infer": ("ember.pyro.jit",),
+    "pyro.infer.trace_elbo": ("ember.pyro.jit",),
+    "pyro.poutine.runtime": ("ember.params.param_store",),
     "pyro.primitives": ("ember", "ember.pyro.legacy", "ember.poutine.*", "ember.params.*"),
 }
 
@@ -44,7 +47,6 @@ INSTEAD: dict[str, str] = {
     "pyro.infer.MCMC": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
     "pyro.infer.HMC": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
     "pyro.infer.NUTS": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
-    "pyro.infer.JitTrace_ELBO": "use Trace_ELBO",
     "pyro.infer.JitTraceGraph_ELBO": "use TraceGraph_ELBO",
     "pyro.infer.JitTraceEnum_ELBO": "use TraceEnum_ELBO",
     "pyro.infer.JitTraceMeanField_ELBO": "use TraceMeanField_ELBO",

@@ -8,14 +8,17 @@ import sys
 from importlib.util import find_spec
 from types import ModuleType
 
+from ember.infer.compile_mode import CompileMode
 from ember.pyro.switch import install
 
 USAGE = """\
-usage: python -m ember.pyro SCRIPT [ARGS...]
-       python -m ember.pyro -m MODULE [ARGS...]
-       python -m ember.pyro -c CODE [ARGS...]
+usage: python -m ember.pyro [--compile] SCRIPT [ARGS...]
+       python -m ember.pyro [--compile] -m MODULE [ARGS...]
+       python -m ember.pyro [--compile] -c CODE [ARGS...]
 
-Run a program written for Pyro: in it, and in the Python processes that it starts, `import pyro` is Ember."""
+Run a program written for Pyro: in it, and in the Python processes that it starts, `import pyro` is Ember.
+
+--compile  run each step of SVI as one captured program, where that is possible (the setting compile="auto")"""
 
 
 def main(argv: list[str]) -> int | str | None:
@@ -30,13 +33,23 @@ def main(argv: list[str]) -> int | str | None:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
+    if argv[0] == "--compile":
+        return _main(argv[1:], "auto")
+    return _main(argv, None)
+
+
+def _main(argv: list[str], mode: CompileMode) -> int | str | None:
+    if not argv:
+        print(f"--compile needs a program to run\n{USAGE}", file=sys.stderr)  # noqa: T201
+        return 2
     first, rest = argv[0], argv[1:]
     if first in ("-m", "-c"):
         if not rest:
             print(f"Argument expected for the {first} option\n{USAGE}", file=sys.stderr)  # noqa: T201
             return 2
-        return _run_module(rest[0], rest[1:]) if first == "-m" else _run_code(rest[0], rest[1:])
-    return _run_script(first, rest)
+        run = _run_module if first == "-m" else _run_code
+        return run(rest[0], rest[1:], mode)
+    return _run_script(first, rest, mode)
 
 
 def _set_path_entry(entry: str) -> None:
@@ -45,10 +58,10 @@ def _set_path_entry(entry: str) -> None:
         sys.path[0] = entry
 
 
-def _run_script(script: str, args: list[str]) -> int | str | None:
+def _run_script(script: str, args: list[str], mode: CompileMode) -> int | str | None:
     if not os.path.exists(script):
         return f"python -m ember.pyro: can't open file {os.path.abspath(script)!r}: no such file"
-    install()
+    install(compile=mode)
     sys.argv = [script, *args]
     if os.path.isfile(script):
         _set_path_entry(os.path.dirname(os.path.realpath(script)))
@@ -56,8 +69,8 @@ def _run_script(script: str, args: list[str]) -> int | str | None:
     return None
 
 
-def _run_module(name: str, args: list[str]) -> int | str | None:
-    install()
+def _run_module(name: str, args: list[str], mode: CompileMode) -> int | str | None:
+    install(compile=mode)
     try:
         found = find_spec(name) is not None
     except ModuleNotFoundError as error:
@@ -69,8 +82,8 @@ def _run_module(name: str, args: list[str]) -> int | str | None:
     return None
 
 
-def _run_code(code: str, args: list[str]) -> int | str | None:
-    install()
+def _run_code(code: str, args: list[str], mode: CompileMode) -> int | str | None:
+    install(compile=mode)
     sys.argv = ["-c", *args]
     _set_path_entry("")
     main_module = ModuleType("__main__")

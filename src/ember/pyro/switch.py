@@ -9,6 +9,7 @@ from typing import Any
 
 import ember
 from ember import settings
+from ember.infer.compile_mode import CompileMode
 from ember.pyro import children, fallback
 from ember.pyro.finder import ROOT, Finder, is_hidden
 from ember.pyro.places import VIEWS
@@ -27,7 +28,7 @@ def is_installed() -> bool:
     return _finder in sys.meta_path
 
 
-def install(*, child_processes: bool = True) -> None:
+def install(*, child_processes: bool = True, compile: CompileMode = None) -> None:
     """Make ``pyro`` and every path below it Ember's own modules. A second call changes nothing.
 
     ``ember.__version__`` becomes the version of Pyro that programs ask for, and a loss that is not finite
@@ -35,6 +36,7 @@ def install(*, child_processes: bool = True) -> None:
 
     Args:
         child_processes: let Python processes started from here see the same, through ``PYTHONPATH``.
+        compile: what the setting ``compile`` becomes, here and in child processes; None leaves it alone.
 
     Raises:
         RuntimeError: if another ``pyro`` has been imported already; parts of the program would keep using it.
@@ -48,14 +50,16 @@ def install(*, child_processes: bool = True) -> None:
             f"another pyro has been imported before ember.pyro.install(): {origin}; "
             "install first, or run the program by `python -m ember.pyro`"
         )
-    _undo["settings"] = {name: settings.get(name) for name in _LENIENT}
+    changed = _LENIENT if compile is None else {**_LENIENT, "compile": compile}
+    before = {name: settings.get(name) for name in changed}
+    settings.set(**changed)
+    _undo["settings"] = before
     _undo["version"] = ember.__version__
-    settings.set(**_LENIENT)
     ember.__version__ = EMULATED_VERSION
     sys.meta_path.insert(0, _finder)
     _alias_what_is_loaded()
     if child_processes:
-        children.enable()
+        children.enable(compile)
 
 
 def uninstall() -> None:

@@ -22,10 +22,11 @@ class _WaitForPyro:
         sys.meta_path.remove(self)
         if find_spec("ember") is None:  # another interpreter, in which Ember is not installed
             return None
+        from ember.pyro.children import inherited_compile
         from ember.pyro.finder import Finder
         from ember.pyro.switch import install
 
-        install()
+        install(compile=inherited_compile())
         # The machinery is in the middle of importing "pyro": an entry of that name would make it run the
         # module's file again.
         del sys.modules["pyro"]
