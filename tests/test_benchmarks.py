@@ -24,7 +24,11 @@ def worker() -> Iterator[ModuleType]:
 
 
 @pytest.mark.parametrize(
-    "model", ["beta_bernoulli", "eight_schools", "logistic_regression", "scalar_sites", "vae"]
+    "model",
+    [
+        *("beta_bernoulli", "eight_schools", "logistic_regression", "logistic_batches", "linear_mixed"),
+        *("scalar_sites", "many_parameters", "vae"),
+    ],
 )
 def test_ember_and_the_training_loop_by_hand_have_the_same_losses(worker: ModuleType, model: str) -> None:
     runs = [

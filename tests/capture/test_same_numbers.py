@@ -13,58 +13,13 @@ import ember
 import ember.distributions as dist
 from ember import poutine
 from ember.capture import Interpreter
-from ember.distributions import constraints
 from ember.infer import SVI, Trace_ELBO
 from ember.optim import SGD, Adam, ClippedAdam, ExponentialLR
 from tests import zoo
+from tests.capture.fitting import assert_all_agree, assert_same, fit, program, simple_guide
 
 pytestmark = pytest.mark.usefixtures("float64")
 STEPS = 200
-
-
-def fit(known, how, optim=None, loss=None, backend=None, steps=STEPS, after_step=None, args=None, **kwargs):
-    """Losses and parameters after ``steps`` steps, by ``how``: eager, compiled or run."""
-    ember.clear_param_store()
-    ember.set_rng_seed(0)
-    args = known.args if args is None else args
-    svi = SVI(
-        known.model,
-        known.guide,
-        optim() if optim else Adam({"lr": 0.02}),
-        loss() if loss else Trace_ELBO(),
-        compile={"eager": False, "compiled": True, "run": True}[how],
-    )
-    if backend is not None:
-        svi._captured.backend = backend
-    if how == "run":
-        losses = svi.run(steps, *args, progress=False, **kwargs).losses.tolist()
-    else:
-        losses = []
-        for _ in range(steps):
-            losses.append(svi.step(*args, **kwargs))
-            if after_step:
-                after_step(svi)
-    leaves = {name: leaf.detach().clone() for name, leaf in ember.get_param_store().named_parameters()}
-    return losses, leaves, svi
-
-
-def assert_same(a, b, tolerance=1e-8):
-    assert a[0] == pytest.approx(b[0], rel=tolerance, abs=tolerance)
-    assert a[1].keys() == b[1].keys()
-    for name in a[1]:
-        torch.testing.assert_close(a[1][name], b[1][name], rtol=tolerance, atol=tolerance)
-
-
-def assert_all_agree(known, backend=None, **options):
-    eager = fit(known, "eager", **options)
-    for how in ("compiled", "run"):
-        if how == "run" and options.get("after_step"):
-            continue
-        captured = fit(known, how, backend=backend, **options)
-        assert_same(captured, eager)
-        report = ember.capture.explain(captured[2])
-        assert report.num_captures == 1 and report.eager_calls == 1, report
-    return eager
 
 
 @pytest.mark.parametrize("make", zoo.ALL)
@@ -77,16 +32,6 @@ def test_the_zoo(make):
 def test_particles(make, vectorize):
     loss = lambda: Trace_ELBO(num_particles=3, vectorize_particles=vectorize, max_plate_nesting=1)
     assert_all_agree(make(), Interpreter(), loss=loss)
-
-
-def program(model, guide, *args):
-    return zoo.Known("program", model, guide, args, 0.0, {})
-
-
-def simple_guide(*args, **kwargs):
-    loc = ember.param("loc", torch.tensor(0.3))
-    scale = ember.param("scale", torch.tensor(0.8), constraint=constraints.positive)
-    ember.sample("z", dist.Normal(loc, scale))
 
 
 def test_subsampling_draws_new_rows_in_every_step():
@@ -125,6 +70,7 @@ def test_batches_a_last_smaller_one_included_are_scaled_right():
         ember.clear_param_store()
         ember.set_rng_seed(0)
         svi = SVI(model, simple_guide, Adam({"lr": 0.02}), Trace_ELBO(), compile=mode)
+        svi._captured.backend = Interpreter()
         losses = [svi.step(batch) for _ in range(5) for batch in data.split(5)]
         return losses, dict(ember.get_param_store().named_parameters()), svi
 
@@ -156,7 +102,9 @@ def test_nested_and_keyword_arguments():
 def make_net(batch_norm):
     torch.manual_seed(0)
     middle = [torch.nn.BatchNorm1d(6)] if batch_norm else []
-    return torch.nn.Sequential(torch.nn.Linear(3, 6), *middle, torch.nn.Tanh(), torch.nn.Dropout(0.2), torch.nn.Linear(6, 2))
+    return torch.nn.Sequential(
+        torch.nn.Linear(3, 6), *middle, torch.nn.Tanh(), torch.nn.Dropout(0.2), torch.nn.Linear(6, 2)
+    )
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -206,8 +154,7 @@ def test_training_mode_is_part_of_the_key():
     net.eval()
     means = net[1].running_mean.clone()
     eager = SVI(model, lambda data: None, SGD({"lr": 0.01}), Trace_ELBO()).evaluate_loss(data)
-    with pytest.warns(UserWarning) if False else torch.no_grad():
-        first = svi.evaluate_loss(data)
+    first = svi.evaluate_loss(data)
     svi.step(data)
     assert first == pytest.approx(eager)
     assert torch.equal(net[1].running_mean, means)
@@ -216,7 +163,7 @@ def test_training_mode_is_part_of_the_key():
 def test_schedulers_never_capture_again():
     known = zoo.normal_normal()
     optim = lambda: ExponentialLR({"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.1}, "gamma": 0.97})
-    assert_all_agree(known, optim=optim, after_step=lambda svi: svi.optim.step())
+    assert_all_agree(known, Interpreter(), optim=optim, after_step=lambda svi: svi.optim.step())
 
 
 def test_clipping_and_options_by_parameter():
@@ -229,10 +176,13 @@ def test_clipping_and_options_by_parameter():
 
 def test_a_learning_rate_that_the_optimizer_decays_can_be_read():
     known = zoo.normal_normal()
-    eager, compiled = (fit(known, how, optim=lambda: ClippedAdam({"lr": 0.1, "lrd": 0.99})) for how in ("eager", "compiled"))
+    eager, compiled = (
+        fit(known, how, optim=lambda: ClippedAdam({"lr": 0.1, "lrd": 0.99})) for how in ("eager", "compiled")
+    )
     assert_same(compiled, eager)
     rates = [
-        [view.param_groups[0]["lr"] for view in svi.optim.optim_objs.values()] for _, _, svi in (eager, compiled)
+        [view.param_groups[0]["lr"] for view in svi.optim.optim_objs.values()]
+        for _, _, svi in (eager, compiled)
     ]
     assert rates[0] == pytest.approx(rates[1])
 

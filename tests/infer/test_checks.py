@@ -22,7 +22,11 @@ def _step(model, guide, **elbo):
 
 def _normal(name, *shape, event=0, **kwargs):
     def program():
-        loc = ember.param(f"loc_{len(shape)}_{event}", torch.zeros(shape)) if kwargs.get("train") else torch.zeros(shape)
+        loc = (
+            ember.param(f"loc_{len(shape)}_{event}", torch.zeros(shape))
+            if kwargs.get("train")
+            else torch.zeros(shape)
+        )
         ember.sample(name, dist.Normal(loc, 1.0).to_event(event), infer=kwargs.get("infer"))
 
     return program
@@ -85,7 +89,11 @@ def test_sites_for_enumeration_warn():
     [
         (_normal("z", 3, event=1), _normal("z", 4, event=1), "Model and guide shapes disagree at site 'z'"),
         (_normal("z", 3, event=1), _normal("z"), "Model and guide event_dims disagree at site 'z': 1 vs 0"),
-        (_normal("z", 3), _normal("z", 3), 'at site "z", invalid log_prob shape\n  Expected \\[\\], actual \\[3\\]'),
+        (
+            _normal("z", 3),
+            _normal("z", 3),
+            'at site "z", invalid log_prob shape\n  Expected \\[\\], actual \\[3\\]',
+        ),
     ],
 )
 def test_shapes_that_disagree_raise_and_make_no_parameter(model, guide, message):
@@ -103,7 +111,10 @@ def test_plates_nested_deeper_than_promised_raise():
         with ember.plate("a", 2), ember.plate("b", 3):
             ember.sample("z", dist.Normal(0.0, 1.0))
 
-    with pytest.raises(ValueError, match='at site "z", plate stack overflow\n  Try increasing max_plate_nesting to at least 2'):
+    with pytest.raises(
+        ValueError,
+        match=r'at site "z", plate stack overflow\n  Try increasing max_plate_nesting to at least 2',
+    ):
         _step(program, program, max_plate_nesting=1)
 
 
@@ -116,7 +127,9 @@ def test_a_factor_in_a_guide_must_say_whether_it_is_reparameterised():
     def guide():
         ember.factor("f", torch.tensor(1.0))
 
-    with pytest.raises(ValueError, match='At guide site pyro.factor\\("f",...\\), missing specification of has_rsample'):
+    with pytest.raises(
+        ValueError, match=r'At guide site pyro\.factor\("f",\.\.\.\), missing specification of has_rsample'
+    ):
         _step(lambda: None, guide)
 
     def right():

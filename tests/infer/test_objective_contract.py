@@ -9,19 +9,21 @@ import pickle
 
 import pytest
 import torch
+from tests import zoo
 
 import ember
 import ember.distributions as dist
 from ember.infer import ELBO, SVI, Trace_ELBO
 from ember.optim import Adam
-from tests import zoo
 
 OBJECTIVES = [Trace_ELBO]
 pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.parametrize("objective", OBJECTIVES)]
 
 
 @pytest.mark.parametrize("make", zoo.ALL)
-@pytest.mark.parametrize("particles", [{}, {"num_particles": 4}, {"num_particles": 4, "vectorize_particles": True}])
+@pytest.mark.parametrize(
+    "particles", [{}, {"num_particles": 4}, {"num_particles": 4, "vectorize_particles": True}]
+)
 def test_losses_agree_and_draw_the_same_numbers(objective, make, particles):
     known = make()
     elbo = objective(max_plate_nesting=1, **particles)
@@ -31,7 +33,9 @@ def test_losses_agree_and_draw_the_same_numbers(objective, make, particles):
         value = getattr(elbo, method)(known.model, known.guide, *known.args)
         values.append(float(value.detach() if isinstance(value, torch.Tensor) else value))
         states.append(torch.get_rng_state())
-    assert values[1] == pytest.approx(values[0], abs=1e-10) and values[2] == pytest.approx(values[0], abs=1e-10)
+    assert values[1] == pytest.approx(values[0], abs=1e-10) and values[2] == pytest.approx(
+        values[0], abs=1e-10
+    )
     assert torch.equal(states[0], states[1]) and torch.equal(states[0], states[2])
 
 
@@ -80,7 +84,9 @@ def test_unknown_nesting_costs_one_more_run_and_is_remembered_for_the_pair(objec
 
 def test_parameters_made_while_the_nesting_is_found_are_still_trained(objective):
     known = zoo.local_normals()
-    svi = SVI(known.model, known.guide, Adam({"lr": 0.1}), objective(num_particles=2, vectorize_particles=True))
+    svi = SVI(
+        known.model, known.guide, Adam({"lr": 0.1}), objective(num_particles=2, vectorize_particles=True)
+    )
     svi.step(*known.args)
     assert set(svi.optim.get_state()) == {"loc", "scale"}
 
@@ -132,7 +138,13 @@ def test_module_works_with_a_plain_torch_optimizer(objective):
 def test_pyros_arguments_are_taken(objective):
     names = (
         *("num_particles", "max_plate_nesting", "max_iarange_nesting", "vectorize_particles"),
-        *("strict_enumeration_warning", "ignore_jit_warnings", "jit_options", "retain_graph", "tail_adaptive_beta"),
+        *(
+            "strict_enumeration_warning",
+            "ignore_jit_warnings",
+            "jit_options",
+            "retain_graph",
+            "tail_adaptive_beta",
+        ),
     )
     assert tuple(inspect.signature(objective).parameters) == names
     objective(ignore_jit_warnings=True, jit_options={"check_trace": True}, retain_graph=True)

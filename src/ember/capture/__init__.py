@@ -20,4 +20,14 @@ def explain(svi: Any) -> Report:
     return report
 
 
-__all__ = ["Backend", "Capture", "CapturedGraph", "Inductor", "Interpreter", "Program", "Report", "capture", "explain"]
+__all__ = [
+    "Backend",
+    "Capture",
+    "CapturedGraph",
+    "Inductor",
+    "Interpreter",
+    "Program",
+    "Report",
+    "capture",
+    "explain",
+]

@@ -83,7 +83,9 @@ class Interpreter:
 def said_if_slow(what: str, seconds: float = 2.0) -> Iterator[None]:
     """Say once, through logging, that compiling goes on."""
     started = time.perf_counter()
-    timer = threading.Timer(seconds, lambda: logger.warning("compiling %s, for more than %g s already ...", what, seconds))
+    timer = threading.Timer(
+        seconds, lambda: logger.warning("compiling %s, for more than %g s already ...", what, seconds)
+    )
     timer.daemon = True
     timer.start()
     try:

@@ -32,6 +32,8 @@ class CapturedGraph:
     lifted: tuple[Tensor, ...]
     mutated_lifted: tuple[int, ...]
     """Which of the lifted tensors the graph changes (running statistics, say)."""
+    mutated_inputs: tuple[int, ...] = ()
+    """Which of the function's own inputs the graph changes."""
 
     @property
     def num_nodes(self) -> int:
@@ -39,11 +41,11 @@ class CapturedGraph:
 
 
 def capture(fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat) -> CapturedGraph:
-    """Run ``fn`` on the inputs, which it may change, and record what it does to them.
+    """Run ``fn`` on the inputs and record what it does to them.
 
-    The random state, and tensors in closures that ``fn`` changes, are put back afterwards.
+    The random state, and all tensors that ``fn`` changes, are put back afterwards.
     """
-    guard = MutationGuard(inputs)
+    guard = MutationGuard()
 
     def guarded(flat: list[Tensor]) -> list[Tensor]:
         with guard, ValueGuard():
@@ -51,7 +53,7 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat) -> Capture
 
     with _random_state_kept(), guard.undone():
         module = make_fx(guarded, decomposition_table=_DECOMPOSITIONS, tracing_mode="real")(list(inputs))
-    return _plain(module, guard)
+    return _plain(module, guard, inputs)
 
 
 def _batch_norm(
@@ -68,12 +70,13 @@ _DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {aten.native_batch_norm.default
 
 @contextmanager
 def _random_state_kept() -> Iterator[None]:
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = list(range(torch.cuda.device_count())) if initialized else []
     with torch.random.fork_rng(devices=devices):
         yield
 
 
-def _plain(module: GraphModule, guard: MutationGuard) -> CapturedGraph:
+def _plain(module: GraphModule, guard: MutationGuard, inputs: Flat) -> CapturedGraph:
     graph = module.graph
     _draw_out_of_place(graph)
     graph.eliminate_dead_code()
@@ -92,25 +95,29 @@ def _plain(module: GraphModule, guard: MutationGuard) -> CapturedGraph:
         node.replace_all_uses_with(lifted[id(value)][1])
         graph.erase_node(node)
     tensors = tuple(value for value, _ in lifted.values())
+    _check_no_overlap([*inputs, *tensors], guard)
     mutated = tuple(index for index, value in enumerate(tensors) if guard.has_changed(value))
-    _check_no_overlap(tensors, mutated)
+    mutated_inputs = tuple(index for index, value in enumerate(inputs) if guard.has_changed(value))
     for node in graph.nodes:
         # The recorded values belong to the mode of this run; a backend makes its own.
         node.meta.pop("val", None)
         node.meta.pop("tensor_meta", None)
     flat = torch.fx.GraphModule(torch.nn.Module(), _with_flat_inputs(graph))
-    return CapturedGraph(flat, tensors, mutated)
+    return CapturedGraph(flat, tensors, mutated, mutated_inputs)
 
 
-def _check_no_overlap(tensors: tuple[Tensor, ...], mutated: tuple[int, ...]) -> None:
+def _check_no_overlap(tensors: Flat, guard: MutationGuard) -> None:
     """A compiler may reorder a read and a write of memory that it takes for two different tensors."""
-    for index in mutated:
-        storage = tensors[index].untyped_storage()._cdata
-        if any(i != index and t.untyped_storage()._cdata == storage for i, t in enumerate(tensors)):
+    seen: set[int] = set()
+    for tensor in tensors:
+        storage = tensor.untyped_storage()._cdata
+        if storage in seen and guard.has_changed(tensor):
             raise CaptureError(
-                "the step cannot be captured: it changes a tensor in place and uses another that shares its memory\n"
+                f"the step cannot be captured: it changes a tensor of shape {tuple(tensor.shape)} in place and uses "
+                "another that shares its memory (a parameter that does not come from ember.param or ember.module?)\n"
                 "The way out: clone one of them, or run eagerly (compile=False)."
             )
+        seen.add(storage)
 
 
 def _draw_out_of_place(graph: Graph) -> None:
@@ -120,8 +127,10 @@ def _draw_out_of_place(graph: Graph) -> None:
             continue
         empty = node.args[0]
         if empty.target is aten.empty_like.default and len(empty.users) == 1:
+            # An argument that has its default value is left out of a graph.
+            probability = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
             with graph.inserting_before(node):
-                drawn = graph.call_function(aten.bernoulli.p, (empty.args[0], *node.args[1:]))
+                drawn = graph.call_function(aten.bernoulli.p, (empty.args[0], probability))
             node.replace_all_uses_with(drawn)
             graph.erase_node(node)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,14 +15,16 @@ from torch import Tensor
 from ember.errors import CaptureMismatchError
 
 if TYPE_CHECKING:
-    from ember.infer.captured_step import StepProgram
-    from ember.infer.svi import SVI
+    from ember.infer.step_program import StepProgram
+
+EagerStep = Callable[[Callable[[list[Tensor]], bool | None] | None], tuple[list[str] | None, Any]]
+"""Takes an observer of parameters with gradients; returns the names of the touched parameters and the loss."""
 
 _TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (2e-3, 1e-5)}
 """Relative and absolute, by dtype. Compiled float32 reductions add up in another order."""
 
 
-def step_agrees(svi: SVI, program: StepProgram, args: Any, kwargs: Any, tensors: Sequence[Tensor]) -> Any:
+def step_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor]) -> Any:
     """Take the step eagerly, compare the program's result on copies with it, and return the eager loss.
 
     Raises:
@@ -29,22 +33,22 @@ def step_agrees(svi: SVI, program: StepProgram, args: Any, kwargs: Any, tensors:
     started = time.perf_counter()
     inputs = program.copied_inputs(tensors)
     copies = list(inputs[: len(program.fixed)])
-    before = torch.get_rng_state()
-    outputs = program.program(inputs)
-    after = torch.get_rng_state()
+    with _random_state_put_back() as drawn:
+        outputs = program.program(inputs)
     captured_loss = outputs[0].item()
-    torch.set_rng_state(before)
     grads: dict[int, Tensor] = {}
 
     def note_gradients(params: list[Tensor]) -> None:
         grads.update({id(p): p.grad.detach().clone() for p in params if p.grad is not None})
 
-    _, loss = svi._eager_step(args, kwargs, note_gradients)
-    if program.function.update is not None:
-        program.function.update.is_current()
+    _, loss = eager(note_gradients)
+    if not (math.isfinite(loss) or math.isfinite(captured_loss)):
+        # Eager execution stops at the first particle whose loss is not finite: there is nothing to compare.
+        return loss
     with _keeping(loss):
-        _compare_step(program, captured_loss, loss, before, after, outputs, copies, grads)
-    program.record.check_seconds = time.perf_counter() - started
+        _compare_random_states(drawn)
+        _compare_step(program, captured_loss, loss, outputs, copies, grads)
+    program.record.check_seconds += time.perf_counter() - started
     return loss
 
 
@@ -52,13 +56,11 @@ def _compare_step(
     program: StepProgram,
     captured_loss: float,
     loss: Any,
-    before: Tensor,
-    after: Tensor,
     outputs: Sequence[Tensor],
     copies: list[Tensor],
     grads: dict[int, Tensor],
 ) -> None:
-    _compare_losses(captured_loss, loss, before, after)
+    _compare("the loss", torch.tensor(captured_loss), torch.tensor(loss), None)
     largest = max((float(g.abs().max()) for g in grads.values() if g.numel()), default=0.0)
     names = program.function.names
     if program.function.update is None:
@@ -82,34 +84,64 @@ def _keeping(loss: Any) -> Iterator[None]:
         raise
 
 
-def loss_agrees(svi: SVI, program: StepProgram, args: Any, kwargs: Any, tensors: Sequence[Tensor]) -> Any:
+def loss_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor]) -> Any:
     """Evaluate the loss eagerly, compare the program's result with it, and return the eager loss.
 
     Raises:
         CaptureMismatchError: shows both.
     """
     started = time.perf_counter()
-    before = torch.get_rng_state()
-    captured_loss = program.program(program.copied_inputs(tensors))[0].item()
-    after = torch.get_rng_state()
-    torch.set_rng_state(before)
-    _, loss = svi._eager_loss(args, kwargs)
+    with _random_state_put_back() as drawn:
+        captured_loss = program.program(program.copied_inputs(tensors))[0].item()
+    _, loss = eager(None)
     with _keeping(loss):
-        _compare_losses(captured_loss, loss, before, after)
-    program.record.check_seconds = time.perf_counter() - started
+        _compare_random_states(drawn)
+        _compare("the loss", torch.tensor(captured_loss), torch.tensor(loss), None)
+    program.record.check_seconds += time.perf_counter() - started
     return loss
 
 
-def _compare_losses(captured: float, eager: float, before: Tensor, after: Tensor) -> None:
-    drawn = torch.get_rng_state()
-    if not torch.equal(after, drawn):
+@dataclass
+class _RandomStates:
+    before: list[Tensor]
+    after: list[Tensor]
+
+
+def random_states() -> list[Tensor]:
+    """The states of torch's generators: the CPU's and, where they are in use, those of all CUDA devices."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states += torch.cuda.get_rng_state_all()
+    return states
+
+
+def set_random_states(states: list[Tensor]) -> None:
+    """Go back to :func:`random_states`."""
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state_all(states[1:])
+
+
+@contextmanager
+def _random_state_put_back() -> Iterator[_RandomStates]:
+    found = _RandomStates(random_states(), [])
+    try:
+        yield found
+    finally:
+        found.after = random_states()
+        set_random_states(found.before)
+
+
+def _compare_random_states(captured: _RandomStates) -> None:
+    for before, after, drawn in zip(captured.before, captured.after, random_states(), strict=True):
+        if torch.equal(after, drawn):
+            continue
         raise CaptureMismatchError(
             "the captured step draws other random numbers than the eager one: "
             f"{'none' if torch.equal(before, after) else 'some'} against "
             f"{'none' if torch.equal(before, drawn) else 'some'} that eager draws. "
             "A program that draws from numpy or random, or branches on them, cannot be captured (compile=False)."
         )
-    _compare("the loss", torch.tensor(captured), torch.tensor(eager), None)
 
 
 def _compare(what: str, captured: Tensor, eager: Tensor, noise: Tensor | None) -> None:

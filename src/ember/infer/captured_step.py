@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,12 +16,17 @@ from torch import Tensor
 
 from ember.capture import backend as backends
 from ember.capture.blame import explain
-from ember.capture.graph import CapturedGraph, capture
+from ember.capture.graph import capture
 from ember.capture.report import Capture, Report
-from ember.capture.signature import callable_key, take_apart
+from ember.capture.signature import ById, callable_key, take_apart
 from ember.errors import CaptureError, CaptureMismatchError
 from ember.infer import capture_check
-from ember.infer.step_function import Guarding, StepFunction
+from ember.infer.capture_check import EagerStep
+from ember.infer.elbo import ELBO
+from ember.infer.nonfinite_loss import warn_of_nan_loss
+from ember.infer.scalars import zero_grads
+from ember.infer.step_function import Guarding, StepFunction, UpdateError
+from ember.infer.step_program import StepProgram
 from ember.modules import registered_modules
 from ember.optim.traced import TracedUpdate
 from ember.poutine.runtime import am_i_wrapped
@@ -25,61 +34,38 @@ from ember.poutine.runtime import am_i_wrapped
 if TYPE_CHECKING:
     from ember.infer.svi import SVI
 
+logger = logging.getLogger("ember.capture")
+_MAX_ENTRIES = 64
+# So many times the options of an optimizer (but learning rates) may be changed before its update is left to torch.
+_MAX_OPTION_CHANGES = 3
+# A recording switches validation off for a while, for all threads, and puts it back.
+_ONE_AT_A_TIME = threading.RLock()
+
 
 @dataclass
-class StepProgram:
-    """A compiled step (or loss) and the tensors it works on."""
-
-    function: StepFunction
-    leaves: list[Tensor]
-    graph: CapturedGraph
-    program: backends.Program
-    record: Capture
-    training_flags: tuple[bool, ...]
-    bad_steps: Tensor
-    fixed: list[Tensor] = field(default_factory=list)
-    """Inputs that stay the same objects: leaves (detached), optimizer state, count of bad steps."""
-
-    def is_current(self) -> bool:
-        """Whether parameters, optimizer and modules are still those that the program works on."""
-        leaves = self.function.store._params
-        if any(leaves.get(name) is not leaf for name, leaf in zip(self.function.names, self.leaves, strict=True)):
-            return False
-        if training_flags(self.function.modules) != self.training_flags:
-            return False
-        return self.function.update is None or self.function.update.is_current()
-
-    def inputs(self, arguments: Sequence[Tensor]) -> list[Tensor]:
-        """All inputs for these arguments."""
-        return [*self.fixed, *arguments, *self.graph.lifted]
-
-    def copied_inputs(self, arguments: Sequence[Tensor]) -> list[Tensor]:
-        """The same with copies in place of what the program changes."""
-        lifted = list(self.graph.lifted)
-        for index in self.graph.mutated_lifted:
-            lifted[index] = lifted[index].detach().clone()
-        return [*(tensor.clone() for tensor in self.fixed), *arguments, *lifted]
-
-
 class _Seen:
     """A kind of arguments that has run eagerly once: parameters and optimizer state have come into being."""
 
-    def __init__(self, names: list[str], modules: list[torch.nn.Module]) -> None:
-        self.names = names
-        self.modules = modules
+    names: list[str]
+    modules: list[torch.nn.Module]
+    reason: str = "second call with such arguments"
+    option_changes: int = 0
 
 
 class CapturedStep:
     """Programs by key, for one SVI.
 
     The first call of a key runs eagerly, the second captures and is compared with an eager run from the same state and seed, all
-    others are one call of the program.
+    others are one call of the program. A program whose parameters, optimizer or modules have changed is forgotten: its key starts
+    anew.
     """
 
     def __init__(self, svi: SVI, report: Report) -> None:
         self._svi = svi
         self._report = report
-        self._entries: dict[Hashable, _Seen | StepProgram | CaptureError] = {}
+        # A text says why there is no program. (An exception that is raised again and again would collect frames.)
+        self._entries: dict[Hashable, _Seen | StepProgram | str] = {}
+        self._identity = IdentityKey(svi)
         self.backend: backends.Backend = backends.Inductor()
 
     def step(self, args: tuple[Any, ...], kwargs: dict[str, Any], guarding: Guarding) -> Any:
@@ -91,78 +77,122 @@ class CapturedStep:
         return self._finish(program, program.program(program.inputs(tensors)))
 
     def program(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], guarding: Guarding
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        guarding: Guarding,
+        eager: EagerStep | None = None,
     ) -> tuple[StepProgram | None, list[Tensor], Any]:
-        """The program for these arguments and their tensors; or, if there is none yet, the loss of an eager step."""
-        tensors: list[Tensor] = []
-        key = self._key(("step", guarding), args, kwargs, tensors)
-        entry = self._entries.get(key)
-        reason = "second call with such arguments"
-        if isinstance(entry, CaptureError):
-            raise entry
-        if isinstance(entry, StepProgram):
-            if entry.is_current():
-                return entry, tensors, None
-            reason = "parameters, optimizer options or modules have changed"
-            entry = _Seen(entry.function.names, entry.function.modules)
-        if entry is None:
-            self._report.eager_calls += 1
-            with registered_modules() as modules:
-                names, result = self._svi._eager_step(args, kwargs)
-            self._entries[key] = _Seen(names, modules)
-            return None, tensors, result
-        try:
-            program = self._captured(entry, args, kwargs, tensors, guarding, train=True, reason=reason)
-        except Exception as error:
-            self._refuse(key, "step", reason, explain(error), error)
-        result = self._checked(key, capture_check.step_agrees, program, args, kwargs, tensors)
-        return None, tensors, result
+        """The program for these arguments and their tensors; or, if there is none yet, the loss of an eager step.
+
+        Args:
+            args: of model and guide.
+            kwargs: of model and guide.
+            guarding: what the program does about losses that are not finite.
+            eager: takes the eager step, and does the same about them.
+        """
+        svi = self._svi
+        if eager is None:
+            eager = lambda observe: svi._eager_step(args, kwargs, observe)  # noqa: E731
+        return self._program(("step", guarding), args, kwargs, guarding, eager, capture_check.step_agrees)
 
     def evaluate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The loss as a float, with nothing changed."""
-        tensors: list[Tensor] = []
-        key = self._key(("evaluate",), args, kwargs, tensors)
-        entry = self._entries.get(key)
-        reason = "second call with such arguments"
-        if isinstance(entry, CaptureError):
-            raise entry
-        if isinstance(entry, StepProgram):
-            if entry.is_current():
-                entry.record.calls += 1
-                return entry.program(entry.inputs(tensors))[0].item()
-            reason = "parameters or modules have changed"
-            entry = _Seen(entry.function.names, entry.function.modules)
-        if entry is None:
-            self._report.eager_calls += 1
-            with registered_modules() as modules:
-                names, result = self._svi._eager_loss(args, kwargs)
-            self._entries[key] = _Seen(names, modules)
+        svi = self._svi
+        program, tensors, result = self._program(
+            ("evaluate_loss",),
+            args,
+            kwargs,
+            "off",
+            lambda observe: svi._eager_loss(args, kwargs),
+            capture_check.loss_agrees,
+        )
+        if program is None:
             return result
-        try:
-            program = self._captured(entry, args, kwargs, tensors, "off", train=False, reason=reason)
-        except Exception as error:
-            self._refuse(key, "evaluate_loss", reason, explain(error), error)
-        return self._checked(key, capture_check.loss_agrees, program, args, kwargs, tensors)
+        program.record.calls += 1
+        loss = program.program(program.inputs(tensors))[0].item()
+        warn_of_nan_loss(loss)
+        return loss
 
-    def _checked(
-        self, key: Hashable, check: Callable[..., Any], program: StepProgram, args: Any, kwargs: Any, tensors: list[Tensor]
+    def _program(
+        self,
+        what: tuple[str, ...],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        guarding: Guarding,
+        eager: EagerStep,
+        agrees: Callable[[StepProgram, EagerStep, Sequence[Tensor]], Any],
+    ) -> tuple[StepProgram | None, list[Tensor], Any]:
+        tensors: list[Tensor] = []
+        key = self._key(what, args, kwargs, tensors)
+        entry = self._entries.get(key)
+        if isinstance(entry, StepProgram):
+            outdated = entry.outdated(self._svi.optim)
+            if outdated is None and entry.trusted:
+                return entry, tensors, None
+            if outdated is not None:
+                return None, tensors, self._seen(key, eager, outdated, entry)
+        if isinstance(entry, str):
+            raise CaptureError(entry)
+        if entry is None or (isinstance(entry, _Seen) and not self._is_known(entry)):
+            return None, tensors, self._seen(key, eager)
+        if isinstance(entry, _Seen):
+            reason = entry.reason
+            try:
+                entry = self._captured(entry, what[0], args, kwargs, tensors, guarding)
+            except Exception as error:
+                raise self._refused(key, what[0], reason, explain(error)) from error
+            self._entries[key] = entry
+        return None, tensors, self._checked(key, entry, lambda program: agrees(program, eager, tensors))
+
+    def _seen(
+        self, key: Hashable, eager: EagerStep, changed: str | None = None, old: StepProgram | None = None
     ) -> Any:
-        try:
-            result = check(self._svi, program, args, kwargs, tensors)
-        except CaptureMismatchError as error:
-            self._entries[key] = error
-            program.record.failure = str(error)
-            raise
-        self._entries[key] = program
+        """Run eagerly, and note what a recording needs to know."""
+        self._report.eager_calls += 1
+        self._entries.pop(key, None)
+        with registered_modules() as modules:
+            names, result = eager(None)
+        if names is not None:
+            seen = self._entries[key] = _Seen(names, modules)
+            if changed is not None and old is not None:
+                seen.reason = changed
+                seen.option_changes = old.option_changes + changed.startswith("options")
+            self._forget_some()
         return result
 
-    def _refuse(self, key: Hashable, what: str, reason: str, refusal: CaptureError, cause: Exception) -> None:
-        self._entries[key] = refusal
-        self._report.captures.append(Capture(what, reason, failure=str(refusal)))
-        raise refusal from cause
+    def _forget_some(self) -> None:
+        """Keep arguments that are different in every call (a number that counts steps, say) from filling the memory."""
+        if len(self._entries) > _MAX_ENTRIES:
+            logger.warning(
+                "more than %d kinds of arguments, each of which needs a program of its own: pass numbers that change from "
+                "step to step as tensors",
+                _MAX_ENTRIES,
+            )
+            for key in [key for key, entry in self._entries.items() if isinstance(entry, _Seen)][:-1] or list(
+                self._entries
+            )[:1]:
+                del self._entries[key]
 
-    def _key(self, what: tuple[Any, ...], args: Any, kwargs: Any, tensors: list[Tensor]) -> Hashable:
-        svi = self._svi
+    def _is_known(self, seen: _Seen) -> bool:
+        return all(name in self._svi._store()._params for name in seen.names)
+
+    def _checked(self, key: Hashable, program: StepProgram, check: Callable[[StepProgram], Any]) -> Any:
+        try:
+            result = check(program)
+        except CaptureMismatchError as error:
+            self._entries[key] = program.record.failure = str(error)
+            raise
+        # A loss of NaN gives no verdict: the next call is checked too.
+        program.trusted = math.isfinite(result)
+        return result
+
+    def _refused(self, key: Hashable, what: str, reason: str, refusal: CaptureError) -> CaptureError:
+        self._entries[key] = str(refusal)
+        self._report.captures.append(Capture(what, reason, failure=str(refusal)))
+        return refusal
+
+    def _key(self, what: tuple[str, ...], args: Any, kwargs: Any, tensors: list[Tensor]) -> Hashable:
         if am_i_wrapped():
             raise CaptureError(
                 "the step cannot be captured: handlers are active around it\n"
@@ -170,25 +200,23 @@ class CapturedStep:
             )
         return (
             what,
-            callable_key(svi.model),
-            callable_key(svi.guide),
-            take_apart((args, kwargs), tensors),
-            svi._loss_key(),
-            id(svi._store()),
+            self._identity(),
+            take_apart(args, tensors),
+            take_apart(kwargs, tensors) if kwargs else None,
             torch.get_default_dtype(),
             torch.is_grad_enabled(),
+            torch.is_autocast_enabled("cpu"),
+            torch.is_autocast_enabled(),
         )
 
     def _captured(
         self,
         seen: _Seen,
+        what: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         tensors: list[Tensor],
         guarding: Guarding,
-        *,
-        train: bool,
-        reason: str,
     ) -> StepProgram:
         svi = self._svi
         if any(tensor.requires_grad for tensor in tensors):
@@ -197,52 +225,116 @@ class CapturedStep:
             )
         store = svi._store()
         leaves = [store._params[name] for name in seen.names]
-        update, note = _traced_update(svi, leaves) if train else (None, "none")
+        train = what == "step"
+        update, note = _traced_update(svi, leaves, seen.option_changes) if train else (None, "none")
         function = StepFunction(
             svi._loss_terms, store, seen.names, (args, kwargs), seen.modules, update, guarding, train
         )
-        bad_steps = torch.zeros((), dtype=torch.int64)
-        state = update.tensors if update is not None else []
+        with _ONE_AT_A_TIME:
+            try:
+                return self._compiled(
+                    function, leaves, tensors, Capture(what, seen.reason, optimizer=note), seen
+                )
+            except UpdateError as error:
+                function.update = None
+                note = f"by torch (its update cannot be recorded: {error})"
+                return self._compiled(
+                    function, leaves, tensors, Capture(what, seen.reason, optimizer=note), seen
+                )
+
+    def _compiled(
+        self,
+        function: StepFunction,
+        leaves: list[Tensor],
+        tensors: list[Tensor],
+        record: Capture,
+        seen: _Seen,
+    ) -> StepProgram:
+        device = leaves[0].device if leaves else None
+        bad_steps = torch.zeros((), dtype=torch.int64, device=device)
+        state = function.update.tensors if function.update is not None else []
         fixed = [*(leaf.detach() for leaf in leaves), *state, bad_steps]
         started = time.perf_counter()
-        graph = capture(function, [*(tensor.clone() for tensor in fixed), *tensors])
+        graph = capture(function, [*fixed, *tensors])
         traced = time.perf_counter()
         program = self.backend.compile(graph, [*fixed, *tensors, *graph.lifted])
-        compiled = time.perf_counter()
-        record = Capture(
-            "step" if train else "evaluate_loss",
-            reason,
-            num_nodes=graph.num_nodes,
-            backend=self.backend.name,
-            optimizer=note,
-            trace_seconds=traced - started,
-            compile_seconds=compiled - traced,
-        )
+        record.num_nodes, record.backend = graph.num_nodes, self.backend.name
+        record.trace_seconds, record.compile_seconds = traced - started, time.perf_counter() - traced
         self._report.captures.append(record)
-        flags = training_flags(seen.modules)
-        return StepProgram(function, leaves, graph, program, record, flags, bad_steps, fixed)
+        parts = [part for module in seen.modules for part in module.modules()]
+        return StepProgram(
+            function,
+            leaves,
+            graph,
+            program,
+            record,
+            bad_steps,
+            parts,
+            fixed,
+            option_changes=seen.option_changes,
+        )
 
     def _finish(self, program: StepProgram, outputs: Sequence[Tensor]) -> float:
         """What is left to do after a call of the program: the optimizer, if it was not captured, and the float."""
         svi, function = self._svi, program.function
         if function.update is not None:
             function.update.write_back()
-        loss = outputs[0].item()
+        loss: float = outputs[0].item()
         if function.guarding == "halt":
             svi._check_captured_loss(loss, program.bad_steps)
+        elif function.guarding == "off":
+            warn_of_nan_loss(loss)
         if function.update is None:
             apply_gradients(svi, program, outputs[1:])
         return loss
 
 
+class IdentityKey:
+    """A small key for the programs, the objective with its settings, and the store: one object for each combination."""
+
+    def __init__(self, svi: SVI) -> None:
+        self._svi = svi
+        self._known: dict[Hashable, object] = {}
+        self._last: tuple[Any, ...] = ()
+        self._settings: dict[str, Any] = {}
+        self._token: object = None
+
+    def __call__(self) -> object:
+        svi = self._svi
+        objective = svi._objective
+        parts = (svi.model, svi.guide, svi.loss, svi.loss_and_grads, objective, svi._store())
+        owner = objective if isinstance(objective, ELBO) else getattr(objective, "__self__", None)
+        settings = vars(owner) if isinstance(owner, ELBO) else {}
+        if not (self._last and all(map(is_, parts, self._last)) and _equal(settings, self._settings)):
+            model, guide, loss, loss_and_grads, _, store = parts
+            programs = (
+                callable_key(model),
+                callable_key(guide),
+                callable_key(loss),
+                callable_key(loss_and_grads),
+            )
+            key = (programs, svi._loss_key(), take_apart(settings, []), ById(store))
+            if len(self._known) >= _MAX_ENTRIES:
+                self._known.clear()
+            self._token = self._known.setdefault(key, object())
+            self._last, self._settings = parts, dict(settings)
+        return self._token
+
+
+def _equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    try:
+        return a == b
+    except RuntimeError:  # tensors of several entries have no plain comparison
+        return False
+
+
 def apply_gradients(svi: SVI, program: StepProgram, grads: Sequence[Tensor]) -> None:
     """Let torch's optimizer take a step with captured gradients."""
-    for leaf, grad in zip(program.leaves, grads, strict=True):
-        leaf.grad = grad
+    for leaf, grad, has in zip(program.leaves, grads, program.function.with_gradient, strict=True):
+        leaf.grad = grad if has else None
     with svi._active_store():
         svi.optim(program.leaves)
-    for leaf in program.leaves:
-        leaf.grad = torch.zeros_like(leaf)
+    zero_grads(program.leaves)
 
 
 def run_steps(program: StepProgram, tensors: Sequence[Tensor], num_steps: int) -> Iterator[Tensor]:
@@ -251,17 +343,13 @@ def run_steps(program: StepProgram, tensors: Sequence[Tensor], num_steps: int) -
     return program.program.run(program.inputs(tensors), num_steps)
 
 
-def training_flags(modules: list[torch.nn.Module]) -> tuple[bool, ...]:
-    """Which of the registered modules, parts included, are in training mode."""
-    return tuple(part.training for module in modules for part in module.modules())
-
-
-def _traced_update(svi: SVI, leaves: list[Tensor]) -> tuple[TracedUpdate | None, str]:
+def _traced_update(svi: SVI, leaves: list[Tensor], option_changes: int) -> tuple[TracedUpdate | None, str]:
     with svi._active_store():
         plan = svi.optim.plan(leaves)
+    scheduled = any(slot.scheduler is not None for slot in plan.slots)
+    if option_changes > (0 if scheduled else _MAX_OPTION_CHANGES):
+        return None, "by torch (its options, and not the learning rate alone, change in training)"
     try:
         return TracedUpdate(plan), "captured"
     except CaptureError as error:
         return None, f"by torch ({error})"
-
-

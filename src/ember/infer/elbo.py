@@ -201,7 +201,7 @@ class ELBO(ABC):
             return self
         resolved = copy.copy(self)
         resolved.max_plate_nesting = (
-            max_plate_nesting_of(model, guide, args, kwargs) + self._num_particle_plates
+            max_plate_nesting_of(self, model, guide, args, kwargs) + self._num_particle_plates
         )
         return resolved
 
@@ -209,7 +209,9 @@ class ELBO(ABC):
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """Set ``max_plate_nesting`` to that of the pair, for programs that use this objective with one pair only."""
-        self.max_plate_nesting = max_plate_nesting_of(model, guide, args, kwargs) + self._num_particle_plates
+        self.max_plate_nesting = (
+            max_plate_nesting_of(self, model, guide, args, kwargs) + self._num_particle_plates
+        )
 
     def _vectorized_num_particles(self, fn: Program) -> Program:
         """The program inside a plate of all particles, left of its own plates."""

@@ -13,6 +13,7 @@ import torch
 
 from ember import settings
 from ember.errors import NonFiniteLossError
+from ember.infer.scalars import torch_item
 from ember.poutine.trace_struct import Trace
 
 _NONFINITE_LOSS = "raise"
@@ -73,7 +74,7 @@ def _findings(site: Any) -> list[str]:
     if not _all_finite(site["value"]):
         found.append("its value is not finite")
     if "log_prob_sum" in site and not _all_finite(site["log_prob_sum"]):
-        found.append(f"its log density is {float(site['log_prob_sum'])}")
+        found.append(f"its log density is {torch_item(site['log_prob_sum'])}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""How deep the plates of a (model, guide) pair are nested: found by one run, remembered for the pair."""
+"""How deep the plates of a (model, guide) pair are nested: found by one run, remembered by pair and objective."""
 
 from __future__ import annotations
 
@@ -16,17 +16,23 @@ from ember.poutine.prune import prune_subsample_sites
 Program = Callable[..., Any]
 logger = logging.getLogger(__name__)
 
-_KNOWN: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary[Any, dict[tuple[Any, Any], int]]] = (
-    weakref.WeakKeyDictionary()
-)
+_ByProgram = weakref.WeakKeyDictionary[Any, Any]
+_KNOWN: weakref.WeakKeyDictionary[Any, _ByProgram] = weakref.WeakKeyDictionary()
 
 
 def max_plate_nesting_of(
-    model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    objective: Any, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> int:
-    """The known nesting of the pair, else that of a run with these arguments."""
+    """The nesting of the pair as this objective knows it, else that of a run with these arguments.
+
+    A new objective finds out anew, so that two fits from one seed draw the same numbers.
+    """
+    known: dict[tuple[Any, Any], int]
     try:
-        known = _KNOWN.setdefault(_anchor(model), weakref.WeakKeyDictionary()).setdefault(_anchor(guide), {})
+        by_model = _KNOWN.setdefault(objective, weakref.WeakKeyDictionary())
+        known = by_model.setdefault(_anchor(model), weakref.WeakKeyDictionary()).setdefault(
+            _anchor(guide), {}
+        )
     except TypeError:
         # A callable that cannot be referenced weakly, or not be hashed, is asked each time.
         return guess_max_plate_nesting(model, guide, args, kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,16 +14,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ember import settings
 from ember.errors import CaptureError, CaptureMismatchError, NonFiniteLossError
-from ember.infer.captured_step import StepProgram, apply_gradients, run_steps
+from ember.infer.capture_check import random_states, set_random_states
+from ember.infer.captured_step import apply_gradients, run_steps
 from ember.infer.compile_mode import effective_mode
-from ember.infer.nonfinite_loss import check_training_loss, raises_on_nonfinite
+from ember.infer.nonfinite_loss import check_training_loss, raises_on_nonfinite, warn_of_nan_loss
 from ember.infer.step_function import Guarding
+from ember.infer.step_program import StepProgram
 
 if TYPE_CHECKING:
     from ember.infer.svi import SVI
 
 Callback = Callable[[int, float], Any]
+Observer = Callable[[list[Tensor]], bool | None]
 _FIRST_CHUNK, _CHUNK_SECONDS = 16, 0.2
 
 
@@ -65,27 +70,30 @@ class _Run:
             return
         pending: list[Tensor] = []
         bad_before = program.bad_steps.item() if self.guarding != "off" else 0
+        start = _Start(program, tensors) if self.guarding == "halt" else None
         try:
             for loss in run_steps(program, tensors, num_steps):
                 pending.append(loss)
         finally:
             program.function.update.write_back()
-            self._collect(program, pending, int(bad_before))
+            self._collect(program, pending, int(bad_before), start)
 
     def _program(self) -> tuple[StepProgram | None, list[Tensor]]:
         """The program; None after one eager step, which is what there is until there is a program."""
         if self.mode is False:
-            self.losses.append(self._eager_step())
+            self.losses.append(self._eager_step()[1])
             return None, []
         try:
-            program, tensors, loss = self.svi._captured.program(self.args, self.kwargs, self.guarding)
+            program, tensors, loss = self.svi._captured.program(
+                self.args, self.kwargs, self.guarding, self._eager_step
+            )
         except CaptureMismatchError as error:
             self._fall_back(error)
             self.losses.append(error.eager_result)
             return None, []
         except CaptureError as error:
             self._fall_back(error)
-            self.losses.append(self._eager_step())
+            self.losses.append(self._eager_step()[1])
             return None, []
         if program is None:
             self.losses.append(loss)
@@ -97,12 +105,15 @@ class _Run:
         self.svi._warn_of_fallback(error)
         self.mode = False
 
-    def _collect(self, program: StepProgram, pending: list[Tensor], bad_before: int) -> None:
+    def _collect(
+        self, program: StepProgram, pending: list[Tensor], bad_before: int, start: _Start | None
+    ) -> None:
         if not pending:
             return
         losses = torch.stack(pending).double().tolist()
         if self.guarding == "off":
             self.losses += losses
+            warn_of_nan_loss(sum(losses))
             return
         bad = int(program.bad_steps.item()) - bad_before
         if self.guarding == "skip":
@@ -111,6 +122,11 @@ class _Run:
         elif bad:
             program.bad_steps.zero_()
             first = next(i for i, loss in enumerate(losses) if not math.isfinite(loss))
+            if start is not None:
+                # The steps after the bad one have drawn random numbers and changed buffers.
+                start.go_back()
+                deque(run_steps(program, start.arguments, first + 1), maxlen=0)
+                program.bad_steps.zero_()
             self.losses += losses[: first + 1]
             check_training_loss(losses[first])
         else:
@@ -132,23 +148,34 @@ class _Run:
         if good or self.stable:
             self.losses.append(value)
 
-    def _eager_step(self) -> float:
-        if not self.stable:
-            loss: float = self.svi._eager_step(self.args, self.kwargs)[1]
-            return loss
-        finite = True
+    def _eager_step(self, observe: Observer | None = None) -> tuple[list[str] | None, float]:
+        """Names of the parameters (None if an error has hidden them) and loss."""
+        try:
+            if not self.stable:
+                names, loss = self.svi._eager_step(self.args, self.kwargs, observe)
+                return names, loss
+            return self._stable_step(observe)
+        except NonFiniteLossError as error:
+            if not self.stable:
+                self.losses.append(error.loss)
+                raise
+            self.num_skipped += 1
+            return None, error.loss
+
+    def _stable_step(self, observe: Observer | None) -> tuple[list[str], float]:
+        good = True
 
         def all_finite(params: list[Tensor]) -> bool:
-            nonlocal finite
-            finite = all(p.grad is None or bool(torch.isfinite(p.grad).all()) for p in params)
-            return finite
+            nonlocal good
+            if observe is not None:
+                observe(params)
+            good = all(p.grad is None or bool(torch.isfinite(p.grad).all()) for p in params)
+            return good
 
-        try:
-            loss = self.svi._eager_step(self.args, self.kwargs, all_finite)[1]
-        except NonFiniteLossError as error:
-            loss, finite = error.loss, False
-        self.num_skipped += not (finite and math.isfinite(loss))
-        return loss
+        with settings.context(nonfinite_loss="raise"):
+            names, loss = self.svi._eager_step(self.args, self.kwargs, all_finite)
+        self.num_skipped += not good
+        return names, loss
 
 
 def run(
@@ -163,7 +190,9 @@ def run(
 ) -> SVIResult:
     """See :meth:`ember.infer.SVI.run`."""
     if num_steps < 0 or callback_interval < 1:
-        raise ValueError(f"num_steps must be >= 0 and callback_interval >= 1, got {num_steps} and {callback_interval}")
+        raise ValueError(
+            f"num_steps must be >= 0 and callback_interval >= 1, got {num_steps} and {callback_interval}"
+        )
     state = _Run(svi, args, kwargs, stable)
     started = time.perf_counter()
     interrupted = False
@@ -172,13 +201,34 @@ def run(
             for done in _chunks(state, num_steps, callback_interval if callback is not None else None):
                 if bar is not None:
                     bar.update(done - bar.n)
-                    bar.set_postfix(loss=f"{state.losses[-1]:.4g}")
-                if callback is not None and done % callback_interval == 0 and callback(done, state.losses[-1]):
+                    bar.set_postfix(loss=f"{state.losses[-1]:.4g}", refresh=False)
+                if (
+                    callback is not None
+                    and done % callback_interval == 0
+                    and callback(done, state.losses[-1])
+                ):
                     break
         except KeyboardInterrupt:
             interrupted = True
     losses = torch.tensor(state.losses, dtype=torch.float64)
     return SVIResult(losses, len(losses), state.num_skipped, interrupted, time.perf_counter() - started)
+
+
+class _Start:
+    """What a chunk of steps starts from, to go back to."""
+
+    def __init__(self, program: StepProgram, arguments: list[Tensor]) -> None:
+        self.arguments = arguments
+        changed = program.changed(arguments)
+        tensors = [tensor for i, tensor in enumerate(program.inputs(arguments)) if i in changed]
+        self._before = [(tensor, tensor.detach().clone()) for tensor in tensors]
+        self._random_states = random_states()
+
+    def go_back(self) -> None:
+        with torch.no_grad():
+            for tensor, before in self._before:
+                tensor.copy_(before)
+        set_random_states(self._random_states)
 
 
 def _chunks(state: _Run, num_steps: int, interval: int | None) -> Iterator[int]:

@@ -36,7 +36,9 @@ def torch_sum(tensor: Tensor, dims: Sequence[int]) -> Tensor:
 
 def total(terms: Sequence[Any]) -> Any:
     """The sum of scalar tensors and numbers; 0.0 if there are none."""
-    if len(terms) > _FEW and all(isinstance(term, Tensor) and term.device == terms[0].device for term in terms):
+    if len(terms) > _FEW and all(
+        isinstance(term, Tensor) and term.device == terms[0].device for term in terms
+    ):
         return torch.stack(tuple(terms)).sum()
     result = terms[0] if terms else 0.0
     for term in terms[1:]:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ember.capture.signature import put_together
 from ember.errors import CaptureError
+from ember.infer.validate_all import validation_enabled
 from ember.optim.traced import TracedUpdate
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.trace_messenger import TraceMessenger
-from ember.validation import validation_enabled
 
 Loss = Callable[..., tuple[Any, Any]]
 """``(*args, **kwargs) -> (loss, surrogate)``: scalars to report and to differentiate."""
@@ -23,6 +23,10 @@ Loss = Callable[..., tuple[Any, Any]]
 Guarding = Literal["off", "halt", "skip"]
 """What a step does whose loss is not finite: update all the same; leave all as it is, as must all steps after it; or
 leave all as it is, also if a gradient is not finite, and count."""
+
+
+class UpdateError(Exception):
+    """Internal: the update of an optimizer could not be recorded."""
 
 
 @dataclass
@@ -37,6 +41,8 @@ class StepFunction:
     update: TracedUpdate | None
     guarding: Guarding
     train: bool
+    with_gradient: tuple[bool, ...] = ()
+    """Which of the leaves have a gradient; known after a run."""
 
     def __call__(self, flat: Sequence[Tensor]) -> list[Tensor]:
         remaining = iter(flat)
@@ -45,17 +51,24 @@ class StepFunction:
         bad_steps = next(remaining)
         # The tensors of the arguments come next, in the order in which they stand in the structure.
         args, kwargs = put_together(self.arguments, remaining)
+        params = [leaf.detach().requires_grad_(True) for leaf in leaves]
         if not self.train:
             with torch.no_grad():
-                return [self._run(leaves, args, kwargs)[0]]
-        params = [leaf.detach().requires_grad_(True) for leaf in leaves]
+                return [torch.as_tensor(self._run(params, args, kwargs)[0])]
         loss, surrogate = self._run(params, args, kwargs)
         grads = self._gradients(surrogate, params)
         loss = torch.as_tensor(loss).detach()
+        self.with_gradient = tuple(grad is not None for grad in grads)
         if self.update is None:
-            return [loss, *(torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True))]
+            return [
+                loss,
+                *(torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True)),
+            ]
         with torch.no_grad():
-            self._step(self.update, leaves, state, bad_steps, loss, grads)
+            try:
+                self._step(self.update, leaves, state, bad_steps, loss, grads)
+            except Exception as error:
+                raise UpdateError(f"{type(error).__name__}: {error}") from error
         return [loss]
 
     def _run(self, params: list[Tensor], args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -134,7 +134,9 @@ class SVI:
             return self._eager_step(args, kwargs)[1]
         guarding: Guarding = "halt" if raises_on_nonfinite() else "off"
         return self._captured_or_eager(
-            mode, lambda: self._captured.step(args, kwargs, guarding), lambda: self._eager_step(args, kwargs)[1]
+            mode,
+            lambda: self._captured.step(args, kwargs, guarding),
+            lambda: self._eager_step(args, kwargs)[1],
         )
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
@@ -214,7 +216,9 @@ class SVI:
             loss = _to_floats(self.loss(self.model, self.guide, *args, **kwargs))
         return list(recorder.trace.nodes), loss
 
-    def _captured_or_eager(self, mode: CompileMode, captured: Callable[[], Any], eager: Callable[[], Any]) -> Any:
+    def _captured_or_eager(
+        self, mode: CompileMode, captured: Callable[[], Any], eager: Callable[[], Any]
+    ) -> Any:
         """The result of ``captured``; under "auto", that of ``eager`` where it is not possible."""
         try:
             return captured()

@@ -10,7 +10,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from operator import attrgetter, is_
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,11 +20,15 @@ from torch.overrides import TorchFunctionMode
 
 from ember.errors import CaptureError
 from ember.optim.clipping import Clipper
-from ember.optim.merged import StepPlan
-from ember.optim.slots import Slot
+from ember.optim.merged import _PARAMETERWISE, StepPlan, _has_hooks
+from ember.optim.slots import Slot, SlotTable
 
-_UNTRACEABLE: frozenset[type[Optimizer]] = frozenset({torch.optim.Adafactor, torch.optim.LBFGS, torch.optim.SparseAdam})
+# Muon computes in bfloat16, in which other rounding shows.
+_UNTRACEABLE: frozenset[type[Optimizer]] = frozenset(
+    {torch.optim.Adafactor, torch.optim.LBFGS, torch.optim.Muon, torch.optim.SparseAdam}
+)
 _VARYING = ("params", "lr")
+_rule, _state, _groups = attrgetter("rule"), attrgetter("state"), attrgetter("param_groups")
 _COMPILING = threading.Lock()
 
 
@@ -55,33 +60,66 @@ class TracedUpdate:
             key = (type(slot.rule), repr(sorted(_fixed_options(slot.rule).items())), _rate(slot.rule))
             by_options.setdefault(key, []).append(index)
         self._groups = [_Group([self.slots[i] for i in indices], indices) for indices in by_options.values()]
+        self._rules = [slot.rule for slot in self.slots]
+        self._owners = [rule.state for rule in self._rules]
         self._states: list[dict[str, Any]] = [slot.rule.state[slot.param] for slot in self.slots]
-        self._option_dicts = [(slot.rule, group.options) for group in self._groups for slot in group.slots]
+        self._values = _values(self._states)
+        # Copies of the options, whose learning rates follow.
+        self._options = [dict(rule.param_groups[0]) for rule in self._rules]
+        self._known_slots: list[Slot] = []
         self.tensors: list[Tensor] = [
             *(value for state in self._states for value in _tensors_of(state).values()),
             *(group.rate_buffer for group in self._groups),
         ]
 
-    def is_current(self) -> bool:
-        """Whether options (but learning rates that moved together) and state objects are those of the recording.
+    def outdated(self, table: SlotTable) -> Literal["state", "options"] | None:
+        """What is no longer as it was recorded, in an optimizer with this table: state objects, options, or nothing.
 
-        New learning rates are written to the graph's inputs on the way.
+        New learning rates are no change; they are written to the graph's inputs on the way.
         """
-        for slot, state in zip(self.slots, self._states, strict=True):
-            if slot.rule.state.get(slot.param) is not state:
+        if not (
+            self._owns(table)
+            and all(map(is_, map(_rule, self.slots), self._rules))
+            and all(map(is_, map(_state, self._rules), self._owners))
+            and len(values := _values(self._states)) == len(self._values)
+            and all(map(is_, values, self._values))
+        ):
+            return "state"
+        if any(map(_has_hooks, self._rules)):
+            return "options"
+        options = [groups[0] for groups in map(_groups, self._rules)]
+        try:
+            return None if options == self._options or self._follow_rates(options) else "options"
+        except RuntimeError:  # options that hold tensors of several entries have no plain comparison
+            return "options"
+
+    def _owns(self, table: SlotTable) -> bool:
+        slots = list(table)
+        if not (len(slots) == len(self._known_slots) and all(map(is_, slots, self._known_slots))):
+            if not {id(slot) for slot in self.slots} <= {id(slot) for slot in slots}:
+                return False
+            self._known_slots = slots
+        return True
+
+    def _follow_rates(self, options: list[dict[str, Any]]) -> bool:
+        """Take up new learning rates; False if something else has changed, or the rates of a group differ now."""
+        for now, known in zip(options, self._options, strict=True):
+            if "lr" in now and not isinstance(now["lr"], Tensor):
+                known["lr"] = now["lr"]
+            if now != known:
                 return False
         for group in self._groups:
             rate = _rate(group.rule)
-            for slot in group.slots:
-                options = slot.rule.param_groups[0]
-                if _rate(slot.rule) != rate or any(options[key] != value for key, value in group.options.items()):
-                    return False
+            if any(_rate(slot.rule) != rate for slot in group.slots):
+                return False
             if rate != group.rate:
                 group.rate = rate
                 group.rate_buffer.fill_(rate)
         return True
 
-    def apply(self, params: Sequence[Tensor], grads: Sequence[Tensor | None], tensors: Sequence[Tensor]) -> None:
+    def apply(
+        self, params: Sequence[Tensor], grads: Sequence[Tensor | None], tensors: Sequence[Tensor]
+    ) -> None:
         """Update ``params`` and ``tensors`` (as in :attr:`tensors`) in place. A gradient of None leaves a parameter alone."""
         remaining = iter(tensors)
         states = [{key: next(remaining) for key in _tensors_of(state)} for state in self._states]
@@ -97,27 +135,42 @@ class TracedUpdate:
             param.grad = None
 
     def write_back(self) -> None:
-        """Show the owners of options what a step did to a learning rate (ClippedAdam's decay), and mark them as stepped."""
+        """Show the owners of options what a step did to a learning rate (ClippedAdam's decay)."""
+        if not any(group.changes_rate for group in self._groups):
+            return
         for group in self._groups:
             if group.changes_rate:
                 group.rate = group.rate_buffer.item()
-            for slot in group.slots:
-                if group.changes_rate:
+                for slot in group.slots:
                     slot.rule.param_groups[0]["lr"] = group.rate
-                if slot.scheduler is not None:
-                    slot.rule._opt_called = True  # type: ignore[attr-defined]
+        for rule, known in zip(self._rules, self._options, strict=True):
+            known["lr"] = rule.param_groups[0]["lr"]
 
 
 def _check(slot: Slot) -> None:
     kind = type(slot.rule)
-    if kind in _UNTRACEABLE or not (kind.__module__.startswith("torch.optim") or hasattr(kind, "parameterwise")):
-        raise CaptureError(f"{kind.__name__} cannot be recorded; torch runs its update after the captured gradients")
+    # A foreign class says by an attribute of its own that it updates each parameter by itself.
+    known = kind in _PARAMETERWISE or vars(kind).get("parameterwise", False)
+    if kind in _UNTRACEABLE or not known:
+        raise CaptureError(
+            f"{kind.__name__} cannot be recorded; torch runs its update after the captured gradients"
+        )
+    if _has_hooks(slot.rule):
+        raise CaptureError(f"{kind.__name__} has hooks around its step; torch runs its update")
+    if getattr(slot.scheduler, "cycle_momentum", False):
+        raise CaptureError(
+            f"{type(slot.scheduler).__name__} changes more than learning rates; torch runs the update"
+        )
+    if len(slot.rule.param_groups) != 1:
+        raise CaptureError(f"{kind.__name__} has several groups of parameters; torch runs its update")
     options = slot.rule.param_groups[0]
     if any(isinstance(value, Tensor) for key, value in options.items() if key != "params"):
         raise CaptureError(f"{kind.__name__} has an option that is a tensor; torch runs its update")
     for key, value in slot.rule.state[slot.param].items():
         if value is not None and not isinstance(value, Tensor):
-            raise CaptureError(f"{kind.__name__} keeps {key!r} as {type(value).__name__}; torch runs its update")
+            raise CaptureError(
+                f"{kind.__name__} keeps {key!r} as {type(value).__name__}; torch runs its update"
+            )
 
 
 def _fixed_options(rule: Optimizer) -> dict[str, Any]:
@@ -127,6 +180,10 @@ def _fixed_options(rule: Optimizer) -> dict[str, Any]:
 
 def _rate(rule: Optimizer) -> float:
     return float(rule.param_groups[0].get("lr", 0.0))
+
+
+def _values(states: list[dict[str, Any]]) -> list[Any]:
+    return [value for state in states for value in state.values()]
 
 
 def _tensors_of(state: dict[str, Any]) -> dict[str, Tensor]:
@@ -139,10 +196,12 @@ def _apply_group(group: _Group, params: list[Tensor], states: list[dict[str, Ten
         by_dtype[param.dtype].append(index)
     before = rate.clone()
     for dtype, indices in by_dtype.items():
-        after = _apply_shell(group, [params[i] for i in indices], [states[i] for i in indices], before.to(dtype))
+        after = _apply_shell(
+            group, [params[i] for i in indices], [states[i] for i in indices], before.to(dtype)
+        )
         if after is not None:
-            # ClippedAdam decays its learning rate in every step.
-            group.changes_rate = True
+            # ClippedAdam decays its learning rate in every step, be it by a factor of one.
+            group.changes_rate = group.options.get("lrd") != 1.0
             rate.copy_(after)
 
 
@@ -192,10 +251,11 @@ _RECORDABLE = {"foreach": False, "fused": False, "capturable": True, "differenti
 
 @contextmanager
 def _marked_as_compiling() -> Iterator[None]:
-    """Torch's optimizers read numbers off their counters unless they are being compiled."""
+    """Torch's optimizers read numbers off their counters unless they are being compiled: in this thread, they are."""
     with _COMPILING:
         before = torch.compiler.is_compiling
-        torch.compiler.is_compiling = lambda: True
+        here = threading.get_ident()
+        torch.compiler.is_compiling = lambda: threading.get_ident() == here or before()
         try:
             yield
         finally:
