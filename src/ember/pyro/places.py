@@ -15,7 +15,7 @@ MOVED: dict[str, str] = {
 # Pyro path -> the Ember modules in which its names live, in the order in which they are asked.
 # "ember.x.*" stands for the package and all modules below it.
 VIEWS: dict[str, tuple[str, ...]] = {
-    "pyro.distributions.util": ("ember.distributions.*", "ember.ops.*", "ember.pyro.helpers"),
+    "pyro.distributions.util": ("ember.distributions.*", "ember.pyro.helpers"),
     "pyro.infer.enum": ("ember.infer.*", "ember.poutine.*"),
     "pyro.infer.util": ("ember.infer.*", "ember.distributions.*", "ember.poutine.*"),
     "pyro.logger": ("ember.pyro.legacy",),
