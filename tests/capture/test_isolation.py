@@ -209,7 +209,7 @@ def test_programs_are_freed_with_their_svi():
     for _ in range(3):
         fit()
     before = live_tensors()
-    for _ in range(40):
+    for _ in range(200):
         fit()
     assert live_tensors() <= before + 2
     assert not any(ref() for ref in kept)
