@@ -65,7 +65,16 @@ def _batch_norm(
     return aten._native_batch_norm_legit.default(x, weight, bias, mean, var, training, momentum, eps)
 
 
-_DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {aten.native_batch_norm.default: _batch_norm}
+def _matrix_vector(matrix: Tensor, vector: Tensor) -> Any:
+    # A call of the library costs more than a small product; a compiler fuses the loop with what is around it.
+    return (matrix * vector).sum(-1) if matrix.numel() <= _SMALL_MATRIX else NotImplemented
+
+
+_SMALL_MATRIX = 8192
+_DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
+    aten.native_batch_norm.default: _batch_norm,
+    aten.mv.default: _matrix_vector,
+}
 
 
 @contextmanager
