@@ -20,7 +20,7 @@ Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
 """Takes the list of all inputs (and empties it), updates inputs in place, returns the outputs."""
 
 
-def _options() -> dict[str, Any]:
+def _options(inputs: Sequence[Tensor] = ()) -> dict[str, Any]:
     # torch's own random stream, so that a seed gives the same numbers as in eager mode.
     options: dict[str, Any] = {
         "fallback_random": True,
@@ -31,6 +31,9 @@ def _options() -> dict[str, Any]:
     # instructions one by one (/proc/cpuinfo has told which there are). Of 16 s for eight schools, 11 s were these.
     if sys.platform == "linux":
         options |= {"cpp_cache_precompile_headers": False, "cpp.vec_isa_ok": True}
+    if any(tensor.is_cuda for tensor in inputs):
+        # Inductor itself leaves CUDA graphs out where a graph does not allow them. Untested: no accelerator was at hand.
+        options["triton.cudagraphs"] = True
     return options
 
 
@@ -88,7 +91,7 @@ def compile_graph(module: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
             module,
             list(inputs),
             inner_compile=keep_inner,
-            config_patches=_options(),
+            config_patches=_options(inputs),
             decompositions=_decompositions(),
         )
     if len(inner) != 1:
@@ -107,7 +110,7 @@ def compile_graph_publicly(module: GraphModule, inputs: Sequence[Tensor]) -> Com
 
     validate = Distribution._validate_args
     try:
-        compiled = torch.compile(module, fullgraph=True, dynamic=False, options=_options())
+        compiled = torch.compile(module, fullgraph=True, dynamic=False, options=_options(inputs))
         with torch.no_grad():
             compiled(*[tensor.detach().clone() for tensor in inputs])
     finally:
