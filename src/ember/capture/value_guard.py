@@ -7,8 +7,6 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ember.errors import CaptureError
-
 _READERS = {
     Tensor.numpy: ".numpy()",
     Tensor.tolist: ".tolist()",
@@ -28,7 +26,4 @@ class ValueGuard(TorchFunctionMode):
 
 
 class ValueTakenError(Exception):
-    """Internal: turned into a :class:`CaptureError` that names the user's line."""
-
-
-__all__ = ["CaptureError", "ValueGuard", "ValueTakenError"]
+    """Internal: turned into a :class:`~ember.errors.CaptureError` that names the user's line."""
