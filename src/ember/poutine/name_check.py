@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
+from types import TracebackType
+from typing import Any, Self
 
+from ember.poutine.messenger import Messenger
 from ember.poutine.validation import is_validation_enabled
 
 
@@ -41,3 +44,29 @@ class NameCheck:
 
 def _quoted(names: list[str]) -> str:
     return "['" + "', '".join(names) + "']"
+
+
+class NamedParamMessenger(Messenger):
+    """Base of handlers that replace parameters by the user's names for them, and warn about names that never came up."""
+
+    def __init__(self, what: str, given: Collection[str]) -> None:
+        super().__init__()
+        self._names = NameCheck(what, given)
+        self._settled: dict[str, Any] = {}
+        """What the first statement of each parameter got in this run."""
+
+    def __enter__(self) -> Self:
+        self._settled = {}
+        self._names.start()
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._settled = {}
+        super().__exit__(exc_type, exc_value, traceback)
+        # Last: where warnings are errors, it must not leave the handler behind on the stack.
+        self._names.finish(exc_type)
