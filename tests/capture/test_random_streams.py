@@ -81,7 +81,9 @@ def assert_same_stream(one, other, dtype):
     assert torch.equal(one[1], other[1])
 
 
-def test_all_samplers_in_one_graph(dtype):
+def test_all_samplers_in_one_graph(dtype, monkeypatch):
+    # Where CI is set, Inductor is stricter about the operators that it leaves to torch.
+    monkeypatch.setenv("CI", "1")
     p = torch.tensor([0.2, 0.5, 0.7])
     with ember.validation_enabled(False):
         before = torch.get_rng_state()

@@ -53,6 +53,16 @@ def _is_sampler(op: Any) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(op, "tags", ())
 
 
+def _keep_samplers(module: GraphModule) -> None:
+    """Let Inductor call torch for samplers. It does so by itself, except where the environment has ``CI`` set: there it
+    ends with an assertion that is meant for torch's own developers."""
+    from torch._inductor.lowering import lowerings, make_fallback
+
+    for op in {node.target for node in module.graph.nodes if _is_sampler(node.target)}:
+        if op not in lowerings:
+            make_fallback(op, warn=False, get_decomp_fn=_decompositions)
+
+
 @contextmanager
 def _torch_quiet() -> Iterator[None]:
     """A right program must run without a warning; importing torch's compiler gives some about torch itself."""
@@ -74,6 +84,7 @@ def compile_graph(module: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
         from torch.fx.experimental.symbolic_shapes import ShapeEnv
     except ImportError:
         return compile_graph_publicly(module, inputs)
+    _keep_samplers(module)
     inner: list[Any] = []
 
     def keep_inner(*args: Any, **kwargs: Any) -> Any:
