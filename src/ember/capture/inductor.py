@@ -60,7 +60,7 @@ def _keep_samplers(module: GraphModule) -> None:
 
     for op in {node.target for node in module.graph.nodes if _is_sampler(node.target)}:
         if op not in lowerings:
-            make_fallback(op, warn=False, get_decomp_fn=_decompositions)
+            make_fallback(op, warn=False, get_decomp_fn=_decompositions)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
