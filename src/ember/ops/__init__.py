@@ -1,0 +1,1 @@
+"""Pure tensor functions, which know nothing of distributions or effects."""
