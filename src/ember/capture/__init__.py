@@ -11,7 +11,9 @@ from ember.capture.backend import Program as Program
 from ember.capture.graph import CapturedGraph as CapturedGraph
 from ember.capture.graph import capture as capture
 from ember.capture.report import Capture as Capture
+from ember.capture.native.program import Native as Native
 from ember.capture.report import Report as Report
+from ember.errors import CaptureError
 
 
 def explain(svi: Any) -> Report:
@@ -20,14 +22,31 @@ def explain(svi: Any) -> Report:
     return report
 
 
+def source(svi: Any) -> str:
+    """The program of an SVI's newest captured step as C, each block with the sites and optimizer lines that it came from.
+
+    Raises:
+        CaptureError: if there is no such program: the step was not captured yet, or by a backend that writes none.
+    """
+    for capture in reversed(svi.capture_report.captures):
+        if capture.what == "step" and capture.source:
+            return str(capture.source)
+    raise CaptureError(
+        "there is no program to show: no step of this SVI has been compiled by the native backend\n"
+        'The way out: take two steps with compile=True (and backend="native", which says what stands in the way).'
+    )
+
+
 __all__ = [
     "Backend",
     "Capture",
     "CapturedGraph",
     "Inductor",
     "Interpreter",
+    "Native",
     "Program",
     "Report",
     "capture",
     "explain",
+    "source",
 ]

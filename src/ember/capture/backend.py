@@ -21,11 +21,24 @@ logger = logging.getLogger("ember.capture")
 class Program(Protocol):
     """A compiled graph. Inputs that the graph changes are changed in place."""
 
+    backend: str
+    """Which backend has made it."""
+    note: str
+    """Why this backend, where there was a choice; how long it took."""
+    source: str
+    """The program as text, if the backend writes one."""
+    in_blocks: bool
+    """Whether :meth:`run` yields the losses of many steps at once, with a first dim for the steps."""
+
     def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Run once; returns the graph's outputs."""
 
-    def run(self, inputs: Sequence[Tensor], num_steps: int) -> Iterator[Tensor]:
-        """Run again and again on the same inputs; yields the first output of each run."""
+    def loss(self, inputs: Sequence[Tensor]) -> float | tuple[float, ...]:
+        """Run once; returns the first output as a number, or as numbers if it is a vector."""
+
+    def run(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool = False) -> Iterator[Tensor]:
+        """Run again and again on the same inputs; yields the first output of each run. A program may end after the first that
+        is not finite if ``until_bad``."""
 
 
 class Backend(Protocol):
@@ -40,13 +53,22 @@ class Backend(Protocol):
 class _Loop:
     """A program with a plain Python loop around it."""
 
-    def __init__(self, compiled: inductor.Compiled) -> None:
+    in_blocks = False
+
+    def __init__(self, compiled: inductor.Compiled, backend: str) -> None:
         self._compiled = compiled
+        self.backend = backend
+        self.note = ""
+        self.source = ""
 
     def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         return self._compiled(list(inputs))
 
-    def run(self, inputs: Sequence[Tensor], num_steps: int) -> Iterator[Tensor]:
+    def loss(self, inputs: Sequence[Tensor]) -> float | tuple[float, ...]:
+        value = self._compiled(list(inputs))[0]
+        return tuple(value.tolist()) if value.dim() else value.item()
+
+    def run(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool = False) -> Iterator[Tensor]:
         compiled = self._compiled
         for _ in range(num_steps):
             yield compiled(list(inputs))[0]
@@ -58,9 +80,19 @@ class Inductor:
     name = "inductor"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
-        copies = [tensor.detach().clone() for tensor in inputs]
+        copies = [_copy(tensor) for tensor in inputs]
         with said_if_slow(f"a graph of {graph.num_nodes} operators"):
-            return _Loop(inductor.compile_graph(graph.module, copies))
+            return _Loop(inductor.compile_graph(graph.module, copies), self.name)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """A tensor of the same layout. A clone of one that repeats its elements (``expand``) would have another."""
+    copied = tensor.detach().clone()
+    if copied.stride() == tensor.stride():
+        return copied
+    strides = zip(tensor.shape, tensor.stride(), strict=True)
+    extent = 1 + sum((size - 1) * stride for size, stride in strides) if tensor.numel() else 0
+    return tensor.new_zeros(extent).as_strided(tensor.shape, tensor.stride())
 
 
 class Interpreter:
@@ -76,7 +108,7 @@ class Interpreter:
                 result: Sequence[Tensor] = module(*flat)
             return result
 
-        return _Loop(run)
+        return _Loop(run, self.name)
 
 
 @contextmanager

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import linecache
-import sysconfig
 import traceback
-from pathlib import Path
 
-import torch
-
+from ember.capture import folders
 from ember.errors import CaptureError
 
-_OURS = tuple(str(folder) for folder in (Path(torch.__file__).parent, Path(__file__).parent.parent))
-_INSTALLED = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
+_OURS = (folders.TORCH, folders.EMBER)
+_INSTALLED = (*folders.STANDARD, *folders.PACKAGES)
 
 
 def user_line(error: BaseException) -> str | None:
@@ -20,9 +17,9 @@ def user_line(error: BaseException) -> str | None:
     frames = [
         frame for cause in _causes(error) for frame in reversed(traceback.extract_tb(cause.__traceback__))
     ]
-    for folders in (_OURS + _INSTALLED, _OURS):
+    for others in (_OURS + _INSTALLED, _OURS):
         for frame in frames:
-            if not frame.filename.startswith((*folders, "<")) and frame.lineno is not None:
+            if not frame.filename.startswith((*others, "<")) and frame.lineno is not None:
                 text = linecache.getline(frame.filename, frame.lineno).strip()
                 return (
                     f"{frame.filename}:{frame.lineno}: {text}" if text else f"{frame.filename}:{frame.lineno}"

@@ -6,17 +6,20 @@ function reaches through closures become further inputs, so that a change made t
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Graph, GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx import Graph, GraphModule
 
 from ember.capture.mutation_guard import MutationGuard
+from ember.capture.provenance import Origins
+from ember.capture.recorder import Recorder
 from ember.capture.value_guard import ValueGuard
 from ember.errors import CaptureError
 
@@ -26,9 +29,13 @@ Flat = Sequence[Tensor]
 
 @dataclass(frozen=True)
 class CapturedGraph:
-    """A graph whose inputs are those of the function and then ``lifted``, the tensors found in closures."""
+    """A graph whose inputs are those of the function and then ``lifted``, the tensors found in closures.
 
-    module: GraphModule
+    Its nodes carry ``meta["ember"]``, a :class:`~ember.capture.meta.Meta` (a tuple of them for several results), and
+    ``meta["origin"]``, which says where in the program the operator came from.
+    """
+
+    graph: Graph
     lifted: tuple[Tensor, ...]
     mutated_lifted: tuple[int, ...]
     """Which of the lifted tensors the graph changes (running statistics, say)."""
@@ -37,7 +44,12 @@ class CapturedGraph:
 
     @property
     def num_nodes(self) -> int:
-        return len(self.module.graph.nodes)
+        return len(self.graph.nodes)
+
+    @cached_property
+    def module(self) -> GraphModule:
+        """The graph as a module, which takes the inputs one by one. Made when asked for: that takes as long as recording."""
+        return GraphModule(torch.nn.Module(), self.graph)
 
 
 def capture(fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat) -> CapturedGraph:
@@ -45,15 +57,18 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat) -> Capture
 
     The random state, and all tensors that ``fn`` changes, are put back afterwards.
     """
-    guard = MutationGuard()
-
-    def guarded(flat: list[Tensor]) -> list[Tensor]:
-        with guard, ValueGuard():
-            return fn(flat)
-
-    with _random_state_kept(), guard.undone():
-        module = make_fx(guarded, decomposition_table=_DECOMPOSITIONS, tracing_mode="real")(list(inputs))
-    return _plain(module, guard, inputs)
+    recorder = Recorder(inputs, _DECOMPOSITIONS, Origins(capture.__code__))
+    with collector_paused(), _random_state_kept(), recorder.guard.undone():
+        with _no_casts_kept(), recorder, ValueGuard():
+            outputs = fn(list(inputs))
+        graph = recorder.graph(outputs)
+    _draw_out_of_place(graph)
+    guard = recorder.guard
+    tensors = tuple(tensor for tensor, _ in recorder.lifted)
+    _check_no_overlap([*inputs, *tensors], guard)
+    mutated = tuple(index for index, value in enumerate(tensors) if guard.has_changed(value))
+    mutated_inputs = tuple(index for index, value in enumerate(inputs) if guard.has_changed(value))
+    return CapturedGraph(graph, tensors, mutated, mutated_inputs)
 
 
 def _batch_norm(
@@ -67,7 +82,9 @@ def _batch_norm(
 
 def _matrix_vector(matrix: Tensor, vector: Tensor) -> Any:
     # A call of the library costs more than a small product; a compiler fuses the loop with what is around it.
-    return (matrix * vector).sum(-1) if matrix.numel() <= _SMALL_MATRIX else NotImplemented
+    small = matrix.numel() <= _SMALL_MATRIX
+    # A sum of integers would be of another dtype than their product.
+    return (matrix * vector).sum(-1) if small and matrix.is_floating_point() else NotImplemented
 
 
 _SMALL_MATRIX = 8192
@@ -78,41 +95,34 @@ _DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
 
 
 @contextmanager
+def collector_paused() -> Iterator[None]:
+    """A recording makes many objects that stay; searching them for garbage takes as long as making them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def _no_casts_kept() -> Iterator[None]:
+    """Autocast keeps converted tensors, which would come in from before the run."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+@contextmanager
 def _random_state_kept() -> Iterator[None]:
     initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = list(range(torch.cuda.device_count())) if initialized else []
     with torch.random.fork_rng(devices=devices):
         yield
-
-
-def _plain(module: GraphModule, guard: MutationGuard, inputs: Flat) -> CapturedGraph:
-    graph = module.graph
-    _draw_out_of_place(graph)
-    graph.eliminate_dead_code()
-    lifted: dict[int, tuple[Tensor, Node]] = {}
-    last_input = [node for node in graph.nodes if node.op == "placeholder"][-1:]
-    for node in [node for node in graph.nodes if node.op == "get_attr"]:
-        value = getattr(module, node.target)
-        if _is_literal(node, value):
-            _inline(graph, node, value)
-            continue
-        if id(value) not in lifted:
-            anchor = last_input[-1] if last_input else next(iter(graph.nodes))
-            with graph.inserting_after(anchor):
-                lifted[id(value)] = (value, graph.placeholder(f"lifted_{len(lifted)}"))
-            last_input.append(lifted[id(value)][1])
-        node.replace_all_uses_with(lifted[id(value)][1])
-        graph.erase_node(node)
-    tensors = tuple(value for value, _ in lifted.values())
-    _check_no_overlap([*inputs, *tensors], guard)
-    mutated = tuple(index for index, value in enumerate(tensors) if guard.has_changed(value))
-    mutated_inputs = tuple(index for index, value in enumerate(inputs) if guard.has_changed(value))
-    for node in graph.nodes:
-        # The recorded values belong to the mode of this run; a backend makes its own.
-        node.meta.pop("val", None)
-        node.meta.pop("tensor_meta", None)
-    flat = torch.fx.GraphModule(torch.nn.Module(), _with_flat_inputs(graph))
-    return CapturedGraph(flat, tensors, mutated, mutated_inputs)
 
 
 def _check_no_overlap(tensors: Flat, guard: MutationGuard) -> None:
@@ -131,38 +141,14 @@ def _check_no_overlap(tensors: Flat, guard: MutationGuard) -> None:
 
 def _draw_out_of_place(graph: Graph) -> None:
     """Dropout draws into an empty tensor; Inductor (torch 2.13) then computes with the memory before it is filled."""
-    for node in list(graph.nodes):
-        if node.target is not aten.bernoulli_.float:
-            continue
+    for node in graph.find_nodes(op="call_function", target=aten.bernoulli_.float):
         empty = node.args[0]
         if empty.target is aten.empty_like.default and len(empty.users) == 1:
             # An argument that has its default value is left out of a graph.
             probability = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
             with graph.inserting_before(node):
                 drawn = graph.call_function(aten.bernoulli.p, (empty.args[0], probability))
+            drawn.meta.update(node.meta)
             node.replace_all_uses_with(drawn)
             graph.erase_node(node)
-
-
-def _with_flat_inputs(graph: Graph) -> Graph:
-    graph.set_codegen(torch.fx.graph.CodeGen())
-    return graph
-
-
-def _is_literal(node: Node, value: Any) -> bool:
-    """Whether a constant is a number that the program wrote as ``torch.tensor(...)``."""
-    used_by = {user.target for user in node.users}
-    return isinstance(value, Tensor) and value.numel() == 1 and used_by == {aten.lift_fresh_copy.default}
-
-
-def _inline(graph: Graph, node: Node, value: Tensor) -> None:
-    for user in list(node.users):
-        with graph.inserting_before(user):
-            full = graph.call_function(
-                aten.full.default,
-                (list(value.shape), value.item()),
-                {"dtype": value.dtype, "device": value.device, "pin_memory": False},
-            )
-        user.replace_all_uses_with(full)
-        graph.erase_node(user)
-    graph.erase_node(node)
+            graph.erase_node(empty)

@@ -69,6 +69,7 @@ def _torch_quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", "Torchinductor does not support code generation for complex")
         yield
 
 

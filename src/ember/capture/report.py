@@ -13,18 +13,23 @@ class Capture:
     reason: str
     num_nodes: int = 0
     backend: str = ""
+    note: str = ""
+    """Why this backend, or how its time was spent."""
     optimizer: str = ""
     trace_seconds: float = 0.0
     compile_seconds: float = 0.0
     check_seconds: float = 0.0
     failure: str | None = None
     calls: int = 0
+    source: str = field(default="", repr=False)
+    """The program's text, where the backend has one."""
 
     def __str__(self) -> str:
         if self.failure is not None:
             return f"{self.what} ({self.reason}): eager, since {self.failure}"
+        backend = f"{self.backend} ({self.note})" if self.note else self.backend
         return (
-            f"{self.what} ({self.reason}): {self.num_nodes} operators, {self.backend}; update: {self.optimizer}; "
+            f"{self.what} ({self.reason}): {self.num_nodes} operators, {backend}; update: {self.optimizer}; "
             f"traced in {self.trace_seconds:.2f} s, compiled in {self.compile_seconds:.2f} s, "
             f"checked in {self.check_seconds:.2f} s; {self.calls} calls"
         )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from ember.capture.scalar_index import index
 
 _READERS = {
     Tensor.numpy: ".numpy()",
@@ -15,14 +19,46 @@ _READERS = {
 }
 
 
+class _Recordings(threading.local):
+    depth = 0
+
+
+_RECORDINGS = _Recordings()
+
+
+def is_recording() -> bool:
+    """Whether this thread's program is being recorded: what it keeps outside of tensors would be kept once only."""
+    return _RECORDINGS.depth > 0
+
+
 class ValueGuard(TorchFunctionMode):
     """Raises where the program takes values out of a tensor into NumPy or Python."""
+
+    def __enter__(self) -> Any:
+        _RECORDINGS.depth += 1
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *error: Any) -> None:
+        _RECORDINGS.depth -= 1
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         reader = _READERS.get(func)
         if reader is not None:
             raise ValueTakenError(f"aten._local_scalar_dense: {reader} of a tensor")
+        if func is Tensor.__getitem__:
+            return index(*args)
+        if func is torch.nn.functional.one_hot:
+            return _one_hot(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def _one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
+    """Without torch's look at whether the values are in range."""
+    if num_classes < 1:
+        raise ValueTakenError("aten._local_scalar_dense: one_hot without num_classes")
+    classes = torch.arange(num_classes, device=input.device)
+    return (input.unsqueeze(-1) == classes).to(torch.int64)
 
 
 class ValueTakenError(Exception):
