@@ -17,16 +17,43 @@ from ember.primitives import param
 _RECORDING = threading.local()
 
 
+class Registered(list[torch.nn.Module]):
+    """Modules, each once, and where the parameters are that live in modules only, not in a store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.local: dict[str, tuple[dict[str, Any], str]] = {}
+
+    def local_leaf(self, name: str) -> torch.Tensor | None:
+        """The parameter of that name, if it lives in a module only."""
+        owner, key = self.local.get(name, ({}, ""))
+        return owner.get(key)
+
+
 @contextmanager
-def registered_modules() -> Iterator[list[torch.nn.Module]]:
-    """The modules that the block registers in this thread, each once, in order."""
+def registered_modules() -> Iterator[Registered]:
+    """The modules that the block registers in this thread, in order."""
     outer = getattr(_RECORDING, "modules", None)
-    found: list[torch.nn.Module] = []
+    found = Registered()
     _RECORDING.modules = found
     try:
         yield found
     finally:
         _RECORDING.modules = outer
+
+
+def note_module(nn_module: torch.nn.Module) -> None:
+    """Tell the enclosing :func:`registered_modules` of a module whose parameters the program uses."""
+    recording = getattr(_RECORDING, "modules", None)
+    if recording is not None and not any(known is nn_module for known in recording):
+        recording.append(nn_module)
+
+
+def note_local_param(name: str, nn_module: torch.nn.Module, key: str) -> None:
+    """Tell the enclosing :func:`registered_modules` of a parameter that the program uses, but no store has."""
+    recording = getattr(_RECORDING, "modules", None)
+    if recording is not None:
+        recording.local[name] = (nn_module._parameters, key)
 
 
 def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any:
@@ -53,9 +80,7 @@ def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any
             "pyro.module does not support class constructors for the argument nn_module; "
             f"give an instance: module({name!r}, {nn_module.__name__}(...))"
         )
-    recording = getattr(_RECORDING, "modules", None)
-    if recording is not None and not any(known is nn_module for known in recording):
-        recording.append(nn_module)
+    note_module(nn_module)
     replaced = {}
     for param_name, own in nn_module.named_parameters():
         if own.requires_grad:
