@@ -140,6 +140,46 @@ COMPOSED: dict[str, Callable[[], Any]] = {
         dist.MultivariateNormal(LOC2[:1], scale_tril=TRIL[:1]), (3,)
     ),
     "Poisson-sparse": lambda: dist.Poisson(A, is_sparse=True),
+    "AffineBeta": lambda: dist.AffineBeta(A, B, C, A),
+    "AsymmetricLaplace": lambda: dist.AsymmetricLaplace(C, A, B),
+    "BetaBinomial": lambda: dist.BetaBinomial(A, B, 4),
+    "DirichletMultinomial": lambda: dist.DirichletMultinomial(SIMPLEX * 5, 4),
+    "DirichletMultinomial-sparse": lambda: dist.DirichletMultinomial(SIMPLEX * 5, 4, is_sparse=True),
+    "ExtendedBetaBinomial": lambda: dist.ExtendedBetaBinomial(A, B, 4),
+    "ExtendedBinomial": lambda: dist.ExtendedBinomial(4, C),
+    "FoldedDistribution": lambda: dist.FoldedDistribution(dist.Normal(C, A)),
+    "GammaPoisson": lambda: dist.GammaPoisson(A, B),
+    "LKJ": lambda: dist.LKJ(3, A),
+    "Logistic": lambda: dist.Logistic(C, A),
+    "MaskedMixture": lambda: dist.MaskedMixture(
+        tensor([True, False, True]), dist.Normal(C, A), dist.Laplace(A, B)
+    ),
+    "MultivariateStudentT": lambda: dist.MultivariateStudentT(B + 2, LOC2, TRIL),
+    "NanMaskedMultivariateNormal": lambda: dist.NanMaskedMultivariateNormal(LOC2, scale_tril=TRIL),
+    "NanMaskedNormal": lambda: dist.NanMaskedNormal(C, A),
+    "MixtureOfDiagNormals": lambda: dist.MixtureOfDiagNormals(
+        LOC2.expand(3, 3, 2), LOC2.expand(3, 3, 2).exp(), SIMPLEX.log()
+    ),
+    "MixtureOfDiagNormalsSharedCovariance": lambda: dist.MixtureOfDiagNormalsSharedCovariance(
+        LOC2.expand(3, 3, 2), LOC2.exp(), SIMPLEX.log()
+    ),
+    "OrderedLogistic": lambda: dist.OrderedLogistic(C, tensor([-1.0, 0.5, 2.0])),
+    "ProjectedNormal": lambda: dist.ProjectedNormal(LOC2),
+    "ProjectedNormal-3": lambda: dist.ProjectedNormal(SIMPLEX),
+    "RelaxedBernoulliStraightThrough": lambda: dist.RelaxedBernoulliStraightThrough(tensor(0.7), probs=C),
+    "RelaxedOneHotCategoricalStraightThrough": lambda: dist.RelaxedOneHotCategoricalStraightThrough(
+        tensor(0.7), probs=SIMPLEX
+    ),
+    "SineSkewed": lambda: dist.SineSkewed(dist.VonMises(LOC2, 1.5).to_event(1), SIMPLEX[:, :2]),
+    "SkewLogistic": lambda: dist.SkewLogistic(C, A, B),
+    "SoftAsymmetricLaplace": lambda: dist.SoftAsymmetricLaplace(C, A, B, C),
+    "SoftLaplace": lambda: dist.SoftLaplace(C, A),
+    "Stable": lambda: dist.Stable(tensor([0.7, 1.5, 1.9]), tensor([-0.3, 0.0, 0.8]), A, C),
+    "StableWithLogProb": lambda: dist.StableWithLogProb(tensor([0.7, 1.0, 1.9]), 0.2, A, C),
+    "TruncatedPolyaGamma": lambda: dist.TruncatedPolyaGamma(C).expand((3,)),
+    "ZeroInflatedDistribution": lambda: dist.ZeroInflatedDistribution(dist.Poisson(A), gate=C),
+    "ZeroInflatedNegativeBinomial": lambda: dist.ZeroInflatedNegativeBinomial(B, probs=C, gate_logits=A),
+    "ZeroInflatedPoisson": lambda: dist.ZeroInflatedPoisson(A, gate=C),
     "NonreparameterizedNormal": lambda: fakes.NonreparameterizedNormal(C, A),
     "NonreparameterizedBeta": lambda: fakes.NonreparameterizedBeta(C, A),
     "NonreparameterizedGamma": lambda: fakes.NonreparameterizedGamma(C, A),

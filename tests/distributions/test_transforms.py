@@ -24,6 +24,10 @@ BIJECTIONS: list[tuple[Any, Tensor]] = [
     (transforms.PositivePowerTransform(2), torch.linspace(-3, 3, 6)),
     (transforms.PositivePowerTransform(tensor([0.5, 3.0])), torch.linspace(-3, 3, 6)[:, None]),
     (transforms.Permute(tensor([2, 0, 1])), tensor([0.5, -1.0, 1.0])),
+    (transforms.DiscreteCosineTransform(), torch.linspace(-3, 3, 7).sin()),
+    (transforms.DiscreteCosineTransform(-2, smooth=1.5), torch.linspace(-3, 3, 10).sin().reshape(5, 2)),
+    (transforms.HaarTransform(), torch.linspace(-3, 3, 7).sin()),
+    (transforms.HaarTransform(-2, flip=True), torch.linspace(-3, 3, 10).sin().reshape(5, 2)),
     (transforms.LowerCholeskyAffine(LOC, TRIL), tensor([0.5, -1.0, 1.0])),
     (transforms.SoftplusTransform(), torch.linspace(-3, 3, 7)),
 ]

@@ -7,9 +7,54 @@ from typing import NoReturn
 from ember.distributions import constraints as constraints
 from ember.distributions import kl as kl
 from ember.distributions import transforms as transforms
+from ember.distributions.affine_beta import AffineBeta as AffineBeta
+from ember.distributions.compound import BetaBinomial as BetaBinomial
+from ember.distributions.compound import DirichletMultinomial as DirichletMultinomial
+from ember.distributions.compound import GammaPoisson as GammaPoisson
 from ember.distributions.delta import Delta as Delta
+from ember.distributions.diagonal_mixtures import GaussianScaleMixture as GaussianScaleMixture
+from ember.distributions.diagonal_mixtures import MixtureOfDiagNormals as MixtureOfDiagNormals
+from ember.distributions.diagonal_mixtures import (
+    MixtureOfDiagNormalsSharedCovariance as MixtureOfDiagNormalsSharedCovariance,
+)
 from ember.distributions.distribution import Distribution as Distribution
+from ember.distributions.empirical import Empirical as Empirical
+from ember.distributions.extended import ExtendedBetaBinomial as ExtendedBetaBinomial
+from ember.distributions.extended import ExtendedBinomial as ExtendedBinomial
+from ember.distributions.folded import FoldedDistribution as FoldedDistribution
+from ember.distributions.hidden_markov import DiscreteHMM as DiscreteHMM
+from ember.distributions.improper_uniform import ImproperUniform as ImproperUniform
+from ember.distributions.laplace_family import AsymmetricLaplace as AsymmetricLaplace
+from ember.distributions.laplace_family import Logistic as Logistic
+from ember.distributions.laplace_family import SkewLogistic as SkewLogistic
+from ember.distributions.laplace_family import SoftAsymmetricLaplace as SoftAsymmetricLaplace
+from ember.distributions.laplace_family import SoftLaplace as SoftLaplace
+from ember.distributions.lkj import LKJ as LKJ
+from ember.distributions.lkj import LKJCorrCholesky as LKJCorrCholesky
+from ember.distributions.lognormal_negative_binomial import (
+    LogNormalNegativeBinomial as LogNormalNegativeBinomial,
+)
+from ember.distributions.masked_mixture import MaskedMixture as MaskedMixture
+from ember.distributions.multivariate_student_t import MultivariateStudentT as MultivariateStudentT
+from ember.distributions.nan_masked import NanMaskedMultivariateNormal as NanMaskedMultivariateNormal
+from ember.distributions.nan_masked import NanMaskedNormal as NanMaskedNormal
 from ember.distributions.not_yet import NOT_YET
+from ember.distributions.ordered_logistic import OrderedLogistic as OrderedLogistic
+from ember.distributions.pathwise_normal import AVFMultivariateNormal as AVFMultivariateNormal
+from ember.distributions.pathwise_normal import OMTMultivariateNormal as OMTMultivariateNormal
+from ember.distributions.polya_gamma import TruncatedPolyaGamma as TruncatedPolyaGamma
+from ember.distributions.projected_normal import ProjectedNormal as ProjectedNormal
+from ember.distributions.rejector import Rejector as Rejector
+from ember.distributions.relaxed_straight_through import (
+    RelaxedBernoulliStraightThrough as RelaxedBernoulliStraightThrough,
+)
+from ember.distributions.relaxed_straight_through import (
+    RelaxedOneHotCategoricalStraightThrough as RelaxedOneHotCategoricalStraightThrough,
+)
+from ember.distributions.spherical import SineSkewed as SineSkewed
+from ember.distributions.spherical import VonMises3D as VonMises3D
+from ember.distributions.stable import Stable as Stable
+from ember.distributions.stable import StableWithLogProb as StableWithLogProb
 from ember.distributions.torch import Bernoulli as Bernoulli
 from ember.distributions.torch import Beta as Beta
 from ember.distributions.torch import Binomial as Binomial
@@ -63,10 +108,17 @@ from ember.distributions.unit import Unit as Unit
 from ember.distributions.validation import enable_validation as enable_validation
 from ember.distributions.validation import is_validation_enabled as is_validation_enabled
 from ember.distributions.validation import validation_enabled as validation_enabled
+from ember.distributions.zero_inflated import ZeroInflatedDistribution as ZeroInflatedDistribution
+from ember.distributions.zero_inflated import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
+from ember.distributions.zero_inflated import ZeroInflatedPoisson as ZeroInflatedPoisson
 
 __all__ = [
+    "AVFMultivariateNormal",
+    "AffineBeta",
+    "AsymmetricLaplace",
     "Bernoulli",
     "Beta",
+    "BetaBinomial",
     "Binomial",
     "Categorical",
     "Cauchy",
@@ -75,46 +127,82 @@ __all__ = [
     "ContinuousBernoulli",
     "Delta",
     "Dirichlet",
+    "DirichletMultinomial",
+    "DiscreteHMM",
     "Distribution",
+    "Empirical",
     "ExpandedDistribution",
     "Exponential",
     "ExponentialFamily",
+    "ExtendedBetaBinomial",
+    "ExtendedBinomial",
     "FisherSnedecor",
+    "FoldedDistribution",
     "Gamma",
+    "GammaPoisson",
+    "GaussianScaleMixture",
     "GeneralizedPareto",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
+    "ImproperUniform",
     "Independent",
     "InverseGamma",
     "Kumaraswamy",
+    "LKJ",
     "LKJCholesky",
+    "LKJCorrCholesky",
     "Laplace",
     "LogNormal",
+    "LogNormalNegativeBinomial",
+    "Logistic",
     "LogisticNormal",
     "LowRankMultivariateNormal",
     "MaskedDistribution",
+    "MaskedMixture",
+    "MixtureOfDiagNormals",
+    "MixtureOfDiagNormalsSharedCovariance",
     "MixtureSameFamily",
     "Multinomial",
     "MultivariateNormal",
+    "MultivariateStudentT",
+    "NanMaskedMultivariateNormal",
+    "NanMaskedNormal",
     "NegativeBinomial",
     "Normal",
+    "OMTMultivariateNormal",
     "OneHotCategorical",
     "OneHotCategoricalStraightThrough",
+    "OrderedLogistic",
     "Pareto",
     "Poisson",
+    "ProjectedNormal",
+    "Rejector",
     "RelaxedBernoulli",
+    "RelaxedBernoulliStraightThrough",
     "RelaxedOneHotCategorical",
+    "RelaxedOneHotCategoricalStraightThrough",
+    "SineSkewed",
+    "SkewLogistic",
+    "SoftAsymmetricLaplace",
+    "SoftLaplace",
+    "Stable",
+    "StableWithLogProb",
     "StudentT",
     "TorchDistribution",
     "TransformModule",
     "TransformedDistribution",
+    "TruncatedPolyaGamma",
     "Uniform",
     "Unit",
     "VonMises",
+    "VonMises3D",
     "Weibull",
     "Wishart",
+    "ZeroInflatedDistribution",
+    "ZeroInflatedNegativeBinomial",
+    "ZeroInflatedPoisson",
     "biject_to",
     "constraints",
     "enable_validation",

@@ -62,6 +62,13 @@ def _infer_one_hot_shapes(probs: Any, logits: Any) -> tuple[Any, Any]:
     return shape[:-1], shape[-1:]
 
 
+def _drawn(fn: torch.distributions.OneHotCategorical, sample_shape: Sequence[int]) -> Tensor:
+    indices = fn._categorical.sample(Size(sample_shape))  # type: ignore[no-untyped-call]
+    choices = torch.arange(fn.event_shape[0], device=indices.device)
+    one_hot: Tensor = (indices.unsqueeze(-1) == choices).to(fn.probs)
+    return one_hot
+
+
 class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistribution):
     """Categorical distribution over one-hot vectors.
 
@@ -77,10 +84,7 @@ class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistributi
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """The same draws as torch's, without its look at the values, which a captured program could not take."""
-        indices = self._categorical.sample(Size(sample_shape))  # type: ignore[no-untyped-call]
-        choices = torch.arange(self.event_shape[0], device=indices.device)
-        one_hot: Tensor = (indices.unsqueeze(-1) == choices).to(self.probs)
-        return one_hot
+        return _drawn(self, sample_shape)
 
 
 class OneHotCategoricalStraightThrough(
@@ -96,3 +100,7 @@ class OneHotCategoricalStraightThrough(
     def infer_shapes(probs: Any = None, logits: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
         """The rightmost dim is the event."""
         return _infer_one_hot_shapes(probs, logits)
+
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """As for :class:`OneHotCategorical`."""
+        return _drawn(self, sample_shape)

@@ -11,10 +11,10 @@ from torch import Size, Tensor
 from torch.nn.functional import softplus
 
 from ember import settings
-from ember.distributions.log_binomial import log_binomial
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import WrappedDistribution
 from ember.distributions.typed_torch import broadcast_tensors
+from ember.ops.special import log_binomial
 
 
 class Binomial(torch.distributions.Binomial, WrappedDistribution):

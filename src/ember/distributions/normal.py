@@ -18,6 +18,9 @@ _MINUS_HALF_LOG_2PI = -0.5 * math.log(2 * math.pi)
 
 def _broadcast(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """What ``broadcast_all`` does, with short ways for the usual kinds of arguments."""
+    if torch._C._get_tracing_state() is not None:
+        first, second = broadcast_all(a, b)  # a tensor made here of a number would give a warning
+        return first, second
     kinds = type(a), type(b)
     if kinds[0] in PLAIN_TENSORS:
         if kinds[1] in PLAIN_TENSORS and a.shape == b.shape:

@@ -22,6 +22,7 @@ from ember.distributions.masking import scale_and_mask
 from ember.distributions.old_names import OldNames
 from ember.distributions.score_parts import ScoreParts
 from ember.distributions.shapes import broadcast_shape, sum_rightmost
+from ember.distributions.validation import VALUE_CHECKS
 
 _EMPTY = Size()
 _torch_base = torch.distributions.Distribution
@@ -142,7 +143,7 @@ class WrappedDistribution(_torch_base, TorchDistributionMixin):  # type: ignore[
             super(_torch_base, self).__init__()
 
     def _validate_sample(self, value: Any) -> None:
-        if not sample_is_surely_valid(self, value):
+        if VALUE_CHECKS.on and not sample_is_surely_valid(self, value):
             super()._validate_sample(value)
 
     def _get_checked_instance(self, cls: type, _instance: Any = None) -> Any:

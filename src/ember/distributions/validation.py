@@ -5,6 +5,7 @@ Importing this module changes neither: torch's own default (on, unless Python ru
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,23 @@ def enable_validation(is_validate: bool) -> None:
 def is_validation_enabled() -> bool:
     """Whether Ember's distributions validate; see :func:`enable_validation`."""
     return _VALIDATION_ENABLED
+
+
+class _ValueChecks(threading.local):
+    on = True
+
+
+VALUE_CHECKS = _ValueChecks()
+
+
+@contextmanager
+def values_unchecked() -> Iterator[None]:
+    """Let no distribution look at values in this thread, not even one that was made with validation on."""
+    outer, VALUE_CHECKS.on = VALUE_CHECKS.on, False
+    try:
+        yield
+    finally:
+        VALUE_CHECKS.on = outer
 
 
 @contextmanager

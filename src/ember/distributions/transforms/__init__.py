@@ -54,6 +54,8 @@ from ember.distributions.transforms.softplus import (
 from ember.distributions.transforms.unit_cholesky import (
     UnitLowerCholeskyTransform as UnitLowerCholeskyTransform,
 )
+from ember.distributions.transforms.unit_jacobian import DiscreteCosineTransform as DiscreteCosineTransform
+from ember.distributions.transforms.unit_jacobian import HaarTransform as HaarTransform
 
 
 def iterated(repeats: int, base_fn: Callable[..., Any], *args: Any, **kwargs: Any) -> ComposeTransformModule:
@@ -78,8 +80,10 @@ __all__ = [
     "CorrLCholeskyTransform",
     "CorrMatrixCholeskyTransform",
     "CumulativeDistributionTransform",
+    "DiscreteCosineTransform",
     "ELUTransform",
     "ExpTransform",
+    "HaarTransform",
     "IndependentTransform",
     "LeakyReLUTransform",
     "LowerCholeskyAffine",

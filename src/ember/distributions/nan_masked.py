@@ -1,0 +1,52 @@
+"""Normal likelihoods for data with gaps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ember.distributions.multivariate import MultivariateNormal
+from ember.distributions.normal import Normal
+
+
+class NanMaskedNormal(Normal):
+    """Normal distribution whose log density is 0 at values that are NaN or infinite.
+
+    >>> NanMaskedNormal(0.0, 1.0).log_prob(torch.tensor([0.0, torch.nan]))
+    tensor([-0.9189,  0.0000])
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The normal log density where there is a value."""
+        there = value.isfinite()
+        log_prob = super().log_prob(torch.where(there, value, self.loc.detach()))
+        return torch.where(there, log_prob, torch.zeros_like(log_prob))
+
+
+class NanMaskedMultivariateNormal(MultivariateNormal):
+    """Multivariate normal distribution that marginalises over coordinates that are NaN or infinite.
+
+    >>> d = NanMaskedMultivariateNormal(torch.zeros(2), torch.eye(2))
+    >>> d.log_prob(torch.tensor([[0.0, 0.0], [0.0, torch.nan], [torch.nan, torch.nan]]))
+    tensor([-1.8379, -0.9189,  0.0000])
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log density of the coordinates that are there.
+
+        Each missing coordinate is replaced by a standard normal one that is independent of the others and 0, whose density
+        is then taken out again. One batched factorisation serves all patterns of gaps.
+        """
+        there = value.isfinite()
+        both = there.unsqueeze(-1) & there.unsqueeze(-2)
+        eye = torch.eye(value.size(-1), dtype=self.loc.dtype, device=self.loc.device)
+        filled = torch.where(there, value, self.loc.detach())
+        marginal = MultivariateNormal(
+            self.loc, torch.where(both, self.covariance_matrix, eye), validate_args=False
+        )
+        if self._validate_args:
+            self._validate_sample(filled)
+        standard = Normal(torch.zeros_like(self.loc[..., 0]), 1.0, validate_args=False)
+        log_prob: Tensor = marginal.log_prob(filled)  # type: ignore[no-untyped-call]
+        missing = (~there).sum(-1).to(log_prob.dtype)
+        return log_prob - missing * standard.log_prob(standard.loc)
