@@ -4,12 +4,15 @@ from ember.poutine.handlers import block as block
 from ember.poutine.handlers import broadcast as broadcast
 from ember.poutine.handlers import condition as condition
 from ember.poutine.handlers import do as do
+from ember.poutine.handlers import enum as enum
 from ember.poutine.handlers import equalize as equalize
 from ember.poutine.handlers import escape as escape
 from ember.poutine.handlers import infer_config as infer_config
 from ember.poutine.handlers import lift as lift
+from ember.poutine.handlers import markov as markov
 from ember.poutine.handlers import mask as mask
 from ember.poutine.handlers import queue as queue
+from ember.poutine.handlers import reparam as reparam
 from ember.poutine.handlers import replay as replay
 from ember.poutine.handlers import scale as scale
 from ember.poutine.handlers import seed as seed
@@ -38,6 +41,7 @@ __all__ = [
     "condition",
     "do",
     "enable_validation",
+    "enum",
     "equalize",
     "escape",
     "get_mask",
@@ -45,8 +49,10 @@ __all__ = [
     "infer_config",
     "is_validation_enabled",
     "lift",
+    "markov",
     "mask",
     "queue",
+    "reparam",
     "replay",
     "scale",
     "seed",

@@ -12,13 +12,16 @@ from ember.poutine.block_messenger import BlockMessenger
 from ember.poutine.broadcast_messenger import BroadcastMessenger
 from ember.poutine.condition_messenger import ConditionMessenger
 from ember.poutine.do_messenger import DoMessenger
+from ember.poutine.enum_messenger import EnumMessenger
 from ember.poutine.equalize_messenger import EqualizeMessenger
 from ember.poutine.escape_messenger import EscapeMessenger
 from ember.poutine.infer_config_messenger import InferConfigMessenger
 from ember.poutine.lift_messenger import LiftMessenger
+from ember.poutine.markov_messenger import MarkovMessenger
 from ember.poutine.mask_messenger import MaskMessenger
 from ember.poutine.messenger import Messenger
 from ember.poutine.queue_messenger import queue as queue
+from ember.poutine.reparam_messenger import ReparamMessenger
 from ember.poutine.replay_messenger import ReplayMessenger
 from ember.poutine.scale_messenger import ScaleMessenger
 from ember.poutine.seed_messenger import SeedMessenger
@@ -51,14 +54,32 @@ block = make_handler("block", BlockMessenger)
 broadcast = make_handler("broadcast", BroadcastMessenger)
 condition = make_handler("condition", ConditionMessenger)
 do = make_handler("do", DoMessenger)
+enum = make_handler("enum", EnumMessenger)
 equalize = make_handler("equalize", EqualizeMessenger)
 escape = make_handler("escape", EscapeMessenger)
 infer_config = make_handler("infer_config", InferConfigMessenger)
 lift = make_handler("lift", LiftMessenger)
 mask = make_handler("mask", MaskMessenger)
+reparam = make_handler("reparam", ReparamMessenger)
 replay = make_handler("replay", ReplayMessenger)
 scale = make_handler("scale", ScaleMessenger)
 seed = make_handler("seed", SeedMessenger)
 substitute = make_handler("substitute", SubstituteMessenger)
 trace = make_handler("trace", TraceMessenger)
 uncondition = make_handler("uncondition", UnconditionMessenger)
+
+
+def markov(
+    fn: Any = None, history: int = 1, keep: bool = False, dim: int | None = None, name: str | None = None
+) -> Any:
+    messenger = MarkovMessenger(history=history, keep=keep, dim=dim, name=name)
+    if fn is None:
+        return messenger
+    if callable(fn):
+        return messenger(fn)
+    if isinstance(fn, Iterable):
+        return messenger.generator(fn)
+    raise ValueError(f"{fn} is not callable, did you mean to pass it as a keyword arg?")
+
+
+markov.__doc__ = MarkovMessenger.__doc__

@@ -8,9 +8,13 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable, MutableSequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from ember.capture.provenance import works_for
 from ember.errors import ModelError
+from ember.poutine.enum_allocator import _ENUM_ALLOCATOR as _ENUM_ALLOCATOR
+from ember.poutine.enum_allocator import _EnumAllocator as _EnumAllocator
 from ember.poutine.site import InferDict as InferDict
 from ember.poutine.site import Message as Message
 from ember.poutine.site import Site, message
@@ -23,12 +27,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _ThreadState(threading.local):
-    """What belongs to one thread: its handlers (outermost first), its plate dims and its enumeration dims."""
+    """What belongs to one thread: its handlers (outermost first) and its plate dims."""
 
     def __init__(self) -> None:
         self.stack: list[Messenger] = []
         self.plate_dims: list[str | None] = []
-        self.enum: dict[str, Any] = {}
 
 
 THREAD = _ThreadState()
@@ -131,6 +134,12 @@ def default_process_message(msg: Site) -> None:
     msg["done"] = True
 
 
+def _site_of(frame: FrameType, innermost: FrameType) -> str:
+    msg = frame.f_locals["initial_msg"]
+    return f"{'param' if msg['type'] == 'param' else 'site'} {msg['name']!r}"
+
+
+@works_for(_site_of)
 def apply_stack(initial_msg: Site) -> None:
     """Run a message through the handlers: innermost to outermost, the default action, and back.
 

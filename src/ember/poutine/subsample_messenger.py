@@ -117,7 +117,8 @@ class SubsampleMessenger(IndepMessenger):
         """Replace a full-size parameter or data tensor by the rows of this subsample."""
         assert event_dim >= 0, f"event_dim must not be negative, got {event_dim}"
         value = msg["value"]
-        if len(value.shape) < -dim or as_int(value.shape[dim]) == 1:
+        anything_goes = isinstance(self.size, int) and self.size == -1
+        if anything_goes or len(value.shape) < -dim or as_int(value.shape[dim]) == 1:
             return
         if is_validation_enabled() and as_int(value.shape[dim]) != as_int(self.size):
             name = f"{msg['name']}, ..." if msg["type"] == "param" else "..."

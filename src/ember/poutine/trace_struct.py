@@ -11,8 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ember.capture.provenance import works_for
 from ember.distributions.masking import scale_and_mask
 from ember.nonfinite import warn_if_inf, warn_if_nan
+from ember.poutine import packing
 from ember.poutine.shape_table import format_shapes
 from ember.poutine.site import Site
 from ember.poutine.validation import is_validation_enabled
@@ -63,6 +65,8 @@ class Trace:
         # Sites without edges have no entry: most traces have no edges at all, and are made in every step.
         self._outgoing: Edges = {}
         self._incoming: Edges = {}
+        self.plate_to_symbol: dict[str, str] = {}
+        self.symbol_to_dim: dict[str, int] = {}
 
     # Pyro programs read these two, and expect an entry for every site.
     @property
@@ -167,6 +171,7 @@ class Trace:
         ordered = [name for start in tuple(self.nodes) for name in self._dfs(start, visited)]
         return ordered if reverse else ordered[::-1]
 
+    @works_for("site {!r}")
     def log_prob_sum(self, site_filter: SiteFilter | None = None) -> Tensor | float:
         """The log density of the run, a scalar: the sum over its sample sites, scaled and masked. Memoised on the sites.
 
@@ -192,6 +197,7 @@ class Trace:
         """Put ``score_parts`` on the sample sites, and what :meth:`compute_log_prob` puts there."""
         self._warn_if_nonfinite(self._add_score_parts())
 
+    @works_for("site {!r}")
     def _add_log_probs(self, site_filter: SiteFilter | None = None) -> list[str]:
         fresh = []
         for name, site in self._sample_sites(site_filter):
@@ -205,6 +211,7 @@ class Trace:
                 fresh.append(name)
         return fresh
 
+    @works_for("site {!r}")
     def _add_score_parts(self) -> list[str]:
         fresh = []
         for name, site in self._sample_sites(None):
@@ -286,6 +293,26 @@ class Trace:
         for name, site in self.nodes.items():
             if site["type"] == "sample" and not site["is_observed"]:
                 yield name, site
+
+    def symbolize_dims(self, plate_to_symbol: dict[str, str] | None = None) -> None:
+        """Give the dims of sample sites symbols (in ``infer``); sets ``plate_to_symbol`` and ``symbol_to_dim``.
+
+        Args:
+            plate_to_symbol: symbols that plates have already, to be extended.
+        """
+        self.plate_to_symbol, self.symbol_to_dim = packing.symbolize_dims(self.nodes, plate_to_symbol)
+
+    def pack_tensors(self, plate_to_symbol: dict[str, str] | None = None) -> None:
+        """Put packed masks and log densities on the sample sites (in ``packed``), after these have been computed.
+
+        Args:
+            plate_to_symbol: symbols that plates have already, as those of the guide's trace.
+
+        Raises:
+            ValueError: if a log density has a dim that is neither a plate's nor an enumerated site's.
+        """
+        self.symbolize_dims(plate_to_symbol)
+        packing.pack_tensors(self.nodes)
 
     def format_shapes(self, title: str = "Trace Shapes:", last_site: str | None = None) -> str:
         """A table of the shapes of parameters, distributions, values and (where known) log densities."""
