@@ -126,7 +126,7 @@ def test_unknown_names(store):
         (torch.tensor(-1.0), constraints.positive),
         (torch.tensor(0.0), constraints.positive),
         (torch.tensor(2.0), constraints.unit_interval),
-        (torch.tensor([0.7, 0.7]), constraints.simplex),
+        (torch.tensor([0.7, -0.7]), constraints.simplex),
         (torch.tensor([[1.0, 1.0], [0.0, 1.0]]), constraints.lower_cholesky),
         (torch.tensor([2.0, 1.0]), constraints.ordered_vector),
     ],
@@ -153,6 +153,11 @@ def test_assignment_outside_of_the_constraint_changes_nothing(store):
 def test_rounding_is_no_violation():
     row = torch.full((7,), 1 / 7) * (1 + 3e-6)
     torch.testing.assert_close(ember.param("p", row, constraint=constraints.simplex).sum(), torch.tensor(1.0))
+
+
+def test_weights_become_probabilities(store):
+    weights = torch.tensor([1.0, 3.0])
+    torch.testing.assert_close(ember.param("p", weights, constraint=constraints.simplex), weights / 4)
 
 
 @pytest.mark.parametrize("value", ["text", [1.0], torch.tensor([1, 2]), torch.tensor(True)])

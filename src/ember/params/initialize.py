@@ -8,6 +8,7 @@ from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints, is_validation_enabled
 from ember.errors import ParameterError
+from ember.ops.provenance import detach_provenance
 
 
 def unconstrained_leaf(name: str, value: torch.Tensor | float, constraint: Constraint) -> torch.Tensor:
@@ -18,6 +19,7 @@ def unconstrained_leaf(name: str, value: torch.Tensor | float, constraint: Const
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = torch.tensor(float(value))
+    value = detach_provenance(value)
     if not isinstance(value, torch.Tensor):
         raise ParameterError(
             f"parameter {name!r} needs a tensor (or a callable that returns one) as its initial value, "
@@ -47,6 +49,9 @@ def _check(name: str, value: torch.Tensor, leaf: torch.Tensor, constraint: Const
     back = transform_to(constraint)(leaf)
     finite = bool(torch.isfinite(leaf).all())
     if finite and back.shape == value.shape and torch.allclose(back, value, rtol=1e-3, atol=1e-5):
+        return
+    if finite and constraint is constraints.simplex and bool((value > 0).all()):
+        # Programs give weights where probabilities are meant; what they become is the same, normalised.
         return
     shown = str(value) if value.numel() <= 16 else f"a tensor of shape {tuple(value.shape)}"
     raise ParameterError(

@@ -8,11 +8,16 @@ from typing import cast
 from torch import Tensor
 from torch.distributions.transforms import AffineTransform, ComposeTransform, Transform
 
+from ember.distributions.transforms.corr_cholesky import indexed
+
 Map = Callable[[Tensor], Tensor]
 
 
 def lean(transform: Transform) -> Map:
     """A function with the transform's values, bit for bit, and fewer operators.
+
+    (Cholesky factors of correlation matrices are the exception: equal up to rounding, they are computed in a way that can be
+    captured.)
 
     ``transform_to(positive)`` is ``0 + 1 * exp(x)``:
 
@@ -21,7 +26,7 @@ def lean(transform: Transform) -> Map:
     >>> lean(transform_to(constraints.positive))(torch.zeros(1, requires_grad=True))
     tensor([1.], grad_fn=<ExpBackward0>)
     """
-    parts = [part for part in _flat(transform) if not _is_identity(part)]
+    parts = [part for part in _flat(indexed(transform)) if not _is_identity(part)]
     if any(part._cache_size for part in parts):
         return cast(Map, transform)
     # Transform.__call__ looks after the cache and then does _call; an inverse, for one, has a way of its own.

@@ -70,10 +70,8 @@ class ParamStoreDict:
 
     @property
     def _contents(self) -> _Contents:
-        try:
-            return self._local.contents  # type: ignore[no-any-return]
-        except AttributeError:
-            return self._shared
+        own: _Contents | None = self._local.__dict__.get("contents")
+        return self._shared if own is None else own
 
     # Pyro programs read these three.
     @property

@@ -1,0 +1,125 @@
+"""Several sites of a model, drawn as one vector."""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Size, Tensor
+
+from ember.distributions.shapes import broadcast_shape
+from ember.errors import ModelError
+from ember.infer.autoguide.point import point_at
+from ember.infer.autoguide.support import transform_of
+from ember.primitives import sample
+
+if TYPE_CHECKING:
+    from ember.contrib.easyguide.easyguide import EasyGuide
+
+
+class Group:
+    """Sites of a model that a guide draws together, in unconstrained space.
+
+    A plate around all of them may be subsampled; it stays a batch dim. All other dims are packed into one event.
+
+    Args:
+        guide: the guide.
+        sites: sites of the model's prototype.
+
+    Raises:
+        ValueError: if a site has a plate of its own to the left of the plates that all have.
+    """
+
+    event_shape: torch.Size
+    """The shape of an event that holds all sites: ``(number of entries,)``."""
+
+    def __init__(self, guide: EasyGuide, sites: list[Any]) -> None:
+        assert isinstance(sites, list) and sites, "a group needs sites"
+        self._guide: Any = weakref.ref(guide)
+        self.prototype_sites = sites
+        self.common_frames = frozenset.intersection(
+            *(frozenset(f for f in site["cond_indep_stack"] if f.vectorized) for site in sites)
+        )
+        self._site_sizes: dict[str, int] = {}
+        self._site_batch_shapes: dict[str, Size] = {}
+        self._site_event_shapes: dict[str, Size] = {}
+        for site in sites:
+            name, fn = site["name"], site["fn"]
+            batch_shape = self._own_batch_shape(site)
+            start = transform_of(site).inv(site["value"])
+            event_shape = start.shape[len(fn.batch_shape) :]
+            self._site_batch_shapes[name], self._site_event_shapes[name] = batch_shape, event_shape
+            self._site_sizes[name] = batch_shape.numel() * event_shape.numel()
+        self.event_shape = Size([sum(self._site_sizes.values())])
+
+    def _own_batch_shape(self, site: Any) -> Size:
+        """The batch shape without the plates that all sites have."""
+        shape = list(site["fn"].batch_shape)
+        for frame in self.common_frames:
+            shape[frame.dim] = 1
+        while shape and shape[0] == 1:
+            del shape[0]
+        rightmost = max((frame.dim for frame in self.common_frames), default=None)
+        if rightmost is not None and len(shape) > -rightmost:
+            raise ModelError(
+                "Group expects all per-site plates to be right of all common plates, "
+                f"but found a per-site plate {-len(shape)} on left at site {site['name']!r}"
+            )
+        return Size(shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_guide": self._guide()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._guide = weakref.ref(state["_guide"])
+
+    @property
+    def guide(self) -> EasyGuide:
+        """The guide that the group belongs to."""
+        found: EasyGuide = self._guide()
+        return found
+
+    def sample(
+        self, guide_name: str, fn: Any, infer: dict[str, Any] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Draw the group from a distribution, at an auxiliary site, and put the model's sites where the draw says.
+
+        Args:
+            guide_name: the name of the auxiliary site.
+            fn: a distribution of :attr:`event_shape`, in unconstrained space.
+            infer: options of the auxiliary site.
+
+        Returns:
+            The draw, and the constrained values of the model's sites by name.
+
+        Raises:
+            ValueError: if ``fn`` has another event shape.
+        """
+        if fn.event_shape != self.event_shape:
+            raise ModelError(
+                f"Invalid fn.event_shape for group: expected {tuple(self.event_shape)}, "
+                f"actual {tuple(fn.event_shape)}"
+            )
+        packed: Tensor = sample(guide_name, fn, infer={**(infer or {}), "is_auxiliary": True})
+        values: dict[str, Tensor] = {}
+        parts = torch.split(packed, list(self._site_sizes.values()), dim=-1)
+        for site, part in zip(self.prototype_sites, parts, strict=True):
+            name = site["name"]
+            batch_shape = Size(broadcast_shape(packed.shape[:-1], self._site_batch_shapes[name]))
+            unconstrained = part.reshape(batch_shape + self._site_event_shapes[name])
+            point = point_at(transform_of(site), unconstrained, site["fn"].event_dim, with_density=True)
+            with ExitStack() as stack:
+                self.guide._enter_plates(site, stack)
+                values[name] = sample(name, point)
+        return packed, values
+
+    def map_estimate(self) -> dict[str, Tensor]:
+        """Draw each site from a point, which is a parameter of the site's name.
+
+        Returns:
+            The values by name.
+        """
+        return {site["name"]: self.guide.map_estimate(site["name"]) for site in self.prototype_sites}

@@ -1,0 +1,177 @@
+"""Guides made of parts, each for some of the sites."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from ember.errors import ModelError
+from ember.infer.autoguide.guide import AutoGuide, Program
+from ember.poutine.handlers import block, trace
+from ember.poutine.site import site_is_subsample
+from ember.poutine.trace_struct import Trace
+
+
+class AutoGuideList(AutoGuide, nn.ModuleList):
+    """A guide made of parts, each made from the model with the sites of other parts hidden.
+
+    Parts are added by :meth:`append`, or as attributes of any name. Plates are made once, for all parts.
+
+    Args:
+        model: the whole model.
+        create_plates: see :class:`AutoGuide`.
+
+    Raises:
+        ValueError: at the first call, if two parts have a site in common, or none has a site (discrete sites, which may be
+            enumerated in the model, excepted).
+
+    >>> import ember
+    >>> from ember.infer.autoguide import AutoDelta, AutoNormal
+    >>> def model():
+    ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0))
+    ...     ember.sample("y", ember.distributions.Normal(0.0, 1.0))
+    >>> guide = AutoGuideList(model)
+    >>> guide.append(AutoDelta(ember.poutine.block(model, expose=["x"])))
+    >>> guide.append(AutoNormal(ember.poutine.block(model, expose=["y"])))
+    >>> sorted(guide())
+    ['x', 'y']
+    """
+
+    def _check_prototype(self, part_trace: Trace) -> None:
+        own = self._prototype()
+        for name, part_site in part_trace.iter_stochastic_nodes():
+            if name not in own.nodes:
+                raise ModelError(
+                    f"a part of this AutoGuideList has the site {name!r}, which its model does not have: make the list and its "
+                    "parts from the same model"
+                )
+            self_site = own.nodes[name]
+            same = (
+                part_site["fn"].shape() == self_site["fn"].shape()
+                if hasattr(part_site["fn"], "shape")
+                else True
+            )
+            assert same and part_site["value"].shape == self_site["value"].shape, (
+                f"site {name!r} has shape {tuple(part_site['value'].shape)} in a part of this AutoGuideList, but "
+                f"{tuple(self_site['value'].shape)} in its model"
+            )
+
+    def append(self, part: AutoGuide | Callable[..., Any]) -> None:  # type: ignore[override]
+        """Add a part.
+
+        Args:
+            part: a guide, or a function that is one, which is wrapped in an :class:`AutoCallable`.
+
+        Raises:
+            RuntimeError: if the part is in a list already.
+        """
+        if not isinstance(part, AutoGuide):
+            part = AutoCallable(self.model, part)
+        if part.master is not None:
+            raise RuntimeError(f"The module `{self._pyro_name}` is already added.")
+        setattr(self, str(len(self)), part)
+
+    def add(self, part: AutoGuide | Callable[..., Any]) -> None:
+        """Deprecated: use :meth:`append`."""
+        warnings.warn(
+            "The method `.add` has been deprecated in favor of `.append`.", DeprecationWarning, stacklevel=2
+        )
+        self.append(part)
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        super()._setup_prototype(*args, **kwargs)
+        with block():
+            self._create_plates(*args, **kwargs)
+            self._check_parts(args, kwargs)
+
+    def _check_parts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        owners: dict[str, str] = {}
+        for key, part in self._modules.items():
+            recorded: Trace = trace(part).get_trace(*args, **kwargs)
+            for name, site in recorded.iter_stochastic_nodes():
+                if site["infer"].get("is_auxiliary") or site_is_subsample(site):
+                    continue
+                if name in owners:
+                    raise ModelError(
+                        f"parts {owners[name]!r} and {key!r} of this AutoGuideList both have the site {name!r}: hide it from one "
+                        f"of them, poutine.block(model, hide=[{name!r}])"
+                    )
+                owners[name] = key
+        missing = [
+            name for name, site in self._latent_sites() if name not in owners and not _is_enumerable(site)
+        ]
+        if missing:
+            raise ModelError(
+                f"no part of this AutoGuideList has the sites {missing}: append a guide for them, such as "
+                f"AutoNormal(poutine.block(model, expose={missing}))"
+            )
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Draw the sites of all parts.
+
+        Returns:
+            The constrained values by name.
+        """
+        self._ensure_prototype(args, kwargs)
+        self._create_plates(*args, **kwargs)
+        result: dict[str, Tensor] = {}
+        for part in self:
+            result.update(part(*args, **kwargs))
+        return result
+
+    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The medians of all parts."""
+        result: dict[str, Tensor] = {}
+        for part in self:
+            result.update(part.median(*args, **kwargs))  # type: ignore[operator]
+        return result
+
+    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The quantiles of all parts."""
+        result: dict[str, Tensor] = {}
+        for part in self:
+            result.update(part.quantiles(quantiles, *args, **kwargs))  # type: ignore[operator]
+        return result
+
+
+def _is_enumerable(site: Any) -> bool:
+    return bool(site["infer"].get("enumerate") or getattr(site["fn"], "has_enumerate_support", False))
+
+
+def _no_median(*args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    return {}
+
+
+class AutoCallable(AutoGuide):
+    """A function that is a guide for some sites, as a part of an :class:`AutoGuideList`.
+
+    Args:
+        model: the model.
+        guide: takes the model's arguments; may return a dict of values by name, or None.
+        median: takes them too, and returns a dict of medians by name.
+
+    >>> import torch, ember
+    >>> def model():
+    ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0))
+    >>> def guide():
+    ...     ember.sample("x", ember.distributions.Delta(ember.param("x_loc", torch.tensor(0.5))))
+    >>> AutoCallable(model, guide)(), AutoCallable(model, guide).median()
+    ({}, {})
+    """
+
+    def __init__(self, model: Program, guide: Program, median: Program = _no_median) -> None:
+        super().__init__(model)
+        self._guide = guide
+        self.median = median  # type: ignore[method-assign]
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Run the function.
+
+        Returns:
+            What it returns, or an empty dict.
+        """
+        result: dict[str, Tensor] | None = self._guide(*args, **kwargs)
+        return {} if result is None else result

@@ -1,0 +1,29 @@
+"""How often a guide runs the model: once to learn its sites, and not again without need, since every run draws numbers."""
+
+from __future__ import annotations
+
+import torch
+
+import ember
+import ember.distributions as dist
+from ember.infer import SVI, Trace_ELBO
+from ember.infer.autoguide import AutoNormal
+from ember.infer.validation import validation_enabled
+
+
+def test_a_plate_without_latent_sites_needs_no_second_look() -> None:
+    runs = 0
+
+    def model(data: torch.Tensor) -> None:
+        nonlocal runs
+        runs += 1
+        z = ember.sample("z", dist.Normal(0.0, 1.0))
+        with ember.plate("rows", len(data)):
+            ember.sample("x", dist.Normal(z, 1.0), obs=data)
+
+    store = ember.params.ParamStoreDict()
+    svi = SVI(model, AutoNormal(model), ember.optim.Adam({"lr": 0.01}), Trace_ELBO(), param_store=store)
+    with validation_enabled(True):
+        svi.step(torch.ones(3))
+        svi.step(torch.ones(3))
+    assert runs == 3  # the first look, and the steps
