@@ -1,19 +1,75 @@
 """Inference: objectives, and stochastic variational inference."""
 
+from ember.infer import autoguide as autoguide
+from ember.infer.abstract_infer import EmpiricalMarginal as EmpiricalMarginal
+from ember.infer.abstract_infer import TracePosterior as TracePosterior
+from ember.infer.abstract_infer import TracePredictive as TracePredictive
+from ember.infer.discrete import TraceEnumSample_ELBO as TraceEnumSample_ELBO
+from ember.infer.discrete import infer_discrete as infer_discrete
 from ember.infer.elbo import ELBO as ELBO
 from ember.infer.elbo import ELBOModule as ELBOModule
 from ember.infer.elbo import Estimate as Estimate
+from ember.infer.energy_distance import EnergyDistance as EnergyDistance
+from ember.infer.enum import config_enumerate as config_enumerate
+from ember.infer.estimators import AnalyticKL as AnalyticKL
+from ember.infer.estimators import DoublyReparameterized as DoublyReparameterized
+from ember.infer.estimators import FullScore as FullScore
+from ember.infer.estimators import LeaveOneOut as LeaveOneOut
+from ember.infer.estimators import NoControlVariate as NoControlVariate
+from ember.infer.estimators import Reparameterized as Reparameterized
+from ember.infer.estimators import StickingTheLanding as StickingTheLanding
+from ember.infer.estimators import VarGrad as VarGrad
+from ember.infer.importance import Importance as Importance
+from ember.infer.predictive import MHResampler as MHResampler
+from ember.infer.predictive import Predictive as Predictive
+from ember.infer.predictive import WeighedPredictive as WeighedPredictive
+from ember.infer.renyi_elbo import RenyiELBO as RenyiELBO
+from ember.infer.rws import ReweightedWakeSleep as ReweightedWakeSleep
 from ember.infer.svi import SVI as SVI
 from ember.infer.trace_elbo import Trace_ELBO as Trace_ELBO
+from ember.infer.trace_mean_field_elbo import TraceMeanField_ELBO as TraceMeanField_ELBO
+from ember.infer.trace_mmd import Trace_MMD as Trace_MMD
+from ember.infer.trace_tail_adaptive_elbo import TraceTailAdaptive_ELBO as TraceTailAdaptive_ELBO
+from ember.infer.traceenum_elbo import TraceEnum_ELBO as TraceEnum_ELBO
+from ember.infer.tracegraph_elbo import TraceGraph_ELBO as TraceGraph_ELBO
+from ember.infer.tracetmc_elbo import TraceTMC_ELBO as TraceTMC_ELBO
 from ember.infer.validation import enable_validation as enable_validation
 from ember.infer.validation import is_validation_enabled as is_validation_enabled
 
 __all__ = [
+    "AnalyticKL",
+    "DoublyReparameterized",
     "ELBO",
-    "SVI",
     "ELBOModule",
+    "EmpiricalMarginal",
+    "EnergyDistance",
     "Estimate",
+    "FullScore",
+    "Importance",
+    "LeaveOneOut",
+    "MHResampler",
+    "NoControlVariate",
+    "Predictive",
+    "RenyiELBO",
+    "Reparameterized",
+    "ReweightedWakeSleep",
+    "SVI",
+    "StickingTheLanding",
+    "TraceEnumSample_ELBO",
+    "TraceEnum_ELBO",
+    "TraceGraph_ELBO",
+    "TraceMeanField_ELBO",
+    "TracePosterior",
+    "TracePredictive",
+    "TraceTMC_ELBO",
+    "TraceTailAdaptive_ELBO",
     "Trace_ELBO",
+    "Trace_MMD",
+    "VarGrad",
+    "WeighedPredictive",
+    "autoguide",
+    "config_enumerate",
     "enable_validation",
+    "infer_discrete",
     "is_validation_enabled",
 ]

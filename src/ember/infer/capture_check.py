@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ember.errors import CaptureMismatchError
+from ember.infer.loss_values import is_finite, to_floats
 
 if TYPE_CHECKING:
     from ember.infer.step_program import StepProgram
@@ -35,14 +35,14 @@ def step_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor
     copies = list(inputs[: len(program.fixed)])
     with _random_state_put_back() as drawn:
         outputs = program.program(inputs)
-    captured_loss = outputs[0].item()
+    captured_loss = to_floats(outputs[0])
     grads: dict[int, Tensor] = {}
 
     def note_gradients(params: list[Tensor]) -> None:
         grads.update({id(p): p.grad.detach().clone() for p in params if p.grad is not None})
 
     _, loss = eager(note_gradients)
-    if not (math.isfinite(loss) or math.isfinite(captured_loss)):
+    if program.function.has_value and not (is_finite(loss) or is_finite(captured_loss)):
         # Eager execution stops at the first particle whose loss is not finite: there is nothing to compare.
         return loss
     with _keeping(loss):
@@ -54,7 +54,7 @@ def step_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor
 
 def _compare_step(
     program: StepProgram,
-    captured_loss: float,
+    captured_loss: Any,
     loss: Any,
     outputs: Sequence[Tensor],
     copies: list[Tensor],
@@ -92,7 +92,7 @@ def loss_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor
     """
     started = time.perf_counter()
     with _random_state_put_back() as drawn:
-        captured_loss = program.program(program.copied_inputs(tensors))[0].item()
+        captured_loss = to_floats(program.program(program.copied_inputs(tensors))[0])
     _, loss = eager(None)
     with _keeping(loss):
         _compare_random_states(drawn)

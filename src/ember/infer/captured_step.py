@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ember.capture import backend as backends
 from ember.capture.blame import explain
+from ember.capture.choice import backend_of
 from ember.capture.graph import capture
 from ember.capture.report import Capture, Report
 from ember.capture.signature import ById, callable_key, take_apart
@@ -23,11 +23,14 @@ from ember.errors import CaptureError, CaptureMismatchError
 from ember.infer import capture_check
 from ember.infer.capture_check import EagerStep
 from ember.infer.elbo import ELBO
-from ember.infer.nonfinite_loss import warn_of_nan_loss
+from ember.infer.energy_distance import EnergyDistance
+from ember.infer.last_call import LastCall
+from ember.infer.loss_values import is_finite, to_floats, warn_if_nan
 from ember.infer.scalars import zero_grads
 from ember.infer.step_function import Guarding, StepFunction, UpdateError
 from ember.infer.step_program import StepProgram
-from ember.modules import registered_modules
+from ember.modules import Registered, registered_modules
+from ember.nn.context import module_local_params
 from ember.optim.traced import TracedUpdate
 from ember.poutine.runtime import am_i_wrapped
 
@@ -39,6 +42,7 @@ _MAX_ENTRIES = 64
 # So many times the options of an optimizer (but learning rates) may be changed before its update is left to torch.
 _MAX_OPTION_CHANGES = 3
 # A recording switches validation off for a while, for all threads, and puts it back.
+_SETTINGS = (ELBO, EnergyDistance)
 _ONE_AT_A_TIME = threading.RLock()
 
 
@@ -47,7 +51,7 @@ class _Seen:
     """A kind of arguments that has run eagerly once: parameters and optimizer state have come into being."""
 
     names: list[str]
-    modules: list[torch.nn.Module]
+    modules: Registered
     reason: str = "second call with such arguments"
     option_changes: int = 0
 
@@ -66,15 +70,33 @@ class CapturedStep:
         # A text says why there is no program. (An exception that is raised again and again would collect frames.)
         self._entries: dict[Hashable, _Seen | StepProgram | str] = {}
         self._identity = IdentityKey(svi)
-        self.backend: backends.Backend = backends.Inductor()
+        self._last: LastCall | None = None
+        self._backend: backends.Backend | None = None
+
+    @property
+    def backend(self) -> backends.Backend:
+        """What compiles: as this SVI says, else as the setting does."""
+        return backend_of(self._svi.backend) if self._backend is None else self._backend
+
+    @backend.setter
+    def backend(self, backend: backends.Backend) -> None:
+        self._backend = backend
 
     def step(self, args: tuple[Any, ...], kwargs: dict[str, Any], guarding: Guarding) -> Any:
         """One step; the loss as a float. Raises CaptureError if it cannot be captured."""
+        last = self._last
+        if not kwargs and last is not None and last.fits(self._svi, args, guarding):
+            if last.program.outdated(self._svi.optim) is None:
+                last.program.record.calls += 1
+                return self._finish(last.program, last.tensors)
         program, tensors, result = self.program(args, kwargs, guarding)
         if program is None:
+            self._last = None
             return result
+        noted = not kwargs and LastCall.can_be_noted(args)
+        self._last = LastCall(self._svi, program, args, guarding) if noted else None
         program.record.calls += 1
-        return self._finish(program, program.program(program.inputs(tensors)))
+        return self._finish(program, tensors)
 
     def program(
         self,
@@ -110,8 +132,8 @@ class CapturedStep:
         if program is None:
             return result
         program.record.calls += 1
-        loss = program.program(program.inputs(tensors))[0].item()
-        warn_of_nan_loss(loss)
+        loss = program.program.loss(program.inputs(tensors))
+        warn_if_nan(loss)
         return loss
 
     def _program(
@@ -175,7 +197,8 @@ class CapturedStep:
                 del self._entries[key]
 
     def _is_known(self, seen: _Seen) -> bool:
-        return all(name in self._svi._store()._params for name in seen.names)
+        known = {*self._svi._store()._params, *seen.modules.local}
+        return all(name in known for name in seen.names)
 
     def _checked(self, key: Hashable, program: StepProgram, check: Callable[[StepProgram], Any]) -> Any:
         try:
@@ -184,7 +207,7 @@ class CapturedStep:
             self._entries[key] = program.record.failure = str(error)
             raise
         # A loss of NaN gives no verdict: the next call is checked too.
-        program.trusted = math.isfinite(result)
+        program.trusted = is_finite(result) or not self._svi._has_value
         return result
 
     def _refused(self, key: Hashable, what: str, reason: str, refusal: CaptureError) -> CaptureError:
@@ -207,6 +230,8 @@ class CapturedStep:
             torch.is_grad_enabled(),
             torch.is_autocast_enabled("cpu"),
             torch.is_autocast_enabled(),
+            module_local_params(),
+            self.backend.name,
         )
 
     def _captured(
@@ -224,12 +249,20 @@ class CapturedStep:
                 "the step cannot be captured: an argument requires gradients\nThe way out: pass tensor.detach()."
             )
         store = svi._store()
-        leaves = [store._params[name] for name in seen.names]
         train = what == "step"
-        update, note = _traced_update(svi, leaves, seen.option_changes) if train else (None, "none")
         function = StepFunction(
-            svi._loss_terms, store, seen.names, (args, kwargs), seen.modules, update, guarding, train
+            svi._loss_terms,
+            store,
+            seen.names,
+            (args, kwargs),
+            seen.modules,
+            None,
+            guarding,
+            train,
+            svi._has_value,
         )
+        leaves = [leaf for name in seen.names if (leaf := function.leaf(name)) is not None]
+        function.update, note = _traced_update(svi, leaves, seen.option_changes) if train else (None, "none")
         with _ONE_AT_A_TIME:
             try:
                 return self._compiled(
@@ -258,7 +291,8 @@ class CapturedStep:
         graph = capture(function, [*fixed, *tensors])
         traced = time.perf_counter()
         program = self.backend.compile(graph, [*fixed, *tensors, *graph.lifted])
-        record.num_nodes, record.backend = graph.num_nodes, self.backend.name
+        record.num_nodes, record.backend, record.note = graph.num_nodes, program.backend, program.note
+        record.source = program.source
         record.trace_seconds, record.compile_seconds = traced - started, time.perf_counter() - traced
         self._report.captures.append(record)
         parts = [part for module in seen.modules for part in module.modules()]
@@ -274,16 +308,21 @@ class CapturedStep:
             option_changes=seen.option_changes,
         )
 
-    def _finish(self, program: StepProgram, outputs: Sequence[Tensor]) -> float:
-        """What is left to do after a call of the program: the optimizer, if it was not captured, and the float."""
+    def _finish(self, program: StepProgram, tensors: Sequence[Tensor]) -> Any:
+        """Call the program, and do what is left: the optimizer, if it was not captured, and the check of the loss."""
         svi, function = self._svi, program.function
+        inputs = program.inputs(tensors)
+        outputs: Sequence[Tensor] = ()
         if function.update is not None:
+            loss = program.program.loss(inputs)
             function.update.write_back()
-        loss: float = outputs[0].item()
+        else:
+            outputs = program.program(inputs)
+            loss = to_floats(outputs[0])
         if function.guarding == "halt":
             svi._check_captured_loss(loss, program.bad_steps)
         elif function.guarding == "off":
-            warn_of_nan_loss(loss)
+            warn_if_nan(loss)
         if function.update is None:
             apply_gradients(svi, program, outputs[1:])
         return loss
@@ -303,8 +342,8 @@ class IdentityKey:
         svi = self._svi
         objective = svi._objective
         parts = (svi.model, svi.guide, svi.loss, svi.loss_and_grads, objective, svi._store())
-        owner = objective if isinstance(objective, ELBO) else getattr(objective, "__self__", None)
-        settings = vars(owner) if isinstance(owner, ELBO) else {}
+        owner = objective if isinstance(objective, _SETTINGS) else getattr(objective, "__self__", None)
+        settings = vars(owner) if isinstance(owner, _SETTINGS) else {}
         if not (self._last and all(map(is_, parts, self._last)) and _equal(settings, self._settings)):
             model, guide, loss, loss_and_grads, _, store = parts
             programs = (
@@ -337,10 +376,12 @@ def apply_gradients(svi: SVI, program: StepProgram, grads: Sequence[Tensor]) -> 
     zero_grads(program.leaves)
 
 
-def run_steps(program: StepProgram, tensors: Sequence[Tensor], num_steps: int) -> Iterator[Tensor]:
+def run_steps(
+    program: StepProgram, tensors: Sequence[Tensor], num_steps: int, until_bad: bool = False
+) -> Iterator[Tensor]:
     """Losses of many steps, as tensors, none of them waited for. The optimizer must have been captured."""
     program.record.calls += num_steps
-    return program.program.run(program.inputs(tensors), num_steps)
+    return program.program.run(program.inputs(tensors), num_steps, until_bad)
 
 
 def _traced_update(svi: SVI, leaves: list[Tensor], option_changes: int) -> tuple[TracedUpdate | None, str]:

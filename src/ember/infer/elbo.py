@@ -66,6 +66,9 @@ class ELBO(ABC):
     Called with a model and a guide it makes an :class:`ELBOModule`, for use with plain torch optimizers.
     """
 
+    has_value = True
+    """Whether the loss is a value; if not, it is infinite, and only what is differentiated must be finite."""
+
     def __init__(
         self,
         num_particles: int = 1,
@@ -115,7 +118,10 @@ class ELBO(ABC):
     ) -> Estimate:
         """The estimate as tensors: a pure function of parameters, arguments and random state."""
         terms = list(self.estimates(model, guide, args, kwargs))
-        return Estimate(total([term.elbo for term in terms]), total([term.surrogate for term in terms]))
+        elbo = total([term.elbo for term in terms])
+        if all(term.elbo is term.surrogate for term in terms):
+            return Estimate(elbo, elbo)
+        return Estimate(elbo, total([term.surrogate for term in terms]))
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """The negative ELBO as a float. Warns if it is NaN."""
@@ -143,11 +149,11 @@ class ELBO(ABC):
         loss = 0.0
         for traces, estimate in self._weighed_particles(model, guide, args, kwargs):
             term = -torch_item(estimate.elbo)
-            check_training_loss(term, *traces)
-            loss += term
             surrogate = estimate.surrogate
+            check_training_loss(term if self.has_value else -torch_item(surrogate), *traces)
+            loss += term
             if isinstance(surrogate, Tensor) and surrogate.requires_grad and _has_params(*traces):
-                (-surrogate).backward(retain_graph=self.retain_graph)  # type: ignore[no-untyped-call]
+                (-surrogate).backward(retain_graph=self._retain_graph)  # type: ignore[no-untyped-call]
         return loss
 
     def _weighed_particles(
@@ -188,6 +194,10 @@ class ELBO(ABC):
         if is_validation_enabled():
             check_if_enumerated(traces[1])
         return traces
+
+    @property
+    def _retain_graph(self) -> bool | None:
+        return self.retain_graph
 
     @property
     def _num_particle_plates(self) -> int:

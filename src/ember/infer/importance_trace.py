@@ -7,10 +7,15 @@ from typing import Any, Literal
 
 from ember.infer.checks import check_model_guide_match, check_site_shape
 from ember.infer.validation import is_validation_enabled
+from ember.poutine.guide import GuideMessenger
+from ember.poutine.messenger import unwrap
 from ember.poutine.replay_messenger import ReplayMessenger
+from ember.poutine.site import Site
 from ember.poutine.subsample_messenger import _Subsample
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
+
+Sites = dict[str, Site]
 
 
 def get_importance_trace(
@@ -21,6 +26,7 @@ def get_importance_trace(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     detach: bool = False,
+    plates: tuple[Sites, Sites] | None = None,
 ) -> tuple[Trace, Trace]:
     """The traces of model and guide, with log densities on the model's sites and score parts on the guide's.
 
@@ -32,18 +38,35 @@ def get_importance_trace(
         args: positional arguments of both.
         kwargs: keyword arguments of both.
         detach: cut the guide's samples off from its parameters.
+        plates: dicts to which the hidden sites of plates are moved, of the model and of the guide.
 
     Raises:
         ValueError: if model and guide do not match or a shape does not fit its plates (under validation).
+        NotImplementedError: if a guide that is a handler is to be detached.
     """
-    guide_trace = _run(guide, graph_type, args, kwargs)
-    if detach:
-        guide_trace.detach_()
-    model_trace = _run(ReplayMessenger(trace=guide_trace)(model), graph_type, args, kwargs)
+    innermost: Any = unwrap(guide)
+    if isinstance(innermost, GuideMessenger):
+        if detach:
+            raise NotImplementedError("GuideMessenger does not support detach")
+        guide(*args, **kwargs)
+        model_trace, guide_trace = innermost.get_traces()
+    else:
+        guide_trace = _run(guide, graph_type, args, kwargs)
+        if detach:
+            guide_trace.detach_()
+        model_trace = _run(ReplayMessenger(trace=guide_trace)(model), graph_type, args, kwargs)
     validate = is_validation_enabled()
     if validate:
+        if hasattr(innermost, "_check_model_sites"):
+            unknown = {
+                name
+                for name in set(model_trace.stochastic_nodes) - guide_trace.nodes.keys()
+                if not isinstance(model_trace.nodes[name]["fn"], _Subsample)
+            }
+            innermost._check_model_sites(unknown, args, kwargs)
         check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
-    guide_trace, model_trace = _pruned(guide_trace), _pruned(model_trace)
+    model_plates, guide_plates = ({}, {}) if plates is None else plates
+    guide_trace, model_trace = _pruned(guide_trace, guide_plates), _pruned(model_trace, model_plates)
     model_trace._add_log_probs()
     guide_trace._add_score_parts()
     if validate:
@@ -65,9 +88,10 @@ def _run(
     return recorded.trace
 
 
-def _pruned(recorded: Trace) -> Trace:
+def _pruned(recorded: Trace, removed: Sites) -> Trace:
     """The trace without the hidden sites of plates. It is this function's own, and is changed in place."""
     nodes = recorded.nodes
     for name in [name for name, site in nodes.items() if isinstance(site.get("fn"), _Subsample)]:
+        removed[name] = nodes[name]
         recorded.remove_node(name)
     return recorded

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,7 +18,9 @@ from ember.errors import CaptureError, CaptureMismatchError, NonFiniteLossError
 from ember.infer.capture_check import random_states, set_random_states
 from ember.infer.captured_step import apply_gradients, run_steps
 from ember.infer.compile_mode import effective_mode
-from ember.infer.nonfinite_loss import check_training_loss, raises_on_nonfinite, warn_of_nan_loss
+from ember.infer.loss_values import check as check_loss
+from ember.infer.loss_values import is_finite, parts, shown, to_floats
+from ember.infer.nonfinite_loss import raises_on_nonfinite, warn_of_nan_loss
 from ember.infer.step_function import Guarding
 from ember.infer.step_program import StepProgram
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Callback = Callable[[int, float], Any]
 Observer = Callable[[list[Tensor]], bool | None]
-_FIRST_CHUNK, _CHUNK_SECONDS = 16, 0.2
+_FIRST_CHUNK, _GROWTH, _CHUNK_SECONDS = 16, 8, 0.2
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class SVIResult:
     """How a run went."""
 
     losses: Tensor
-    """One loss a step, float64, shape ``(num_steps,)``."""
+    """One loss a step, float64, shape ``(num_steps,)``; ``(num_steps, n)`` for objectives with n losses."""
     num_steps: int
     """How many steps were taken."""
     num_skipped: int
@@ -54,7 +55,7 @@ class _Run:
         self.args = args
         self.kwargs = kwargs
         self.stable = stable
-        self.losses: list[float] = []
+        self.losses: list[Any] = []
         self.num_skipped = 0
         self.mode = effective_mode(svi.compile, "auto")
         self.guarding: Guarding = "skip" if stable else ("halt" if raises_on_nonfinite() else "off")
@@ -70,9 +71,12 @@ class _Run:
             return
         pending: list[Tensor] = []
         bad_before = program.bad_steps.item() if self.guarding != "off" else 0
-        start = _Start(program, tensors) if self.guarding == "halt" else None
+        until_bad = self.guarding == "halt" and program.function.has_value
+        # A program with the loop inside ends at the bad step by itself.
+        ends_there = until_bad and program.program.in_blocks
+        start = _Start(program, tensors) if self.guarding == "halt" and not ends_there else None
         try:
-            for loss in run_steps(program, tensors, num_steps):
+            for loss in run_steps(program, tensors, num_steps, until_bad):
                 pending.append(loss)
         finally:
             program.function.update.write_back()
@@ -110,10 +114,13 @@ class _Run:
     ) -> None:
         if not pending:
             return
-        losses = torch.stack(pending).double().tolist()
+        together = torch.cat(pending) if program.program.in_blocks else torch.stack(pending)
+        losses: list[Any] = together.double().tolist()
+        if together.dim() > 1:
+            losses = list(map(tuple, losses))
         if self.guarding == "off":
             self.losses += losses
-            warn_of_nan_loss(sum(losses))
+            warn_of_nan_loss(sum(value for loss in losses for value in parts(loss)))
             return
         bad = int(program.bad_steps.item()) - bad_before
         if self.guarding == "skip":
@@ -121,28 +128,29 @@ class _Run:
             self.losses += losses
         elif bad:
             program.bad_steps.zero_()
-            first = next(i for i, loss in enumerate(losses) if not math.isfinite(loss))
+            # All steps after the first bad one count as bad.
+            first = len(losses) - bad
             if start is not None:
                 # The steps after the bad one have drawn random numbers and changed buffers.
                 start.go_back()
                 deque(run_steps(program, start.arguments, first + 1), maxlen=0)
                 program.bad_steps.zero_()
             self.losses += losses[: first + 1]
-            check_training_loss(losses[first])
+            check_loss(losses[first])
         else:
             self.losses += losses
 
     def _one_with_torch_optimizer(self, program: StepProgram, tensors: list[Tensor]) -> None:
         program.record.calls += 1
         loss, *grads = program.program(program.inputs(tensors))
-        value = loss.item()
-        good = math.isfinite(value)
+        value = to_floats(loss)
+        good = is_finite(value) or not program.function.has_value
         if self.stable:
             good = good and all(bool(torch.isfinite(grad).all()) for grad in grads)
             self.num_skipped += not good
         elif not good:
             self.losses.append(value)
-            check_training_loss(value)
+            check_loss(value)
         if good or not self.stable:
             apply_gradients(self.svi, program, grads)
         if good or self.stable:
@@ -201,7 +209,7 @@ def run(
             for done in _chunks(state, num_steps, callback_interval if callback is not None else None):
                 if bar is not None:
                     bar.update(done - bar.n)
-                    bar.set_postfix(loss=f"{state.losses[-1]:.4g}", refresh=False)
+                    bar.set_postfix(loss=shown(state.losses[-1]), refresh=False)
                 if (
                     callback is not None
                     and done % callback_interval == 0
@@ -243,5 +251,5 @@ def _chunks(state: _Run, num_steps: int, interval: int | None) -> Iterator[int]:
         taken = len(state.losses) - done
         if taken == wanted == size:
             seconds = time.perf_counter() - started
-            size = max(1, min(2 * size, int(size * _CHUNK_SECONDS / max(seconds, 1e-9))))
+            size = max(1, min(_GROWTH * size, int(size * _CHUNK_SECONDS / max(seconds, 1e-9))))
         yield len(state.losses)

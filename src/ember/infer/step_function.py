@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ember.capture.signature import put_together
+from ember.distributions.validation import values_unchecked
 from ember.errors import CaptureError
 from ember.infer.validate_all import validation_enabled
+from ember.modules import Registered
 from ember.optim.traced import TracedUpdate
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.trace_messenger import TraceMessenger
@@ -37,10 +39,12 @@ class StepFunction:
     store: ParamStoreDict
     names: list[str]
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
-    modules: list[torch.nn.Module]
+    modules: Registered
     update: TracedUpdate | None
     guarding: Guarding
     train: bool
+    has_value: bool = True
+    """Whether the loss is what must be finite; if not, the surrogate."""
     with_gradient: tuple[bool, ...] = ()
     """Which of the leaves have a gradient; known after a run."""
 
@@ -58,6 +62,7 @@ class StepFunction:
         loss, surrogate = self._run(params, args, kwargs)
         grads = self._gradients(surrogate, params)
         loss = torch.as_tensor(loss).detach()
+        checked = loss if self.has_value else torch.as_tensor(surrogate).detach()
         self.with_gradient = tuple(grad is not None for grad in grads)
         if self.update is None:
             return [
@@ -66,25 +71,35 @@ class StepFunction:
             ]
         with torch.no_grad():
             try:
-                self._step(self.update, leaves, state, bad_steps, loss, grads)
+                self._step(self.update, leaves, state, bad_steps, checked, grads)
             except Exception as error:
                 raise UpdateError(f"{type(error).__name__}: {error}") from error
         return [loss]
 
     def _run(self, params: list[Tensor], args: Any, kwargs: Any) -> tuple[Any, Any]:
         state = self.store.get_state()
-        scoped = {**state["params"], **dict(zip(self.names, params, strict=True))}
+        local = self.modules.local
+        given = dict(zip(self.names, params, strict=True))
+        scoped = {**state["params"], **{name: leaf for name, leaf in given.items() if name not in local}}
         originals = dict(zip(map(id, state["params"].values()), state["params"], strict=True))
+        originals.update((id(self.modules.local_leaf(name)), name) for name in local)
         recorder = TraceMessenger(param_only=True)
         with ExitStack() as stack:
             stack.enter_context(validation_enabled(False))
             stack.enter_context(self.store.active())
             stack.enter_context(self.store.scope({"params": scoped, "constraints": state["constraints"]}))
-            stack.enter_context(_parameters_replaced(self.modules, originals, scoped))
+            stack.enter_context(values_unchecked())
+            stack.enter_context(_parameters_replaced(self.modules, originals, {**scoped, **given}))
             with recorder:
                 loss, surrogate = self.loss(*args, **kwargs)
             self._check_touched(recorder, set(self.store) - set(scoped))
         return loss, surrogate
+
+    def leaf(self, name: str) -> Tensor | None:
+        """The parameter of that name, in the store or in a module, as it is now."""
+        return (
+            self.store._params.get(name) if name not in self.modules.local else self.modules.local_leaf(name)
+        )
 
     def _check_touched(self, recorder: TraceMessenger, new: set[str]) -> None:
         touched = list(recorder.trace.nodes)
@@ -113,7 +128,7 @@ class StepFunction:
         if self.guarding == "off":
             update.apply(leaves, grads, state)
             return
-        good = torch.isfinite(loss)
+        good = torch.isfinite(loss).all()
         if self.guarding == "skip":
             for grad in grads:
                 if grad is not None:

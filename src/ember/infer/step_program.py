@@ -13,6 +13,7 @@ from ember.capture import backend as backends
 from ember.capture.graph import CapturedGraph
 from ember.capture.report import Capture
 from ember.infer.step_function import StepFunction
+from ember.nn.context import module_local_params
 from ember.optim import PyroOptim
 
 
@@ -35,13 +36,27 @@ class StepProgram:
     option_changes: int = 0
 
     def __post_init__(self) -> None:
+        self._given: tuple[list[Tensor], list[int], list[Tensor]] | None = None
+        self._places = [tensor.data_ptr() for tensor in self.leaves]
+        self._is_local = module_local_params()
         self._training = [part.training for part in self.parts]
+        own = [p for part in self.parts for p in part._parameters.values() if p is not None]
+        self._frozen = [p for p in own if not p.requires_grad]
 
     def outdated(self, optim: PyroOptim) -> str | None:
         """What is no longer that which the program works on: parameters, optimizer or modules."""
-        leaves, update = self.function.store._params, self.function.update
-        if not all(map(is_, map(leaves.get, self.function.names), self.leaves)):
+        function, update = self.function, self.function.update
+        if module_local_params() != self._is_local:
+            return "the setting module_local_params has changed"
+        find = function.leaf if function.modules.local else function.store._params.get
+        if not all(map(is_, map(find, function.names), self.leaves)):
             return "parameters have been replaced"
+        if [leaf.data_ptr() for leaf in self.leaves] != self._places:
+            return "parameters have been given other memory"
+        if self.parts and (
+            any(p.requires_grad for p in self._frozen) or not all(p.requires_grad for p in self.leaves)
+        ):
+            return "parameters have been frozen or freed"
         if [part.training for part in self.parts] != self._training:
             return "modules have changed their mode"
         changed = None if update is None else update.outdated(optim._table)
@@ -49,7 +64,15 @@ class StepProgram:
 
     def inputs(self, arguments: Sequence[Tensor]) -> list[Tensor]:
         """All inputs for these arguments."""
-        return [*self.fixed, *arguments, *self.graph.lifted]
+        varying = [*arguments, *self.graph.lifted]
+        # The same object may have been given other memory (``x.data = y``).
+        places = [tensor.data_ptr() for tensor in varying]
+        known = self._given
+        if known is not None and places == known[1] and all(map(is_, varying, known[0])):
+            return known[2]
+        inputs = [*self.fixed, *varying]
+        self._given = (varying, places, inputs)
+        return inputs
 
     def copied_inputs(self, arguments: Sequence[Tensor]) -> list[Tensor]:
         """The same with copies in place of what the program changes."""

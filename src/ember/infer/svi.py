@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,15 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.capture.choice import BackendName, check_backend
 from ember.capture.report import Report
 from ember.capture.signature import callable_key, take_apart
 from ember.errors import CaptureError, CaptureMismatchError
 from ember.infer.captured_step import CapturedStep
 from ember.infer.compile_mode import CompileMode, check_mode, effective_mode
 from ember.infer.elbo import ELBO
-from ember.infer.nonfinite_loss import check_training_loss, raises_on_nonfinite
+from ember.infer.loss_values import check as check_loss
+from ember.infer.loss_values import is_finite, to_floats
+from ember.infer.nonfinite_loss import raises_on_nonfinite
 from ember.infer.run import Callback, SVIResult, run
-from ember.infer.scalars import torch_item, zero_grads
+from ember.infer.scalars import zero_grads
 from ember.infer.step_function import Guarding
 from ember.optim import PyroOptim
 from ember.params.param_store import ParamStoreDict, get_param_store
@@ -43,6 +45,8 @@ class SVI:
         compile: whether steps run as one captured program: True, False, or "auto", which runs eagerly with one warning where
             that is not possible. None means what the setting ``compile`` says, and if that is None too, False for
             :meth:`step` and "auto" for :meth:`run`.
+        backend: what compiles captured programs: "native" (a C program of our own), "inductor" (torch's compiler), "interpreter" (operator
+            by operator, for finding errors), or "auto": native where it can. None means what the setting ``backend`` says.
         param_store: a store for the parameters of this SVI alone; by default the active one.
 
     Raises:
@@ -74,6 +78,7 @@ class SVI:
         num_steps: int = 0,
         *,
         compile: CompileMode = None,
+        backend: BackendName | None = None,
         param_store: ParamStoreDict | None = None,
     ) -> None:
         if num_steps:
@@ -102,6 +107,7 @@ class SVI:
         self.num_samples = num_samples
         self.param_store = param_store
         self.compile = check_mode(compile if compile is not None else getattr(loss, "compile", None))
+        self.backend = None if backend is None else check_backend(backend)
         self.capture_report = Report()
         self._objective = loss
         self._captured = CapturedStep(self, self.capture_report)
@@ -203,9 +209,9 @@ class SVI:
                 with recorder:
                     loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
                 params = _leaves(recorder)
-                result = _to_floats(loss)
+                result = to_floats(loss)
                 if not isinstance(loss, float):
-                    _check_foreign_loss(result)
+                    check_loss(result)
                 if observe is None or observe(params) is not False:
                     self.optim(params)
             zero_grads(params)
@@ -213,7 +219,7 @@ class SVI:
 
     def _eager_loss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[str], Any]:
         with self._active_store(), torch.no_grad(), TraceMessenger(param_only=True) as recorder:
-            loss = _to_floats(self.loss(self.model, self.guide, *args, **kwargs))
+            loss = to_floats(self.loss(self.model, self.guide, *args, **kwargs))
         return list(recorder.trace.nodes), loss
 
     def _captured_or_eager(
@@ -264,10 +270,14 @@ class SVI:
     def _store(self) -> ParamStoreDict:
         return get_param_store() if self.param_store is None else self.param_store
 
-    def _check_captured_loss(self, loss: float, bad_steps: Tensor) -> None:
-        if not math.isfinite(loss):
+    @property
+    def _has_value(self) -> bool:
+        return not isinstance(self._objective, ELBO) or self._objective.has_value
+
+    def _check_captured_loss(self, loss: Any, bad_steps: Tensor) -> None:
+        if not (is_finite(loss) if self._has_value else bad_steps.item() == 0):
             bad_steps.zero_()
-            check_training_loss(loss)
+            check_loss(loss)
 
     def _active_store(self) -> Any:
         return nullcontext() if self.param_store is None else self.param_store.active()
@@ -287,16 +297,6 @@ def _leaves(recorder: TraceMessenger) -> list[Tensor]:
     """The unconstrained leaves of the recorded parameters, each once, in order."""
     leaves = (site["value"].unconstrained() for site in recorder.trace.nodes.values())
     return list({id(leaf): leaf for leaf in leaves}.values())
-
-
-def _to_floats(loss: Any) -> Any:
-    return type(loss)(map(torch_item, loss)) if isinstance(loss, tuple) else torch_item(loss)
-
-
-def _check_foreign_loss(loss: Any) -> None:
-    for value in loss if isinstance(loss, tuple) else (loss,):
-        if isinstance(value, float) and not math.isfinite(value):
-            check_training_loss(value)
 
 
 @contextmanager

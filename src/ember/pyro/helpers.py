@@ -7,12 +7,15 @@ import functools
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
+
+from ember.ops.tracing import ignore_jit_warnings as ignore_jit_warnings
+from ember.ops.tracing import jit_iter as jit_iter
 
 T = TypeVar("T")
 
@@ -27,31 +30,6 @@ def ignore_experimental_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
-
-
-@contextlib.contextmanager
-def ignore_jit_warnings(filter: Iterable[str | tuple[str, type[Warning]]] | None = None) -> Iterator[None]:
-    """Silence tracer warnings while ``torch.jit`` traces; does nothing at any other time.
-
-    Args:
-        filter: messages, or pairs of a message and its class, to silence; all tracer warnings if None.
-    """
-    if torch._C._get_tracing_state() is None:
-        yield
-        return
-    with warnings.catch_warnings():
-        for item in [""] if filter is None else filter:
-            message, category = item if isinstance(item, tuple) else (item, torch.jit.TracerWarning)  # type: ignore[attr-defined]
-            warnings.filterwarnings("ignore", message, category)
-        yield
-
-
-def jit_iter(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """The slices of a tensor along its first dim, without the tracer's warning about iterating."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Iterating over a tensor")
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        return list(tensor)
 
 
 def optional(context_manager: AbstractContextManager[Any], condition: object) -> AbstractContextManager[Any]:

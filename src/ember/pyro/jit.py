@@ -1,15 +1,17 @@
 """Pyro's ``Jit`` objectives: the plain objective, and a compiled step.
 
 In Pyro each of them is an estimator of its own. Here a step is captured whole, whatever the objective, so that the name carries
-one wish only, which :class:`ember.infer.SVI` reads. ``JitTraceGraph_ELBO`` and the others
-follow with the objectives that they name.
+one wish only, which :class:`ember.infer.SVI` reads.
 """
 
 from __future__ import annotations
 
 from ember.infer.trace_elbo import Trace_ELBO
+from ember.infer.trace_mean_field_elbo import TraceMeanField_ELBO
+from ember.infer.traceenum_elbo import TraceEnum_ELBO
+from ember.infer.tracegraph_elbo import TraceGraph_ELBO
 
-__all__ = ["JitTrace_ELBO"]
+__all__ = ["JitTraceEnum_ELBO", "JitTraceGraph_ELBO", "JitTraceMeanField_ELBO", "JitTrace_ELBO"]
 
 
 class JitTrace_ELBO(Trace_ELBO):
@@ -23,5 +25,23 @@ class JitTrace_ELBO(Trace_ELBO):
     >>> svi.compile
     True
     """
+
+    compile = True
+
+
+class JitTraceGraph_ELBO(TraceGraph_ELBO):
+    """:class:`ember.infer.TraceGraph_ELBO` whose SVI runs with ``compile=True``, as with :class:`JitTrace_ELBO`."""
+
+    compile = True
+
+
+class JitTraceMeanField_ELBO(TraceMeanField_ELBO):
+    """:class:`ember.infer.TraceMeanField_ELBO` whose SVI runs with ``compile=True``, as with :class:`JitTrace_ELBO`."""
+
+    compile = True
+
+
+class JitTraceEnum_ELBO(TraceEnum_ELBO):
+    """:class:`ember.infer.TraceEnum_ELBO` whose SVI runs with ``compile=True``, as with :class:`JitTrace_ELBO`."""
 
     compile = True

@@ -11,7 +11,7 @@ from types import FrameType
 
 from ember.pyro import places, surface
 
-_LISTED = 60
+_LISTED = 100
 _IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 
 
@@ -22,6 +22,10 @@ def _public(module_name: str) -> list[str]:
     # The module's own dict, not dir() or getattr(): this runs inside its failing attribute look-up.
     named = vars(module).get("__all__")
     return sorted(named if named is not None else (name for name in vars(module) if not name.startswith("_")))
+
+
+def _depth(path: str) -> tuple[int, str]:
+    return path.count("."), path
 
 
 def _close(wanted: str, existing: Iterable[str]) -> list[str]:
@@ -71,7 +75,9 @@ def path_message(path: str, existing: Iterable[str]) -> str:
     parents = [path.rsplit(".", n)[0] for n in range(path.count("."))]
     what = next((parent for parent in parents if parent in places.INSTEAD), path)
     parent, _, last = path.rpartition(".")
-    there = sorted(other.removeprefix(parent + ".") for other in existing)
+    # The paths that Pyro has, if there are any, and not all the files behind them.
+    known_paths = [other for other in existing if surface.has_path(other)]
+    there = sorted((other.removeprefix(parent + ".") for other in known_paths or existing), key=_depth)
     return (
         f"no module {path!r} in Ember's drop-in for Pyro: {verdict}."
         f"{_instead(what, last, there, where=f' in {parent!r}')}"

@@ -10,15 +10,30 @@ from __future__ import annotations
 # Pyro path -> the one Ember module that is it, under another name.
 MOVED: dict[str, str] = {
     "pyro": "ember",
+    "pyro.contrib.autoguide": "ember.infer.autoguide",
+    "pyro.ops.einsum.util": "ember.ops.einsum.tensordot",
 }
+
+_GUIDES = (
+    "ember.infer.autoguide.*",
+    "ember.nn.*",
+    "ember.infer.*",
+    "ember.poutine.*",
+    "ember.ops.*",
+    "ember.distributions.*",
+)
 
 # Pyro path -> the Ember modules in which its names live, in the order in which they are asked.
 # "ember.x.*" stands for the package and all modules below it.
 VIEWS: dict[str, tuple[str, ...]] = {
+    "pyro.distributions.hmm": ("ember.distributions.*", "ember.ops.*"),
     "pyro.distributions.util": ("ember.distributions.*", "ember.pyro.helpers"),
-    "pyro.infer.enum": ("ember.infer.*", "ember.poutine.*"),
+    "pyro.infer.autoguide.effect": _GUIDES,
+    "pyro.infer.autoguide.guides": _GUIDES,
+    "pyro.infer.autoguide.utils": _GUIDES,
     "pyro.infer.util": ("ember.infer.*", "ember.distributions.*", "ember.poutine.*"),
     "pyro.logger": ("ember.pyro.legacy",),
+    "pyro.ops.jit": ("ember.pyro.jit_trace", "ember.pyro.helpers"),
     "pyro.poutine.util": ("ember.poutine.*",),
     "pyro.util": ("ember.rng", "ember.nonfinite", "ember.infer.*", "ember.poutine.*", "ember.pyro.helpers"),
 }
@@ -32,8 +47,15 @@ NO_STAND_IN: frozenset[str] = frozenset(
 # Where else to look for the names of a path that is a module of Ember's own; the package that it is in comes after these.
 ALSO: dict[str, tuple[str, ...]] = {
     "pyro": ("ember.pyro.legacy",),
+    "pyro.contrib.easyguide.easyguide": _GUIDES,
     "pyro.infer": ("ember.pyro.jit",),
+    "pyro.infer.autoguide.gaussian": _GUIDES,
+    "pyro.infer.autoguide.initialization": _GUIDES,
+    "pyro.infer.autoguide.structured": _GUIDES,
     "pyro.infer.trace_elbo": ("ember.pyro.jit",),
+    "pyro.infer.trace_mean_field_elbo": ("ember.pyro.jit",),
+    "pyro.infer.traceenum_elbo": ("ember.pyro.jit",),
+    "pyro.infer.tracegraph_elbo": ("ember.pyro.jit",),
     "pyro.poutine.runtime": ("ember.params.param_store",),
     "pyro.primitives": ("ember", "ember.pyro.legacy", "ember.poutine.*", "ember.params.*"),
 }
@@ -47,8 +69,5 @@ INSTEAD: dict[str, str] = {
     "pyro.infer.MCMC": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
     "pyro.infer.HMC": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
     "pyro.infer.NUTS": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
-    "pyro.infer.JitTraceGraph_ELBO": "use TraceGraph_ELBO",
-    "pyro.infer.JitTraceEnum_ELBO": "use TraceEnum_ELBO",
-    "pyro.infer.JitTraceMeanField_ELBO": "use TraceMeanField_ELBO",
     "pyro.distributions.torch_patch": "Ember changes nothing in torch",
 }
