@@ -200,6 +200,7 @@ MODELS: dict[str, Callable[[], ByHand]] = {
     "logistic_batches": partial(logistic_regression, data.ROWS_IN_BATCH),
     "linear_mixed": linear_mixed,
     "scalar_sites_300": partial(scalar_sites, data.MANY_SITES),
+    "scalar_sites_1000": partial(scalar_sites, data.MOST_SITES),
     "many_parameters": many_parameters,
 }
 

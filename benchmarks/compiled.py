@@ -4,7 +4,7 @@ Every (model, contender) is a process of its own with one thread. Its first call
 empty cache of compiled code, and for some again in a second process. Then all contenders of the model take turns in rounds, and
 the median counts. Losses of those that draw torch's random numbers must agree. What goes over the limit is printed as such.
 
-    python -m benchmarks.compiled [--quick] [--models eight_schools,vae] [--contenders hand,ember-compiled] [--limit 300]
+    python -m benchmarks.compiled [--quick] [--models eight_schools,vae] [--contenders hand,ember-native] [--limit 300]
                                   [--json results.json] [--show results.json]
 """
 
@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,17 +41,32 @@ MODELS = (
     "scalar_sites",
     "many_parameters",
     "scalar_sites_300",
+    "scalar_sites_1000",
 )
 # Pyro's tracer runs the program once more than it steps, so that its random numbers are others.
-SAME_NUMBERS = ("hand", "hand-compiled", "pyro", "ember", "ember-compiled", "ember-run")
-SECOND_PROCESS = ("ember-compiled", "numpyro")
+SAME_NUMBERS = (
+    *("hand", "ember", "hand-compiled", "hand-c-torch", "pyro"),
+    *("ember-native", "ember-native-run", "ember-inductor", "ember-inductor-run"),
+    "ember-inductor-2-threads",
+)
+SECOND_PROCESS = ("ember-native", "ember-inductor", "numpyro")
 # Take many steps in one call.
-MANY = ("numpyro-scan", "ember-run")
+MANY = ("numpyro-scan", "hand-c", "hand-c-torch", "memory-floor", "ember-native-run", "ember-inductor-run")
 # NumPyro gets the whole limit; what takes longer than this otherwise has missed every goal by far.
 OTHERS_LIMIT = 120.0
 # Not tried where the other went over the limit: the same program in a loop, and three times as many sites.
-NO_BETTER = {"numpyro-scan": "numpyro", "ember-run": "ember-compiled"}
-LARGER = {"scalar_sites_300": "scalar_sites"}
+NO_BETTER = {
+    "numpyro-scan": "numpyro",
+    "ember-native-run": "ember-native",
+    "ember-inductor-run": "ember-inductor",
+}
+LARGER = {
+    "scalar_sites_300": "scalar_sites",
+    "scalar_sites_1000": "scalar_sites_300",
+    "scalar_sites_auto_1000": "scalar_sites_auto",
+}
+TWO_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+PACKAGES = {**NEEDS, "memory": "torch"}
 
 
 class Plan(NamedTuple):
@@ -64,9 +79,20 @@ class Plan(NamedTuple):
     limit: float
 
 
-FULL = Plan(rounds=7, turn=0.3, compared=10, many=1000, limit=300)
+FULL = Plan(rounds=7, turn=0.3, compared=10, many=5000, limit=300)
 QUICK = Plan(rounds=2, turn=0.02, compared=4, many=20, limit=60)
-SLOW = ("logistic_regression", "linear_mixed", "vae", "scalar_sites", "scalar_sites_300", "many_parameters")
+# These take many steps in one call; the slow ones a twenty-fifth, all others a fifth.
+FAST = (
+    "beta_bernoulli",
+    "eight_schools",
+    "logistic_batches",
+    "eight_schools_auto_normal",
+    "eight_schools_auto_mvn",
+)
+SLOW = (
+    *("scalar_sites", "scalar_sites_300", "scalar_sites_1000", "scalar_sites_auto", "scalar_sites_auto_1000"),
+    *("mixture", "hidden_markov"),
+)
 
 
 class Bench:
@@ -96,6 +122,8 @@ class Bench:
         """All contenders on one model."""
         with tempfile.TemporaryDirectory() as caches, _closing() as live:
             for name in names:
+                if not takes_part(model, name):
+                    continue
                 row = self.row(model, name)
                 hopeless = self.hopeless(model, name)
                 if hopeless is not None:
@@ -114,11 +142,11 @@ class Bench:
         self.save()
 
     def _many(self, model: str) -> int:
-        return max(self.plan.compared, self.plan.many // (5 if model in SLOW else 1))
+        share = 1 if model in FAST else 25 if model in SLOW else 5
+        return max(self.plan.compared, self.plan.many // share)
 
     def _started(self, model: str, name: str, row: Row, caches: Path) -> Contender:
-        package = name if name == "hand-compiled" else name.partition("-")[0]
-        environment = _cache_variables(caches / package)
+        environment = _cache_variables(caches / name) | (TWO_THREADS if name.endswith("2-threads") else {})
         contender = Contender(name, environment)
         try:
             first = self._first(contender, model)
@@ -153,12 +181,17 @@ class Bench:
 
     def _compare(self, model: str) -> None:
         runs = {n: r["losses"] for n, r in self.results[model].items() if "losses" in r and n in SAME_NUMBERS}
-        reference = runs.pop("hand", None)
-        for name, losses in runs.items() if reference is not None else ():
+        first = next((name for name in SAME_NUMBERS if name in runs), None)
+        for name, losses in runs.items():
+            if first is None or name == first:
+                continue
+            reference = runs[first][: self.plan.compared]
             difference = largest_difference(losses[: self.plan.compared], reference)
             self.row(model, name)["difference"] = difference
             if not difference < SAME:
-                print(f"{model}: {name} and hand differ: {losses[:5]} and {reference[:5]}", file=sys.stderr)
+                print(
+                    f"{model}: {name} and {first} differ: {losses[:5]} and {reference[:5]}", file=sys.stderr
+                )
 
     def _take_turns(self, model: str, live: dict[str, Contender]) -> None:
         times: dict[str, list[float]] = {name: [] for name in live}
@@ -178,12 +211,22 @@ class Bench:
                     row["step"] = statistics.median(times[name]) / 1e3
 
 
+def takes_part(model: str, name: str) -> bool:
+    """Whether a contender has the model: not all are written in C, and Pyro has no Jit of every objective."""
+    if name in ("hand-c", "hand-c-torch"):
+        return model in data.IN_C
+    if name == "memory-floor":
+        return model == "logistic_regression"
+    return not (name == "pyro-jit" and model in data.NO_JIT)
+
+
 def _cache_variables(folder: Path) -> dict[str, str]:
-    """Caches of compiled code in that folder and nowhere else, for torch and for JAX."""
+    """Caches of compiled code in that folder and nowhere else, for Ember, for torch and for JAX."""
     folder.mkdir(exist_ok=True)
     return {
         "TMPDIR": str(folder),  # where torch keeps precompiled headers, whatever the next one says
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
+        "EMBER_CACHE_DIR": str(folder / "ember"),
         "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
@@ -214,13 +257,16 @@ def _chosen(text: str, known: list[str]) -> list[str]:
     return [name for name in known if name in names]
 
 
-def _options(argv: list[str] | None) -> argparse.Namespace:
+def _options(
+    argv: list[str] | None, description: str | None, models: Sequence[str], contenders: Sequence[str]
+) -> argparse.Namespace:
+    usual = [name for name in contenders if name not in report.OPTIONAL]
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a few steps only: does it run?")
-    parser.add_argument("--models", default=",".join(MODELS), help="some of: %(default)s")
-    parser.add_argument("--contenders", default=",".join(report.HEADINGS), help="some of: %(default)s")
+    parser.add_argument("--models", default=",".join(models), help="some of: %(default)s")
+    parser.add_argument("--contenders", default=",".join(usual), help=f"some of: {','.join(contenders)}")
     parser.add_argument(
         "--limit",
         type=float,
@@ -231,19 +277,24 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(
+    argv: list[str] | None = None,
+    description: str | None = __doc__,
+    all_models: Sequence[str] = MODELS,
+    contenders: Sequence[str] = tuple(report.HEADINGS),
+) -> None:
     """Run the benchmark and print its tables; those of what there is, if it is interrupted."""
-    options = _options(argv)
+    options = _options(argv, description, all_models, contenders)
     if options.show is not None:
         kept = json.loads(options.show.read_text())
         print(report.page(kept["results"], kept["machine"]))
         return
     plan = QUICK if options.quick else FULL
     bench = Bench(plan if options.limit is None else plan._replace(limit=options.limit), options.json)
-    there = [n for n in report.HEADINGS if find_spec(NEEDS[n.partition("-")[0]]) is not None]
-    names = [name for name in _chosen(options.contenders, list(report.HEADINGS)) if name in there]
+    there = [n for n in contenders if find_spec(PACKAGES[n.partition("-")[0]]) is not None]
+    names = [name for name in _chosen(options.contenders, list(contenders)) if name in there]
     names.sort(key=lambda name: name != "hand")
-    models = _chosen(options.models, list(MODELS))
+    models = _chosen(options.models, list(all_models))
     started = time.perf_counter()
     # `timeout` and the like end a run by SIGTERM: print what there is then, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

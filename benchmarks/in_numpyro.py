@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +17,20 @@ from numpyro.infer import SVI, Trace_ELBO
 from benchmarks import data
 from benchmarks.worker import Running
 
-Program = tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]
+
+class Program(NamedTuple):
+    """One model with its guide, the arguments of a step and the objective."""
+
+    model: Callable[..., Any]
+    guide: Callable[..., Any]
+    args: tuple[Any, ...]
+    objective: Any = Trace_ELBO()
+
+
 POSITIVE = dist.constraints.positive
 
 
-def _normal(name: str, loc: Any, scale: float) -> Any:
+def mean_field_normal(name: str, loc: Any, scale: float) -> Any:
     q_loc = numpyro.param(f"{name}_loc", loc)
     q_scale = numpyro.param(f"{name}_scale", jnp.full_like(loc, scale), constraint=POSITIVE)
     return numpyro.sample(name, dist.Normal(q_loc, q_scale).to_event(jnp.ndim(loc)))
@@ -37,7 +47,7 @@ def beta_bernoulli() -> Program:
         beta = numpyro.param("beta", 15.0, constraint=POSITIVE)
         numpyro.sample("fairness", dist.Beta(alpha, beta))
 
-    return model, guide, (jnp.array(data.FLIPS),)
+    return Program(model, guide, (jnp.array(data.FLIPS),))
 
 
 def eight_schools() -> Program:
@@ -49,14 +59,14 @@ def eight_schools() -> Program:
             numpyro.sample("effect", dist.Normal(theta, errors), obs=effects)
 
     def guide(errors: Any, effects: Any) -> None:
-        _normal("mu", jnp.array(0.0), 1.0)
-        _normal("log_tau", jnp.array(0.0), 0.5)
+        mean_field_normal("mu", jnp.array(0.0), 1.0)
+        mean_field_normal("log_tau", jnp.array(0.0), 0.5)
         loc = numpyro.param("theta_loc", jnp.zeros(8))
         scale = numpyro.param("theta_scale", jnp.ones(8), constraint=POSITIVE)
         with numpyro.plate("schools", 8):
             numpyro.sample("theta", dist.Normal(loc, scale))
 
-    return model, guide, (jnp.array(data.ERRORS), jnp.array(data.EFFECTS))
+    return Program(model, guide, (jnp.array(data.ERRORS), jnp.array(data.EFFECTS)))
 
 
 def logistic_regression() -> Program:
@@ -67,15 +77,15 @@ def logistic_regression() -> Program:
             numpyro.sample("label", dist.Bernoulli(logits=x @ weight + bias), obs=y)
 
     def guide(x: Any, y: Any) -> None:
-        _normal("weight", jnp.zeros(x.shape[1]), 0.1)
-        _normal("bias", jnp.array(0.0), 0.1)
+        mean_field_normal("weight", jnp.zeros(x.shape[1]), 0.1)
+        mean_field_normal("bias", jnp.array(0.0), 0.1)
 
     x, y = data.covariates()
-    return model, guide, (jnp.array(x), jnp.array(y))
+    return Program(model, guide, (jnp.array(x), jnp.array(y)))
 
 
 def logistic_batches() -> Program:
-    _, guide, args = logistic_regression()
+    _, guide, args, _ = logistic_regression()
 
     def model(x: Any, y: Any) -> None:
         weight = numpyro.sample("weight", dist.Normal(jnp.zeros(x.shape[1]), 1.0).to_event(1))
@@ -83,7 +93,7 @@ def logistic_batches() -> Program:
         with numpyro.plate("rows", len(x), subsample_size=data.ROWS_IN_BATCH) as rows:
             numpyro.sample("label", dist.Bernoulli(logits=x[rows] @ weight + bias), obs=y[rows])
 
-    return model, guide, args
+    return Program(model, guide, args)
 
 
 def linear_mixed() -> Program:
@@ -100,13 +110,13 @@ def linear_mixed() -> Program:
 
     def guide(x: Any, group: Any, y: Any) -> None:
         for name in names:
-            _normal(name, jnp.array(0.0), 0.1)
+            mean_field_normal(name, jnp.array(0.0), 0.1)
         loc = numpyro.param("offset_loc", jnp.zeros(groups))
         scale = numpyro.param("offset_scale", jnp.full(groups, 0.1), constraint=POSITIVE)
         with numpyro.plate("groups", groups):
             numpyro.sample("offset", dist.Normal(loc, scale))
 
-    return model, guide, (x, group, y)
+    return Program(model, guide, (x, group, y))
 
 
 def many_parameters() -> Program:
@@ -120,7 +130,7 @@ def many_parameters() -> Program:
         loc = jnp.stack([numpyro.param(name, 0.0) for name in names])
         numpyro.sample("z", dist.Normal(loc, 0.5).to_event(1))
 
-    return model, guide, (jnp.array(data.observations(data.PARAMETERS)),)
+    return Program(model, guide, (jnp.array(data.observations(data.PARAMETERS)),))
 
 
 def scalar_sites(sites: int = data.SITES) -> Program:
@@ -132,16 +142,16 @@ def scalar_sites(sites: int = data.SITES) -> Program:
 
     def guide(x: Any) -> None:
         for name in names:
-            _normal(name, jnp.array(0.0), 0.5)
+            mean_field_normal(name, jnp.array(0.0), 0.5)
 
-    return model, guide, (jnp.array(data.observations(sites)),)
+    return Program(model, guide, (jnp.array(data.observations(sites)),))
 
 
-def _dense(params: Any, name: str, x: Any) -> Any:
+def dense(params: Any, name: str, x: Any) -> Any:
     return x @ params[name]["weight"] + params[name]["bias"]
 
 
-def _weights(sizes: dict[str, tuple[int, int]], seed: int) -> Any:
+def weights(sizes: dict[str, tuple[int, int]], seed: int) -> Any:
     keys = jax.random.split(jax.random.PRNGKey(seed), len(sizes))
     return {
         name: {"weight": jax.random.normal(key, size) / size[0] ** 0.5, "bias": jnp.zeros(size[1])}
@@ -155,20 +165,20 @@ def vae() -> Program:
     decoder = {"hidden": (data.LATENT, data.HIDDEN), "logits": (data.HIDDEN, data.PIXELS)}
 
     def model(x: Any) -> None:
-        params = numpyro.param("decoder", _weights(decoder, 0))
+        params = numpyro.param("decoder", weights(decoder, 0))
         with numpyro.plate("images", len(x)):
             z = numpyro.sample("z", dist.Normal(jnp.zeros((len(x), data.LATENT)), 1.0).to_event(1))
-            logits = _dense(params, "logits", jnp.tanh(_dense(params, "hidden", z)))
+            logits = dense(params, "logits", jnp.tanh(dense(params, "hidden", z)))
             numpyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
 
     def guide(x: Any) -> None:
-        params = numpyro.param("encoder", _weights(encoder, 1))
-        h = jnp.tanh(_dense(params, "hidden", x))
+        params = numpyro.param("encoder", weights(encoder, 1))
+        h = jnp.tanh(dense(params, "hidden", x))
         with numpyro.plate("images", len(x)):
-            scale = jnp.exp(_dense(params, "log_scale", h))
-            numpyro.sample("z", dist.Normal(_dense(params, "loc", h), scale).to_event(1))
+            scale = jnp.exp(dense(params, "log_scale", h))
+            numpyro.sample("z", dist.Normal(dense(params, "loc", h), scale).to_event(1))
 
-    return model, guide, (jnp.array(data.images()),)
+    return Program(model, guide, (jnp.array(data.images()),))
 
 
 PROGRAMS: dict[str, Callable[[], Program]] = {
@@ -180,16 +190,26 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "linear_mixed": linear_mixed,
     "scalar_sites": scalar_sites,
     "scalar_sites_300": partial(scalar_sites, data.MANY_SITES),
+    "scalar_sites_1000": partial(scalar_sites, data.MOST_SITES),
     "many_parameters": many_parameters,
 }
+
+
+def _program(name: str) -> Program:
+    if name in PROGRAMS:
+        return PROGRAMS[name]()
+    more: dict[str, Callable[[], Program]] = importlib.import_module("benchmarks.more_in_numpyro").PROGRAMS
+    return more[name]()
 
 
 class _Fit:
     """An SVI with its state, which the first step makes."""
 
     def __init__(self, name: str) -> None:
-        model, guide, self.args = PROGRAMS[name]()
-        self.svi = SVI(model, guide, numpyro.optim.Adam(data.RATES[name]), Trace_ELBO())
+        program = _program(name)
+        self.args = program.args
+        adam = numpyro.optim.Adam(data.RATES[name])
+        self.svi = SVI(program.model, program.guide, adam, program.objective)
         self.state: Any = None
         self._update = jax.jit(self.svi.update)
         self._scan = jax.jit(self._scanned, static_argnums=1)

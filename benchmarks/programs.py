@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -21,9 +22,12 @@ class Program(NamedTuple):
     model: Callable[..., Any]
     guide: Callable[..., Any]
     args: tuple[Any, ...]
+    objective: str = "Trace_ELBO"
+    options: dict[str, Any] = {}
+    """Of the objective."""
 
 
-def _normal(pyro: ModuleType, name: str, loc: torch.Tensor, scale: float, site: str = "") -> Any:
+def mean_field_normal(pyro: ModuleType, name: str, loc: torch.Tensor, scale: float, site: str = "") -> Any:
     """A guide site ``Normal(loc, scale)`` with parameters of its own, independent over all dims of ``loc``."""
     q_loc = pyro.param(f"{name}_loc", lambda: loc.clone())
     q_scale = pyro.param(
@@ -61,8 +65,8 @@ def eight_schools(pyro: ModuleType) -> Program:
             pyro.sample("effect", dist.Normal(theta, errors), obs=effects)
 
     def guide(errors: torch.Tensor, effects: torch.Tensor) -> None:
-        _normal(pyro, "mu", torch.tensor(0.0), 1.0)
-        _normal(pyro, "log_tau", torch.tensor(0.0), 0.5)
+        mean_field_normal(pyro, "mu", torch.tensor(0.0), 1.0)
+        mean_field_normal(pyro, "log_tau", torch.tensor(0.0), 0.5)
         loc = pyro.param("theta_loc", lambda: torch.zeros(8))
         scale = pyro.param("theta_scale", lambda: torch.ones(8), constraint=dist.constraints.positive)
         with pyro.plate("schools", 8):
@@ -82,15 +86,15 @@ def logistic_regression(pyro: ModuleType) -> Program:
             pyro.sample("label", dist.Bernoulli(logits=x @ weight + bias), obs=y)
 
     def guide(x: torch.Tensor, y: torch.Tensor) -> None:
-        _normal(pyro, "weight", torch.zeros(x.shape[1]), 0.1)
-        _normal(pyro, "bias", torch.tensor(0.0), 0.1)
+        mean_field_normal(pyro, "weight", torch.zeros(x.shape[1]), 0.1)
+        mean_field_normal(pyro, "bias", torch.tensor(0.0), 0.1)
 
     return Program(model, guide, (x, y))
 
 
 def logistic_batches(pyro: ModuleType) -> Program:
     dist = pyro.distributions
-    _, guide, args = logistic_regression(pyro)
+    guide, args = logistic_regression(pyro)[1:3]
 
     def model(x: torch.Tensor, y: torch.Tensor) -> None:
         weight = pyro.sample("weight", dist.Normal(torch.zeros(x.shape[1]), 1.0).to_event(1))
@@ -116,7 +120,7 @@ def linear_mixed(pyro: ModuleType) -> Program:
 
     def guide(x: torch.Tensor, group: torch.Tensor, y: torch.Tensor) -> None:
         for name in SCALARS:
-            _normal(pyro, name, torch.tensor(0.0), 0.1)
+            mean_field_normal(pyro, name, torch.tensor(0.0), 0.1)
         loc = pyro.param("offset_loc", lambda: torch.zeros(groups))
         scale = pyro.param(
             "offset_scale", lambda: torch.full((groups,), 0.1), constraint=dist.constraints.positive
@@ -152,7 +156,7 @@ def scalar_sites(pyro: ModuleType, sites: int = data.SITES) -> Program:
 
     def guide(x: torch.Tensor) -> None:
         for name in names:
-            _normal(pyro, name, torch.tensor(0.0), 0.5)
+            mean_field_normal(pyro, name, torch.tensor(0.0), 0.5)
 
     return Program(model, guide, (torch.tensor(data.observations(sites)),))
 
@@ -212,5 +216,15 @@ PROGRAMS: dict[str, Callable[[ModuleType], Program]] = {
     "logistic_batches": logistic_batches,
     "linear_mixed": linear_mixed,
     "scalar_sites_300": partial(scalar_sites, sites=data.MANY_SITES),
+    "scalar_sites_1000": partial(scalar_sites, sites=data.MOST_SITES),
     "many_parameters": many_parameters,
 }
+
+
+def program(name: str, pyro: ModuleType) -> Program:
+    """The program of that name, here or in the modules for other objectives and guides."""
+    for place in ("benchmarks.objective_programs", "benchmarks.guide_programs"):
+        if name not in PROGRAMS and name in (more := importlib.import_module(place).PROGRAMS):
+            made: Program = more[name](pyro)
+            return made
+    return PROGRAMS[name](pyro)

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import resource
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import data
+
+if TYPE_CHECKING:
+    from benchmarks.programs import Program
 
 
 class Running(NamedTuple):
@@ -32,28 +37,37 @@ def _with_handlers(name: str) -> Build:
     """Ember or Pyro: the module's own SVI on the programs that both run; eager, or in the variant after the dash."""
     import torch
 
-    from benchmarks.programs import PROGRAMS
+    from benchmarks.programs import program as program_of
 
-    package, _, variant = name.partition("-")
+    package, *variants = name.split("-")
     pyro = importlib.import_module(package)
     infer, optim = importlib.import_module(f"{package}.infer"), importlib.import_module(f"{package}.optim")
-    importlib.import_module(f"{package}.distributions")
+    for part in ("distributions", "nn", "infer.autoguide"):
+        importlib.import_module(f"{package}.{part}")
+    backend = next((variant for variant in variants if variant in ("native", "inductor")), None)
+    captured = {} if backend is None else {"compile": True, "backend": backend}
 
     def build(model: str) -> Running:
+        torch.manual_seed(0)  # for guides that draw where to start
         pyro.clear_param_store()
-        program = PROGRAMS[model](pyro)
+        program = program_of(model, pyro)
         adam = optim.Adam({"lr": data.RATES[model]})
-        loss = infer.JitTrace_ELBO(ignore_jit_warnings=True) if variant == "jit" else infer.Trace_ELBO()
-        captured = {"compile": True} if variant in ("compiled", "run") else {}
+        loss = _objective(infer, program, jit="jit" in variants)
         svi = infer.SVI(program.model, program.guide, adam, loss, **captured)
 
         def many(num_steps: int) -> list[float]:
             return svi.run(num_steps, *program.args, progress=False).losses.tolist()
 
         step = lambda: svi.step(*program.args)  # noqa: E731
-        return Running(step, torch.manual_seed, many if variant == "run" else None)
+        return Running(step, torch.manual_seed, many if "run" in variants else None)
 
     return build
+
+
+def _objective(infer: ModuleType, program: Program, jit: bool) -> Any:
+    if jit:
+        return getattr(infer, f"Jit{program.objective}")(ignore_jit_warnings=True, **program.options)
+    return getattr(infer, program.objective)(**program.options)
 
 
 def _by_hand(name: str) -> Build:
@@ -71,6 +85,26 @@ def _by_hand(name: str) -> Build:
     return build
 
 
+def _in_c(name: str) -> Build:
+    from benchmarks.by_hand_c import Fit
+
+    def build(model: str) -> Running:
+        fit = Fit(model, torch_numbers=name == "hand-c-torch")
+        return Running(lambda: fit.many(1)[0], fit.seed, fit.many)
+
+    return build
+
+
+def _memory_floor(name: str) -> Build:
+    from benchmarks.by_hand_c import memory_floor
+
+    def build(model: str) -> Running:
+        many = memory_floor()
+        return Running(lambda: many(1)[0], lambda seed: None, many)
+
+    return build
+
+
 def _numpyro(name: str) -> Build:
     build: Callable[..., Running] = importlib.import_module("benchmarks.in_numpyro").build
     return lambda model: build(model, scan=name == "numpyro-scan")
@@ -78,12 +112,18 @@ def _numpyro(name: str) -> Build:
 
 CONTENDERS: dict[str, Callable[[str], Build]] = {
     "ember": _with_handlers,
-    "ember-compiled": _with_handlers,
-    "ember-run": _with_handlers,
+    "ember-native": _with_handlers,
+    "ember-native-run": _with_handlers,
+    "ember-inductor": _with_handlers,
+    "ember-inductor-run": _with_handlers,
+    "ember-inductor-2-threads": _with_handlers,
     "pyro": _with_handlers,
     "pyro-jit": _with_handlers,
     "hand": _by_hand,
     "hand-compiled": _by_hand,
+    "hand-c": _in_c,
+    "hand-c-torch": _in_c,
+    "memory-floor": _memory_floor,
     "numpyro": _numpyro,
     "numpyro-scan": _numpyro,
 }
@@ -157,5 +197,5 @@ if __name__ == "__main__":
     if not sys.argv[1].startswith("numpyro"):
         import torch
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     main(sys.argv[1])

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import torch
 
 import ember
 from ember.poutine.runtime import THREAD
+
+# On a busy machine any example may be slow.
+hypothesis.settings.register_profile("ember", deadline=None)
+hypothesis.settings.load_profile("ember")
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +27,9 @@ def _fresh_state() -> Iterator[None]:
     THREAD.stack.clear()
     THREAD.plate_dims.clear()
     assert left == ([], []), f"handlers or plate dims left behind: {left}"
+    validates = torch.distributions.Distribution._validate_args
+    ember.enable_validation(True)
+    assert validates, "argument validation was left switched off"
 
 
 @pytest.fixture

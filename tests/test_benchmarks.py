@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import math
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +42,91 @@ def test_ember_and_the_training_loop_by_hand_have_the_same_losses(worker: Module
     assert len(set(runs[0])) == 3
 
 
+needs_compiler = pytest.mark.skipif(
+    shutil.which(os.environ.get("CC") or "cc") is None, reason="there is no C compiler"
+)
+
+
+@needs_compiler
+@pytest.mark.parametrize("model", ["eight_schools", "logistic_regression", "linear_mixed"])
+def test_steps_by_hand_in_c_have_the_losses_of_those_in_torch(worker: ModuleType, model: str) -> None:
+    runs = [
+        worker._losses(worker.CONTENDERS[name](name)(model), seed=3, steps=30)
+        for name in ("hand-c-torch", "hand")
+    ]
+    assert runs[0] == pytest.approx(runs[1], rel=3e-6)
+
+
+@needs_compiler
+def test_steps_in_c_go_on_where_the_last_call_ended(worker: ModuleType) -> None:
+    fits = [importlib.import_module("benchmarks.by_hand_c").Fit("eight_schools") for _ in range(2)]
+    pieces = [loss for steps in (1, 2, 5) for loss in fits[0].many(steps)]
+    assert pieces == fits[1].many(8)
+
+
+@needs_compiler
+def test_the_numbers_of_the_steps_in_c_are_standard_normal(worker: ModuleType) -> None:
+    by_hand_c = importlib.import_module("benchmarks.by_hand_c")
+    fit, z = by_hand_c.Fit("eight_schools"), torch.empty(200_000)
+    pointers = by_hand_c._pointer(fit._numbers), by_hand_c._pointer(z)
+    fit._library.numbers_fill(*pointers, ctypes.c_int64(len(z)))
+    z = z.double()
+    # Standard errors of moments of a standard normal: 1, sqrt(2), sqrt(15), sqrt(96) over sqrt(n); of a product 1.
+    errors = 4.5 * torch.tensor([1.0, 2.0, 15.0, 96.0, 1.0, 1.0], dtype=torch.double).sqrt() / len(z) ** 0.5
+    lags = [(z[lag:] * z[:-lag]).mean() for lag in (1, 128)]
+    found = torch.stack([z.mean(), z.pow(2).mean() - 1, z.pow(3).mean(), z.pow(4).mean() - 3, *lags])
+    assert (found.abs() < errors).all(), found
+    tail = (z.abs() > 3).double().mean() - 0.0026998
+    assert tail.abs() < 4.5 * (0.0027 / len(z)) ** 0.5
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("eight_schools_auto_normal", "eight_schools_auto_mvn", "hierarchical_module", "bayesian_network"),
+        *("scalar_sites_auto", "mixture", "belief_net", "vae_importance"),
+    ],
+)
+def test_programs_for_other_objectives_and_guides_step(worker: ModuleType, model: str) -> None:
+    losses = worker._losses(worker.CONTENDERS["ember"]("ember")(model), seed=3, steps=3)
+    assert len(set(losses)) == 3 and all(map(math.isfinite, losses))
+    assert ember.get_param_store()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model", ["mixture", "hidden_markov"])
+def test_enumeration_sums_out_what_the_formula_says(
+    worker: ModuleType, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = importlib.import_module("benchmarks.data")
+    if model == "hidden_markov":
+        short = data.sequences(count=4, steps=5)
+        monkeypatch.setattr(data, "sequences", lambda: short)
+    program = importlib.import_module("benchmarks.programs").program(model, ember)
+    torch.manual_seed(0)
+    guide = ember.poutine.trace(program.guide).get_trace(*program.args)
+    replayed = ember.poutine.replay(program.model, guide)
+    prior = ember.poutine.trace(replayed).get_trace(*program.args)
+    value = {name: site["value"] for name, site in guide.nodes.items() if site["type"] == "sample"}
+    log_p = sum(prior.nodes[name]["fn"].log_prob(z) for name, z in value.items() if name in prior.nodes)
+    log_q = sum(site["fn"].log_prob(value[name]) for name, site in guide.nodes.items() if name in value)
+    torch.manual_seed(0)
+    loss = ember.infer.TraceEnum_ELBO(**program.options).loss(program.model, program.guide, *program.args)
+    (x,) = program.args
+    if model == "mixture":
+        components = torch.distributions.Normal(value["locs"], value["log_scale"].exp())
+        terms = value["logits"].log_softmax(-1) + components.log_prob(x[:, None])
+        log_x = terms.logsumexp(-1).sum()
+    else:
+        log_a = torch.full((len(x), 16), -math.inf)
+        log_a[:, 0] = 0.0
+        for y in x.T:
+            log_a = (log_a[:, :, None] + value["transition"].log_softmax(-1)).logsumexp(1)
+            log_a = log_a + torch.distributions.Normal(value["locs"], 1.0).log_prob(y[:, None])
+        log_x = log_a.logsumexp(1).sum()
+    assert loss == pytest.approx(float(log_q - log_p - log_x), rel=1e-5)
+
+
 @torch.no_grad()
 def test_the_scalar_sites_as_a_vector_are_the_same_model(worker: ModuleType) -> None:
     by_hand = importlib.import_module("benchmarks.by_hand")
@@ -57,3 +146,39 @@ def test_the_table_has_a_row_a_model_and_both_ratios(
     assert len(lines) == 3 and len({line.count("|") for line in lines}) == 1
     assert lines[2] == "| eight schools | 300 | 900 | 200 | - | 1.50 | 3.00 |"
     assert ember.__version__ not in lines[2] and "torch" in eager.machine()
+
+
+def test_the_page_has_its_tables_ratios_and_remarks(worker: ModuleType) -> None:
+    report = importlib.import_module("benchmarks.report")
+    rows = {
+        name: {"step": step, "first": 2.0, "warm": 1.0, "process": 3.0, "warm_process": 2.0, "peak": 300.0}
+        for name, step in (("pyro", 500.0), ("numpyro", 40.0), ("numpyro-scan", 12.0), ("hand-c", 1.0))
+    }
+    rows |= {"ember-native": {**rows["pyro"], "step": 4.0, "first": 0.5}, "ember-native-run": {"step": 2.0}}
+    rows["memory-floor"] = {"step": 1.6}
+    rows["ember-inductor"] = {"error": "> 60 s"}
+    page = report.page({"eight_schools": rows, "logistic_regression": rows}, "one machine")
+    tables = [part.splitlines() for part in page.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 7
+    for table in tables:
+        assert len(table) == 4 and len({line.count("|") for line in table}) == 1
+    assert (
+        "| eight schools | 6.00 | - | 2.00 | - |" in page
+    )  # scan / run, Inductor, C, C with torch's numbers
+    assert "| eight schools | 4.00 | 1.00 | 2.00 | more |" in page
+    assert "eight schools 4.0 (met)" in page and "Ember native, run 1.25" in page
+
+
+def test_who_takes_part(worker: ModuleType) -> None:
+    compiled = importlib.import_module("benchmarks.compiled")
+    guides = importlib.import_module("benchmarks.guides_objectives")
+    data = importlib.import_module("benchmarks.data")
+    models = {*compiled.MODELS, *guides.MODELS}
+    assert models == data.TITLES.keys() == data.RATES.keys()
+    assert not compiled.takes_part("vae", "hand-c") and compiled.takes_part("linear_mixed", "hand-c")
+    assert not compiled.takes_part("vae_importance", "pyro-jit")
+    assert (
+        {*guides.CONTENDERS}
+        < worker.CONTENDERS.keys()
+        == importlib.import_module("benchmarks.report").HEADINGS.keys()
+    )

@@ -7,11 +7,13 @@ Pyro, with ``sample``, ``param`` and ``plate``, and are fitted by ``SVI(model, g
 from ember import capture as capture
 from ember import distributions as distributions
 from ember import infer as infer
+from ember import nn as nn
 from ember import optim as optim
 from ember import params as params
 from ember import poutine as poutine
 from ember import settings as settings
 from ember.errors import EmberError as EmberError
+from ember.infer.inspect import render_model as render_model
 from ember.infer.validate_all import enable_validation as enable_validation
 from ember.infer.validate_all import validation_enabled as validation_enabled
 from ember.modules import module as module
@@ -19,6 +21,7 @@ from ember.params.param_store import clear_param_store as clear_param_store
 from ember.params.param_store import get_param_store as get_param_store
 from ember.poutine import condition as condition
 from ember.poutine import do as do
+from ember.poutine import markov as markov
 from ember.primitives import barrier as barrier
 from ember.primitives import deterministic as deterministic
 from ember.primitives import factor as factor
@@ -44,13 +47,16 @@ __all__ = [
     "factor",
     "get_param_store",
     "infer",
+    "markov",
     "module",
+    "nn",
     "optim",
     "param",
     "params",
     "plate",
     "plate_stack",
     "poutine",
+    "render_model",
     "sample",
     "set_rng_seed",
     "settings",

@@ -20,6 +20,10 @@ class TraceError(EmberError, RuntimeError):
     """A trace that contradicts itself: duplicate sites, a site replayed against the wrong kind."""
 
 
+class ReparamError(EmberError, AssertionError):
+    """A reparameteriser at a site that it cannot rewrite; names the site and the way out."""
+
+
 class ParameterError(EmberError, ValueError):
     """A parameter value that its constraint, shape or plate forbids."""
 
@@ -57,3 +61,11 @@ class CaptureMismatchError(CaptureError):
 
     eager_result: Any = None
     """The loss of the eager step."""
+
+
+class NoCompilerError(CaptureError):
+    """No C compiler that the native backend can use; says what was tried."""
+
+
+class CompilationError(CaptureError):
+    """The C compiler refused a program; shows the compiler's message."""

@@ -215,7 +215,7 @@ def test_programs_are_freed_with_their_svi():
     assert not any(ref() for ref in kept)
 
 
-def test_a_second_process_finds_the_compiled_code(tmp_path):
+def test_a_second_process_finds_the_code_of_inductor(tmp_path):
     import os
     import subprocess
     import sys
@@ -225,7 +225,8 @@ def test_a_second_process_finds_the_compiled_code(tmp_path):
         "from torch._dynamo.utils import counters\n"
         "from tests import zoo\n"
         "known = zoo.beta_bernoulli()\n"
-        "svi = ember.infer.SVI(known.model, known.guide, ember.optim.Adam({'lr': 0.1}), ember.infer.Trace_ELBO(), compile=True)\n"
+        "adam, loss = ember.optim.Adam({'lr': 0.1}), ember.infer.Trace_ELBO()\n"
+        "svi = ember.infer.SVI(known.model, known.guide, adam, loss, compile=True, backend='inductor')\n"
         "losses = [svi.step(*known.args) for _ in range(3)]\n"
         "print('hits', counters['inductor']['fxgraph_cache_hit'], 'misses', counters['inductor']['fxgraph_cache_miss'])\n"
     )
@@ -233,6 +234,32 @@ def test_a_second_process_finds_the_compiled_code(tmp_path):
     for expected in ("hits 0 misses 1", "hits 1 misses 0"):
         done = subprocess.run(
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert expected in done.stdout, done.stdout + done.stderr
+
+
+def test_a_second_process_finds_the_native_code(tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    script = (
+        "import ember\n"
+        "from tests import zoo\n"
+        "known = zoo.beta_bernoulli()\n"
+        "adam, loss = ember.optim.Adam({'lr': 0.1}), ember.infer.Trace_ELBO()\n"
+        "svi = ember.infer.SVI(known.model, known.guide, adam, loss, compile=True, backend='native')\n"
+        "losses = [svi.step(*known.args) for _ in range(3)]\n"
+        "print(ember.capture.explain(svi))\n"
+    )
+    environment = {**os.environ, "EMBER_CACHE_DIR": str(tmp_path)}
+    for seed, expected in (("1", ", compiled in"), ("2", ", found on disk in")):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**environment, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert expected in done.stdout, done.stdout + done.stderr
 

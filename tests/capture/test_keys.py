@@ -14,6 +14,7 @@ import ember
 import ember.distributions as dist
 from ember import optim
 from ember.capture import Interpreter
+from ember.errors import CaptureError
 from ember.infer import SVI, Trace_ELBO
 from tests.capture.fitting import data, new_svi, parameters, simple_guide, simple_model
 
@@ -287,3 +288,60 @@ def test_modes_of_modules():
             yield svi.evaluate_loss(data())
 
     alike(calls, model=model, guide=lambda data: None)
+
+
+@pytest.mark.parametrize("backend", ["native", "interpreter"])
+def test_other_memory_behind_the_same_objects_is_seen(backend):
+    x = data()
+    svi = SVI(simple_model, simple_guide, optim.Adam({"lr": 0.0}), Trace_ELBO(), compile=True, backend=backend)
+    for _ in range(3):
+        svi.step(x)
+    x.data = x + 100.0
+    assert svi.step(x) > 1e4
+    ember.get_param_store()._params["loc"].data = torch.tensor(90.0)
+    ember.set_rng_seed(1)
+    losses = [svi.step(x) for _ in range(3)]
+    ember.set_rng_seed(1)
+    eager = SVI(simple_model, simple_guide, optim.Adam({"lr": 0.0}), Trace_ELBO(), compile=False)
+    assert losses == pytest.approx([eager.step(x) for _ in range(3)], rel=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["native", "interpreter"])
+def test_batches_in_turn_are_never_mixed_up(backend):
+    batches = [data(), data() + 5.0, data() * 3.0]
+    order = [0, 0, 0, 1, 0, 1, 1, 2, 0, 2, 1, 0]
+    losses = []
+    for compile in (True, False):
+        svi = new_svi(optim=optim.Adam({"lr": 0.05}), compile=compile, backend=backend)
+        svi._captured._backend = None
+        losses.append([svi.step(batches[i]) for i in order])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_settings_that_change_between_calls_are_seen():
+    loss = Trace_ELBO()
+    svi = new_svi(loss=loss, backend="native")
+    svi._captured._backend = None
+    for _ in range(4):
+        svi.step(data())
+    loss.num_particles = 5
+    svi.step(data())
+    svi.step(data())
+    assert ember.capture.explain(svi).num_captures == 2
+    with ember.settings.context(backend="interpreter"):
+        svi.backend = None
+        svi.step(data())
+        svi.step(data())
+    assert [record.backend for record in ember.capture.explain(svi).captures] == ["native", "native", "interpreter"]
+
+
+def test_the_program_can_be_read():
+    svi = new_svi(backend="native")
+    svi._captured._backend = None
+    with pytest.raises(CaptureError, match="no program to show"):
+        ember.capture.source(svi)
+    for _ in range(2):
+        svi.step(data())
+    text = ember.capture.source(svi)
+    for part in ("site 'z'", "site 'x'", "Adam: loc", "param 'scale'", "backward of", "ember_normal_"):
+        assert part in text, part

@@ -313,3 +313,19 @@ def test_vectorised_particles_with_many_groups():
     assert_same(
         fit(zoo.local_normals(), "run", optim=make, loss=loss, steps=20, backend=Interpreter()), eager
     )
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RAdam", "ClippedAdam", "SGD"])
+def test_a_learning_rate_of_zero_changes_nothing(name):
+    def model():
+        ember.sample("z", dist.Normal(0.0, 1.0))
+
+    def guide():
+        ember.param("idle", torch.tensor(2.0))
+        ember.sample("z", dist.Normal(ember.param("loc", torch.tensor(0.3)), 1.0))
+
+    svi = new_svi(model, guide, getattr(ember.optim, name)({"lr": 0.0}))
+    for _ in range(4):
+        svi.step()
+    assert {key: value.item() for key, value in parameters().items()} == pytest.approx({"idle": 2.0, "loc": 0.3})
+    assert all(slot.rule.param_groups[0]["lr"] == 0.0 for slot in svi.optim._table)

@@ -281,6 +281,11 @@ class Wrong:
         what, module = self.what, graph.module
 
         class Program:
+            backend, note, source, in_blocks = "wrong", "", "", False
+
+            def loss(self, flat):
+                return self(flat)[0].item()
+
             def __call__(self, flat):
                 with torch.no_grad():
                     kept = flat[0].clone()
@@ -375,7 +380,9 @@ print([str(w.message) for w in caught if "SVI" in str(w.message)].__len__(), aut
 
 
 def test_without_a_compiler(tmp_path):
-    environment = {**os.environ, "CXX": "/nonexistent/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    missing = {"CC": "/nonexistent/cc", "CXX": "/nonexistent/c++"}
+    folders = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "EMBER_CACHE_DIR": str(tmp_path / "ember")}
+    environment = {**os.environ, **missing, **folders}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300
     )

@@ -13,6 +13,7 @@ import ember
 import ember.distributions as dist
 from ember import poutine
 from ember.capture import Interpreter
+from ember.capture.choice import backend_of
 from ember.infer import SVI, Trace_ELBO
 from ember.optim import SGD, Adam, ClippedAdam, ExponentialLR
 from tests import zoo
@@ -23,8 +24,22 @@ STEPS = 200
 
 
 @pytest.mark.parametrize("make", zoo.ALL)
-def test_the_zoo(make):
-    assert_all_agree(make())
+@pytest.mark.parametrize("backend", ["native", "inductor"])
+def test_the_zoo(make, backend):
+    assert_all_agree(make(), backend_of(backend))
+
+
+@pytest.mark.parametrize("make", zoo.ALL)
+def test_the_zoo_in_float32(make):
+    torch.set_default_dtype(torch.float32)
+    known = make()
+    args = [
+        arg.float() if isinstance(arg, torch.Tensor) and arg.is_floating_point() else arg
+        for arg in known.args
+    ]
+    eager = fit(known, "eager", args=args)
+    # Rounding to 24 bits, 200 steps of Adam long.
+    assert_same(fit(known, "compiled", backend=backend_of("native"), args=args), eager, 2e-3)
 
 
 @pytest.mark.parametrize("make", zoo.ALL)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ember.optim.changes import Options, note_change
 from ember.params import ParamStoreDict
 
 
@@ -40,6 +41,10 @@ class Slot:
         """Use an optimizer, or a scheduler with its optimizer."""
         self.scheduler: Any = shown if is_scheduler(shown) else None
         self.rule: Optimizer = shown.optimizer if is_scheduler(shown) else shown
+        groups = getattr(self.rule, "param_groups", None)
+        if isinstance(groups, list):
+            groups[:] = [group if isinstance(group, Options) else Options(group) for group in groups]
+        note_change()
 
     @property
     def shown(self) -> Any:
@@ -99,16 +104,19 @@ class SlotTable:
         """The slot of a parameter, also if it has been away from its store in the meantime."""
         slot = self._slots.get(id(param))
         if slot is None and (parked := self._parked.get(id(param))) is not None and parked.ref() is param:
+            note_change()
             del self._parked[id(param)]
             slot = self._slots[id(param)] = parked.revive(param)
         return slot
 
     def add(self, slot: Slot) -> None:
         """Take a new slot in."""
+        note_change()
         self._slots[id(slot.param)] = slot
 
     def remove(self, param: Tensor) -> None:
         """Forget a parameter."""
+        note_change()
         del self._slots[id(param)]
 
     def park_departed(self) -> bool:
@@ -119,6 +127,7 @@ class SlotTable:
         """
         departed = [(key, slot) for key, slot in self._slots.items() if slot.has_left()]
         for key, slot in departed:
+            note_change()
             del self._slots[key]
             self._park(key, slot)
         return bool(departed)

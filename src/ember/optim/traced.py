@@ -10,7 +10,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from operator import attrgetter, is_
+from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -18,7 +20,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
+from ember.capture.provenance import works_for
 from ember.errors import CaptureError
+from ember.optim.changes import CHANGES, Options
 from ember.optim.clipping import Clipper
 from ember.optim.merged import _PARAMETERWISE, StepPlan, _has_hooks
 from ember.optim.slots import Slot, SlotTable
@@ -67,6 +71,9 @@ class TracedUpdate:
         # Copies of the options, whose learning rates follow.
         self._options = [dict(rule.param_groups[0]) for rule in self._rules]
         self._known_slots: list[Slot] = []
+        self._noted = -1
+        self._noted_table: SlotTable | None = None
+        self._changes_rate = False
         self.tensors: list[Tensor] = [
             *(value for state in self._states for value in _tensors_of(state).values()),
             *(group.rate_buffer for group in self._groups),
@@ -77,6 +84,35 @@ class TracedUpdate:
 
         New learning rates are no change; they are written to the graph's inputs on the way.
         """
+        if table is self._noted_table and self._is_as_noted():
+            return None
+        found = self._compared(table)
+        if found is None:
+            self._noted_table = table
+            self._note()
+        return found
+
+    def _note(self) -> None:
+        """Note what tells, without a comparison of all options, that nothing has changed."""
+        self._noted_options = [groups[0] for groups in map(_groups, self._rules)]
+        watched = all(isinstance(options, Options) for options in self._noted_options)
+        self._noted = CHANGES.number if watched else -1
+        self._hooks = [
+            hooks
+            for r in self._rules
+            for hooks in (r._optimizer_step_pre_hooks, r._optimizer_step_post_hooks)
+        ]
+
+    def _is_as_noted(self) -> bool:
+        return (
+            self._noted == CHANGES.number
+            and all(map(is_, [rule.param_groups[0] for rule in self._rules], self._noted_options))
+            and not any(self._hooks)
+            and sum(map(len, self._states)) == len(self._values)
+            and all(map(is_, chain.from_iterable(map(dict.values, self._states)), self._values))
+        )
+
+    def _compared(self, table: SlotTable) -> Literal["state", "options"] | None:
         if not (
             self._owns(table)
             and all(map(is_, map(_rule, self.slots), self._rules))
@@ -131,12 +167,13 @@ class TracedUpdate:
             clip()
         for group, rate in zip(self._groups, rates, strict=True):
             _apply_group(group, [params[i] for i in group.indices], [states[i] for i in group.indices], rate)
+        self._changes_rate = any(group.changes_rate for group in self._groups)
         for param in params:
             param.grad = None
 
     def write_back(self) -> None:
         """Show the owners of options what a step did to a learning rate (ClippedAdam's decay)."""
-        if not any(group.changes_rate for group in self._groups):
+        if not self._changes_rate:
             return
         for group in self._groups:
             if group.changes_rate:
@@ -183,13 +220,29 @@ def _rate(rule: Optimizer) -> float:
 
 
 def _values(states: list[dict[str, Any]]) -> list[Any]:
-    return [value for state in states for value in state.values()]
+    return list(chain.from_iterable(map(dict.values, states)))
 
 
 def _tensors_of(state: dict[str, Any]) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
 
+def _updated(frame: FrameType, innermost: FrameType) -> str | None:
+    """The optimizer and the parameter that its code is at: torch's classes, and Ember's, have it in a loop's variable."""
+    group, params = frame.f_locals["group"], frame.f_locals["params"]
+    current: FrameType | None = innermost
+    while current is not None and current is not frame:
+        for name in ("param", "p"):
+            value = current.f_locals.get(name)
+            if value is not None:
+                for slot, param in zip(group.slots, params, strict=True):
+                    if param is value:
+                        return f"{type(group.rule).__name__}: {slot.name}"
+        current = current.f_back
+    return type(group.rule).__name__
+
+
+@works_for(_updated)
 def _apply_group(group: _Group, params: list[Tensor], states: list[dict[str, Tensor]], rate: Tensor) -> None:
     by_dtype: dict[torch.dtype, list[int]] = defaultdict(list)
     for index, param in enumerate(params):
@@ -202,7 +255,7 @@ def _apply_group(group: _Group, params: list[Tensor], states: list[dict[str, Ten
         if after is not None:
             # ClippedAdam decays its learning rate in every step, be it by a factor of one.
             group.changes_rate = group.options.get("lrd") != 1.0
-            rate.copy_(after)
+            rate.copy_(torch.where(before == 0, before, after.to(before.dtype)))
 
 
 def _apply_shell(
@@ -212,7 +265,8 @@ def _apply_shell(
     kind = type(group.rule)
     shell: Any = kind.__new__(kind)
     shell.__dict__.update({key: value for key, value in vars(group.rule).items() if key != "step"})
-    rate = rate.clone()
+    # Torch's recordable Adam divides by the rate: of a gradient that is zero, a rate of zero would make NaN.
+    rate = torch.where(rate == 0, torch.finfo(rate.dtype).tiny, rate)
     version = rate._version
     options = {**group.options, "params": params}
     if "lr" in group.rule.param_groups[0]:

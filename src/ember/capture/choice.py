@@ -1,0 +1,77 @@
+"""Which backend compiles a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+from ember import settings
+from ember.capture.backend import Backend, Inductor, Interpreter, Program
+from ember.capture.graph import CapturedGraph
+from ember.capture.native.ir import UnsupportedError
+from ember.capture.native.program import Native
+from ember.errors import CaptureError, CompilationError, NoCompilerError
+
+BackendName = Literal["auto", "native", "inductor", "interpreter"]
+
+_BACKEND: BackendName = "auto"
+
+
+@settings.register("backend", __name__, "_BACKEND")
+def check_backend(value: Any) -> BackendName:
+    """The name, if it is one.
+
+    Raises:
+        ValueError: if it is none of "auto", "native", "inductor" and "interpreter".
+    """
+    if value not in ("auto", "native", "inductor", "interpreter"):
+        raise ValueError(f'backend must be "auto", "native", "inductor" or "interpreter", got {value!r}')
+    return value  # type: ignore[no-any-return]
+
+
+class Auto:
+    """The native backend where it can and wins, else Inductor."""
+
+    name = "auto"
+
+    def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
+        try:
+            return Native().compile(graph, inputs)
+        except (UnsupportedError, NoCompilerError, CompilationError) as error:
+            program = Inductor().compile(graph, inputs)
+            program.note = f"not native: {_first_line(error)}"
+            return program
+
+
+class OnlyNative:
+    """The native backend, with the reason if it cannot."""
+
+    name = "native"
+
+    def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
+        try:
+            return Native().compile(graph, inputs)
+        except UnsupportedError as error:
+            raise CaptureError(
+                f"the step cannot be compiled by the native backend: {error}\n"
+                'The way out: SVI(..., backend="auto"), which takes Inductor for such steps.'
+            ) from error
+
+
+_BACKENDS: dict[BackendName, Backend] = {
+    "auto": Auto(),
+    "native": OnlyNative(),
+    "inductor": Inductor(),
+    "interpreter": Interpreter(),
+}
+
+
+def backend_of(own: BackendName | None) -> Backend:
+    """The backend with a name, by default with that of the setting."""
+    return _BACKENDS[_BACKEND if own is None else own]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,203 @@
+"""A compiled program: C with the loop over steps inside, called with the addresses of the tensors it works on."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ember.capture.backend import said_if_slow
+from ember.capture.graph import CapturedGraph, collector_paused
+from ember.capture.native import generator
+from ember.capture.native.emit import Emitter, Source
+from ember.capture.native.externs import Binding
+from ember.capture.native.ir import UnsupportedError
+from ember.capture.native.lower import Lowering
+from ember.capture.native.pack import packed
+from ember.capture.native.plan import Plan, planned
+from ember.capture.native.rows import TABLE
+from ember.capture.native.schedule import Scheduler
+from ember.capture.native.toolchain import compile_library
+from ember.errors import CaptureError
+
+_RULES = ("-fno-strict-aliasing", "-fwrapv", "-Werror=implicit-function-declaration")
+FLAGS = ("-O3", *_RULES)
+_LARGE_FLAGS = ("-O2", *_RULES)
+_MANY_LINES = 4000
+
+
+def written(graph: CapturedGraph, inputs: Sequence[Tensor]) -> tuple[Source, Plan]:
+    """The program in C.
+
+    Raises:
+        UnsupportedError: if the graph has something that is not written in C.
+    """
+    with collector_paused():
+        lowered = Lowering(TABLE).graph(graph.graph, inputs)
+        plan = packed(planned(lowered))
+        schedule = Scheduler().schedule(plan, len(inputs))
+        dtypes = [*(tensor.dtype for tensor in inputs), *(output.dtype for output in plan.outputs[1:])]
+        return Emitter(schedule, dtypes).source(), plan
+
+
+class NativeProgram:
+    """The compiled program with the memory it works in."""
+
+    backend = "native"
+    in_blocks = True
+
+    def __init__(self, graph: CapturedGraph, inputs: Sequence[Tensor], *, sanitize: bool = False) -> None:
+        started = time.perf_counter()
+        source, plan = written(graph, inputs)
+        self.source = source.text
+        generated = time.perf_counter()
+        flags = FLAGS if source.text.count("\n") < _MANY_LINES else _LARGE_FLAGS
+        self.library = compile_library(source.text, sanitize=sanitize, extra_flags=flags)
+        self._loaded = self.library.load()
+        self._steps: Any = self._loaded.ember_steps
+        self._steps.restype = ctypes.c_int64
+        self._outputs = [(output.shape, output.dtype) for output in plan.outputs]
+        self._layouts = [(tuple(t.shape), tuple(t.stride()), t.dtype) for t in inputs]
+        self._pointers = (ctypes.c_void_p * max(len(inputs) + len(self._outputs), 1))()
+        # Outputs but the first are written somewhere also where nobody asks for them.
+        self._unused = [torch.empty(shape, dtype=dtype) for shape, dtype in self._outputs[1:]]
+        self._write_to(self._unused)
+        self._bound: Sequence[Tensor] | None = None
+        self._arena = torch.zeros(source.arena_bytes + 64, dtype=torch.uint8)
+        self._width = plan.outputs[0].numel if plan.outputs else 0
+        self._is_vector = bool(plan.outputs) and len(plan.outputs[0].shape) > 0
+        self._loss = (ctypes.c_double * max(self._width, 1))()
+        self._stop = ctypes.c_int32(0)
+        self._engine = generator.engine()
+        aligned = -(-self._arena.data_ptr() // 64) * 64
+        self._arena_address = aligned
+        self._buffers = source.buffers
+        self._externs = source.externs
+        self._binding: Binding | None = None
+        self._set_memory(None)
+        how = "compiled" if self.library.built else "found on disk"
+        self.note = (
+            f"C written in {generated - started:.2f} s, {how} in {time.perf_counter() - generated:.2f} s"
+        )
+
+    def _set_memory(self, table: Any) -> None:
+        engine = ctypes.c_void_p(self._engine.address)
+        self._memory = (self._pointers, ctypes.c_void_p(self._arena_address), engine, table)
+        stop = ctypes.byref(self._stop)
+        self._one = (*self._memory, ctypes.c_int64(1), self._loss, stop, ctypes.c_int32(0))
+
+    def bind(self, inputs: Sequence[Tensor]) -> None:
+        """Take the addresses of these tensors.
+
+        Raises:
+            CaptureError: if they do not lie in memory as those that the program was compiled for.
+        """
+        pointers = self._pointers
+        self._bound = None
+        for index, (tensor, layout) in enumerate(zip(inputs, self._layouts, strict=True)):
+            if (tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype) != layout:
+                raise CaptureError(
+                    f"input {index} of the captured step has shape {tuple(tensor.shape)}, strides {tuple(tensor.stride())} and "
+                    f"dtype {tensor.dtype}, but was compiled with {layout[0]}, {layout[1]} and {layout[2]}\n"
+                    "The way out: replace tensors, do not resize them, or run eagerly (compile=False)."
+                )
+            pointers[index] = tensor.data_ptr()
+        # Kept alive, and known again: a caller who passes the same list has changed nothing in it.
+        self._bound = inputs
+        if self._buffers:
+            self._bind_calls()
+
+    def _write_to(self, outputs: Sequence[Tensor]) -> None:
+        """Where the outputs but the first go."""
+        for position, tensor in enumerate(outputs, len(self._layouts)):
+            self._pointers[position] = tensor.data_ptr()
+
+    def _bind_calls(self) -> None:
+        """Tell the calls of torch where their tensors lie now."""
+        pointers = self._pointers
+        places = [
+            (self._arena_address if index < 0 else pointers[index] or 0) + place
+            for index, place in self._buffers
+        ]
+        if self._binding is None:
+            self._binding = self._externs.bind(places)
+            self._set_memory(self._binding.table)
+        else:
+            self._binding.move(places)
+
+    def loss(self, inputs: Sequence[Tensor]) -> float | tuple[float, ...]:
+        """Run once; returns the first output only."""
+        if inputs is not self._bound:
+            self.bind(inputs)
+        self._call(self._one)
+        return tuple(self._loss) if self._is_vector else self._loss[0]
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Run once; returns the graph's outputs."""
+        results = [torch.empty(shape, dtype=dtype) for shape, dtype in self._outputs]
+        self.bind(inputs)
+        self._write_to(results[1:])
+        try:
+            self._call(self._one)
+        finally:
+            self._write_to(self._unused)
+        if results:
+            shape, dtype = self._outputs[0]
+            results[0] = torch.tensor(self._loss[: self._width], dtype=dtype).reshape(shape)
+        return results
+
+    def run(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool = False) -> Iterator[Tensor]:
+        """Run again and again on the same inputs, in one call: yields the losses of all steps taken, in float64. These are fewer
+        than asked for if a loss is not finite and ``until_bad`` asks to stop there."""
+        self.bind(inputs)
+        losses = torch.empty((num_steps, self._width), dtype=torch.float64)
+        done = self._call(
+            (
+                *self._memory,
+                ctypes.c_int64(num_steps),
+                ctypes.c_void_p(losses.data_ptr()),
+                ctypes.byref(self._stop),
+                ctypes.c_int32(until_bad),
+            )
+        )
+        yield losses[:done] if self._is_vector else losses[:done, 0]
+
+    def _call(self, arguments: tuple[Any, ...]) -> int:
+        if self._engine.direct:
+            done: int = self._steps(*arguments)
+        else:
+            self._engine.begin()
+            try:
+                done = self._steps(*arguments)
+            finally:
+                self._engine.end()
+        if done < 0:
+            self._raise(done)
+        return done
+
+    def _raise(self, code: int) -> None:
+        raise IndexError(
+            f"an index of the captured step is out of range for the dim it indexes (code {code}); run it eagerly "
+            "(compile=False) to see where"
+        )
+
+
+class Native:
+    """Our own compiler: the whole step, or the loop over many, as one C function."""
+
+    name = "native"
+
+    def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> NativeProgram:
+        """A program for inputs of these shapes.
+
+        Raises:
+            UnsupportedError: if the graph has something that is not written in C.
+        """
+        if any(tensor.is_cuda for tensor in inputs):
+            raise UnsupportedError("an accelerator")
+        with said_if_slow(f"a graph of {graph.num_nodes} operators"):
+            return NativeProgram(graph, inputs)

@@ -1,0 +1,40 @@
+"""Random functions of tensors give torch's numbers, for several steps in a row."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.capture.native import random_graphs
+from tests.capture.native.programs import QUICK, Compiled, assert_same, check, flags
+
+PROGRAMS, GRAPHS = 25, 20
+
+
+@pytest.mark.filterwarnings("ignore:.*non-writable.*")
+@pytest.mark.parametrize("number", range(PROGRAMS))
+def test_random_graphs(number):
+    """20 at once, each with inputs of its own; one step, and three in a row."""
+    graphs = [random_graphs.Graph(100 * number + k) for k in range(GRAPHS)]
+    counts = [2 + k % 4 for k in range(GRAPHS)]
+    inputs = [t for k, count in enumerate(counts) for t in random_graphs.inputs(count, 100 * number + k)]
+    labels: list[str] = []
+
+    def every(flat: list[Tensor]) -> list[Tensor]:
+        outputs: list[Tensor] = []
+        labels.clear()
+        at = 0
+        for graph, count in zip(graphs, counts, strict=True):
+            results = graph(flat[at : at + count])
+            at += count
+            outputs += results
+            labels.extend([f"graph {graph.seed}"] * len(results))
+        labels.extend(f"input {n}" for n in range(len(flat)))
+        return outputs
+
+    with flags(*QUICK):
+        compiled = Compiled(every, inputs)
+    for steps in (1, 3):
+        expected = compiled.expected(inputs, steps)
+        assert_same(compiled.outcome(inputs, steps), expected, labels, (1e-9, 1e-11))
