@@ -51,11 +51,15 @@ def draw(axes: Axes) -> None:
     for number, (title, what, code, colour) in enumerate(STAGES):
         left = number * (width + gap)
         axes.add_patch(
-            FancyBboxPatch((left, 0), width, 3.5, boxstyle="round,pad=0.06", facecolor=colour, edgecolor="#555555")
+            FancyBboxPatch(
+                (left, 0), width, 3.5, boxstyle="round,pad=0.06", facecolor=colour, edgecolor="#555555"
+            )
         )
         axes.text(left + width / 2, 3.25, title, ha="center", va="center", fontsize=13, fontweight="bold")
         axes.text(left + width / 2, 2.85, what, ha="center", va="top", fontsize=9.5, color="#333333")
-        axes.text(left + 0.08, 1.62, code, ha="left", va="top", fontsize=8.6, family="monospace", linespacing=1.35)
+        axes.text(
+            left + 0.08, 1.62, code, ha="left", va="top", fontsize=8.6, family="monospace", linespacing=1.35
+        )
         if number:
             axes.annotate(
                 "", (left - 0.08, 1.75), (left - gap + 0.08, 1.75), arrowprops={"arrowstyle": "->", "lw": 1.8}

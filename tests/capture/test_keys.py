@@ -293,7 +293,9 @@ def test_modes_of_modules():
 @pytest.mark.parametrize("backend", ["native", "interpreter"])
 def test_other_memory_behind_the_same_objects_is_seen(backend):
     x = data()
-    svi = SVI(simple_model, simple_guide, optim.Adam({"lr": 0.0}), Trace_ELBO(), compile=True, backend=backend)
+    svi = SVI(
+        simple_model, simple_guide, optim.Adam({"lr": 0.0}), Trace_ELBO(), compile=True, backend=backend
+    )
     for _ in range(3):
         svi.step(x)
     x.data = x + 100.0
@@ -332,7 +334,11 @@ def test_settings_that_change_between_calls_are_seen():
         svi.backend = None
         svi.step(data())
         svi.step(data())
-    assert [record.backend for record in ember.capture.explain(svi).captures] == ["native", "native", "interpreter"]
+    assert [record.backend for record in ember.capture.explain(svi).captures] == [
+        "native",
+        "native",
+        "interpreter",
+    ]
 
 
 def test_the_program_can_be_read():

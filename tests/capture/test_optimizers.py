@@ -327,5 +327,7 @@ def test_a_learning_rate_of_zero_changes_nothing(name):
     svi = new_svi(model, guide, getattr(ember.optim, name)({"lr": 0.0}))
     for _ in range(4):
         svi.step()
-    assert {key: value.item() for key, value in parameters().items()} == pytest.approx({"idle": 2.0, "loc": 0.3})
+    assert {key: value.item() for key, value in parameters().items()} == pytest.approx(
+        {"idle": 2.0, "loc": 0.3}
+    )
     assert all(slot.rule.param_groups[0]["lr"] == 0.0 for slot in svi.optim._table)

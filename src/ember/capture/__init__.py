@@ -10,8 +10,8 @@ from ember.capture.backend import Interpreter as Interpreter
 from ember.capture.backend import Program as Program
 from ember.capture.graph import CapturedGraph as CapturedGraph
 from ember.capture.graph import capture as capture
-from ember.capture.report import Capture as Capture
 from ember.capture.native.program import Native as Native
+from ember.capture.report import Capture as Capture
 from ember.capture.report import Report as Report
 from ember.errors import CaptureError
 
@@ -28,9 +28,9 @@ def source(svi: Any) -> str:
     Raises:
         CaptureError: if there is no such program: the step was not captured yet, or by a backend that writes none.
     """
-    for capture in reversed(svi.capture_report.captures):
-        if capture.what == "step" and capture.source:
-            return str(capture.source)
+    for record in reversed(svi.capture_report.captures):
+        if record.what == "step" and record.source:
+            return str(record.source)
     raise CaptureError(
         "there is no program to show: no step of this SVI has been compiled by the native backend\n"
         'The way out: take two steps with compile=True (and backend="native", which says what stands in the way).'

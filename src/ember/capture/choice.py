@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from ember.errors import CaptureError, CompilationError, NoCompilerError
 
 BackendName = Literal["auto", "native", "inductor", "interpreter"]
 
+logger = logging.getLogger("ember.capture")
 _BACKEND: BackendName = "auto"
 
 
@@ -40,9 +42,16 @@ class Auto:
         try:
             return Native().compile(graph, inputs)
         except (UnsupportedError, NoCompilerError, CompilationError) as error:
-            program = Inductor().compile(graph, inputs)
-            program.note = f"not native: {_first_line(error)}"
-            return program
+            return self._by_inductor(graph, inputs, _first_line(error))
+        except Exception as error:
+            logger.exception("the native backend failed; Inductor takes its place. Please report it.")
+            return self._by_inductor(graph, inputs, f"{type(error).__name__}: {_first_line(error)}")
+
+    @staticmethod
+    def _by_inductor(graph: CapturedGraph, inputs: Sequence[Tensor], reason: str) -> Program:
+        program = Inductor().compile(graph, inputs)
+        program.note = f"not native: {reason}"
+        return program
 
 
 class OnlyNative:
@@ -74,4 +83,4 @@ def backend_of(own: BackendName | None) -> Backend:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    return (str(error).splitlines() or [""])[0]

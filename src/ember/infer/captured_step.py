@@ -85,10 +85,14 @@ class CapturedStep:
     def step(self, args: tuple[Any, ...], kwargs: dict[str, Any], guarding: Guarding) -> Any:
         """One step; the loss as a float. Raises CaptureError if it cannot be captured."""
         last = self._last
-        if not kwargs and last is not None and last.fits(self._svi, args, guarding):
-            if last.program.outdated(self._svi.optim) is None:
-                last.program.record.calls += 1
-                return self._finish(last.program, last.tensors)
+        if (
+            not kwargs
+            and last is not None
+            and last.fits(self._svi, args, guarding)
+            and last.program.outdated(self._svi.optim) is None
+        ):
+            last.program.record.calls += 1
+            return self._finish(last.program, last.tensors)
         program, tensors, result = self.program(args, kwargs, guarding)
         if program is None:
             self._last = None

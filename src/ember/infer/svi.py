@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -45,8 +46,9 @@ class SVI:
         compile: whether steps run as one captured program: True, False, or "auto", which runs eagerly with one warning where
             that is not possible. None means what the setting ``compile`` says, and if that is None too, False for
             :meth:`step` and "auto" for :meth:`run`.
-        backend: what compiles captured programs: "native" (a C program of our own), "inductor" (torch's compiler), "interpreter" (operator
-            by operator, for finding errors), or "auto": native where it can. None means what the setting ``backend`` says.
+        backend: what compiles captured programs: "native" (a C program of our own), "inductor" (torch's compiler),
+            "interpreter" (operator by operator, for finding errors), or "auto": native where it can. None means what
+            the setting ``backend`` says.
         param_store: a store for the parameters of this SVI alone; by default the active one.
 
     Raises:
@@ -275,6 +277,8 @@ class SVI:
         return not isinstance(self._objective, ELBO) or self._objective.has_value
 
     def _check_captured_loss(self, loss: Any, bad_steps: Tensor) -> None:
+        if type(loss) is float and math.isfinite(loss):
+            return
         if not (is_finite(loss) if self._has_value else bad_steps.item() == 0):
             bad_steps.zero_()
             check_loss(loss)

@@ -35,7 +35,8 @@ def _orthonormal(x: Tensor) -> Tensor:
     return scale.masked_fill(first, math.sqrt(1 / n))
 
 
-# Up to here a product with a matrix takes no longer than a Fourier transform, and a compiled program has no complex numbers in it.
+# Up to here a product with a matrix takes no longer than a Fourier transform. It makes no complex numbers, for which the
+# native backend has no C.
 _SHORT = 128
 
 
@@ -55,8 +56,8 @@ def _cosines(x: Tensor) -> Tensor:
 def dct(x: Tensor, dim: int = -1) -> Tensor:
     """The orthonormal discrete cosine transform of type II along ``dim``.
 
-    ``y_k = c_k sum_j x_j cos(pi k (2 j + 1) / (2 n))`` with ``c_0 = sqrt(1 / n)``, other ``c_k = sqrt(2 / n)``; for long ``x`` one
-    real Fourier transform of the same length (Makhoul, 1980, "A fast cosine transform in one and two dimensions").
+    ``y_k = c_k sum_j x_j cos(pi k (2 j + 1) / (2 n))`` with ``c_0 = sqrt(1 / n)``, other ``c_k = sqrt(2 / n)``. For long ``x``
+    it is one real Fourier transform of the same length (Makhoul, 1980, "A fast cosine transform in one and two dimensions").
 
     >>> dct(torch.ones(4)).abs() < 1e-6
     tensor([False,  True,  True,  True])

@@ -47,6 +47,8 @@ class _Group:
         self.rate = _rate(self.rule)
         self.rate_buffer = torch.tensor(self.rate, dtype=torch.float64, device=slots[0].param.device)
         self.changes_rate = False
+        self.names: dict[int, str | None] = {}
+        """Names of the parameters in the present run, by identity: for :func:`_updated`."""
 
 
 class TracedUpdate:
@@ -229,21 +231,20 @@ def _tensors_of(state: dict[str, Any]) -> dict[str, Tensor]:
 
 def _updated(frame: FrameType, innermost: FrameType) -> str | None:
     """The optimizer and the parameter that its code is at: torch's classes, and Ember's, have it in a loop's variable."""
-    group, params = frame.f_locals["group"], frame.f_locals["params"]
+    group = frame.f_locals["group"]
     current: FrameType | None = innermost
     while current is not None and current is not frame:
         for name in ("param", "p"):
-            value = current.f_locals.get(name)
-            if value is not None:
-                for slot, param in zip(group.slots, params, strict=True):
-                    if param is value:
-                        return f"{type(group.rule).__name__}: {slot.name}"
+            known = group.names.get(id(current.f_locals.get(name)))
+            if known is not None:
+                return f"{type(group.rule).__name__}: {known}"
         current = current.f_back
     return type(group.rule).__name__
 
 
 @works_for(_updated)
 def _apply_group(group: _Group, params: list[Tensor], states: list[dict[str, Tensor]], rate: Tensor) -> None:
+    group.names = {id(param): slot.name for slot, param in zip(group.slots, params, strict=True)}
     by_dtype: dict[torch.dtype, list[int]] = defaultdict(list)
     for index, param in enumerate(params):
         by_dtype[param.dtype].append(index)

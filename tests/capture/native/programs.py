@@ -17,7 +17,7 @@ from ember.capture.native.program import NativeProgram
 Function = Callable[[list[Tensor]], list[Tensor]]
 
 QUICK = ("-O1", *program.FLAGS[1:])
-"""Vector code and long optimisation take most of a compiler's time: tests of many loops go without where that is not their matter."""
+"""For tests of many loops that are not about vector code, which takes most of a compiler's time."""
 TOLERANCE = {torch.float64: (1e-12, 1e-13), torch.float32: (3e-6, 3e-7)}
 
 

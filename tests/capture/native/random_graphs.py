@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 
 Step = Callable[[list[Tensor]], None]
-SHAPES: tuple[tuple[int, ...], ...] = ((), (1,), (3,), (2, 3), (3, 2), (4, 1), (2, 3, 4), (3, 3), (0, 3), (5,))
+SHAPES: tuple[tuple[int, ...], ...] = (
+    (),
+    (1,),
+    (3,),
+    (2, 3),
+    (3, 2),
+    (4, 1),
+    (2, 3, 4),
+    (3, 3),
+    (0, 3),
+    (5,),
+)
 
 
 def inputs(count: int, seed: int) -> list[Tensor]:
@@ -22,7 +33,9 @@ def inputs(count: int, seed: int) -> list[Tensor]:
         x = torch.randn(shape, generator=generator, dtype=torch.float64)
         kind = rng.randrange(6)
         if kind == 0 and len(shape) > 1:
-            x = torch.randn(shape[::-1], generator=generator, dtype=torch.float64).permute(*range(len(shape) - 1, -1, -1))
+            x = torch.randn(shape[::-1], generator=generator, dtype=torch.float64).permute(
+                *range(len(shape) - 1, -1, -1)
+            )
         elif kind == 1 and shape:
             x = torch.randn((*shape[:-1], 2 * shape[-1]), generator=generator, dtype=torch.float64)[..., ::2]
         elif kind == 2:
@@ -60,7 +73,18 @@ def _unary(rng: random.Random, pool: list[Tensor]) -> None:
     if x.dtype is torch.bool:
         pool.append(rng.choice((torch.logical_not, lambda t: t.double(), lambda t: t.long(), torch.sum))(x))
     elif x.dtype is torch.int64:
-        pool.append(rng.choice((torch.abs, torch.neg, lambda t: t // 3, lambda t: t % 3, lambda t: t > 0, lambda t: t.double().exp()))(x).clamp(max=5))
+        pool.append(
+            rng.choice(
+                (
+                    torch.abs,
+                    torch.neg,
+                    lambda t: t // 3,
+                    lambda t: t % 3,
+                    lambda t: t > 0,
+                    lambda t: t.double().exp(),
+                )
+            )(x).clamp(max=5)
+        )
     else:
         functions = (torch.sin, torch.tanh, torch.sigmoid, torch.neg, torch.abs, torch.square, torch.relu)
         others = (lambda t: t.clamp(-1, 1), lambda t: t * 2 + 1, lambda t: 1 - t, torch.clone)
@@ -74,7 +98,7 @@ def _binary(rng: random.Random, pool: list[Tensor]) -> None:
     except RuntimeError:
         return
     if torch.bool in (x.dtype, y.dtype):
-        pool.append(torch.where(x > 0, y, y + 1).tanh())
+        pool.append(torch.where(x > 0, y, y + 1).double().tanh())
         return
     functions = (torch.add, torch.sub, torch.maximum, torch.minimum, torch.gt, torch.eq, torch.mul)
     result = rng.choice(functions)(x, y)
@@ -94,7 +118,9 @@ def _reduce(rng: random.Random, pool: list[Tensor]) -> None:
     if x.dtype is torch.float64:
         functions += [torch.mean, torch.logsumexp, torch.cumsum, torch.softmax]
     function = rng.choice(functions)
-    pool.append(function(x, dim) if function in (torch.cumsum, torch.softmax) else function(x, dim, keepdim=keep))
+    pool.append(
+        function(x, dim) if function in (torch.cumsum, torch.softmax) else function(x, dim, keepdim=keep)
+    )
     if rng.random() < 0.2:
         pool.append(x.sum())
 
@@ -195,13 +221,20 @@ def _index(rng: random.Random, pool: list[Tensor]) -> None:
     if kind == 0:
         pool.append(x[index])
     elif kind == 1:
-        pool.append(torch.zeros(x.shape, dtype=x.dtype).index_put((index,), torch.tanh(x[index]), accumulate=True))
+        pool.append(
+            torch.zeros(x.shape, dtype=x.dtype).index_put((index,), torch.tanh(x[index]), accumulate=True)
+        )
     elif kind == 2:
         pool.append(torch.cat([x, x * 2]))
     elif kind == 3:
         pool.append(torch.stack([x, x.sin()], -1))
     elif kind == 4 and x.dim() > 1:
-        pool.append(x.gather(0, index.abs().clamp(max=n - 1).reshape(-1, *[1] * (x.dim() - 1))[:, :1].expand(4, *x.shape[1:])))
+        pool.append(
+            x.gather(
+                0,
+                index.abs().clamp(max=n - 1).reshape(-1, *[1] * (x.dim() - 1))[:, :1].expand(4, *x.shape[1:]),
+            )
+        )
     elif kind == 5 and x.dim() > 1:
         pool.append(rng.choice((torch.tril, torch.triu))(x))
     elif kind == 6 and _may_be_written(x):

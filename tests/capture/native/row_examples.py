@@ -146,7 +146,11 @@ def _edges(argument: str, dtype: torch.dtype, name: str) -> Tensor:
         # Division by zero is an error of torch's, and not the compiled program's.
         divides = argument == "other" and ("div" in name or name.startswith(("remainder", "fmod")))
         numbers = [n for n in INTEGERS if (n or not divides) and (n > 0 or name not in POSITIVE)]
-        return torch.tensor(numbers, dtype=torch.float64).to(dtype) if dtype is torch.uint8 else torch.tensor(numbers, dtype=dtype)
+        return (
+            torch.tensor(numbers, dtype=torch.float64).to(dtype)
+            if dtype is torch.uint8
+            else torch.tensor(numbers, dtype=dtype)
+        )
     numbers = [x for x in EDGES if name not in POSITIVE or (math.isfinite(x) and x > 0)]
     return torch.tensor(numbers, dtype=dtype)
 
@@ -257,7 +261,16 @@ def reductions() -> Iterator[Example]:
 
 
 def products() -> Iterator[Example]:
-    for n, k, m in ((3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (0, 4, 5), (3, 0, 5), (40, 30, 20), (1, 1, 1)):
+    for n, k, m in (
+        (3, 4, 5),
+        (1, 4, 5),
+        (3, 1, 5),
+        (3, 4, 1),
+        (0, 4, 5),
+        (3, 0, 5),
+        (40, 30, 20),
+        (1, 1, 1),
+    ):
         a, b = random(n, k), random(k, m)
         for left in (a, random(k, n).t(), random(n, 2 * k)[:, ::2], random(n, 1).expand(n, k)):
             for right in (b, random(m, k).t(), random(1, m).expand(k, m)):
@@ -339,19 +352,28 @@ def layers() -> Iterator[Example]:
     pads = ([4], [1, 1], [1, 1], [1, 1], False, none, 1, [True, True, True])
     yield example("convolution_backward.default", grad, image, weight, *pads)
     yield example("avg_pool2d.default", image, [2, 2])
-    yield example("avg_pool2d_backward.default", random(2, 3, 3, 3), image, [2, 2], [2, 2], none, False, True, None)
+    yield example(
+        "avg_pool2d_backward.default", random(2, 3, 3, 3), image, [2, 2], [2, 2], none, False, True, None
+    )
     yield example("_adaptive_avg_pool2d.default", image, [2, 3])
     yield example("_adaptive_avg_pool2d_backward.default", random(2, 3, 2, 3), image)
     yield example("max_pool2d_with_indices.default", image, [2, 2])
     indices = aten.max_pool2d_with_indices.default(image, [2, 2])[1]
     args = ([2, 2], [2, 2], none, [1, 1], False, indices)
     yield example("max_pool2d_with_indices_backward.default", random(2, 3, 3, 3), image, *args)
+    query, key, value = random(1, 2, 4, 8), random(1, 2, 5, 8), random(1, 2, 5, 8)
+    yield example("_scaled_dot_product_flash_attention_for_cpu.default", query, key, value)
+    out, log_sum = aten._scaled_dot_product_flash_attention_for_cpu.default(query, key, value)
+    attended = (query.flip(0), query, key, value, out, log_sum, 0.0, False)
+    yield example("_scaled_dot_product_flash_attention_for_cpu_backward.default", *attended)
     one, two = random(4, 3), random(5, 3)
     yield example("_cdist_forward.default", one, two, 2.0, None)
     yield example("_cdist_backward.default", random(4, 5), one, two, 2.0, torch.cdist(one, two))
     positive = random(3, 4).abs() + 0.1
     share = positive / positive.sum(-1, keepdim=True)
-    yield example("_dirichlet_grad.default", share, positive, positive.sum(-1, keepdim=True).expand(3, 4).contiguous())
+    yield example(
+        "_dirichlet_grad.default", share, positive, positive.sum(-1, keepdim=True).expand(3, 4).contiguous()
+    )
     yield example("_standard_gamma_grad.default", positive, positive.flip(0))
     yield example("special_zeta.default", positive + 1.5, positive)
     yield example("special_modified_bessel_i0.default", positive)
@@ -496,10 +518,18 @@ def indexed() -> Iterator[Example]:
     yield example("index.Tensor", cube, [i[:1], None, j[:1]])
     yield example("index.Tensor", cube, [None, torch.tensor([[0, 2]]), torch.tensor([[1], [3]])])
     yield example("index.Tensor", cube, [torch.tensor([0, 1]), torch.tensor([0, 2])])
-    yield example("index_put.default", cube, [torch.tensor([1, 0]), None, torch.tensor([0, 3])], random(2, 3), False)
+    yield example(
+        "index_put.default", cube, [torch.tensor([1, 0]), None, torch.tensor([0, 3])], random(2, 3), False
+    )
     yield example("index_put.default", x, [x > 0], random(), False)
     yield example("index_put.default", x, [x > 0], random(1), False)
     yield example("gather.default", random(), 0, torch.tensor(0))
+    for view in (x, x.t(), x[:, ::2]):
+        yield example("take.default", view, torch.tensor([[0, -1], [3, 9]]))
+        yield example("take.default", view, torch.tensor(2))
+    for accumulate in (False, True):
+        yield example("put.default", x, torch.tensor([3, -1, 0]), random(3), accumulate)
+    yield example("put.default", x, torch.tensor([3, 3, 0]), random(3), True)
     yield example("gather.default", random(), 0, torch.tensor([0, 0]))
     yield example("embedding_dense_backward.default", random(5, 3), i.abs(), 6, -1, False)
     yield example("embedding_dense_backward.default", random(1, 5, 3), i.abs().reshape(1, 5), 6, 2, False)
@@ -515,7 +545,7 @@ def rest() -> list[Example]:
 
 
 def draws(dtype: torch.dtype) -> Iterator[Example]:
-    p, positive = random(3, 4).sigmoid().to(dtype), (random(3, 4).abs() * 3 + 0.05).to(dtype)
+    p = random(3, 4).sigmoid().to(dtype)
     cpu = {"dtype": dtype, "device": torch.device("cpu"), "pin_memory": False}
     long = {**cpu, "dtype": torch.int64}
     for shape in ([], [0], [3], [15], [16], [17], [40, 5]):

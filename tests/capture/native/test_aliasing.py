@@ -9,6 +9,7 @@ from torch import Tensor
 from ember.capture import capture
 from ember.capture.native.ir import UnsupportedError
 from ember.capture.native.program import NativeProgram
+from ember.errors import CaptureError
 from tests.capture.native.programs import Compiled, Function, assert_same, check
 
 
@@ -303,15 +304,33 @@ def test_expanded_memory_is_not_written():
         flat[0].expand(3, 4).add_(1)
         return [flat[0].sum()]
 
-    with pytest.raises(RuntimeError, match="unsupported operation|single memory location"):
+    with pytest.raises(RuntimeError, match=r"unsupported operation|single memory location"):
         capture(step, [torch.zeros(4)])
 
 
-def test_inputs_with_shared_memory_are_refused():
-    x = torch.zeros(4)
-    graph = capture(lambda flat: [(flat[0] * flat[1]).sum()], [x[:2], x[2:]])
+def test_inputs_with_shared_memory_are_read_but_not_written():
+    x = torch.arange(4.0)
+    graph = capture(lambda flat: [(flat[0] * flat[1]).sum()], [x[:2], x[1:3]])
+    assert NativeProgram(graph, [x[:2], x[1:3]]).loss([x[:2], x[1:3]]) == 2.0
+    with pytest.raises(CaptureError, match="shares its memory"):
+        capture(lambda flat: [flat[0].add_(flat[1]).sum()], [x[:2], x[2:]])
+    apart = capture(lambda flat: [flat[0].add_(flat[1]).sum()], [torch.zeros(2), torch.zeros(2)])
     with pytest.raises(UnsupportedError, match="share memory"):
-        NativeProgram(graph, [x[:2], x[2:]])
+        NativeProgram(apart, [x[:2], x[2:]])
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_as_strided_beyond_the_tensor_is_refused(start):
+    x = torch.arange(8.0)
+
+    def step(flat: list[Tensor]) -> list[Tensor]:
+        flat[0].as_strided((2,), (1,), start).mul_(2.0)
+        return [flat[0].sum()]
+
+    for part in (x[1:4], x[::2]):
+        graph = capture(step, [part])
+        with pytest.raises(UnsupportedError, match="as_strided"):
+            NativeProgram(graph, [part])
 
 
 def test_draws_that_nothing_uses_move_the_random_state():

@@ -83,7 +83,9 @@ def agree(name: str, function: Function, inputs: list[Tensor], tolerance: tuple[
             return
         assert name not in REFUSED
         expected = compiled.expected(inputs)
-        assert_same([t.detach() for t in compiled.outcome(inputs)], [t.detach() for t in expected], [], tolerance)
+        assert_same(
+            [t.detach() for t in compiled.outcome(inputs)], [t.detach() for t in expected], [], tolerance
+        )
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -106,7 +108,12 @@ def test_densities_of_families_whose_draws_are_not_captured(name, float64):
 
     with ember.validation_enabled(False), flags(*QUICK):
         compiled = Compiled(run, [x, *params.values()])
-        assert_same(compiled.outcome([x, *params.values()]), compiled.expected([x, *params.values()]), [], (1e-9, 1e-10))
+        assert_same(
+            compiled.outcome([x, *params.values()]),
+            compiled.expected([x, *params.values()]),
+            [],
+            (1e-9, 1e-10),
+        )
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSED))

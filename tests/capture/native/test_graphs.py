@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from torch import Tensor
 
 from tests.capture.native import random_graphs
-from tests.capture.native.programs import QUICK, Compiled, assert_same, check, flags
+from tests.capture.native.programs import QUICK, Compiled, assert_same, flags
 
 PROGRAMS, GRAPHS = 25, 20
 

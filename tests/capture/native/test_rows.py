@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ember.capture.native import program
+from ember.capture.native import generator, program
 from ember.capture.native.ir import UnsupportedError
 from ember.capture.native.lower import Lower
 from ember.capture.native.rows import TABLE
@@ -27,7 +27,8 @@ class Noting(dict[str, Lower]):
     """The table, noting which rows are used."""
 
     def get(self, name, default=None):  # type: ignore[override]
-        return self[name] if name in self else default
+        USED.add(name)
+        return super().get(name, default)
 
     def __getitem__(self, name):
         USED.add(name)
@@ -118,6 +119,26 @@ def test_other_operators(dtype):
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)
 def test_draws(dtype):
     compare(row_examples.draws(dtype), (1e-10, 1e-12) if dtype is f64 else (1e-5, 1e-6))
+
+
+def test_draws_where_torch_has_another_stream(monkeypatch):
+    """As torch with MKL on some processors: such draws are torch's own."""
+    monkeypatch.setattr(
+        generator, "sampler_differences", lambda: frozenset({"exponential", "bernoulli_scalar"})
+    )
+
+    def drawn(flat: list[Tensor]) -> list[Tensor]:
+        flat[0].exponential_(2.0)
+        return [
+            torch.empty(5).exponential_(),
+            torch.empty(4).bernoulli_(0.25),
+            torch.bernoulli(flat[0], 0.5),
+            torch.rand(3),
+        ]
+
+    compiled = check(drawn, torch.zeros(3), steps=2)
+    assert "ember_exponential" not in compiled.program.source
+    assert "ember_bernoulli" not in compiled.program.source
 
 
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)

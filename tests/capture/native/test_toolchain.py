@@ -117,7 +117,8 @@ def test_processes_may_build_at_the_same_time(cache: Path) -> None:
         f"print(compile_library({SEVEN!r}).load().answer())"
     )
     running = [
-        subprocess.Popen([sys.executable, "-c", ALONE + code], stdout=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen([sys.executable, "-c", ALONE + code], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
     ]
     assert [process.communicate()[0].strip() for process in running] == ["7"] * 3
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".so"]

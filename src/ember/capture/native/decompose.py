@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ember.capture.native.refs import Ref
 from ember.capture.meta import Meta
+from ember.capture.native.refs import Ref
 
 _TEMPLATES: dict[Any, GraphModule | None] = {}
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from ember.capture.native.c_text import C_TYPES, address, comment, literal
 from ember.capture.native.externs import Buffer, ExternCall, Externs
 from ember.capture.native.ir import Access, Call, Constant, Dims, Input, Value
-from ember.capture.native.loops import C_TYPES, LoopWriter, address, comment, literal
+from ember.capture.native.loops import LoopWriter
 from ember.capture.native.memory import place
+from ember.capture.native.outline import outlined
 from ember.capture.native.rows.external import Slot
 from ember.capture.native.schedule import Kernel, Schedule
 
@@ -87,8 +89,12 @@ class Emitter:
                 steps.extend([f"{name}(A, P, g, failed);", "if (*failed) return;"])
                 lines.clear()
 
-        for number, kernel in enumerate(self.schedule.kernels):
-            written = self._kernel(number, kernel)
+        blocks = [self._kernel(number, kernel) for number, kernel in enumerate(self.schedule.kernels)]
+        loops = [i for i, kernel in enumerate(self.schedule.kernels) if kernel.dims]
+        repeated, shortened = outlined([blocks[i] for i in loops], self._pointer_type)
+        for i, lines_of_loop in zip(loops, shortened, strict=True):
+            blocks[i] = lines_of_loop
+        for kernel, written in zip(self.schedule.kernels, blocks, strict=True):
             # What reaches memory by another way than the pointers of a function must not stand in it: they are `restrict`.
             apart = kernel.call is not None and not kernel.call.name.startswith("ember_")
             if apart or len(lines) + len(written) > MOST_LINES:
@@ -105,7 +111,7 @@ class Emitter:
             f"static void step({_SHARED}, void *const *const E, double *losses)", [*steps, *self._losses()]
         )
         main = _MAIN.replace("WIDTH", str(len(self.schedule.losses)))
-        text = "\n".join([_HEADER, self.externs.declarations(), *functions, step, main])
+        text = "\n".join([_HEADER, self.externs.declarations(), *repeated, *functions, step, main])
         return Source(text, max(self.arena_bytes, 64), self.externs, tables)
 
     def _function(self, head: str, lines: list[str]) -> str:
@@ -147,7 +153,12 @@ class Emitter:
             return [comment("; ".join([f"{number}: {name}", *origins])), *self._call(kernel.call)]
         body = LoopWriter(kernel, self.location, self._is_stored).write()
         dims = " x ".join(map(str, kernel.dims))
-        return [comment(f"{number}: a loop over {dims}" if dims else f"{number}: single numbers"), "{", *body, "}"]
+        return [
+            comment(f"{number}: a loop over {dims}" if dims else f"{number}: single numbers"),
+            "{",
+            *body,
+            "}",
+        ]
 
     def _call(self, call: Call) -> list[str]:
         if call.name.startswith("ember_"):
@@ -169,8 +180,9 @@ class Emitter:
             self._buffer(access.value, access.offset, dims, access.strides)
             for access, dims in zip(call.inputs, call.input_dims, strict=True)
         ]
+        results = iter(call.outputs)
         outputs = tuple(
-            self._buffer(value, 0, *shape) for value, shape in zip(call.outputs, call.shapes, strict=True)
+            None if shape is None else self._buffer(next(results), 0, *shape) for shape in call.shapes
         )
 
         def filled(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """What a captured graph means, without aliases and mutation: arrays that are computed once and never change.
 
 A :class:`Value` is the whole content of one piece of memory, seen through dims that are sorted from the widest stride to the
-narrowest. An operator that reads a view reads the memory at ``offset + sum(index * stride)``: views are index arithmetic. An operator
-that writes in place makes a new value for the memory that it wrote to.
+narrowest. An operator that reads a view reads the memory at ``offset + sum(index * stride)``: views are index arithmetic. An
+operator that writes in place makes a new value for the memory that it wrote to.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Reduce(Value):
 
 @dataclass(eq=False, repr=False)
 class Part:
-    """Writes ``operand``, read over ``dims``, to ``offset + sum(index * strides)``; with ``indices``, further along as they say."""
+    """Writes ``operand``, read over ``dims``, to ``offset + sum(index * strides)``; with ``indices``, where they say."""
 
     operand: Access
     dims: Dims
@@ -165,8 +165,8 @@ class Call:
     attributes: tuple[Any, ...] = ()
     draws: bool = False
     outputs: list[Result] = field(default_factory=list)
-    shapes: list[tuple[Dims, Dims]] = field(default_factory=list)
-    """Sizes and strides of the results as torch sees them, for a call of torch."""
+    shapes: list[tuple[Dims, Dims] | None] = field(default_factory=list)
+    """Sizes and strides of the results as torch sees them, for a call of torch; None for one that it leaves out."""
 
 
 @dataclass(eq=False, repr=False)

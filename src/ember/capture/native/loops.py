@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from ember.capture.native.c_text import C_TYPES, address, cast, comment, converted, literal
+from ember.capture.native.geometry import merged, walked
 from ember.capture.native.ir import (
     Access,
     Constant,
     Dims,
-    Number,
     Pointwise,
     Reduce,
     Take,
@@ -22,14 +22,6 @@ from ember.capture.native.ir import (
 )
 from ember.capture.native.schedule import Kernel, Store
 
-C_TYPES = {
-    torch.float32: "float",
-    torch.float64: "double",
-    torch.int64: "int64_t",
-    torch.int32: "int32_t",
-    torch.bool: "uint8_t",
-    torch.uint8: "uint8_t",
-}
 _SUFFIX = {
     torch.float32: "f32",
     torch.float64: "f64",
@@ -39,68 +31,13 @@ _SUFFIX = {
 }
 # A float32 sum is added up in pieces of this length, and the pieces in float64.
 BLOCK = 256
+# Arrays of so many sums lie on the stack.
+MOST_COLUMNS = 4096
 # Rows and columns of a piece of a loop that reads one array along its rows and another across them.
 TILE = 32
-_INDEX = re.compile(r"\{i(\d+)\}")
 
 Location = Callable[[Value], str]
 """The name of a C pointer to the memory of a value."""
-
-
-def literal(number: Number, dtype: torch.dtype) -> str:
-    """A number as C."""
-    if dtype is torch.bool:
-        return "1" if number else "0"
-    if not dtype.is_floating_point:
-        if number == -(2**63):
-            return "INT64_MIN"
-        return f"INT64_C({int(number)})" if dtype is torch.int64 else f"({int(number)})"
-    value = float(number)
-    suffix = "f" if dtype is torch.float32 else ""
-    if math.isnan(value):
-        return f"(({C_TYPES[dtype]})NAN)"
-    if math.isinf(value):
-        return f"(({C_TYPES[dtype]}){'-' if value < 0 else ''}INFINITY)"
-    text = repr(value) if "e" in repr(value) or "." in repr(value) else f"{value!r}.0"
-    text += suffix
-    return f"({text})" if value < 0 else text
-
-
-def converted(text: str, source: torch.dtype, to: torch.dtype) -> str:
-    """An expression in another dtype, as torch converts it."""
-    if source == to:
-        return text
-    if to is torch.bool:
-        return f"(uint8_t)({text} != 0)"
-    if source.is_floating_point and not to.is_floating_point:
-        return f"({C_TYPES[to]})({text})"
-    return f"({C_TYPES[to]})({text})"
-
-
-def comment(text: str) -> str:
-    """A line that says something to the reader."""
-    return f"/* {text.replace('*/', '* /')} */"
-
-
-def address(offset: int, strides: Sequence[int], names: Sequence[str]) -> str:
-    """``offset + sum(index * stride)`` as C."""
-    terms = [
-        name if stride == 1 else f"{stride} * {name}"
-        for name, stride in zip(names, strides, strict=True)
-        if stride
-    ]
-    if offset or not terms:
-        terms.insert(0, str(offset))
-    return " + ".join(terms)
-
-
-@dataclass
-class _Geometry:
-    """The loops after adjacent dims have been merged."""
-
-    dims: list[int]
-    groups: list[list[int]]
-    """Which of the kernel's dims each loop walks."""
 
 
 @dataclass
@@ -115,7 +52,7 @@ class LoopWriter:
     def write(self) -> list[str]:
         """The lines, as one block."""
         self._names: dict[Value, str] = {}
-        self._geometry = self._merged()
+        self._geometry = merged(self.kernel)
         self._reduces = [item for item in self.kernel.items if isinstance(item, Reduce)]
         self._indices = [f"i{k}" for k in range(len(self._geometry.dims))]
         self._checks = False
@@ -127,51 +64,6 @@ class LoopWriter:
         self._nest(body)
         self._finish()
         return self.lines
-
-    # ---- geometry
-
-    def _accesses(self) -> list[tuple[int, Dims]]:
-        """All strides that are walked, so that it can be seen which dims are walked as one."""
-        found: list[tuple[int, Dims]] = []
-        for item in self.kernel.items:
-            if isinstance(item, Store):
-                part = item.part
-                found.append((part.offset, part.strides))
-                found += [(a.offset, a.strides) for a in part.operands() if not isinstance(a.value, Constant)]
-                continue
-            found += [(a.offset, a.strides) for a in item.operands() if not isinstance(a.value, Constant)]
-            if isinstance(item, Reduce):
-                over = [0] * len(self.kernel.dims)
-                mark = [0] * len(self.kernel.dims)
-                for k, d in enumerate(item.kept):
-                    over[d] = item.strides[k]
-                found.append((0, tuple(over)))
-                # Dims that are kept never merge with dims that are not.
-                kept_size = 1
-                for d in range(len(self.kernel.dims) - 1, -1, -1):
-                    if d in item.kept:
-                        mark[d] = kept_size
-                        kept_size *= self.kernel.dims[d]
-                found.append((0, tuple(mark)))
-            else:
-                found.append((0, item.strides))
-        return found
-
-    def _merged(self) -> _Geometry:
-        dims = self.kernel.dims
-        uses_index = any(
-            isinstance(item, Pointwise) and _INDEX.search(item.expression) for item in self.kernel.items
-        )
-        groups = [[d] for d in range(len(dims))]
-        if not uses_index:
-            walked = [strides for _, strides in self._accesses()]
-            groups = []
-            for d in range(len(dims)):
-                if groups and all(s[d - 1] == s[d] * dims[d] for s in walked):
-                    groups[-1].append(d)
-                else:
-                    groups.append([d])
-        return _Geometry([math.prod(dims[d] for d in group) for group in groups], groups)
 
     def _over_loops(self, strides: Sequence[int]) -> list[int]:
         """Strides over the loops: those of the last dim of each group."""
@@ -234,18 +126,26 @@ class LoopWriter:
             and self._depth(reduce) is not None
         )
 
+    def _wide(self, reduce: Reduce) -> bool:
+        """Whether so many float32 are added to one element of an array, within a block of rows, that it must be of float64."""
+        if self._depth(reduce) is not None or reduce.dtype is not torch.float32 or reduce.rule != "sum":
+            return False
+        kept = self._kept_loops(reduce)
+        gone = [min(n, BLOCK) if k == 0 else n for k, n in enumerate(self._geometry.dims) if k not in kept]
+        return math.prod(gone) > 4 * BLOCK and reduce.extent <= MOST_COLUMNS
+
     def _chunked_columns(self) -> bool:
         """Whether sums over rows go to arrays, one block of rows after another."""
         columns = self._columns()
         rows = self._geometry.dims[0] if self._geometry.dims else 0
-        return bool(columns) and rows > BLOCK and all(r.extent <= 4096 for _, r in columns)
+        return bool(columns) and rows > BLOCK and all(r.extent <= MOST_COLUMNS for _, r in columns)
 
     # ---- text
 
     def _read(self, access: Access, to: torch.dtype) -> str:
         value = access.value
         if isinstance(value, Constant):
-            return literal(value.number if value.dtype == to else _cast(value.number, to), to)
+            return literal(value.number if value.dtype == to else cast(value.number, to), to)
         if value in self._names and access.is_identity(self.kernel.dims):
             return converted(self._names[value], value.dtype, to)
         text = f"{self.location(value)}[{self._at(access.offset, access.strides)}]"
@@ -295,6 +195,8 @@ class LoopWriter:
             return f"p{number}" if self._blocked(reduce) else f"a{number}"
         if self._chunk and (number, reduce) in self._columns():
             return f"c{number}[{self._out_address(reduce)}]"
+        if self._wide(reduce):
+            return f"d{number}[{self._out_address(reduce)}]"
         return f"{self.location(reduce)}[{self._out_address(reduce)}]"
 
     def _blocked(self, reduce: Reduce) -> bool:
@@ -357,6 +259,8 @@ class LoopWriter:
                 )
                 if self._chunk and (number, reduce) in self._columns():
                     self.lines.append(f"{C_TYPES[reduce.dtype]} c{number}[{size}];")
+                if self._wide(reduce):
+                    self.lines += [f"double d{number}[{size}];", f"memset(d{number}, 0, sizeof d{number});"]
 
     def _nest(self, body: list[str]) -> None:
         """The loops around the body."""
@@ -417,7 +321,7 @@ class LoopWriter:
             return False
         if any(depth is None or depth > len(dims) - 2 for depth in map(self._depth, self._reduces)):
             return False
-        walks = [self._over_loops(strides)[-2:] for _, strides in self._accesses()]
+        walks = [self._over_loops(strides)[-2:] for _, strides in walked(self.kernel)]
         return any(outer == 1 and inner > 1 for outer, inner in walks)
 
     def _columns(self) -> list[tuple[int, Reduce]]:
@@ -425,7 +329,7 @@ class LoopWriter:
         return [
             (n, r)
             for n, r in enumerate(self._reduces)
-            if self._depth(r) is None and r.dtype is torch.float32 and r.rule == "sum"
+            if self._depth(r) is None and r.dtype is torch.float32 and r.rule == "sum" and not self._wide(r)
         ]
 
     def _clauses(self) -> str:
@@ -448,12 +352,10 @@ class LoopWriter:
         return f"#pragma omp simd{clauses}"
 
     def _finish(self) -> None:
+        for number, reduce in enumerate(self._reduces):
+            if self._wide(reduce):
+                target = f"{self.location(reduce)}[i] = (float)d{number}[i]"
+                self.lines.append(f"for (int64_t i = 0; i < {reduce.extent}; i++) {target};")
         if self._checks:
             self.lines.insert(0, "int bad = 0;")
             self.lines.append("if (bad) *failed = 1;")
-
-
-def _cast(number: Number, dtype: torch.dtype) -> Number:
-    if dtype is torch.bool:
-        return bool(number)
-    return float(number) if dtype.is_floating_point else int(number)

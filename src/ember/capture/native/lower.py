@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,8 +78,12 @@ class OpCall:
 class Lowering:
     """Goes over a graph node by node."""
 
-    def __init__(self, table: dict[str, Lower]) -> None:
+    def __init__(
+        self, table: dict[str, Lower], otherwise: Callable[[Lowering, OpCall, Any], Any] | None = None
+    ) -> None:
         self.table = table
+        self.otherwise = otherwise
+        """For operators that have neither a row nor a decomposition."""
         self.build = Builder()
         self.draws: list[Call] = []
         self.origin = ""
@@ -88,12 +93,8 @@ class Lowering:
         refs: list[Ref] = []
         memories: list[Memory] = []
         originals: list[Input] = []
-        seen: set[int] = set()
+        together: dict[int, list[Memory]] = {}
         for index, tensor in enumerate(inputs):
-            storage = tensor.untyped_storage().data_ptr()
-            if storage and storage in seen and tensor.numel():
-                raise UnsupportedError("two inputs that share memory")
-            seen.add(storage)
             self._check_dtype(tensor.dtype)
             if not tensor.is_cpu:
                 raise UnsupportedError(f"an input on {tensor.device}")
@@ -104,8 +105,12 @@ class Lowering:
             )
             originals.append(value)
             memories.append(Memory(value, index))
+            if tensor.numel():
+                together.setdefault(tensor.untyped_storage().data_ptr(), []).append(memories[-1])
             refs.append(Ref(memories[-1], 0, shape, strides, tensor.dtype))
         outputs = self.inline(graph, refs)
+        if any(len(shared) > 1 and any(memory.changed for memory in shared) for shared in together.values()):
+            raise UnsupportedError("two inputs that share memory, one of which the step changes")
         return Lowered(memories, originals, outputs, self.draws)
 
     def inline(self, graph: Graph, arguments: Sequence[Any]) -> list[Any]:
@@ -142,6 +147,8 @@ class Lowering:
                 self._check_dtype(meta.dtype)
         base = self._viewed(node, metas)
         if base is not None and not op._schema.is_mutable:
+            if op is torch.ops.aten.as_strided.default:
+                _check_inside(env[base], base.meta["ember"], metas)
             return _view(env[base], base.meta["ember"], metas)
         return self.call(op, call, base)
 
@@ -181,6 +188,8 @@ class Lowering:
 
     def _decomposed(self, op: Any, call: OpCall) -> Any:
         module, tensors = decomposed(op, call.arguments)
+        if module is None and self.otherwise is not None:
+            return self._placed(self.otherwise(self, call, op), call)
         if module is None:
             where = f", at {self.origin}" if self.origin else ""
             raise UnsupportedError(f"the operator {call.name}{where}")
@@ -216,7 +225,7 @@ class Lowering:
     def _several_in_place(self, op: Any, call: OpCall, written: list[Any]) -> Any:
         lower = self.table.get(call.name)
         if lower is None:
-            raise UnsupportedError(f"the operator {call.name}, at {self.origin}")
+            return self._several_without_writing(op, call, written)
         *results, changes = lower(self, call)
         for argument, change in zip(written, changes, strict=True):
             target = call[argument.name]
@@ -224,6 +233,18 @@ class Lowering:
                 placed = change if isinstance(change, Ref) else _dense_ref(change, target)
                 self.write(target, placed)
         return self._placed(list(results), call)
+
+    def _several_without_writing(self, op: Any, call: OpCall, written: list[Any]) -> Any:
+        """By the operator that returns what this one writes, after its own results."""
+        packet = getattr(torch.ops.aten, op._schema.name.partition("::")[2] + "_functional", None)
+        module, tensors = (None, []) if packet is None else decomposed(packet.default, call.arguments)
+        if module is None:
+            raise UnsupportedError(f"the operator {call.name}, at {self.origin}")
+        results = self.inline(module.graph, tensors)
+        count = len(results) - len(written)
+        for argument, change in zip(written, results[count:], strict=True):
+            self.write(call[argument.name], change)
+        return results[:count]
 
     def write(self, target: Ref, source: Ref) -> None:
         """Change what a tensor holds to what another holds, broadcast and converted."""
@@ -293,6 +314,18 @@ def _check_injective(dims: Dims, strides: Dims) -> None:
         if stride <= reach and size > 1:
             raise UnsupportedError("a write to a view that overlaps itself")
         reach += (size - 1) * stride
+
+
+def _check_inside(ref: Ref, base: Any, meta: Any) -> None:
+    """Any place in memory can be asked for; what a value does not cover is lost when it is written."""
+    value = ref.memory.value
+    start = ref.offset + meta.offset - base.offset
+    end = start + sum((size - 1) * stride for size, stride in zip(meta.shape, meta.stride, strict=True))
+    dense = value.numel == value.extent
+    if math.prod(meta.shape) and not (dense and start >= 0 and end < value.extent):
+        raise UnsupportedError(
+            "as_strided of elements that lie between those of the tensor, or outside of it"
+        )
 
 
 def _view(ref: Any, base: Any, meta: Any) -> Any:

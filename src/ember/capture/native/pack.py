@@ -1,8 +1,8 @@
 """Many small values of one kind become one value.
 
-A model with a thousand scalar sites computes the same few expressions a thousand times. Values with the same expression that do not
-need each other are put side by side into one array, and are then computed by one loop: the program is as long as the number of
-*kinds* of sites, and its loops become vector code.
+A model with a thousand scalar sites computes the same few expressions a thousand times. Values with the same expression that do
+not need each other are put side by side into one array, and are then computed by one loop: the program is as long as the
+number of *kinds* of sites, and its loops become vector code.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ember.capture.native.ir import (
     Constant,
     Dims,
     Input,
+    Part,
     Pointwise,
     Reduce,
     Result,
@@ -38,7 +39,7 @@ _SERIAL_NORMALS = 16
 
 def packed(plan: Plan) -> Plan:
     """The same program with small values of one kind side by side."""
-    values = reachable(plan.roots())
+    values = reachable(plan.roots(), plan.draws)
     small = sum(isinstance(v, Pointwise) and v.extent <= LARGEST_MEMBER for v in values)
     if small < FEWEST_VALUES:
         return plan
@@ -78,13 +79,13 @@ class _Packer:
         return Plan(finals, outputs, self.plan.draws)
 
     def _levels(self) -> dict[Value, int]:
+        """How many values stand before each. Draws keep their order: none stands before an earlier one, whatever it needs."""
         levels: dict[Value, int] = {}
+        drawn = 0
         for value in self.values:
-            moved = self._place.get(value)
-            if moved is not None:
-                levels[value] = 0
-                continue
             levels[value] = 1 + max((levels.get(a.value, 0) for a in value.operands()), default=-1)
+            if isinstance(value, Result) and value.call is not None and value.call.draws:
+                levels[value] = drawn = max(drawn, levels[value])
         return levels
 
     def _draw_together(self) -> None:
@@ -140,6 +141,7 @@ class _Packer:
             for part in value.parts:
                 part.operand = self._moved(part.operand)
                 part.indices = tuple(map(self._moved, part.indices))
+            value.parts = _joined(value.parts)
         elif isinstance(value, Result) and value.call is not None and value not in self._place:
             value.call.inputs = tuple(map(self._moved, value.call.inputs))
 
@@ -184,6 +186,49 @@ class _Packer:
         return Access(copy, 0, copy.strides)
 
 
+def _joined(parts: list[Part]) -> list[Part]:
+    """Parts that read one value, and write, at equal distances become one part."""
+    joined: list[Part] = []
+    start = 0
+    while start < len(parts):
+        count = _run_length(parts[start:])
+        first = parts[start]
+        if count > 1:
+            second = parts[start + 1]
+            operand = Access(
+                first.operand.value,
+                first.operand.offset,
+                (second.operand.offset - first.operand.offset, *first.operand.strides),
+            )
+            first = Part(
+                operand, (count, *first.dims), first.offset, (second.offset - first.offset, *first.strides)
+            )
+        joined.append(first)
+        start += count
+    return joined
+
+
+def _run_length(parts: Sequence[Part]) -> int:
+    """How many of the first parts are alike and lie at equal distances, behind each other."""
+    first = parts[0]
+    if len(parts) < 2 or first.indices or 0 in first.dims:
+        return 1
+    read, written = parts[1].operand.offset - first.operand.offset, parts[1].offset - first.offset
+    extent = 1 + sum((n - 1) * s for n, s in zip(first.dims, first.strides, strict=True))
+    for count, part in enumerate(parts):
+        alike = (
+            part.operand.value is first.operand.value
+            and part.operand.strides == first.operand.strides
+            and (part.dims, part.strides, part.indices) == (first.dims, first.strides, ())
+        )
+        at = (first.operand.offset + count * read, first.offset + count * written)
+        if not alike or (part.operand.offset, part.offset) != at:
+            break
+    else:
+        count = len(parts)
+    return count if written >= extent else 1
+
+
 def _collect(accesses: Sequence[Access], dims: Dims) -> Value:
     """A copy of what several accesses read, side by side."""
     call = Call("collect", tuple(accesses), (dims,) * len(accesses))
@@ -219,7 +264,7 @@ def _shifted(expression: str) -> str:
     """Indices of dims in an expression, with one dim put in front."""
     import re
 
-    return re.sub(r"\{i(\d+)\}", lambda m: "{i%d}" % (int(m[1]) + 1), expression)
+    return re.sub(r"\{i(\d+)\}", lambda m: f"{{i{int(m[1]) + 1}}}", expression)
 
 
 def _named(origins: list[str]) -> str:

@@ -20,6 +20,7 @@ from ember.capture.native.lower import Lowering
 from ember.capture.native.pack import packed
 from ember.capture.native.plan import Plan, planned
 from ember.capture.native.rows import TABLE
+from ember.capture.native.rows.external import by_torch
 from ember.capture.native.schedule import Scheduler
 from ember.capture.native.toolchain import compile_library
 from ember.errors import CaptureError
@@ -37,7 +38,7 @@ def written(graph: CapturedGraph, inputs: Sequence[Tensor]) -> tuple[Source, Pla
         UnsupportedError: if the graph has something that is not written in C.
     """
     with collector_paused():
-        lowered = Lowering(TABLE).graph(graph.graph, inputs)
+        lowered = Lowering(TABLE, by_torch).graph(graph.graph, inputs)
         plan = packed(planned(lowered))
         schedule = Scheduler().schedule(plan, len(inputs))
         dtypes = [*(tensor.dtype for tensor in inputs), *(output.dtype for output in plan.outputs[1:])]

@@ -1,7 +1,7 @@
 """Which loops there are, in which order, and which values need memory.
 
-Values over the same dims share a loop where each reads, of the others in it, the element of its own index only. A value that another
-loop reads, or that is read at another index, is kept in memory.
+Values over the same dims share a loop where each reads, of the others in it, the element of its own index only. A value that
+another loop reads, or that is read at another index, is kept in memory.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import Any
 
 from ember.capture.native.ir import (
@@ -274,11 +275,7 @@ def reachable(roots: Iterable[Value], draws: Sequence[Call] = ()) -> list[Value]
     ``draws`` stand in the order of the calls."""
     needs: dict[Value, list[Value]] = {}
     stack = list(roots)
-    after = {
-        result: earlier.outputs[0]
-        for earlier, later in zip(draws, draws[1:], strict=False)
-        for result in later.outputs
-    }
+    after = {result: earlier.outputs[0] for earlier, later in pairwise(draws) for result in later.outputs}
     while stack:
         value = stack.pop()
         if value not in needs:

@@ -45,8 +45,8 @@ def layout(meta: Any) -> tuple[list[int], Dims, Dims]:
 
 
 def elementwise(template: str) -> Lower:
-    """A row whose result is C over its arguments, by name: ``{self}`` in the dtype of the result, ``{self:p}`` in the dtype that all
-    such arguments promote to, ``{self:bool}`` and ``{self:long}`` in those. ``@exp`` is the function for the dtype."""
+    """A row whose result is C over its arguments, by name: ``{self}`` in the dtype of the result, ``{self:p}`` in the dtype that
+    all such arguments promote to, ``{self:bool}`` and ``{self:long}`` in those. ``@exp`` is the function for the dtype."""
     names = list(dict.fromkeys(_SLOT.findall(template)))
 
     def lower(low: Lowering, call: OpCall) -> Value:
@@ -59,7 +59,7 @@ def elementwise(template: str) -> Lower:
             for (name, _), dtype in zip(names, types, strict=True)
         )
         compute = promoted if any(kind == "p" for _, kind in names) else call.meta.dtype
-        text = _SLOT.sub(lambda m: "{%d}" % names.index((m[1], m[2] or "")), template)
+        text = _SLOT.sub(lambda m: f"{{{names.index((m[1], m[2] or ''))}}}", template)
         text = _FUNCTION.sub(lambda m: f"ember_{m[1]}_{suffix(compute)}", text)
         return low.build.pointwise(text, inputs, types, call.meta.dtype, dims, strides, call.origin)
 
@@ -238,7 +238,18 @@ def assembled(
 
 
 def part(
-    low: Lowering, call: OpCall, ref: Any, shape: Dims, offset: int, to: Dims, dtype: torch.dtype, **more: Any
+    low: Lowering,
+    call: OpCall,
+    ref: Any,
+    shape: Dims,
+    offset: int,
+    to: Dims,
+    dtype: torch.dtype,
+    *,
+    indices: tuple[Access, ...] = (),
+    index_strides: Dims = (),
+    index_sizes: Dims = (),
+    accumulate: bool = False,
 ) -> Part:
     """Write a tensor, broadcast to a shape, to ``offset`` and strides over that shape."""
     order = sorted(
@@ -248,13 +259,9 @@ def part(
     access = low.read(ref, shape, order, dtype)
     if access.value.dtype != dtype and not isinstance(access.value, Constant):
         access = low.build.converted(access, dims, contiguous(dims), dtype, call.origin)
-    over = {
-        key: tuple(Access(a.value, a.offset, tuple(a.strides[i] for i in order)) for a in value)
-        if key == "indices"
-        else value
-        for key, value in more.items()
-    }
-    return Part(access, dims, offset, tuple(to[i] for i in order), **over)
+    over = tuple(Access(a.value, a.offset, tuple(a.strides[i] for i in order)) for a in indices)
+    strides = tuple(to[i] for i in order)
+    return Part(access, dims, offset, strides, over, index_strides, index_sizes, accumulate)
 
 
 def _stride(ref: Any, shape: Dims, i: int) -> int:

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from ember.capture.native.lower import Lower
-from ember.capture.native.rows import external, linear, pointwise, random, shapes
+from ember.capture.native.rows import external, gathering, linear, pointwise, random, shapes
 
-TABLE: dict[str, Lower] = {**external.ROWS, **pointwise.ROWS, **shapes.ROWS, **linear.ROWS, **random.ROWS}
+TABLE: dict[str, Lower] = {
+    **external.ROWS,
+    **pointwise.ROWS,
+    **shapes.ROWS,
+    **gathering.ROWS,
+    **linear.ROWS,
+    **random.ROWS,
+}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ember.capture.native import generator
-from ember.capture.native.ir import Access, Call, Constant, Result, UnsupportedError, Value
+from ember.capture.native.ir import Access, Call, Constant, Result, UnsupportedError
 from ember.capture.native.lower import Lower, Lowering, OpCall
 from ember.capture.native.refs import Ref
 from ember.capture.native.table import layout
@@ -60,6 +60,8 @@ _LAYERS = (
     "_adaptive_avg_pool2d_backward.default",
     "_cdist_backward.default",
     "_cdist_forward.default",
+    "_scaled_dot_product_flash_attention_for_cpu.default",
+    "_scaled_dot_product_flash_attention_for_cpu_backward.default",
     "avg_pool2d.default",
     "avg_pool2d_backward.default",
     "convolution.default",
@@ -120,15 +122,25 @@ def call_torch(low: Lowering, call: OpCall, op: Any, draws: bool = False) -> Any
     if draws:
         low.draws.append(made)
     metas = call.metas if isinstance(call.metas, tuple) else (call.metas,)
-    results: list[Value] = []
+    results: list[Result | None] = []
     for meta in metas:
         if meta is None:
-            raise UnsupportedError(f"an output of {call.name} that is no tensor")
+            # Such as the gradient of a layer's data, which nobody asks for.
+            made.shapes.append(None)
+            results.append(None)
+            continue
         _, dims, strides = layout(meta)
         made.shapes.append((tuple(meta.shape), tuple(meta.stride)))
         results.append(Result(meta.dtype, dims, strides, origin=call.origin, call=made))
-    made.outputs = list(results)
+    made.outputs = [result for result in results if result is not None]
     return results if isinstance(call.metas, tuple) else results[0]
+
+
+def by_torch(low: Lowering, call: OpCall, op: Any) -> Any:
+    """For operators that have neither a row nor a decomposition."""
+    if call.metas is None:
+        raise UnsupportedError(f"the operator {call.name}, at {low.origin}")
+    return call_torch(low, call, op, torch.Tag.nondeterministic_seeded in op.tags)
 
 
 def _check_errors(low: Lowering, call: OpCall) -> None:

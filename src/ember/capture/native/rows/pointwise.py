@@ -119,7 +119,7 @@ _EXPRESSIONS = {
 
 def _pow(low: Lowering, call: OpCall) -> Value:
     exponent, dtype = call["exponent"], call.meta.dtype
-    powers = {2: "({0} * {0})", 3: "({0} * {0} * {0})", 1: "{0}"}
+    powers: dict[float, str] = {2: "({0} * {0})", 3: "({0} * {0} * {0})", 1: "{0}"}
     if dtype.is_floating_point:
         powers |= {
             0.5: "ember_sqrt_%s({0})",

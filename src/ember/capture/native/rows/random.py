@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from ember.capture.native import table
+from ember.capture.native import generator, table
 from ember.capture.native.ir import UnsupportedError, Value, contiguous
 from ember.capture.native.lower import Lower, Lowering, OpCall
 from ember.capture.native.refs import Ref
+from ember.capture.native.rows.external import call_torch
 
+aten = torch.ops.aten
 _OUT = {torch.float32: "f32", torch.float64: "f64", torch.int64: "i64", torch.bool: "b8"}
 
 
@@ -21,7 +24,9 @@ def _checked(call: OpCall) -> Any:
         raise UnsupportedError("a generator of the program's own")
     meta = call.meta
     dense = contiguous(meta.shape)
-    if math.prod(meta.shape) and any(n != 1 and s != d for n, s, d in zip(meta.shape, meta.stride, dense, strict=True)):
+    if math.prod(meta.shape) and any(
+        n != 1 and s != d for n, s, d in zip(meta.shape, meta.stride, dense, strict=True)
+    ):
         raise UnsupportedError("random numbers drawn into memory that does not lie row by row")
     if meta.dtype not in _OUT:
         raise UnsupportedError(f"random numbers of dtype {meta.dtype}")
@@ -32,11 +37,21 @@ def _count(meta: Any) -> int:
     return math.prod(meta.shape)
 
 
+def _by_torch(low: Lowering, call: OpCall) -> Value:
+    """A draw by a call of torch, where torch's own stream is another one here."""
+    given = {"self": low._place(table.full(low, call, 0), call.meta)}
+    op = {"exponential_.default": aten.exponential.default}.get(call.name, aten.bernoulli.p)
+    drawn: Value = call_torch(low, replace(call, arguments={**call.arguments, **given}), op, draws=True)
+    return drawn
+
+
 def _draw(function: str, *names: str, default: tuple[Any, ...] = ()) -> Lower:
     """A row for ``ember_<function>(generator, out, count, *numbers)``; the numbers are arguments of the operator, or given."""
 
     def lower(low: Lowering, call: OpCall) -> Value:
         meta = _checked(call)
+        if function in generator.sampler_differences():
+            return _by_torch(low, call)
         numbers = tuple(float(call[name]) for name in names) or default
         drawn = table.called(
             low, call, f"ember_{function}_{_OUT[meta.dtype]}", [], (_count(meta), *numbers), draws=True
@@ -51,6 +66,8 @@ def _bernoulli(p_name: str, *, always: bool = False) -> Lower:
         meta = _checked(call)
         p = call[p_name]
         if not isinstance(p, Ref):
+            if "bernoulli_scalar" in generator.sampler_differences():
+                return _by_torch(low, call)
             attributes = (_count(meta), float(p))
             return table.called(
                 low, call, f"ember_bernoulli_scalar_{_OUT[meta.dtype]}", [], attributes, draws=True
@@ -149,8 +166,8 @@ ROWS: dict[str, Lower] = {
     "rand_like.default": _draw("rand"),
     "randint.default": _randint,
     "randint.low": _randint,
-    "randn.default": _draw("randn"),
-    "randn_like.default": _draw("randn"),
+    "randn.default": _draw("normal", default=(0.0, 1.0)),
+    "randn_like.default": _draw("normal", default=(0.0, 1.0)),
     "randperm.default": _randperm,
     "uniform_.default": _draw("uniform", "from", "to"),
 }

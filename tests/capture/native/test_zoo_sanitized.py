@@ -1,0 +1,107 @@
+"""Generated programs under the address and undefined behaviour sanitizers: nothing is read or written out of its place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ember.capture.native.toolchain import sanitizer_environment
+
+ROOT = Path(__file__).parents[3]
+
+PRELUDE = """
+import torch
+import ember
+from ember.capture import capture
+from ember.capture.native import pack, program
+from ember.capture.native.program import Native, NativeProgram
+program.FLAGS = program._LARGE_FLAGS = ("-O1", *program.FLAGS[1:])
+"""
+
+ZOO = """
+from ember.infer import SVI, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from ember.optim import Adam, ClippedAdam
+from tests import zoo
+
+class Sanitized:
+    name = "native"
+    def compile(self, graph, inputs):
+        return NativeProgram(graph, inputs, sanitize=True)
+
+for fewest in (400, 0):
+    pack.FEWEST_VALUES, pack.FEWEST_MEMBERS = fewest, 12 if fewest else 2
+    for make in zoo.ALL:
+        known = make()
+        losses = (Trace_ELBO, TraceGraph_ELBO) if fewest else (Trace_ELBO,)
+        for loss in losses:
+            ember.clear_param_store()
+            ember.set_rng_seed(0)
+            svi = SVI(known.model, known.guide, Adam({"lr": 0.01}), loss(num_particles=2), compile=True)
+            svi._captured.backend = Sanitized()
+            svi.run(3, *known.args, progress=False)
+            svi.step(*known.args)
+            assert svi._captured.backend.name == "native"
+            print("ran", known.name)
+"""
+
+GRAPHS = """
+from tests.capture.native import random_graphs, test_aliasing
+from tests.capture.native.programs import Compiled, twin
+
+torch.set_default_dtype(torch.float64)
+jobs = [(random_graphs.Graph(seed), random_graphs.inputs(2 + seed % 4, seed)) for seed in range(9000, 9060)]
+jobs += [(function, test_aliasing.inputs()) for function in test_aliasing.FUNCTIONS]
+flat = [tensor for _, inputs in jobs for tensor in inputs]
+
+def every(flat):
+    outputs, at = [], 0
+    for function, inputs in jobs:
+        outputs += function(flat[at : at + len(inputs)])
+        at += len(inputs)
+    return outputs
+
+for fewest in (10**9, 0):
+    pack.FEWEST_VALUES, pack.FEWEST_MEMBERS = fewest, 2
+    compiled = Compiled(every, flat, sanitize=True)
+    for steps in (1, 3):
+        for a, b in zip(compiled.outcome(flat, steps), compiled.expected(flat, steps), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11, equal_nan=True, check_stride=False)
+    print("ran")
+
+def wrong(flat):
+    return [flat[0][flat[1]].sum(), torch.zeros(3).index_put((flat[1],), flat[0][:2])]
+
+x, index = torch.arange(5.0), torch.tensor([0, 1])
+compiled = Compiled(wrong, [x, index], sanitize=True)
+for bad in ([0, 5], [-9, 0], [2**60, 1]):
+    try:
+        compiled.program([x, torch.tensor(bad), *compiled.graph.lifted])
+    except IndexError:
+        print("ran")
+"""
+
+
+def sanitized(script: str) -> list[str]:
+    """The lines that a script prints, in a process with the sanitizers' runtimes."""
+    environment = {
+        **os.environ,
+        **sanitizer_environment(),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + script], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    assert "runtime error" not in done.stderr
+    assert "AddressSanitizer" not in done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("script", "fewest"), [(ZOO, 15), (GRAPHS, 5)], ids=["zoo", "graphs"])
+def test_no_report(script, fewest):
+    assert sum(line.startswith("ran") for line in sanitized(script)) >= fewest
