@@ -54,6 +54,7 @@ check: .venv/test.stamp .venv/check.stamp
 bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.eager $(filter --quick,$(ARGS))
 	$(BENCH)/python -m benchmarks.compiled $(ARGS)
+	$(BENCH)/python -m benchmarks.guides_objectives $(ARGS)
 
 clean:
 	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -56,10 +56,10 @@ def merged(kernel: Kernel) -> Geometry:
     uses_index = any(isinstance(item, Pointwise) and INDEX.search(item.expression) for item in kernel.items)
     groups = [[d] for d in range(len(dims))]
     if not uses_index:
-        walked = [strides for _, strides in walked(kernel)]
+        patterns = [strides for _, strides in walked(kernel)]
         groups = []
         for d in range(len(dims)):
-            if groups and all(s[d - 1] == s[d] * dims[d] for s in walked):
+            if groups and all(s[d - 1] == s[d] * dims[d] for s in patterns):
                 groups[-1].append(d)
             else:
                 groups.append([d])
