@@ -327,3 +327,27 @@ def test_a_chunk_interrupted_between_calls_keeps_state(unvalidated):
     assert_unchanged(svi, before)
     svi.run(0, data(), progress=False)
     assert_unchanged(svi, before)
+
+
+@pytest.mark.parametrize("after", [0.02, 0.3])
+def test_ctrl_c_ends_a_native_run_between_two_steps(after):
+    import signal
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    svi = new_svi(backend="native")
+    svi._captured._backend = None
+    for _ in range(3):
+        svi.step(data())
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, after)
+    try:
+        result = svi.run(50_000_000, data(), progress=False)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert result.interrupted and 0 < result.num_steps == len(result.losses) < 50_000_000
+    # As many steps as losses: the counter of Adam says so.
+    slot = next(iter(svi.optim._table))
+    assert slot.rule.state[slot.param]["step"] == result.num_steps + 3

@@ -32,22 +32,22 @@ _HEADER = """\
 _RESTRICTED = "char *restrict const A, void *const *const P, ember_rng *const g, int32_t *const failed"
 _SHARED = _RESTRICTED.replace("restrict ", "")
 _MAIN = """\
-/* Steps until the count is reached, a loss is not finite (if asked to stop there), or *stop is set; returns how many were
- * taken, or what a failed call returned. */
-int64_t ember_steps(void *const *P, char *A, ember_rng *g, void *const *E, int64_t count, double *losses,
-                    const volatile int32_t *stop, int32_t until_bad) {
+/* Takes steps until the count is reached, a loss is not finite (if asked to stop there), or interrupted() says so; *taken is how
+ * many. What is returned is 0, or what a failed call returned. */
+int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *const *E, int64_t count, double *losses, int64_t *taken,
+                    int (*interrupted)(void), int32_t until_bad) {
     int32_t failed = 0;
     int64_t done = 0;
     while (done < count) {
         double *const now = losses + WIDTH * done;
         step(A, P, g, &failed, E, now);
-        if (failed) return failed < 0 ? failed : -failed;
-        done++;
-        int bad = *stop;
+        if (failed) break;
+        *taken = ++done;
+        int bad = 0;
         for (int i = 0; i < WIDTH; i++) bad |= until_bad && !(now[i] - now[i] == 0);
-        if (bad) break;
+        if (bad || (interrupted && done % 16 == 0 && interrupted())) break;
     }
-    return done;
+    return failed;
 }
 """
 

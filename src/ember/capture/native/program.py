@@ -29,6 +29,7 @@ _RULES = ("-fno-strict-aliasing", "-fwrapv", "-Werror=implicit-function-declarat
 FLAGS = ("-O3", *_RULES)
 _LARGE_FLAGS = ("-O2", *_RULES)
 _MANY_LINES = 4000
+_CHECK_SIGNALS = ctypes.cast(ctypes.pythonapi.PyErr_CheckSignals, ctypes.c_void_p)
 
 
 def written(graph: CapturedGraph, inputs: Sequence[Tensor]) -> tuple[Source, Plan]:
@@ -60,7 +61,7 @@ class NativeProgram:
         self.library = compile_library(source.text, sanitize=sanitize, extra_flags=flags)
         self._loaded = self.library.load()
         self._steps: Any = self._loaded.ember_steps
-        self._steps.restype = ctypes.c_int64
+        self._steps.restype = ctypes.c_int32
         self._outputs = [(output.shape, output.dtype) for output in plan.outputs]
         self._layouts = [(tuple(t.shape), tuple(t.stride()), t.dtype) for t in inputs]
         self._pointers = (ctypes.c_void_p * max(len(inputs) + len(self._outputs), 1))()
@@ -72,7 +73,7 @@ class NativeProgram:
         self._width = plan.outputs[0].numel if plan.outputs else 0
         self._is_vector = bool(plan.outputs) and len(plan.outputs[0].shape) > 0
         self._loss = (ctypes.c_double * max(self._width, 1))()
-        self._stop = ctypes.c_int32(0)
+        self._taken = ctypes.c_int64(0)
         self._engine = generator.engine()
         aligned = -(-self._arena.data_ptr() // 64) * 64
         self._arena_address = aligned
@@ -88,8 +89,8 @@ class NativeProgram:
     def _set_memory(self, table: Any) -> None:
         engine = ctypes.c_void_p(self._engine.address)
         self._memory = (self._pointers, ctypes.c_void_p(self._arena_address), engine, table)
-        stop = ctypes.byref(self._stop)
-        self._one = (*self._memory, ctypes.c_int64(1), self._loss, stop, ctypes.c_int32(0))
+        taken = ctypes.byref(self._taken)
+        self._one = (*self._memory, ctypes.c_int64(1), self._loss, taken, None, ctypes.c_int32(0))
 
     def bind(self, inputs: Sequence[Tensor]) -> None:
         """Take the addresses of these tensors.
@@ -153,32 +154,38 @@ class NativeProgram:
 
     def run(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool = False) -> Iterator[Tensor]:
         """Run again and again on the same inputs, in one call: yields the losses of all steps taken, in float64. These are fewer
-        than asked for if a loss is not finite and ``until_bad`` asks to stop there."""
+        than asked for if a loss is not finite and ``until_bad`` asks to stop there. Ctrl-C, or an error, ends it between two steps; the
+        losses before it are yielded first."""
         self.bind(inputs)
         losses = torch.empty((num_steps, self._width), dtype=torch.float64)
-        done = self._call(
-            (
-                *self._memory,
-                ctypes.c_int64(num_steps),
-                ctypes.c_void_p(losses.data_ptr()),
-                ctypes.byref(self._stop),
-                ctypes.c_int32(until_bad),
+        self._taken.value = 0
+        try:
+            self._call(
+                (
+                    *self._memory,
+                    ctypes.c_int64(num_steps),
+                    ctypes.c_void_p(losses.data_ptr()),
+                    ctypes.byref(self._taken),
+                    # Lets Python's handlers of signals run, Ctrl-C's among them, between steps.
+                    _CHECK_SIGNALS,
+                    ctypes.c_int32(until_bad),
+                )
             )
-        )
-        yield losses[:done] if self._is_vector else losses[:done, 0]
+        finally:
+            taken = losses[: self._taken.value]
+            yield taken if self._is_vector else taken[:, 0]
 
-    def _call(self, arguments: tuple[Any, ...]) -> int:
+    def _call(self, arguments: tuple[Any, ...]) -> None:
         if self._engine.direct:
-            done: int = self._steps(*arguments)
+            failed = self._steps(*arguments)
         else:
             self._engine.begin()
             try:
-                done = self._steps(*arguments)
+                failed = self._steps(*arguments)
             finally:
                 self._engine.end()
-        if done < 0:
-            self._raise(done)
-        return done
+        if failed:
+            self._raise(failed)
 
     def _raise(self, code: int) -> None:
         raise IndexError(
