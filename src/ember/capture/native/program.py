@@ -154,8 +154,8 @@ class NativeProgram:
 
     def run(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool = False) -> Iterator[Tensor]:
         """Run again and again on the same inputs, in one call: yields the losses of all steps taken, in float64. These are fewer
-        than asked for if a loss is not finite and ``until_bad`` asks to stop there. Ctrl-C, or an error, ends it between two steps; the
-        losses before it are yielded first."""
+        than asked for if a loss is not finite and ``until_bad`` asks to stop there. Ctrl-C, or an error, ends it between two
+        steps; the losses before it are yielded first."""
         self.bind(inputs)
         losses = torch.empty((num_steps, self._width), dtype=torch.float64)
         self._taken.value = 0
