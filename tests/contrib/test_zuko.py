@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import pytest
 import torch
-import zuko
 
 import ember
 import ember.distributions as dist
 from ember.contrib.zuko import ZukoToPyro
+from ember.distributions.validation import switches_kept
 from ember.infer import SVI, Trace_ELBO
 from ember.optim import Adam
+
+with switches_kept():
+    import zuko
+
+
+@pytest.fixture(autouse=True)
+def as_zuko_leaves_torch(monkeypatch):
+    """Importing zuko does this to all distributions; other tests must not see it."""
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", False)
+    monkeypatch.setattr(torch.distributions.Distribution, "arg_constraints", {})
 
 
 def test_a_flow_as_a_guide():
@@ -36,3 +50,15 @@ def test_the_density_of_a_draw():
     torch.testing.assert_close(wrapped.log_prob(drawn), flow.log_prob(drawn), rtol=1e-3, atol=1e-4)
     assert wrapped.event_shape == (3,) and wrapped.expand([4]).batch_shape == (4,)
     assert wrapped.sample().requires_grad is False and wrapped.has_rsample
+
+
+def test_an_import_of_zuko_by_ember_changes_nothing_in_torch():
+    program = (
+        "import torch; from torch.distributions import Distribution as D\n"
+        "before = D._validate_args, vars(D)['arg_constraints']\n"
+        "from ember.infer.autoguide.affine_autoregressive import affine_autoregressive\n"
+        "affine_autoregressive(3)\n"
+        "import sys; assert 'zuko' in sys.modules\n"
+        "assert (D._validate_args, vars(D)['arg_constraints']) == before\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

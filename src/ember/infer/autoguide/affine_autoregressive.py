@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ember.distributions import constraints
 from ember.distributions.torch_transform import TransformModule
+from ember.distributions.validation import switches_kept
 
 
 class InverseAutoregressive(TransformModule):
@@ -100,7 +101,8 @@ def affine_autoregressive(
         ImportError: if zuko is not installed.
     """
     try:
-        from zuko.nn import MaskedMLP
+        with switches_kept():
+            from zuko.nn import MaskedMLP
     except ImportError as error:
         raise ImportError("autoregressive flows need the package zuko: pip install zuko") from error
     order = torch.randperm(input_dim)
