@@ -90,3 +90,22 @@ def test_products_of_long_columns_are_added_up_in_blocks():
     # A plain sum in single precision stops at 2**24.
     assert total.item() == 2**24 + 8
     assert columns.tolist() == [(2**24 + 8) / 32] * 8
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_exponentials_down_to_zero(dtype):
+    lowest = -110.0 if dtype is torch.float32 else -760.0
+    x = torch.cat(
+        [
+            torch.linspace(lowest, 10.0, 40_001, dtype=dtype),
+            torch.tensor([-torch.inf, torch.inf, torch.nan], dtype=dtype),
+        ]
+    )
+    (actual, *_), (expected, *_) = (
+        f([x]) for f in (Compiled(lambda flat: [flat[0].exp()], [x]).outcome, lambda flat: [flat[0].exp()])
+    )
+    smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    torch.testing.assert_close(
+        actual, expected, rtol=4 * torch.finfo(dtype).eps, atol=2 * smallest, equal_nan=True
+    )
+    assert actual[0] == 0 and actual[-3] == 0 and actual[-2] == torch.inf
