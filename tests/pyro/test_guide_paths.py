@@ -34,6 +34,7 @@ def test_paths(alias: None, path: str) -> None:
 
 PROGRAM = """
 import pyro, pyro.distributions as dist, torch
+pyro.set_rng_seed(0)
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
 def model(data):
@@ -44,11 +45,13 @@ guide = AutoNormal(model)
 svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), Trace_ELBO())
 for _ in range(300):
     svi.step(torch.full((9,), 2.0))
-print(sorted(pyro.get_param_store()), round(guide.median()["loc"].item(), 1))
+print(*sorted(pyro.get_param_store()), guide.median()["loc"].item())
 """
 
 
 def test_a_program(run_python, tmp_path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    printed = run_python("-m", "ember.pyro", "program.py").stdout
-    assert printed.strip() == "['AutoNormal.locs.loc', 'AutoNormal.scales.loc'] 1.8"
+    *names, median = run_python("-m", "ember.pyro", "program.py").stdout.split()
+    assert names == ["AutoNormal.locs.loc", "AutoNormal.scales.loc"]
+    # The posterior mean; Adam's last steps move about it.
+    assert float(median) == pytest.approx(1.8, abs=0.3)
