@@ -41,8 +41,9 @@ logger = logging.getLogger("ember.capture")
 _MAX_ENTRIES = 64
 # So many times the options of an optimizer (but learning rates) may be changed before its update is left to torch.
 _MAX_OPTION_CHANGES = 3
-# A recording switches validation off for a while, for all threads, and puts it back.
+# Objectives whose attributes are settings.
 _SETTINGS = (ELBO, EnergyDistance)
+# A recording switches validation off for a while, for all threads, and puts it back.
 _ONE_AT_A_TIME = threading.RLock()
 
 

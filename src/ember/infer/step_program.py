@@ -13,7 +13,6 @@ from ember.capture import backend as backends
 from ember.capture.graph import CapturedGraph
 from ember.capture.report import Capture
 from ember.infer.step_function import StepFunction
-from ember.nn.context import module_local_params
 from ember.optim import PyroOptim
 
 
@@ -38,7 +37,6 @@ class StepProgram:
     def __post_init__(self) -> None:
         self._given: tuple[list[Tensor], list[int], list[Tensor]] | None = None
         self._places = [tensor.data_ptr() for tensor in self.leaves]
-        self._is_local = module_local_params()
         self._training = [part.training for part in self.parts]
         own = [p for part in self.parts for p in part._parameters.values() if p is not None]
         self._frozen = [p for p in own if not p.requires_grad]
@@ -46,8 +44,6 @@ class StepProgram:
     def outdated(self, optim: PyroOptim) -> str | None:
         """What is no longer that which the program works on: parameters, optimizer or modules."""
         function, update = self.function, self.function.update
-        if module_local_params() != self._is_local:
-            return "the setting module_local_params has changed"
         find = function.leaf if function.modules.local else function.store._params.get
         if not all(map(is_, map(find, function.names), self.leaves)):
             return "parameters have been replaced"

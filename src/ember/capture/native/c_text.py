@@ -44,8 +44,6 @@ def converted(text: str, source: torch.dtype, to: torch.dtype) -> str:
         return text
     if to is torch.bool:
         return f"(uint8_t)({text} != 0)"
-    if source.is_floating_point and not to.is_floating_point:
-        return f"({C_TYPES[to]})({text})"
     return f"({C_TYPES[to]})({text})"
 
 

@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ember.capture.meta import Meta
-from ember.capture.native.refs import Ref
+from ember.capture.native.refs import Ref, row_name
 
 _TEMPLATES: dict[Any, GraphModule | None] = {}
 
@@ -27,12 +27,8 @@ def _table() -> dict[Any, Any]:
     return {
         op: decomposition
         for op, decomposition in decomposition_table.items()
-        if hasattr(op, "_schema") and _row_name(op) not in TABLE
+        if hasattr(op, "_schema") and row_name(op) not in TABLE
     }
-
-
-def _row_name(op: Any) -> str:
-    return f"{op._schema.name.partition('::')[2]}.{op._schema.overload_name or 'default'}"
 
 
 def decomposed(op: Any, arguments: dict[str, Any]) -> tuple[GraphModule | None, list[Any]]:
@@ -41,7 +37,7 @@ def decomposed(op: Any, arguments: dict[str, Any]) -> tuple[GraphModule | None, 
     shape = {name: _template(value, tensors) for name, value in arguments.items()}
     key = (op, repr(shape))
     if key not in _TEMPLATES:
-        _TEMPLATES[key] = _recorded(op, shape, tensors)
+        _TEMPLATES[key] = _recorded(op, shape)
     return _TEMPLATES[key], tensors
 
 
@@ -66,8 +62,7 @@ class _Slot:
         return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
 
 
-def _recorded(op: Any, template: dict[str, Any], tensors: Sequence[Any]) -> GraphModule | None:
-    del tensors
+def _recorded(op: Any, template: dict[str, Any]) -> GraphModule | None:
     slots: list[_Slot] = []
 
     def collect(value: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,13 @@ from ember.capture.native.ir import (
     Constant,
     Dims,
     Input,
-    Number,
     Part,
     Pointwise,
     UnsupportedError,
     Value,
     sorted_dims,
 )
-from ember.capture.native.refs import Memory, Ref, contiguous
+from ember.capture.native.refs import Memory, Ref, contiguous, row_name
 from ember.capture.native.simplify import Builder
 
 SUPPORTED = frozenset({torch.float32, torch.float64, torch.int64, torch.int32, torch.bool, torch.uint8})
@@ -66,14 +65,6 @@ class OpCall:
         """Of the only or the first output."""
         return self.metas[0] if isinstance(self.metas, tuple) else self.metas
 
-    def refs(self) -> Iterable[Ref]:
-        """All tensors among the arguments."""
-        for value in self.arguments.values():
-            if isinstance(value, Ref):
-                yield value
-            elif isinstance(value, list | tuple):
-                yield from (item for item in value if isinstance(item, Ref))
-
 
 class Lowering:
     """Goes over a graph node by node."""
@@ -104,7 +95,7 @@ class Lowering:
                 tensor.dtype, tuple(shape[i] for i in order), tuple(strides[i] for i in order), index=index
             )
             originals.append(value)
-            memories.append(Memory(value, index))
+            memories.append(Memory(value))
             if tensor.numel():
                 together.setdefault(tensor.untyped_storage().data_ptr(), []).append(memories[-1])
             refs.append(Ref(memories[-1], 0, shape, strides, tensor.dtype))
@@ -141,7 +132,7 @@ class Lowering:
         op: Any = node.target
         arguments = _bound(op, _resolve(node.args, env), _resolve(dict(node.kwargs), env))
         metas = node.meta["ember"]
-        call = OpCall(_name(op), arguments, metas, self.origin)
+        call = OpCall(row_name(op), arguments, metas, self.origin)
         for meta in metas if isinstance(metas, tuple) else (metas,):
             if isinstance(meta, Meta):
                 self._check_dtype(meta.dtype)
@@ -150,7 +141,7 @@ class Lowering:
             if op is torch.ops.aten.as_strided.default:
                 _check_inside(env[base], base.meta["ember"], metas)
             return _view(env[base], base.meta["ember"], metas)
-        return self.call(op, call, base)
+        return self.call(op, call)
 
     @staticmethod
     def _viewed(node: Node, metas: Any) -> Node | None:
@@ -164,7 +155,7 @@ class Lowering:
                 return arg
         return None
 
-    def call(self, op: Any, call: OpCall, base: Node | None = None) -> Any:
+    def call(self, op: Any, call: OpCall) -> Any:
         """Lower one call of an operator; the result is a reference, or a list of them."""
         if op._schema.is_mutable:
             return self._in_place(op, call)
@@ -201,15 +192,14 @@ class Lowering:
         if len(written) != 1 or not isinstance(call[written[0].name], Ref):
             return self._several_in_place(op, call, written)
         target: Ref = call[written[0].name]
-        name, _, overload = call.name.partition(".")
         lower = self.table.get(call.name)
         meta = call.meta
         functional = _functional(op)
         if lower is not None:
             result = lower(self, call)
-        elif functional is not None and _name(functional) in self.table:
-            result = self.table[_name(functional)](
-                self, OpCall(_name(functional), call.arguments, meta, call.origin)
+        elif functional is not None and row_name(functional) in self.table:
+            result = self.table[row_name(functional)](
+                self, OpCall(row_name(functional), call.arguments, meta, call.origin)
             )
         elif functional is not None:
             module, tensors = decomposed(functional, call.arguments)
@@ -218,7 +208,6 @@ class Lowering:
             result = self.inline(module.graph, tensors)[0]
         else:
             raise UnsupportedError(f"the operator {call.name}, at {self.origin}")
-        del name, overload
         self.write(target, result if isinstance(result, Ref) else self._place(result, meta))
         return target
 
@@ -361,13 +350,6 @@ def _bound(op: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, An
     return bound
 
 
-def _name(op: Any) -> str:
-    name = op._schema.name
-    namespace, _, plain = name.partition("::")
-    overload = op._schema.overload_name or "default"
-    return f"{plain}.{overload}" if namespace == "aten" else f"{name}.{overload}"
-
-
 _FUNCTIONAL: dict[Any, Any] = {}
 
 
@@ -378,10 +360,3 @@ def _functional(op: Any) -> Any:
         packet = getattr(torch.ops.aten, plain.removesuffix("_"), None) if plain.endswith("_") else None
         _FUNCTIONAL[op] = getattr(packet, overload, None) if packet is not None else None
     return _FUNCTIONAL[op]
-
-
-def number(value: Any) -> Number:
-    """A plain number, of what torch takes for one."""
-    if isinstance(value, bool | int | float):
-        return value
-    raise UnsupportedError(f"a scalar of type {type(value).__name__}")

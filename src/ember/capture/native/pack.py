@@ -7,6 +7,7 @@ number of *kinds* of sites, and its loops become vector code.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,7 +54,6 @@ class _Packer:
         self._place: dict[Value, tuple[Value, int, int]] = {}
         """Where a packed value is now: in which, as which member, and from which element on."""
         self._collected: dict[Any, Value] = {}
-        self._calls: dict[Call, Call] = {}
 
     def run(self) -> Plan:
         self._draw_together()
@@ -151,7 +151,7 @@ class _Packer:
         count, step = len(members), max(first.extent, 1)
         dims, strides = (count, *first.dims), (step, *first.strides)
         inputs = [
-            self._side_by_side([member.inputs[k] for member in members], first.dims, first.types[k])
+            self._side_by_side([member.inputs[k] for member in members], first.dims)
             for k in range(len(first.inputs))
         ]
         expression = _shifted(first.expression)
@@ -169,9 +169,8 @@ class _Packer:
         for number, member in enumerate(members):
             self._place[member] = (whole, number, number * step)
 
-    def _side_by_side(self, accesses: list[Access], dims: Dims, dtype: Any) -> Access:
+    def _side_by_side(self, accesses: list[Access], dims: Dims) -> Access:
         """One access for all members: to the same place, to places at equal distances, or to a copy."""
-        del dtype
         first = accesses[0]
         if isinstance(first.value, Constant):
             return Access(first.value, 0, (0, *first.strides))
@@ -262,8 +261,6 @@ def _order(inputs: Sequence[Access]) -> Any:
 
 def _shifted(expression: str) -> str:
     """Indices of dims in an expression, with one dim put in front."""
-    import re
-
     return re.sub(r"\{i(\d+)\}", lambda m: f"{{i{int(m[1]) + 1}}}", expression)
 
 

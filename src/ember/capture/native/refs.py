@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -13,10 +14,9 @@ from ember.capture.native.ir import contiguous as contiguous
 
 @dataclass(eq=False)
 class Memory:
-    """A piece of memory: what it holds now, and which input it is."""
+    """A piece of memory: what it holds now, and whether the graph has written to it."""
 
     value: Value
-    index: int | None = None
     changed: bool = False
 
 
@@ -39,3 +39,10 @@ class Ref:
         missing = len(shape) - len(self.shape)
         own = [0 if size == 1 else stride for size, stride in zip(self.shape, self.strides, strict=True)]
         return (*[0] * missing, *own)
+
+
+def row_name(op: Any) -> str:
+    """The name of an operator's row: ``add.Tensor`` for ``aten::add.Tensor``; with the namespace where that is not aten."""
+    namespace, _, plain = op._schema.name.partition("::")
+    overload = op._schema.overload_name or "default"
+    return f"{plain}.{overload}" if namespace == "aten" else f"{op._schema.name}.{overload}"

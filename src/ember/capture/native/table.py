@@ -25,7 +25,7 @@ from ember.capture.native.ir import (
     sorted_dims,
 )
 from ember.capture.native.lower import Lower, Lowering, OpCall
-from ember.capture.native.refs import Ref, contiguous
+from ember.capture.native.refs import Memory, Ref, contiguous
 
 _SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _FUNCTION = re.compile(r"@(\w+)")
@@ -116,6 +116,12 @@ def copy(low: Lowering, call: OpCall, ref: Ref, meta: Any = None) -> Value:
     """The same numbers in fresh memory, perhaps in another dtype."""
     meta = meta or call.meta
     return pointwise(low, call, "{0}", [(ref, meta.dtype)], meta)
+
+
+def flat(low: Lowering, ref: Ref) -> Ref:
+    """All elements of a tensor in a row."""
+    access = low.dense(ref)
+    return Ref(Memory(access.value), access.offset, (ref.numel,), (1,), ref.dtype)
 
 
 def full(low: Lowering, call: OpCall, number: Any) -> Value:

@@ -12,7 +12,7 @@ from ember.capture.meta import Meta
 from ember.capture.native import table
 from ember.capture.native.ir import Access, Assemble, Dims, Take, UnsupportedError, Value
 from ember.capture.native.lower import Lower, Lowering, OpCall
-from ember.capture.native.refs import Memory, Ref, contiguous
+from ember.capture.native.refs import Ref, contiguous
 
 
 def _taken(
@@ -46,9 +46,8 @@ def _index_geometry(ref: Ref, indices: Sequence[Ref | None]) -> tuple[Dims, int,
     return shape, (used[0] if adjacent else 0), used, rest
 
 
-def _over_result(values: Sequence[int], inner: Dims, at: int, rank: int) -> Dims:
+def _over_result(values: Sequence[int], inner: Dims, at: int) -> Dims:
     """Strides over the result: those of the dims that are not indexed, with those of the index put in at ``at``."""
-    del rank
     return (*values[:at], *inner, *values[at:])
 
 
@@ -56,11 +55,11 @@ def _index(low: Lowering, call: OpCall) -> Value:
     ref: Ref = call["self"]
     indices = list(call["indices"])
     shape, at, used, rest = _index_geometry(ref, indices)
-    own = _over_result([ref.strides[d] for d in rest], (0,) * len(shape), at, len(ref.shape))
+    own = _over_result([ref.strides[d] for d in rest], (0,) * len(shape), at)
     walks = [
         (
             indices[d],
-            _over_result([0] * len(rest), indices[d].over(shape), at, len(ref.shape)),
+            _over_result([0] * len(rest), indices[d].over(shape), at),
             ref.strides[d],
             ref.shape[d],
         )
@@ -94,14 +93,8 @@ def _gather(low: Lowering, call: OpCall) -> Value:
     return _taken(low, call, ref, own, [(index, index.strides, ref.strides[dim], ref.shape[dim])])
 
 
-def _flat(low: Lowering, ref: Ref) -> Ref:
-    """All elements of a tensor in a row."""
-    access = low.dense(ref)
-    return Ref(Memory(access.value), access.offset, (ref.numel,), (1,), ref.dtype)
-
-
 def _take(low: Lowering, call: OpCall) -> Value:
-    source, index = _flat(low, call["self"]), call["index"]
+    source, index = table.flat(low, call["self"]), call["index"]
     return _taken(low, call, source, (0,) * len(index.shape), [(index, index.strides, 1, source.numel)])
 
 
@@ -163,10 +156,10 @@ def _index_put(low: Lowering, call: OpCall) -> Value:
         return _masked_put(low, call)
     shape, at, used, rest = _index_geometry(ref, indices)
     to = tuple(call.meta.stride)
-    whole = _over_result([ref.shape[d] for d in rest], shape, at, 0)
-    strides = _over_result([to[d] for d in rest], (0,) * len(shape), at, 0)
+    whole = _over_result([ref.shape[d] for d in rest], shape, at)
+    strides = _over_result([to[d] for d in rest], (0,) * len(shape), at)
     walks = [
-        (indices[d], _over_result([0] * len(rest), indices[d].over(shape), at, 0), to[d], ref.shape[d])
+        (indices[d], _over_result([0] * len(rest), indices[d].over(shape), at), to[d], ref.shape[d])
         for d in used
     ]
     return _put(low, call, ref, call["values"], whole, strides, walks, bool(call["accumulate"]))

@@ -61,7 +61,7 @@ def _draw(function: str, *names: str, default: tuple[Any, ...] = ()) -> Lower:
     return lower
 
 
-def _bernoulli(p_name: str, *, always: bool = False) -> Lower:
+def _bernoulli(p_name: str) -> Lower:
     def lower(low: Lowering, call: OpCall) -> Value:
         meta = _checked(call)
         p = call[p_name]
@@ -79,7 +79,6 @@ def _bernoulli(p_name: str, *, always: bool = False) -> Lower:
         name = f"ember_bernoulli_{kind}_{_OUT[meta.dtype]}"
         return table.called(low, call, name, [source], (_count(meta),), draws=True)[0]
 
-    del always
     return lower
 
 
@@ -104,21 +103,16 @@ def _randperm(low: Lowering, call: OpCall) -> Value:
     return table.called(low, call, "ember_randperm_i64", [], (_count(meta),), draws=True)[0]
 
 
-def _normal_of(mean_name: str | None, std_name: str | None) -> Lower:
+def _normal_of(low: Lowering, call: OpCall) -> Value:
     """``normal`` with tensors: standard draws, scaled and shifted."""
-
-    def lower(low: Lowering, call: OpCall) -> Value:
-        meta = _checked(call)
-        name = f"ember_normal_{_OUT[meta.dtype]}"
-        drawn = table.called(low, call, name, [], (_count(meta), 0.0, 1.0), draws=True)[0]
-        dtype = meta.dtype
-        noise = low._place(drawn, meta)
-        return table.pointwise(
-            low, call, "{0} * {1} + {2}", [(noise, dtype), (call["std"], dtype), (call["mean"], dtype)]
-        )
-
-    del mean_name, std_name
-    return lower
+    meta = _checked(call)
+    name = f"ember_normal_{_OUT[meta.dtype]}"
+    drawn = table.called(low, call, name, [], (_count(meta), 0.0, 1.0), draws=True)[0]
+    dtype = meta.dtype
+    noise = low._place(drawn, meta)
+    return table.pointwise(
+        low, call, "{0} * {1} + {2}", [(noise, dtype), (call["std"], dtype), (call["mean"], dtype)]
+    )
 
 
 def _by_element(function: str, *names: str) -> Lower:
@@ -156,9 +150,9 @@ ROWS: dict[str, Lower] = {
     "exponential_.default": _draw("exponential", "lambd"),
     "geometric_.default": _draw("geometric", "p"),
     "log_normal_.default": _draw("log_normal", "mean", "std"),
-    "normal.Tensor_Tensor": _normal_of("mean", "std"),
-    "normal.Tensor_float": _normal_of("mean", "std"),
-    "normal.float_Tensor": _normal_of("mean", "std"),
+    "normal.Tensor_Tensor": _normal_of,
+    "normal.Tensor_float": _normal_of,
+    "normal.float_Tensor": _normal_of,
     "normal_.default": _draw("normal", "mean", "std"),
     "normal_functional.default": _draw("normal", "mean", "std"),
     "poisson.default": _by_element("poisson", "self"),

@@ -7,7 +7,7 @@ from typing import Any
 from ember.capture.native import table
 from ember.capture.native.ir import Access, Assemble, Dims, UnsupportedError, Value
 from ember.capture.native.lower import Lower, Lowering, OpCall
-from ember.capture.native.refs import Memory, Ref
+from ember.capture.native.refs import Ref
 
 
 def _full(name: str | None, number: Any = 0) -> Lower:
@@ -174,8 +174,7 @@ def _roll(low: Lowering, call: OpCall) -> Value:
         raise UnsupportedError("roll of an empty tensor, or twice over one dim")
     if not dims:
         # All elements in a row.
-        access = low.dense(ref)
-        ref = Ref(Memory(access.value), access.offset, (ref.numel,), (1,), ref.dtype)
+        ref = table.flat(low, ref)
         dims, strides = [0], (1,)
     pieces = [(ref, 0)]
     for dim, shift in zip(dims, shifts, strict=True):
