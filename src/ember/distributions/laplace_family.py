@@ -146,7 +146,36 @@ class SoftAsymmetricLaplace(_TwoSided):
         return super().variance + self.soft_scale.square()
 
 
-class SoftLaplace(ElementwiseDistribution):
+class _DrawnByInverse(ElementwiseDistribution):
+    """A location and a scale on the real line, drawn by the inverse of the distribution function."""
+
+    support = constraints.real
+    has_rsample = True
+    loc: Tensor
+    scale: Tensor
+
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Draw by the inverse of the distribution function."""
+        shape = self._extended_shape(Size(sample_shape))
+        return self.icdf(_open_unit(torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)))
+
+
+class _LocationScale(_DrawnByInverse):
+    """Symmetric about its location."""
+
+    arg_constraints: dict[str, Any] = {"loc": constraints.real, "scale": constraints.positive}
+    _tensors = ("loc", "scale")
+
+    def __init__(self, loc: Any, scale: Any, *, validate_args: bool | None = None) -> None:
+        super().__init__(loc, scale, validate_args=validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        """The location."""
+        return self.loc
+
+
+class SoftLaplace(_LocationScale):
     """The hyperbolic secant distribution: smooth, with tails like Laplace's.
 
     Args:
@@ -157,27 +186,12 @@ class SoftLaplace(ElementwiseDistribution):
     tensor(0.5000)
     """
 
-    arg_constraints: dict[str, Any] = {"loc": constraints.real, "scale": constraints.positive}
-    support = constraints.real
-    has_rsample = True
-    loc: Tensor
-    scale: Tensor
-    _tensors = ("loc", "scale")
-
-    def __init__(self, loc: Any, scale: Any, *, validate_args: bool | None = None) -> None:
-        super().__init__(loc, scale, validate_args=validate_args)
-
     def log_prob(self, value: Tensor) -> Tensor:
         """``log(2 / pi) - log(scale) - log(exp(z) + exp(-z))``, with ``z = (value - loc) / scale``."""
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.scale
         return math.log(2 / math.pi) - self.scale.log() - torch.logaddexp(z, -z)
-
-    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        """Draw by the inverse of the distribution function."""
-        shape = self._extended_shape(Size(sample_shape))
-        return self.icdf(_open_unit(torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)))
 
     def cdf(self, value: Tensor) -> Tensor:
         """``2 / pi atan(exp(z))``"""
@@ -190,32 +204,17 @@ class SoftLaplace(ElementwiseDistribution):
         return (value * (math.pi / 2)).tan().log() * self.scale + self.loc
 
     @property
-    def mean(self) -> Tensor:
-        """The location."""
-        return self.loc
-
-    @property
     def variance(self) -> Tensor:
         """``(pi scale / 2)^2``"""
         return (math.pi / 2 * self.scale).square()
 
 
-class Logistic(ElementwiseDistribution):
+class Logistic(_LocationScale):
     """Logistic distribution: its distribution function is the sigmoid.
 
     >>> Logistic(0.0, 1.0).log_prob(torch.tensor(0.0)).exp()
     tensor(0.2500)
     """
-
-    arg_constraints: dict[str, Any] = {"loc": constraints.real, "scale": constraints.positive}
-    support = constraints.real
-    has_rsample = True
-    loc: Tensor
-    scale: Tensor
-    _tensors = ("loc", "scale")
-
-    def __init__(self, loc: Any, scale: Any, *, validate_args: bool | None = None) -> None:
-        super().__init__(loc, scale, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """``2 log sigmoid(z) - z - log(scale)``"""
@@ -223,11 +222,6 @@ class Logistic(ElementwiseDistribution):
             self._validate_sample(value)
         z = (value - self.loc) / self.scale
         return 2 * torch.nn.functional.logsigmoid(z) - z - self.scale.log()
-
-    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        """Draw by the inverse of the distribution function."""
-        shape = self._extended_shape(Size(sample_shape))
-        return self.icdf(_open_unit(torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)))
 
     def cdf(self, value: Tensor) -> Tensor:
         """``sigmoid(z)``"""
@@ -240,11 +234,6 @@ class Logistic(ElementwiseDistribution):
         return self.loc + self.scale * value.logit()
 
     @property
-    def mean(self) -> Tensor:
-        """The location."""
-        return self.loc
-
-    @property
     def variance(self) -> Tensor:
         """``(pi scale)^2 / 3``"""
         return self.scale.square() * (math.pi**2 / 3)
@@ -254,7 +243,7 @@ class Logistic(ElementwiseDistribution):
         return self.scale.log() + 2
 
 
-class SkewLogistic(ElementwiseDistribution):
+class SkewLogistic(_DrawnByInverse):
     """Generalised logistic distribution of type I: its distribution function is a power of the sigmoid.
 
     Args:
@@ -269,10 +258,6 @@ class SkewLogistic(ElementwiseDistribution):
         "scale": constraints.positive,
         "asymmetry": constraints.positive,
     }
-    support = constraints.real
-    has_rsample = True
-    loc: Tensor
-    scale: Tensor
     asymmetry: Tensor
     _tensors = ("loc", "scale", "asymmetry")
 
@@ -288,11 +273,6 @@ class SkewLogistic(ElementwiseDistribution):
         z = (value - self.loc) / self.scale
         a = self.asymmetry
         return a.log() + (a + 1) * torch.nn.functional.logsigmoid(z) - z - self.scale.log()
-
-    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        """Draw by the inverse of the distribution function."""
-        shape = self._extended_shape(Size(sample_shape))
-        return self.icdf(_open_unit(torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)))
 
     def cdf(self, value: Tensor) -> Tensor:
         """``sigmoid(z) ** a``"""

@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ember import distributions as dist
-from ember.distributions import constraints
-from ember.infer.autoguide.continuous import AutoContinuous
-from ember.infer.autoguide.guide import Program, check_init_scale
-from ember.infer.autoguide.initialization import InitFn, init_to_median
-from ember.nn.module import PyroParam
+from ember.infer.autoguide.scaled import ScaledGuide
 
 
-class AutoDiagonalNormal(AutoContinuous):
+class AutoDiagonalNormal(ScaledGuide):
     """A normal distribution with diagonal covariance over all sites, in unconstrained space.
 
     The same family as :class:`AutoNormal`, with two parameters for all sites: ``AutoDiagonalNormal.loc`` and ``.scale``.
@@ -37,26 +33,6 @@ class AutoDiagonalNormal(AutoContinuous):
     >>> guide.median()
     {'x': tensor(0.), 'y': tensor(2.)}
     """
-
-    scale_constraint: Any = constraints.softplus_positive
-
-    def __init__(
-        self,
-        model: Program,
-        init_loc_fn: InitFn = init_to_median,
-        init_scale: float = 0.1,
-        *,
-        create_plates: Program | None = None,
-    ) -> None:
-        check_init_scale(init_scale)
-        super().__init__(model, init_loc_fn, create_plates=create_plates)
-        self._init_scale = init_scale
-
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
-        super()._setup_prototype(*args, **kwargs)
-        start = self._init_loc()
-        self.loc: Any = nn.Parameter(start)
-        self.scale: Any = PyroParam(torch.full_like(start, self._init_scale), self.scale_constraint)
 
     def get_base_dist(self) -> Any:
         """Standard normal."""

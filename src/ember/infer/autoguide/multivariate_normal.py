@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ember import distributions as dist
 from ember.distributions import constraints
-from ember.infer.autoguide.continuous import AutoContinuous
-from ember.infer.autoguide.guide import Program, check_init_scale
-from ember.infer.autoguide.initialization import InitFn, init_to_median
+from ember.infer.autoguide.scaled import ScaledGuide
 from ember.nn.module import PyroParam
 
 
-class AutoMultivariateNormal(AutoContinuous):
+class AutoMultivariateNormal(ScaledGuide):
     """A normal distribution with a full covariance over all sites, in unconstrained space (Kucukelbir et al., 2017, section 2.4).
 
     Parameters are ``loc``, ``scale`` and ``scale_tril``, a lower triangular matrix with a diagonal of ones: the Cholesky factor
@@ -39,26 +37,12 @@ class AutoMultivariateNormal(AutoContinuous):
             [0.0000, 0.0100]], grad_fn=<ExpandBackward0>)
     """
 
-    scale_constraint: Any = constraints.softplus_positive
     scale_tril_constraint: Any = constraints.unit_lower_cholesky
-
-    def __init__(
-        self,
-        model: Program,
-        init_loc_fn: InitFn = init_to_median,
-        init_scale: float = 0.1,
-        *,
-        create_plates: Program | None = None,
-    ) -> None:
-        check_init_scale(init_scale)
-        super().__init__(model, init_loc_fn, create_plates=create_plates)
-        self._init_scale = init_scale
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
-        start = self._init_loc()
-        self.loc: Any = nn.Parameter(start)
-        self.scale: Any = PyroParam(torch.full_like(start, self._init_scale), self.scale_constraint)
+        # Not self.loc, which would be a statement of the guide.
+        start = next(self.parameters())
         identity = torch.eye(self.latent_dim, dtype=start.dtype, device=start.device)
         self.scale_tril: Any = PyroParam(identity, self.scale_tril_constraint)
 
