@@ -18,7 +18,7 @@ from ember.infer.autoguide.layout import SiteLayout
 from ember.infer.autoguide.naming import _product, deep_getattr, deep_setattr
 from ember.infer.autoguide.point import Point, log_density_of
 from ember.infer.autoguide.prototype import at_full_size, full_size_of, unconstrained_start
-from ember.infer.inspect import get_dependencies, is_sample_site
+from ember.infer.structure.inspect import get_dependencies, is_sample_site
 from ember.nn.module import PyroModule, PyroParam
 from ember.poutine.handlers import block, mask
 from ember.poutine.indep_messenger import CondIndepStackFrame

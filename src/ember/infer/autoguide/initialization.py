@@ -18,7 +18,7 @@ from ember.distributions import constraints
 from ember.distributions.torch_distribution import Independent, MaskedDistribution
 from ember.errors import ModelError
 from ember.infer.autoguide.support import helpful_support_errors
-from ember.infer.validation import is_validation_enabled
+from ember.infer.traces.validation import is_validation_enabled
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site, site_is_subsample
 

@@ -11,8 +11,8 @@ from ember import distributions as dist
 from ember.errors import ModelError
 from ember.infer.autoguide.continuous import AutoContinuous
 from ember.infer.autoguide.multivariate_normal import AutoMultivariateNormal
-from ember.infer.scalars import total
 from ember.ops.hessian import hessian
+from ember.ops.scalars import total
 from ember.poutine.handlers import block, replay, trace
 from ember.poutine.trace_struct import Trace
 

@@ -13,7 +13,7 @@ from ember.infer.autoguide.guide import Program
 from ember.infer.autoguide.initialization import InitFn, _checked
 from ember.infer.autoguide.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.support import transform_of
-from ember.infer.validation import is_validation_enabled
+from ember.infer.traces.validation import is_validation_enabled
 from ember.nn.module import PyroModule, PyroParam, pyro_method
 from ember.ops.tensor_utils import periodic_repeat
 from ember.poutine.guide import GuideMessenger

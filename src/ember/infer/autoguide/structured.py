@@ -286,7 +286,7 @@ def _flat_start(site: Site) -> tuple[Tensor, Size, Size]:
 
 def _posterior_pairs(model: Program, order: list[str], args: Any, kwargs: Any) -> dict[str, list[str]]:
     """Pairs of sites that are dependent in the posterior, the later one in the model's order downstream."""
-    from ember.infer.inspect import get_dependencies
+    from ember.infer.structure.inspect import get_dependencies
 
     found: dict[str, dict[str, Any]] = block(get_dependencies)(model, args, kwargs)["posterior_dependencies"]
     rank = {name: i for i, name in enumerate(order)}

@@ -13,7 +13,7 @@ from ember import primitives
 from ember.distributions.stable import standard_stable, standard_stable_off_one
 from ember.errors import ReparamError
 from ember.infer.reparam.reparam import Reparam, ReparamMessage, ReparamResult, deterministic_result
-from ember.infer.validation import is_validation_enabled
+from ember.infer.traces.validation import is_validation_enabled
 
 _HALF_PI = math.pi / 2
 _RADIUS = 0.005
