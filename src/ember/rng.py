@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,3 +35,23 @@ def set_rng_state(state: dict[str, Any]) -> None:
     random.setstate(state["random"])
     if "numpy" in state:
         importlib.import_module("numpy").random.set_state(state["numpy"])
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Leave all generators, those of devices in use among them, as they were before the block.
+
+    >>> _ = torch.manual_seed(0)
+    >>> with preserved():
+    ...     first = torch.rand(3)
+    >>> torch.equal(torch.rand(3), first)
+    True
+    """
+    state = get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        set_rng_state(state)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -16,11 +16,13 @@ from ember.infer.autoguide.base.initialization import InitFn, InitMessenger
 from ember.infer.autoguide.base.layout import SiteLayout, layouts_of
 from ember.infer.autoguide.base.prototype import full_size_of, prototype_hide_fn, record, vectorized_frames
 from ember.nn.module import PyroModule
+from ember.params.param_store import get_param_store
 from ember.poutine.handlers import block
 from ember.poutine.indep_messenger import CondIndepStackFrame
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate
+from ember.rng import preserved
 
 Program = Callable[..., Any]
 
@@ -132,11 +134,18 @@ class AutoGuide(PyroModule):
             return
         self.__dict__.pop("_layout_cache", None)
         try:
-            self._setup_prototype(*args, **kwargs)
+            # Where the parameters are there already, a fit goes on: the prototype leaves its random numbers alone.
+            with preserved() if self._has_parameters() else nullcontext():
+                self._setup_prototype(*args, **kwargs)
         except BaseException:
             self.prototype_trace = None
             self._prototype_frames, self._given_plates = {}, frozenset()
             raise
+
+    def _has_parameters(self) -> bool:
+        """Whether the active store has parameters of the guide's name: loaded ones, or those of a guide before it."""
+        prefix = f"{self._pyro_name}."
+        return any(name.startswith(prefix) for name in get_param_store())
 
     def prepare(self, *args: Any, **kwargs: Any) -> AutoGuide:
         """Make all parameters now, so that ``parameters()`` is complete before the first step.
@@ -235,7 +244,8 @@ class AutoGuide(PyroModule):
         unknown = unknown - self._hidden_sites
         if not unknown or self.prototype_trace is None:
             return
-        now, _ = record(self.model, self._prototype_hide_fn, args, kwargs)
+        with preserved():
+            now, _ = record(self.model, self._prototype_hide_fn, args, kwargs)
         new = sorted(unknown & set(now.stochastic_nodes) - set(self.prototype_trace.nodes))
         if new:
             raise ModelError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,10 +17,12 @@ from ember.infer.autoguide.base.support import transform_of
 from ember.infer.traces.validation import is_validation_enabled
 from ember.nn.module import PyroModule, PyroParam, pyro_method
 from ember.ops.tensor_utils import periodic_repeat
+from ember.params.param_store import get_param_store
 from ember.poutine.guide import GuideMessenger
 from ember.poutine.handlers import block
 from ember.poutine.runtime import get_plates
 from ember.poutine.trace_struct import Trace
+from ember.rng import preserved
 
 
 class AutoMessengerMeta(ABCMeta, type(PyroModule)):  # type: ignore[misc]
@@ -106,7 +109,9 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
         site: Any = {"name": name, "fn": prior}
         transform = transform_of(site)
         event_dim = prior.event_dim + transform.domain.event_dim - transform.codomain.event_dim
-        with torch.no_grad():
+        known = f"{self._pyro_name}.locs.{name}" in get_param_store()
+        # Where the parameter is there already, a fit goes on: its start leaves the fit's random numbers alone.
+        with torch.no_grad(), preserved() if known else nullcontext():
             constrained = init_loc_fn(site)
             if is_validation_enabled():
                 constrained = checked_start(init_loc_fn, site, constrained)

@@ -92,15 +92,15 @@ class AutoNormal(AutoGuide):
         sites = self._read_parameters()
         fns: list[Any] = [None] * len(sites)
         groups = groups_of(sites, get_plates(), lean(transform_to(self.scale_constraint)))
-        for group, positions in groups:
-            for position, fn in zip(positions, group.distributions(), strict=True):
+        for group in groups:
+            for position, fn in zip(group.positions, group.distributions(), strict=True):
                 fns[position] = fn
         values = [self._draw_auxiliary(site, fn) for site, fn in zip(sites, fns, strict=True)]
         with_density = get_mask() is not False
         points: list[Any] = [None] * len(sites)
-        for group, positions in groups:
-            group_points = group.points([values[position] for position in positions], with_density)
-            for position, point in zip(positions, group_points, strict=True):
+        for group in groups:
+            group_points = group.points([values[position] for position in group.positions], with_density)
+            for position, point in zip(group.positions, group_points, strict=True):
                 points[position] = point
         result = {}
         for site, value, point in zip(sites, values, points, strict=True):
