@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.infer.autoguide.guide_table import IAF
 
 import ember
 from ember import distributions as dist
@@ -65,6 +66,24 @@ def test_a_new_guide_goes_on_bit_for_bit(name, start, tmp_path):
         lambda: getattr(autoguide, name)(model, init_loc_fn=init), tmp_path
     )
     assert straight == resumed
+
+
+def test_so_does_a_flow(tmp_path):
+    straight, resumed = losses_straight_and_resumed(lambda: IAF(model), tmp_path)
+    assert straight == resumed
+
+
+def test_a_guide_takes_what_is_loaded_over_it(tmp_path):
+    """Networks that are parts of it among the rest."""
+    svi = svi_with(lambda: autoguide.AutoStructured(model))
+    for _ in range(3):
+        svi.step(*data())
+    ember.get_param_store().save(str(tmp_path / "params"))
+    state = torch.get_rng_state()
+    before = svi.step(*data())
+    ember.get_param_store().load(str(tmp_path / "params"))
+    torch.set_rng_state(state)
+    assert svi.evaluate_loss(*data()) == before
 
 
 def test_so_does_a_guide_of_parts(tmp_path):

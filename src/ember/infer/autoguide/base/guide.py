@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ember.errors import ModelError
 from ember.infer.autoguide.base.given_rows import rows_given
 from ember.infer.autoguide.base.initialization import InitFn, InitMessenger
 from ember.infer.autoguide.base.layout import SiteLayout, layouts_of
 from ember.infer.autoguide.base.prototype import full_size_of, prototype_hide_fn, record, vectorized_frames
+from ember.modules import module
 from ember.nn.module import PyroModule
+from ember.params.names import param_with_module_name
 from ember.params.param_store import get_param_store
 from ember.poutine.handlers import block
 from ember.poutine.indep_messenger import CondIndepStackFrame
@@ -88,9 +90,9 @@ class AutoGuide(PyroModule):
             part._update_master(weakref.ref(self))
 
     def _parts(self) -> Iterator[AutoGuide]:
-        for module in self.modules():
-            if module is not self and isinstance(module, AutoGuide):
-                yield module
+        for part in self.modules():
+            if part is not self and isinstance(part, AutoGuide):
+                yield part
 
     def _update_master(self, master_ref: Callable[[], AutoGuide | None]) -> None:
         self.master = master_ref
@@ -146,6 +148,16 @@ class AutoGuide(PyroModule):
         """Whether the active store has parameters of the guide's name: loaded ones, or those of a guide before it."""
         prefix = f"{self._pyro_name}."
         return any(name.startswith(prefix) for name in get_param_store())
+
+    def _as_stored(self, path: str, part: Any) -> Any:
+        """A part of the guide; a plain torch module takes the store's parameters, where others were loaded than it has."""
+        if isinstance(part, nn.Module) and not isinstance(part, PyroModule):
+            name, store = f"{self._pyro_name}.{path}", get_param_store()
+            for key, own in part.named_parameters():
+                stored = param_with_module_name(name, key)
+                if stored in store and store[stored] is not own:
+                    return module(name, part, update_module_params=True)
+        return part
 
     def prepare(self, *args: Any, **kwargs: Any) -> AutoGuide:
         """Make all parameters now, so that ``parameters()`` is complete before the first step.

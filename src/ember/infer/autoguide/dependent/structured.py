@@ -170,7 +170,8 @@ class AutoStructured(AutoGuide):
             noise, log_density = self._noise(name, loc, with_density)
             # What is upstream enters before this site's own place is noted: so the precision is sparse, not the covariance.
             for upstream in self.dependencies.get(name, {}):
-                noise = noise + deep_getattr(deep_getattr(self.deps, name), upstream)(shifted[upstream])
+                dep = deep_getattr(deep_getattr(self.deps, name), upstream)
+                noise = noise + self._as_stored(f"deps.{name}.{upstream}", dep)(shifted[upstream])
             shifted[name] = noise
             result[name] = noise + loc, log_density
         return result
@@ -178,7 +179,7 @@ class AutoStructured(AutoGuide):
     def _noise(self, name: str, loc: Tensor, with_density: bool) -> tuple[Tensor, Any]:
         conditional = self.conditionals[name]
         if callable(conditional):
-            return deep_getattr(self.conds, name)(), 0.0
+            return self._as_stored(f"conds.{name}", deep_getattr(self.conds, name))(), 0.0
         zero = torch.zeros_like(loc)
         if conditional == "delta":
             return zero, 0.0

@@ -59,7 +59,7 @@ class AutoNormalizingFlow(AutoContinuous):
 
     def get_transform(self, *args: Any, **kwargs: Any) -> Any:
         """The flow."""
-        return self.transform
+        return self._as_stored("transform", self.transform)
 
 
 class AutoIAFNormal(AutoNormalizingFlow):
@@ -98,6 +98,15 @@ class AutoIAFNormal(AutoNormalizingFlow):
 
 
 def _flows(repeats: int, hidden_dims: Sequence[int] | None, options: dict[str, Any], latent_dim: int) -> Any:
+    # The same orders in every process: they are no parameters, and a fit that is loaded must find them again.
+    orders = iter(range(repeats))
     return dist.transforms.iterated(
-        repeats, affine_autoregressive, latent_dim, hidden_dims=hidden_dims, **options
+        repeats,
+        lambda: affine_autoregressive(
+            latent_dim, hidden_dims, order=_order(latent_dim, next(orders)), **options
+        ),
     )
+
+
+def _order(latent_dim: int, index: int) -> torch.Tensor:
+    return torch.randperm(latent_dim, generator=torch.Generator().manual_seed(index))
