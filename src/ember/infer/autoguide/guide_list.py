@@ -129,6 +129,12 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
             drawn.update(part(*args, **kwargs))
         return drawn
 
+    def mask_like(self, model_trace: Trace, guide_trace: Trace) -> None:
+        """Mask the terms of all parts that are automatic guides."""
+        for part in self._parts():
+            if part.master is not None and part.prototype_trace is not None:
+                part.mask_like(model_trace, guide_trace)
+
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The medians of all parts."""
         result: dict[str, Tensor] = {}

@@ -55,6 +55,8 @@ def get_importance_trace(
         if detach:
             guide_trace.detach_()
         model_trace = _run(ReplayMessenger(trace=guide_trace)(model), graph_type, args, kwargs)
+    if hasattr(innermost, "mask_like"):
+        innermost.mask_like(model_trace, guide_trace)
     validate = is_validation_enabled()
     if validate:
         if hasattr(innermost, "_check_model_sites"):

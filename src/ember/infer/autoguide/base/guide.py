@@ -14,6 +14,7 @@ from ember.errors import ModelError
 from ember.infer.autoguide.base.given_rows import rows_given
 from ember.infer.autoguide.base.initialization import InitFn, InitMessenger
 from ember.infer.autoguide.base.layout import SiteLayout, layouts_of
+from ember.infer.autoguide.base.masks import Mask, add_mask, masks_of
 from ember.infer.autoguide.base.prototype import full_size_of, prototype_hide_fn, record, vectorized_frames
 from ember.modules import module
 from ember.nn.module import PyroModule
@@ -244,6 +245,26 @@ class AutoGuide(PyroModule):
             for frame in site["cond_indep_stack"]
             if frame.vectorized
         )
+
+    # ---- masks ----------------------------------------------------------------------------------------------------
+
+    def mask_like(self, model_trace: Trace, guide_trace: Trace) -> None:
+        """Give the terms of the guide the masks that the model's latent sites have in this run.
+
+        Args:
+            model_trace: of the model, replayed against the guide.
+            guide_trace: of the guide; its sites are changed.
+        """
+        masks = masks_of(model_trace)
+        if masks:
+            own = dict(self._latent_sites())
+            self._mask_terms({name: mask for name, mask in masks.items() if name in own}, guide_trace)
+
+    def _mask_terms(self, masks: dict[str, Mask], guide_trace: Trace) -> None:
+        """Mask the guide's sites; subclasses that draw at auxiliary sites mask those too."""
+        for name, mask in masks.items():
+            if name in guide_trace.nodes:
+                add_mask(guide_trace.nodes[name], mask)
 
     # ---- the model's sites after the first call ---------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from ember.distributions.typed_torch import broadcast_shapes
 from ember.errors import ModelError
 from ember.infer.autoguide.base.guide import AutoGuide, Program, check_init_scale, with_initializer
 from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible
+from ember.infer.autoguide.base.masks import Mask, MaskedEntries, at_all_rows, entry_mask
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.point import Point, log_density_of
 from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
@@ -24,6 +25,7 @@ from ember.nn.module import PyroModule, PyroParam
 from ember.poutine.handlers import block, infer_config
 from ember.poutine.runtime import get_mask
 from ember.poutine.site import Site
+from ember.poutine.trace_struct import Trace
 from ember.primitives import sample, subsample
 
 Kind = str | Callable[..., Any]
@@ -226,6 +228,16 @@ class AutoStructured(AutoGuide):
                 point = self._point(name, site, drawn[name], with_density, True)
                 result[name] = sample(name, point)
         return result
+
+    def _mask_terms(self, masks: dict[str, Mask], guide_trace: Trace) -> None:
+        super()._mask_terms(masks, guide_trace)
+        for name, mask in masks.items():
+            noise = guide_trace.nodes.get(f"{name}_aux")
+            if noise is not None:
+                whole = at_all_rows(mask, self._prototype().nodes[name], guide_trace)
+                shapes = self._batch_shapes[name], self._unconstrained_event_shapes[name]
+                entries = entry_mask(whole, *shapes, noise["fn"].batch_shape)
+                noise["fn"] = MaskedEntries(noise["fn"], entries)
 
     @torch.no_grad()
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.distributions.torch_distribution import MaskedDistribution
 from ember.errors import ModelError
 from ember.infer.autoguide.base.guide import Program
 from ember.infer.autoguide.base.initialization import InitFn, checked_start
@@ -21,6 +22,7 @@ from ember.params.param_store import get_param_store
 from ember.poutine.guide import GuideMessenger
 from ember.poutine.handlers import block
 from ember.poutine.runtime import get_plates
+from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 from ember.rng import preserved
 
@@ -57,6 +59,12 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
             return super().__call__(*args, **kwargs)
         finally:
             self._outer_plates = ()
+
+    def _pyro_sample(self, msg: Site) -> None:
+        prior = msg["fn"]
+        super()._pyro_sample(msg)
+        if isinstance(prior, MaskedDistribution) and msg["fn"] is not prior:
+            msg["fn"] = msg["fn"].mask(prior.mask_value)
 
     def __getstate__(self) -> dict[str, Any]:
         state = PyroModule.__getstate__(self)

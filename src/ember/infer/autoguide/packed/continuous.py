@@ -14,11 +14,13 @@ from ember.distributions.typed_torch import broadcast_shapes
 from ember.infer.autoguide.base.guide import AutoGuide, Program, with_initializer
 from ember.infer.autoguide.base.initialization import InitFn, init_to_median
 from ember.infer.autoguide.base.layout import SiteLayout
+from ember.infer.autoguide.base.masks import Mask, mask_packed
 from ember.infer.autoguide.base.naming import product
 from ember.infer.autoguide.base.point import Point, point_at, points_together
 from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
 from ember.poutine.runtime import get_mask
 from ember.poutine.site import Site
+from ember.poutine.trace_struct import Trace
 from ember.primitives import sample, subsample
 
 
@@ -153,6 +155,14 @@ class AutoContinuous(AutoGuide):
     @staticmethod
     def _alike(layout: SiteLayout) -> Any:
         return layout.event_dim, layout.unconstrained_event_dim, layout.family
+
+    def _mask_terms(self, masks: dict[str, Mask], guide_trace: Trace) -> None:
+        super()._mask_terms(masks, guide_trace)
+        packed = guide_trace.nodes.get(f"_{self._pyro_name}_latent")
+        if packed is None:
+            return  # a subclass draws in a way of its own
+        shapes = [(layout, self._unconstrained_shapes[layout.name]) for layout in self._layouts()]
+        mask_packed(packed, shapes, masks, guide_trace)
 
     def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Location and scale of each entry of the packed vector, for :meth:`median` and :meth:`quantiles`."""

@@ -13,6 +13,7 @@ from ember.distributions import constraints
 from ember.distributions.normal import Normal
 from ember.infer.autoguide.base.guide import AutoGuide, Program, check_init_scale, with_initializer
 from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible
+from ember.infer.autoguide.base.masks import Mask
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
 from ember.infer.autoguide.sitewise.normal_group import NormalSite, groups_of
@@ -20,6 +21,7 @@ from ember.nn.module import PyroModule, PyroParam
 from ember.params.lean_transforms import lean
 from ember.params.param_store import get_param_store
 from ember.poutine.runtime import get_mask, get_plates
+from ember.poutine.trace_struct import Trace
 from ember.primitives import sample
 
 
@@ -139,6 +141,10 @@ class AutoNormal(AutoGuide):
                 leaf = getattr(scale, "unconstrained", None)
             sites.append(NormalSite(layout, loc, scale, None if leaf is None else leaf()))
         return sites
+
+    def _mask_terms(self, masks: dict[str, Mask], guide_trace: Trace) -> None:
+        drawn = {f"{name}_unconstrained": mask for name, mask in masks.items()}
+        super()._mask_terms({**masks, **drawn}, guide_trace)
 
     @torch.no_grad()
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
