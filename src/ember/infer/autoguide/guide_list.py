@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ember.errors import ModelError
+from ember.infer.autoguide.base.data_sites import children_of, left_to_the_model
 from ember.infer.autoguide.base.guide import AutoGuide, Program
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site, site_is_subsample
@@ -89,6 +90,7 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
     def _draw_checked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """Draw the sites of all parts for the first time, and see that each has one owner."""
         result: dict[str, Tensor] = {}
+        resumed = self._has_parameters()
         owners: dict[str, str] = {}
         try:
             for key, part in self._modules.items():
@@ -101,6 +103,9 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
         missing = [
             name for name, site in self._latent_sites() if name not in owners and not _is_enumerable(site)
         ]
+        if missing and owners and resumed:
+            data = left_to_the_model(missing, children_of(self.model, args, kwargs))
+            missing = [name for name in missing if name not in data]
         if missing:
             raise ModelError(
                 f"no part of this AutoGuideList has the sites {missing}: append a guide for them, such as "

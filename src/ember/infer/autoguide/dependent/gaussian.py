@@ -94,6 +94,9 @@ class AutoGaussian(AutoGuide):
 
     # ---- setting up -----------------------------------------------------------------------------------------------
 
+    def _parameter_of(self, site: str) -> str | None:
+        return f"locs.{site}"
+
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts = {}
@@ -107,7 +110,7 @@ class AutoGaussian(AutoGuide):
                 "such as 'def guide(*args, **kwargs): pass'"
             )
         assert self._original_model is not None
-        found: Any = block(get_dependencies)(self._original_model[0], args, kwargs)
+        found: Any = block(get_dependencies)(self._with_data(self._original_model[0]), args, kwargs)
         self.dependencies: dict[str, list[str]] = {}
         for name, upstreams in found["prior_dependencies"].items():
             latent = [upstream for upstream in upstreams if upstream in starts and upstream != name]

@@ -93,6 +93,9 @@ class AutoStructured(AutoGuide):
 
     # ---- setting up -----------------------------------------------------------------------------------------------
 
+    def _parameter_of(self, site: str) -> str | None:
+        return f"locs.{site}"
+
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
         sites = dict(self._latent_sites())
@@ -116,7 +119,7 @@ class AutoStructured(AutoGuide):
         if not isinstance(dependencies, Mapping):
             assert self._original_model is not None
             kind = dependencies
-            pairs = _posterior_pairs(self._original_model[0], list(sites), args, kwargs)
+            pairs = _posterior_pairs(self._with_data(self._original_model[0]), list(sites), args, kwargs)
             dependencies = {down: dict.fromkeys(ups, kind) for down, ups in pairs.items()}
         return dict(conditionals), {down: dict(ups) for down, ups in dependencies.items()}
 

@@ -15,6 +15,8 @@ from ember.infer.autoguide.base.guide import Program
 from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible
 from ember.infer.autoguide.packed.affine_autoregressive import affine_autoregressive
 from ember.infer.autoguide.packed.continuous import AutoContinuous
+from ember.params.names import param_with_module_name
+from ember.params.param_store import get_param_store
 
 
 class AutoNormalizingFlow(AutoContinuous):
@@ -46,6 +48,19 @@ class AutoNormalizingFlow(AutoContinuous):
         self._prototype_options = (start.dtype, start.device)
         if self.transform is None:
             self.transform = self._init_transform_fn(self.latent_dim)
+
+    def _stored_length(self, possible: Sequence[int]) -> int | None:
+        """That of the first flow whose parameters have the shapes of those in the store."""
+        store, name = get_param_store(), f"{self._pyro_name}.transform"
+        for length in possible:
+            flow = self._init_transform_fn(length)
+            own = dict(flow.named_parameters()) if isinstance(flow, nn.Module) else {}
+            stored = {key: param_with_module_name(name, key) for key in own}
+            if not own or not all(place in store for place in stored.values()):
+                return None
+            if all(store[place].shape == own[key].shape for key, place in stored.items()):
+                return length
+        return None
 
     def get_base_dist(self) -> Any:
         """Standard normal, of the dtype and on the device of the transform."""

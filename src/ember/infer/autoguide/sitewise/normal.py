@@ -63,6 +63,9 @@ class AutoNormal(AutoGuide):
         self.init_loc_fn = init_loc_fn
         self._init_scale = init_scale
 
+    def _parameter_of(self, site: str) -> str | None:
+        return f"locs.{site}"
+
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts: dict[str, tuple[Tensor, int]] = {}
