@@ -52,6 +52,7 @@ check: .venv/test.stamp .venv/check.stamp
 	$(BIN)/mypy tools
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.house
+	$(BIN)/python -m tools.draw_house --check
 
 bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.eager $(filter --quick,$(ARGS))
