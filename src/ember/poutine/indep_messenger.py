@@ -1,49 +1,17 @@
-"""Conditional independence: the frames that plates put on sites, and the base of plates."""
+"""Conditional independence: the base of plates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 
+from ember.poutine.frames import CondIndepStackFrame as CondIndepStackFrame
 from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import _DIM_ALLOCATOR
 from ember.poutine.site import Site
-from ember.poutine.traced_sizes import as_int
-
-
-class CondIndepStackFrame(NamedTuple):
-    """One plate around a site, equal to another of the same name, dim, size and counter.
-
-    In a sequential plate, ``dim`` is None and ``counter`` counts the iterations. ``full_size`` is the size before subsampling.
-    """
-
-    name: str
-    dim: int | None
-    size: int
-    counter: int
-    full_size: int | None = None
-
-    @property
-    def vectorized(self) -> bool:
-        return self.dim is not None
-
-    def _key(self) -> tuple[str, int | None, int, int]:
-        return self.name, self.dim, as_int(self.size), self.counter
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CondIndepStackFrame) and self._key() == other._key()
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class IndepMessenger(Messenger):

@@ -15,12 +15,12 @@ from ember.capture.provenance import works_for
 from ember.errors import ModelError
 from ember.poutine.enum_allocator import _ENUM_ALLOCATOR as _ENUM_ALLOCATOR
 from ember.poutine.enum_allocator import _EnumAllocator as _EnumAllocator
+from ember.poutine.frames import CondIndepStackFrame
 from ember.poutine.site import InferDict as InferDict
 from ember.poutine.site import Message as Message
 from ember.poutine.site import Site, message
 
 if TYPE_CHECKING:
-    from ember.poutine.indep_messenger import CondIndepStackFrame
     from ember.poutine.messenger import Messenger
 
 F = TypeVar("F", bound=Callable[..., Any])
