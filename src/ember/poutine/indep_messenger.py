@@ -10,8 +10,8 @@ import torch
 
 from ember.poutine.frames import CondIndepStackFrame as CondIndepStackFrame
 from ember.poutine.messenger import Messenger
-from ember.poutine.runtime import _DIM_ALLOCATOR
 from ember.poutine.site import Site
+from ember.poutine.stack import PLATE_DIMS
 
 
 class IndepMessenger(Messenger):
@@ -43,11 +43,11 @@ class IndepMessenger(Messenger):
             self._vectorized = True
         if not self._vectorized:
             return super().__enter__()
-        dim = _DIM_ALLOCATOR.allocate(self.name, self.dim)
+        dim = PLATE_DIMS.allocate(self.name, self.dim)
         try:
             super().__enter__()
         except BaseException:
-            _DIM_ALLOCATOR.free(self.name, dim)
+            PLATE_DIMS.free(self.name, dim)
             raise
         self.dim = dim
         return self
@@ -60,7 +60,7 @@ class IndepMessenger(Messenger):
     ) -> None:
         if self._vectorized:
             assert self.dim is not None
-            _DIM_ALLOCATOR.free(self.name, self.dim)
+            PLATE_DIMS.free(self.name, self.dim)
         super().__exit__(exc_type, exc_value, traceback)
 
     def __iter__(self) -> Iterator[int | float]:
@@ -84,7 +84,7 @@ class IndepMessenger(Messenger):
     def _reset(self) -> None:
         if self._vectorized:
             assert self.dim is not None
-            _DIM_ALLOCATOR.free(self.name, self.dim)
+            PLATE_DIMS.free(self.name, self.dim)
         self._vectorized = None
         self.counter = 0
 

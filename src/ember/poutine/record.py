@@ -6,6 +6,7 @@ the same entries, since an attribute is nothing but a name for a key.
 
 from __future__ import annotations
 
+import inspect
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -34,7 +35,7 @@ class Record(dict[str, Any]):
     __slots__ = ()
 
     def __init_subclass__(cls) -> None:
-        for name in cls.__dict__.get("__annotations__", {}):
+        for name in inspect.get_annotations(cls):
             if name not in cls.__dict__:
                 setattr(cls, name, _entry(name))
 

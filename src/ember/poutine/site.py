@@ -125,7 +125,9 @@ class Site(Record):
         return tuple([frame for frame in self.cond_indep_stack if frame.vectorized])
 
     # Options that programs give.
-    enumeration: str | None = _option("enumerate", "How it is enumerated: ``parallel``, ``sequential`` or not.")
+    enumeration: str | None = _option(
+        "enumerate", "How it is enumerated: ``parallel``, ``sequential`` or not."
+    )
     num_samples: int | None = _option("num_samples", "How many samples stand in for its support.")
     expand: bool | None = _option("expand", "Whether enumerated values are expanded to the batch shape.")
     tmc: str | None = _option("tmc", "How samples choose their ancestors in Tensor Monte Carlo.")
@@ -134,7 +136,9 @@ class Site(Record):
 
     # What handlers note.
     prior: Any = _option("prior", "Its distribution in the model, at a site of a guide that is a handler.")
-    was_observed: bool | None = _option("was_observed", "Whether ``uncondition`` has taken its observation away.")
+    was_observed: bool | None = _option(
+        "was_observed", "Whether ``uncondition`` has taken its observation away."
+    )
     observation: Any = _option("obs", "What it had observed before ``uncondition``.")
     enumerate_dim: int | None = _option("_enumerate_dim", "The dim along which its values lie.")
     enumerate_total: int | None = _option("_enum_total", "How many values it has, of which this is one.")
