@@ -61,7 +61,7 @@ class TraceTMC_ELBO(EnumerationELBO):
 
     def _pack(self, model_trace: Trace, guide_trace: Trace) -> None:
         # Sites sampled in the model have DiCE factors too.
-        model_trace._add_score_parts()
+        model_trace.add_score_parts()
         super()._pack(model_trace, guide_trace)
 
 

@@ -59,5 +59,5 @@ def with_fixed_samples(
             "move dropout and other draws into sample sites, or choose another estimator"
         )
     again = prune_subsample_sites(again)
-    again._add_log_probs()
+    again.add_log_probs()
     return again

@@ -67,8 +67,8 @@ def get_importance_trace(
         check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
     model_plates, guide_plates = ({}, {}) if plates is None else plates
     guide_trace, model_trace = _pruned(guide_trace, guide_plates), _pruned(model_trace, model_plates)
-    model_trace._add_log_probs()
-    guide_trace._add_score_parts()
+    model_trace.add_log_probs()
+    guide_trace.add_score_parts()
     if validate:
         for recorded in (model_trace, guide_trace):
             for site in recorded.nodes.values():
