@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ember.capture.meta import Meta
 from ember.capture.native.values.arrays import Dims, Value
 from ember.capture.native.values.arrays import contiguous as contiguous
 
@@ -46,3 +47,8 @@ def row_name(op: Any) -> str:
     namespace, _, plain = op._schema.name.partition("::")
     overload = op._schema.overload_name or "default"
     return f"{plain}.{overload}" if namespace == "aten" else f"{op._schema.name}.{overload}"
+
+
+def meta_of_ref(ref: Ref) -> Meta:
+    """The layout of a tensor, as an operator that changes it in place leaves it."""
+    return Meta(ref.dtype, ref.shape, ref.strides, ref.offset, -1, "cpu")

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.fx import Graph, Node
 
 from ember.capture.meta import Meta
+from ember.capture.native.lowering import foreach
 from ember.capture.native.lowering.decompose import Decomposer
-from ember.capture.native.lowering.refs import Memory, Ref, contiguous, row_name
+from ember.capture.native.lowering.overloads import bound, functional, metas_of, writes_to_outputs
+from ember.capture.native.lowering.refs import Memory, Ref, contiguous, meta_of_ref, row_name
 from ember.capture.native.values.arrays import (
     Access,
     Assemble,
@@ -149,7 +151,7 @@ class Lowering:
             source, index = node.args
             return env[source][index]  # type: ignore[index]
         op: Any = node.target
-        arguments = _bound(op, _resolve(node.args, env), _resolve(dict(node.kwargs), env))
+        arguments = bound(op, _resolve(node.args, env), _resolve(dict(node.kwargs), env))
         metas = node.meta["ember"]
         call = OpCall(row_name(op), arguments, metas, self.origin)
         for meta in metas if isinstance(metas, tuple) else (metas,):
@@ -176,6 +178,12 @@ class Lowering:
 
     def call(self, op: Any, call: OpCall) -> Any:
         """Lower one call of an operator; the result is a reference, or a list of them."""
+        if foreach.is_foreach(op):
+            one = foreach.one_tensor(op)
+            if one is not None:
+                return self._each(op, one, call)
+        if writes_to_outputs(op):
+            return self._to_outputs(op, call)
         if op._schema.is_mutable:
             return self._in_place(op, call)
         lower = self.table.get(call.name)
@@ -196,6 +204,15 @@ class Lowering:
         self._check_dtype(meta.dtype)
         return Ref(Memory(value), 0, tuple(meta.shape), tuple(meta.stride), meta.dtype)
 
+    def _each(self, op: Any, one: foreach.OneTensor, call: OpCall) -> list[Any]:
+        """An operator on lists, tensor by tensor."""
+        values = [call[argument.name] for argument in op._schema.arguments]
+        results = []
+        for number, arguments in enumerate(foreach.element_arguments(op, one, values)):
+            meta = meta_of_ref(arguments["self"]) if one.op._schema.is_mutable else call.metas[number]
+            results.append(self.call(one.op, OpCall(row_name(one.op), arguments, meta, call.origin)))
+        return results
+
     def _decomposed(self, op: Any, call: OpCall) -> Any:
         module, tensors = self.decomposer(op, call.arguments)
         if module is None and self.otherwise is not None:
@@ -213,15 +230,15 @@ class Lowering:
         target: Ref = call[written[0].name]
         lower = self.table.get(call.name)
         meta = call.meta
-        functional = _functional(op)
+        plain = functional(op)
         if lower is not None:
             result = lower(self, call)
-        elif functional is not None and row_name(functional) in self.table:
-            result = self.table[row_name(functional)](
-                self, OpCall(row_name(functional), call.arguments, meta, call.origin)
+        elif plain is not None and row_name(plain) in self.table:
+            result = self.table[row_name(plain)](
+                self, OpCall(row_name(plain), call.arguments, meta, call.origin)
             )
-        elif functional is not None:
-            module, tensors = self.decomposer(functional, call.arguments)
+        elif plain is not None:
+            module, tensors = self.decomposer(plain, call.arguments)
             if module is None:
                 raise UnsupportedError(f"the operator {call.name}, at {self.origin}")
             result = self.inline(module.graph, tensors)[0]
@@ -229,6 +246,23 @@ class Lowering:
             raise UnsupportedError(f"the operator {call.name}, at {self.origin}")
         self.write(target, result if isinstance(result, Ref) else self.placed(result, meta))
         return target
+
+    def _to_outputs(self, op: Any, call: OpCall) -> Any:
+        """By the operator that returns what this one writes to given tensors."""
+        plain = functional(op)
+        targets = [call[argument.name] for argument in op._schema.arguments if argument.is_out]
+        if plain is None:
+            raise UnsupportedError(f"the operator {call.name}, at {self.origin}")
+        arguments = {a.name: call[a.name] for a in plain._schema.arguments}
+        metas = metas_of(plain, arguments)
+        results = self.call(plain, OpCall(row_name(plain), arguments, metas, call.origin))
+        for target, result in zip(targets, results if isinstance(results, list) else [results], strict=True):
+            if target.shape != result.shape:
+                raise UnsupportedError(
+                    f"the operator {call.name} to a tensor of another shape, at {self.origin}"
+                )
+            self.write(target, result)
+        return targets if isinstance(results, list) else targets[0]
 
     def _several_in_place(self, op: Any, call: OpCall, written: list[Any]) -> Any:
         lower = self.table.get(call.name)
@@ -352,30 +386,3 @@ def _resolve(value: Any, env: dict[Node, Any]) -> Any:
     if isinstance(value, dict):
         return {key: _resolve(item, env) for key, item in value.items()}
     return value
-
-
-def _bound(op: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by name, those that were left out at their defaults."""
-    bound: dict[str, Any] = {}
-    positional = iter(args)
-    for argument in op._schema.arguments:
-        if argument.kwarg_only:
-            bound[argument.name] = kwargs.get(argument.name, argument.default_value)
-            continue
-        try:
-            bound[argument.name] = next(positional)
-        except StopIteration:
-            bound[argument.name] = kwargs.get(argument.name, argument.default_value)
-    return bound
-
-
-_FUNCTIONAL: dict[Any, Any] = {}
-
-
-def _functional(op: Any) -> Any:
-    """``add`` for ``add_``: what computes the same without writing."""
-    if op not in _FUNCTIONAL:
-        plain, overload = op._schema.name.partition("::")[2], op._schema.overload_name or "default"
-        packet = getattr(torch.ops.aten, plain.removesuffix("_"), None) if plain.endswith("_") else None
-        _FUNCTIONAL[op] = getattr(packet, overload, None) if packet is not None else None
-    return _FUNCTIONAL[op]
