@@ -66,6 +66,9 @@ class PyroOptim:
         tensor([0.4000, 1.4000], requires_grad=True)
     """
 
+    counts_by_identity = True
+    """What it holds does not decide whether a captured program is still right."""
+
     def __init__(
         self,
         optim_constructor: Callable[..., Any],

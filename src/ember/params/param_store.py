@@ -53,6 +53,9 @@ class ParamStoreDict:
         tensor(0.6931, requires_grad=True)
     """
 
+    counts_by_identity = True
+    """A program that reaches a store is not watched for what is in it: parameters are facts of their own."""
+
     def __init__(self) -> None:
         self._local = ContentsByThread(Contents())
 
@@ -116,6 +119,10 @@ class ParamStoreDict:
         """Pairs of name and constrained value."""
         for name in self._params:
             yield name, self[name]
+
+    def leaf(self, name: str) -> torch.Tensor | None:
+        """The unconstrained leaf of a name, or None."""
+        return self._contents.leaves.get(name)
 
     def named_parameters(self) -> ItemsView[str, torch.Tensor]:
         """Pairs of name and unconstrained leaf."""
