@@ -196,3 +196,24 @@ def test_many_saves_at_once(tmp_path):
     while any(process.poll() is None for process in processes):
         assert len(set(safe_load(path)["x"].tolist())) == 1
     assert all(process.returncode == 0 for process in processes) and os.listdir(tmp_path) == ["params.pt"]
+
+
+def test_killed_at_any_time(tmp_path):
+    path = tmp_path / "params.pt"
+    atomic_save({"x": torch.zeros(50_000)}, path)
+    for tenths in range(10):
+        child = os.fork()
+        if child == 0:
+            try:
+                for i in range(10**6):
+                    atomic_save({"x": torch.full((50_000,), float(i))}, path)
+            finally:
+                os._exit(1)
+        time.sleep(0.02 + tenths * 0.003)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert len(set(safe_load(path)["x"].tolist())) == 1
+    for name in os.listdir(tmp_path):
+        os.utime(tmp_path / name, (0, 0))
+    atomic_save({"x": torch.zeros(1)}, path)
+    assert os.listdir(tmp_path) == ["params.pt"]
