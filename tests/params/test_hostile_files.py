@@ -111,6 +111,11 @@ def test_names_that_are_no_text(tmp_path, name):
     attack(tmp_path / "hostile.pt", {name: torch.zeros(3)}, {name: REAL})
 
 
+def test_a_vast_name(tmp_path):
+    name = "x" * 10**6
+    attack(tmp_path / "hostile.pt", {name: torch.zeros(3)}, {name: spec("_Boolean")})
+
+
 def test_a_constraint_of_vast_depth(tmp_path):
     deep = REAL
     for _ in range(60):

@@ -148,6 +148,15 @@ def test_archives_that_unpack_to_more_than_their_size(tmp_path):
             safe_load(bomb, allow_pickle=allow_pickle)
 
 
+def test_archives_with_two_records_of_one_name(tmp_path):
+    with zipfile.ZipFile(io.BytesIO(of_torch())) as plain, zipfile.ZipFile(tmp_path / "two", "w") as made:
+        for record in [*plain.infolist(), plain.getinfo("archive/data/0")]:
+            with warnings.catch_warnings(action="ignore"):
+                made.writestr(record.filename, plain.read(record))
+    with pytest.raises(SaveFileError, match="two records of one name"):
+        safe_load(tmp_path / "two")
+
+
 def nested(levels):
     data = []
     for _ in range(levels):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from typing import Any, TypedDict
 
 import torch
@@ -50,7 +51,7 @@ def checked(filename: str | os.PathLike[str], loaded: object) -> StateDict:
             _check_readable(leaf, constraints[name])
         except SaveFileError as error:
             raise SaveFileError(
-                f"{os.fspath(filename)!r} holds a malformed parameter store: {name!r}: {error}"
+                f"{os.fspath(filename)!r} holds a malformed parameter store: {reprlib.repr(name)}: {error}"
             ) from error
     return {
         "params": {name: leaf.requires_grad_(True) for name, leaf in params.items()},

@@ -84,6 +84,8 @@ def _verify_records(file: BinaryIO) -> None:
             # A record that is called a folder would be memory that nobody has written to.
             if any(record.external_attr & _FOLDER for record in records):
                 raise SaveFileError("one of its records is called a folder")
+            if len({record.filename for record in records}) < len(records):
+                raise SaveFileError("it has two records of one name")
             # torch writes zeros where the user has switched its checksums off.
             bad = archive.testzip() if any(record.CRC for record in records) else None
     except SaveFileError:
