@@ -17,7 +17,7 @@ from ember.poutine.trace_struct import Trace
 
 def enum_extend(trace: Trace, msg: Site, num_samples: int | None = None) -> list[Trace]:
     """Copies of ``trace``, each with one value of the site's support (the first ``num_samples + 1`` of them, if given)."""
-    values = msg["fn"].enumerate_support(*msg["args"], **msg["kwargs"])
+    values = msg.fn.enumerate_support(*msg.args, **msg.kwargs)
     if num_samples is not None and num_samples >= 0:
         values = values[: num_samples + 1]
     return [_extended(trace, msg, value) for value in values]
@@ -26,28 +26,23 @@ def enum_extend(trace: Trace, msg: Site, num_samples: int | None = None) -> list
 def mc_extend(trace: Trace, msg: Site, num_samples: int | None = None) -> list[Trace]:
     """``num_samples`` copies (by default one) of ``trace``, each with a sample of the site."""
     count = 1 if num_samples is None else num_samples
-    return [_extended(trace, msg, msg["fn"](*msg["args"], **msg["kwargs"])) for _ in range(count)]
+    return [_extended(trace, msg, msg.fn(*msg.args, **msg.kwargs)) for _ in range(count)]
 
 
 def _extended(trace: Trace, msg: Site, value: Any) -> Trace:
     extended = trace.copy()
-    extended.add_node(msg["name"], **{**msg, "value": value})
+    extended.add_node(msg.name, **{**msg, "value": value})
     return extended
 
 
 def all_escape(trace: Trace, msg: Site) -> bool:
     """Whether a site is latent and not in the trace yet."""
-    return (
-        msg["type"] == "sample"
-        and not msg["is_observed"]
-        and msg["name"] is not None
-        and msg["name"] not in trace
-    )
+    return msg.type == "sample" and not msg.is_observed and msg.name is not None and msg.name not in trace
 
 
 def discrete_escape(trace: Trace, msg: Site) -> bool:
     """Whether a site is latent, not in the trace yet, and has a support that can be enumerated."""
-    return all_escape(trace, msg) and getattr(msg["fn"], "has_enumerate_support", False)
+    return all_escape(trace, msg) and getattr(msg.fn, "has_enumerate_support", False)
 
 
 def queue(
@@ -73,7 +68,7 @@ def queue(
     """
     if fn is None:
         return functools.partial(
-            globals()["queue"],
+            _queue,
             queue=queue,
             max_tries=max_tries,
             extend_fn=extend_fn,
@@ -103,3 +98,7 @@ def queue(
         raise ValueError(f"max tries ({tries}) exceeded")
 
     return run_next
+
+
+# The function by a name that its own argument does not cover.
+_queue = queue

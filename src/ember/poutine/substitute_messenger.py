@@ -22,7 +22,7 @@ class SubstituteMessenger(NamedParamMessenger):
         self.data = data
 
     def _pyro_param(self, msg: Site) -> None:
-        name = msg["name"]
+        name = msg.name
         key = self._names.look_up(name)
         if key is not None:
-            msg["value"] = self._settled.setdefault(name, self.data[key])
+            msg.value = self._settled.setdefault(name, self.data[key])
