@@ -63,7 +63,7 @@ def sample(
         return obs
     msg = message(name, fn, args=args, kwargs=kwargs, value=obs, is_observed=is_observed, infer=infer)
     apply_stack(msg)
-    value = msg["value"]
+    value = msg.value
     assert value is not None, (
         f"sample site {name!r} has no value: a handler settled or observed it without one"
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ember.distributions.score_parts import ScoreParts
 from ember.poutine.frames import CondIndepStackFrame
-from ember.poutine.record import Record
+from ember.record import Record
 
 InferDict = dict[str, Any]
 

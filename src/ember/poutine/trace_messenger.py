@@ -8,9 +8,7 @@ from typing import Any, Literal, Self
 
 from ember.poutine.messenger import Handled, Messenger
 from ember.poutine.site import Site
-from ember.poutine.trace_struct import Trace
-
-_INPUT, _RETURN = "_INPUT", "_RETURN"
+from ember.poutine.trace_struct import INPUT, RETURN, Trace
 
 
 def identify_dense_edges(trace: Trace) -> None:
@@ -56,7 +54,7 @@ class TraceMessenger(Messenger):
         traceback: TracebackType | None,
     ) -> None:
         if self.param_only:
-            for name in (_INPUT, _RETURN):
+            for name in (INPUT, RETURN):
                 if name in self.trace:
                     self.trace.remove_node(name)
         if self.graph_type == "dense":
@@ -73,10 +71,10 @@ class TraceMessenger(Messenger):
         return self.trace.copy()
 
     def _reset(self) -> None:
-        inputs = self.trace.nodes.get(_INPUT)
+        inputs = self.trace.nodes.get(INPUT)
         self.trace = Trace(self.graph_type)
         if inputs is not None:
-            self.trace.nodes[_INPUT] = inputs
+            self.trace.nodes[INPUT] = inputs
 
     def _pyro_post_sample(self, msg: Site) -> None:
         if not self.param_only and not msg.stays_inside:
@@ -97,7 +95,7 @@ class TraceHandler(Handled):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with self.msngr as recorder:
-            recorder.trace.nodes[_INPUT] = Site(name=_INPUT, type="args", args=args, kwargs=kwargs)
+            recorder.trace.nodes[INPUT] = Site(name=INPUT, type="args", args=args, kwargs=kwargs)
             try:
                 result = self.fn(*args, **kwargs)
             except (ValueError, RuntimeError) as error:
@@ -105,7 +103,7 @@ class TraceHandler(Handled):
                 if shaped is error:
                     raise
                 raise shaped from error
-            recorder.trace.nodes[_RETURN] = Site(name=_RETURN, type="return", value=result)
+            recorder.trace.nodes[RETURN] = Site(name=RETURN, type="return", value=result)
         return result
 
     @property

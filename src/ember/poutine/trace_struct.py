@@ -19,6 +19,9 @@ from ember.poutine.site import Site, as_site
 from ember.poutine.sites import Sites
 from ember.poutine.validation import is_validation_enabled
 
+INPUT, RETURN = "_INPUT", "_RETURN"
+"""The names at which a trace has the arguments and the result of the run."""
+
 SiteFilter = Callable[[str, Any], bool]
 Edges = dict[str, set[str]]
 

@@ -15,8 +15,7 @@ from torch import Tensor
 from ember import poutine
 from ember.distributions import Categorical, Empirical
 from ember.ops.stats import waic
-from ember.poutine.site import site_is_subsample
-from ember.poutine.trace_struct import Trace
+from ember.poutine.trace_struct import RETURN, Trace
 
 Weighed = tuple[Trace, Any] | tuple[Trace, Any, int]
 
@@ -41,7 +40,7 @@ class EmpiricalMarginal(Empirical):
         self._num_chains = 1
         self._samples_buffer: dict[int, list[Tensor]] = defaultdict(list)
         self._weights_buffer: dict[int, list[Any]] = defaultdict(list)
-        self._populate_traces(trace_posterior, "_RETURN" if sites is None else sites)
+        self._populate_traces(trace_posterior, RETURN if sites is None else sites)
         samples, weights = self._get_samples_and_weights()
         super().__init__(samples, weights, validate_args=validate_args)
 
@@ -72,9 +71,9 @@ class EmpiricalMarginal(Empirical):
         )
         for recorded, log_weight, chain_id in bag:
             if isinstance(sites, str):
-                value = recorded.nodes[sites]["value"]
+                value = recorded.nodes[sites].value
             else:
-                value = torch.stack([recorded.nodes[site]["value"] for site in sites], 0)
+                value = torch.stack([recorded.nodes[site].value for site in sites], 0)
             self._add_sample(value, log_weight=log_weight, chain_id=chain_id)
 
 
@@ -96,7 +95,7 @@ class Marginals:
             "trace_dist must be trace posterior distribution object"
         )
         assert sites is None or isinstance(sites, (str, list)), f"expected a list of names, got {sites!r}"
-        self.sites = ["_RETURN"] if sites is None else [sites] if isinstance(sites, str) else sites
+        self.sites = [RETURN] if sites is None else [sites] if isinstance(sites, str) else sites
         self._marginals: dict[str, EmpiricalMarginal] = OrderedDict()
         self._diagnostics: dict[str, Any] = OrderedDict()
         self._trace_posterior = trace_posterior
@@ -201,7 +200,7 @@ class TracePosterior(ABC):
             if observed != names[0]:
                 raise ValueError(f"Observation node has been changed, expected {observed} but got {names[0]}")
             site = recorded.nodes[observed]
-            log_likelihoods.append(site["fn"].log_prob(site["value"]))
+            log_likelihoods.append(site.fn.log_prob(site.value))
         likelihood = torch.stack(log_likelihoods)
         weights = torch.stack([torch.as_tensor(w) for w in self.log_weights]).to(likelihood.device)
         value, num_params = waic(likelihood, weights, pointwise)
@@ -258,17 +257,18 @@ class TracePredictive(TracePosterior):
         rows: dict[str, Tensor] = {}
         for name, site in trace.iter_stochastic_nodes():
             new = data_trace.nodes[name]
-            if site_is_subsample(site):
-                site["fn"], site["value"] = new["fn"], new["value"]
-            before, after = site["cond_indep_stack"], new["cond_indep_stack"]
-            site["cond_indep_stack"], site["fn"] = after, new["fn"]
+            if site.is_subsample:
+                site.fn, site.value = new.fn, new.value
+            before, after = site.cond_indep_stack, new.cond_indep_stack
+            site.cond_indep_stack, site.fn = after, new.fn
             for old, frame in zip(before, after, strict=True):
                 assert old.name == frame.name, f"plates of site {name!r}: {old.name} and {frame.name}"
-                assert not site_is_subsample(site)
+                assert not site.is_subsample
+                assert frame.dim is not None
                 if frame.name not in rows:
-                    rows[frame.name] = torch.randint(0, old.size, (frame.size,), device=site["value"].device)
-                dim = frame.dim - site["fn"].event_dim
-                site["value"] = site["value"].index_select(dim, rows[frame.name])
+                    rows[frame.name] = torch.randint(0, old.size, (frame.size,), device=site.value.device)
+                dim = frame.dim - site.fn.event_dim
+                site.value = site.value.index_select(dim, rows[frame.name])
 
     def marginal(self, sites: str | list[str] | None = None) -> Marginals:
         """The marginal distributions of sites; of what the model returns if None."""
