@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import weakref
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 from torch import Size, Tensor
 
 from ember.distributions.shapes import broadcast_shape
 from ember.errors import ModelError
-from ember.infer.autoguide.point import point_at
-from ember.infer.autoguide.support import transform_of
+from ember.infer.autoguide.base.point import point_at
+from ember.infer.autoguide.base.support import transform_of
+from ember.poutine.site import Site
 from ember.primitives import sample
 
-if TYPE_CHECKING:
-    from ember.contrib.easyguide.easyguide import EasyGuide
+
+class GroupOwner(Protocol):
+    """What a group asks of the guide that it belongs to."""
+
+    def plates_around(self, site: Site) -> AbstractContextManager[None]:
+        """Enter those plates around a site that are not active."""
+
+    def map_estimate(self, name: str) -> Tensor:
+        """Draw a site from a point."""
 
 
 class Group:
@@ -35,28 +43,28 @@ class Group:
     event_shape: torch.Size
     """The shape of an event that holds all sites: ``(number of entries,)``."""
 
-    def __init__(self, guide: EasyGuide, sites: list[Any]) -> None:
+    def __init__(self, guide: GroupOwner, sites: list[Site]) -> None:
         assert isinstance(sites, list) and sites, "a group needs sites"
         self._guide: Any = weakref.ref(guide)
         self.prototype_sites = sites
         self.common_frames = frozenset.intersection(
-            *(frozenset(f for f in site.cond_indep_stack if f.vectorized) for site in sites)
+            *(frozenset(f for f in site["cond_indep_stack"] if f.vectorized) for site in sites)
         )
         self._site_sizes: dict[str, int] = {}
         self._site_batch_shapes: dict[str, Size] = {}
         self._site_event_shapes: dict[str, Size] = {}
         for site in sites:
-            name, fn = site.name, site.fn
+            name, fn = site["name"], site["fn"]
             batch_shape = self._own_batch_shape(site)
-            start = transform_of(site).inv(site.value)
+            start = transform_of(site).inv(site["value"])
             event_shape = start.shape[len(fn.batch_shape) :]
             self._site_batch_shapes[name], self._site_event_shapes[name] = batch_shape, event_shape
             self._site_sizes[name] = batch_shape.numel() * event_shape.numel()
         self.event_shape = Size([sum(self._site_sizes.values())])
 
-    def _own_batch_shape(self, site: Any) -> Size:
+    def _own_batch_shape(self, site: Site) -> Size:
         """The batch shape without the plates that all sites have."""
-        shape = list(site.fn.batch_shape)
+        shape = list(site["fn"].batch_shape)
         for frame in self.common_frames:
             shape[frame.dim] = 1
         while shape and shape[0] == 1:
@@ -65,7 +73,7 @@ class Group:
         if rightmost is not None and len(shape) > -rightmost:
             raise ModelError(
                 "Group expects all per-site plates to be right of all common plates, "
-                f"but found a per-site plate {-len(shape)} on left at site {site.name!r}"
+                f"but found a per-site plate {-len(shape)} on left at site {site['name']!r}"
             )
         return Size(shape)
 
@@ -77,9 +85,9 @@ class Group:
         self._guide = weakref.ref(state["_guide"])
 
     @property
-    def guide(self) -> EasyGuide:
+    def guide(self) -> GroupOwner:
         """The guide that the group belongs to."""
-        found: EasyGuide = self._guide()
+        found: GroupOwner = self._guide()
         return found
 
     def sample(
@@ -107,12 +115,11 @@ class Group:
         values: dict[str, Tensor] = {}
         parts = torch.split(packed, list(self._site_sizes.values()), dim=-1)
         for site, part in zip(self.prototype_sites, parts, strict=True):
-            name = site.name
+            name = site["name"]
             batch_shape = Size(broadcast_shape(packed.shape[:-1], self._site_batch_shapes[name]))
             unconstrained = part.reshape(batch_shape + self._site_event_shapes[name])
-            point = point_at(transform_of(site), unconstrained, site.fn.event_dim, with_density=True)
-            with ExitStack() as stack:
-                self.guide._enter_plates(site, stack)
+            point = point_at(transform_of(site), unconstrained, site["fn"].event_dim, with_density=True)
+            with self.guide.plates_around(site):
                 values[name] = sample(name, point)
         return packed, values
 
@@ -122,4 +129,4 @@ class Group:
         Returns:
             The values by name.
         """
-        return {site.name: self.guide.map_estimate(site.name) for site in self.prototype_sites}
+        return {site["name"]: self.guide.map_estimate(site["name"]) for site in self.prototype_sites}

@@ -45,7 +45,7 @@ class Run:
     """Of runs one after the other, if asked for."""
 
 
-def _guess_max_plate_nesting(model: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+def guess_max_plate_nesting(model: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """How many dims from the right belong to plates, from one run of the model."""
     with poutine.block():
         return _nesting(poutine.trace(model).get_trace(*args, **kwargs))

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from ember.infer.posterior.importance import log_prob_by_row
 from ember.infer.posterior.prediction_runs import PLATE, Layout, Run, in_parallel, in_sequence, layout_of
-from ember.infer.posterior.prediction_runs import _guess_max_plate_nesting as _guess_max_plate_nesting
 from ember.infer.posterior.weighed_samples import MHResampler as MHResampler
 from ember.infer.posterior.weighed_samples import WeighedPredictiveResults as WeighedPredictiveResults
 from ember.poutine.prune import prune_subsample_sites
