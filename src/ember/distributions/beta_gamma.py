@@ -40,7 +40,7 @@ class Beta(torch.distributions.Beta, WrappedDistribution):
             both = torch.stack(broadcast_all(concentration1, concentration0), -1)
         # What is checked here need not be checked again as a Dirichlet's argument and value.
         self._dirichlet = torch.distributions.Dirichlet(both, validate_args=False)
-        WrappedDistribution.__init__(self, self._dirichlet._batch_shape, validate_args=validate_args)
+        WrappedDistribution.__init__(self, self._dirichlet.batch_shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         """Expand the parameters."""

@@ -79,9 +79,7 @@ class BetaBinomial(TorchDistribution):
         batch_shape = Size(batch_shape)
         new._beta = self._beta.expand(batch_shape)
         new.total_count = self.total_count.expand(batch_shape)
-        super(BetaBinomial, new).__init__(batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw a probability, then a count."""
@@ -181,9 +179,7 @@ class DirichletMultinomial(TorchDistribution):
         new._dirichlet = self._dirichlet.expand(batch_shape)
         new.total_count = self.total_count.expand(batch_shape)
         new.is_sparse = self.is_sparse
-        super(DirichletMultinomial, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw probabilities, then counts.
@@ -269,9 +265,7 @@ class GammaPoisson(TorchDistribution):
         new = self._get_checked_instance(GammaPoisson, _instance)
         batch_shape = Size(batch_shape)
         new._gamma = self._gamma.expand(batch_shape)
-        super(GammaPoisson, new).__init__(batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw a rate, then a count."""

@@ -60,9 +60,7 @@ class VonMises(torch.distributions.VonMises, WrappedDistribution):
         batch_shape = Size(batch_shape)
         new.loc = self.loc.expand(batch_shape)
         new.concentration = self.concentration.expand(batch_shape)
-        WrappedDistribution.__init__(new, batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape)
 
 
 class Wishart(torch.distributions.Wishart, WrappedDistribution):

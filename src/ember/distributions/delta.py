@@ -66,9 +66,7 @@ class Delta(TorchDistribution):
         batch_shape = Size(batch_shape)
         new.v = self.v.expand(batch_shape + self.event_shape)
         new.log_density = self.log_density.expand(batch_shape)
-        super(Delta, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """The point, expanded; gradients flow to it."""

@@ -150,9 +150,7 @@ class MixtureOfDiagNormals(_DiagonalMixture):
         new.locs = self.locs.expand(batch_shape + self.locs.shape[-2:])
         new.coord_scale = self.coord_scale.expand(batch_shape + self.coord_scale.shape[-2:])
         new.component_logits = self.component_logits.expand(batch_shape + self.component_logits.shape[-1:])
-        super(MixtureOfDiagNormals, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
 
 class MixtureOfDiagNormalsSharedCovariance(_DiagonalMixture):
@@ -198,11 +196,7 @@ class MixtureOfDiagNormalsSharedCovariance(_DiagonalMixture):
         new.locs = self.locs.expand(batch_shape + self.locs.shape[-2:])
         new.coord_scale = self.coord_scale.expand(batch_shape + self.coord_scale.shape[-1:])
         new.component_logits = self.component_logits.expand(batch_shape + self.component_logits.shape[-1:])
-        super(MixtureOfDiagNormalsSharedCovariance, new).__init__(
-            batch_shape, self.event_shape, validate_args=False
-        )
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
 
 class GaussianScaleMixture(_DiagonalMixture):

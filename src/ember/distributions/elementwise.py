@@ -38,6 +38,4 @@ class ElementwiseDistribution(TorchDistribution):
             setattr(new, name, getattr(self, name).expand(batch_shape))
         for name in self._settings:
             setattr(new, name, getattr(self, name))
-        TorchDistribution.__init__(new, batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape)

@@ -167,11 +167,11 @@ def _plan(kind: type, table: dict[str, Any]) -> list[_Check]:
     ]
 
 
-def sample_is_surely_valid(dist: Any, value: Any) -> bool:
-    """Whether ``value`` provably has the distribution's shape and lies in its support."""
+def sample_is_surely_valid(dist: Any, value: Any, batch_shape: torch.Size, event_shape: torch.Size) -> bool:
+    """Whether ``value`` provably has the distribution's shape, which is given, and lies in its support."""
     if type(value) not in PLAIN_TENSORS:
         return False
-    if value.shape != dist._batch_shape + dist._event_shape and not _fits(dist, value.shape):
+    if value.shape != batch_shape + event_shape and not _fits(value.shape, batch_shape, event_shape):
         return False
     try:
         return is_surely_valid(dist.support, value)
@@ -179,9 +179,8 @@ def sample_is_surely_valid(dist: Any, value: Any) -> bool:
         return False
 
 
-def _fits(dist: Any, shape: torch.Size) -> bool:
-    event_shape = dist._event_shape
+def _fits(shape: torch.Size, batch_shape: torch.Size, event_shape: torch.Size) -> bool:
     if shape[len(shape) - len(event_shape) :] != event_shape:
         return False
-    expected = dist._batch_shape + event_shape
+    expected = batch_shape + event_shape
     return all(i == j or i == 1 or j == 1 for i, j in zip(reversed(shape), reversed(expected), strict=False))

@@ -56,11 +56,17 @@ class HiddenMarkovModel(TorchDistribution):
     def _validate_sample(self, value: Any) -> None:
         if value.dim() < self.event_dim:
             raise ValueError(f"value has too few dimensions: {value.shape}")
-        checked = self
-        if self.duration is None:
-            checked = copy.copy(self)
-            checked._event_shape = Size([value.shape[-self.event_dim], *self._event_shape[1:]])
+        checked = self if self.duration is not None else self._of_length(value.shape[-self.event_dim])
         super(HiddenMarkovModel, checked)._validate_sample(value)
+
+    def _of_length(self, length: int) -> HiddenMarkovModel:
+        """A copy whose sequences have this length."""
+        new = copy.copy(self)
+        new._set_length(length)
+        return new
+
+    def _set_length(self, length: int) -> None:
+        self._event_shape = Size([length, *self._event_shape[1:]])
 
 
 class DiscreteHMM(HiddenMarkovModel):
@@ -127,9 +133,8 @@ class DiscreteHMM(HiddenMarkovModel):
         new.initial_logits = self.initial_logits.expand((*shape, -1))
         new.transition_logits = self.transition_logits
         new.observation_dist = self.observation_dist
-        super(DiscreteHMM, new).__init__(self.duration, shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        new._duration = self.duration
+        return self._completed(new, shape, self.event_shape)
 
     def _transitions(self, value: Tensor) -> Tensor:
         """The log probabilities of states and observations at the end, by states at the beginning."""

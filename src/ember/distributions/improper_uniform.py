@@ -41,9 +41,7 @@ class ImproperUniform(TorchDistribution):
         """The same density over a larger batch."""
         new = self._get_checked_instance(ImproperUniform, _instance)
         new._support = self._support
-        super(ImproperUniform, new).__init__(Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, Size(batch_shape), self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Zero, whatever the value."""

@@ -11,7 +11,6 @@ from torch import Size, Tensor
 
 from ember.distributions import constraints
 from ember.distributions.multivariate import LKJCholesky
-from ember.distributions.torch_distribution import WrappedDistribution
 from ember.distributions.transformed import TransformedDistribution
 from ember.distributions.transforms.cholesky import CorrMatrixCholeskyTransform
 
@@ -60,9 +59,7 @@ class LKJ(TransformedDistribution):
         new.base_dist = self.base_dist.expand(batch_shape)
         new.transforms = self.transforms
         new.dim, new.concentration = self.dim, new.base_dist.concentration
-        WrappedDistribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     @property
     def mean(self) -> Tensor:

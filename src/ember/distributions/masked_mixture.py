@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Size, Tensor
 from ember.distributions import constraints
 from ember.distributions.delegation import DelegatedRsample
 from ember.distributions.shapes import broadcast_shape
-from ember.distributions.torch_distribution import TorchDistribution
+from ember.distributions.torch_distribution import TorchDistribution, unchecked
 
 
 class MaskedConstraint(constraints.Constraint):
@@ -51,9 +50,7 @@ class _BothRsample(DelegatedRsample):
 
 def _unvalidated(fn: Any, batch_shape: Size) -> Any:
     # A value belongs to one component, and is checked as the mixture's, so neither checks it. The caller's stays as it is.
-    fn = fn.expand(batch_shape) if fn.batch_shape != batch_shape else copy.copy(fn)
-    fn._validate_args = False
-    return fn
+    return unchecked(fn.expand(batch_shape) if fn.batch_shape != batch_shape else fn)
 
 
 class MaskedMixture(TorchDistribution):
@@ -104,9 +101,7 @@ class MaskedMixture(TorchDistribution):
         new._mask = self._mask.expand(batch_shape)
         new.component0 = _unvalidated(self.component0, batch_shape)
         new.component1 = _unvalidated(self.component1, batch_shape)
-        super(MaskedMixture, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def _choose(self, one: Callable[[Any], Any]) -> Any:
         mask = self._mask

@@ -70,9 +70,7 @@ class MultivariateStudentT(TorchDistribution):
         new.df = self.df.expand(batch_shape)
         new.loc = self.loc.expand(batch_shape + self.event_shape)
         new.scale_tril = self.scale_tril.expand(batch_shape + self.event_shape + self.event_shape)
-        super(MultivariateStudentT, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw a normal vector and a chi-squared variable."""

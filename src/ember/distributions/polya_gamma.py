@@ -42,9 +42,7 @@ class TruncatedPolyaGamma(TorchDistribution):
         """The same distribution over a larger batch."""
         new = self._get_checked_instance(TruncatedPolyaGamma, _instance)
         new.prototype = self.prototype
-        super(TruncatedPolyaGamma, new).__init__(Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, Size(batch_shape), self.event_shape)
 
     def _arange(self, n: int) -> Tensor:
         return torch.arange(n, dtype=self.prototype.dtype, device=self.prototype.device)

@@ -56,9 +56,7 @@ class ProjectedNormal(TorchDistribution):
         new = self._get_checked_instance(ProjectedNormal, _instance)
         batch_shape = Size(batch_shape)
         new.concentration = self.concentration.expand(batch_shape + self.event_shape)
-        super(ProjectedNormal, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     @property
     def mean(self) -> Tensor:

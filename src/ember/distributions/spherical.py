@@ -48,9 +48,7 @@ class VonMises3D(TorchDistribution):
         new = self._get_checked_instance(VonMises3D, _instance)
         batch_shape = Size(batch_shape)
         new.concentration = self.concentration.expand(batch_shape + (3,))
-        super(VonMises3D, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """``concentration . value + log(k / (4 pi sinh k))``, with ``k`` the length of the concentration."""
@@ -109,9 +107,7 @@ class SineSkewed(TorchDistribution):
         batch_shape = Size(batch_shape)
         new.base_dist = self.base_dist.expand(batch_shape)
         new.skewness = self.skewness.expand(batch_shape + self.event_shape)
-        super(SineSkewed, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def _skew(self, value: Tensor) -> Tensor:
         skew: Tensor = (self.skewness * (value - self.base_dist.mean).sin()).sum(-1)

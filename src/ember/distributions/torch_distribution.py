@@ -142,8 +142,14 @@ class WrappedDistribution(_torch_base, TorchDistributionMixin):  # type: ignore[
         else:
             super(_torch_base, self).__init__()
 
+    def _completed(self, new: Any, batch_shape: Size, event_shape: Size = _EMPTY) -> Any:
+        """An expanded instance that has its own attributes: give it shapes, unchecked, and this one's wish for checks."""
+        WrappedDistribution.__init__(new, batch_shape, event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
     def _validate_sample(self, value: Any) -> None:
-        if VALUE_CHECKS.on and not sample_is_surely_valid(self, value):
+        if VALUE_CHECKS.on and not sample_is_surely_valid(self, value, self._batch_shape, self._event_shape):
             super()._validate_sample(value)
 
     def _get_checked_instance(self, cls: type, _instance: Any = None) -> Any:
@@ -214,6 +220,33 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
         return updated.to_event(n), sum_rightmost(log_normalizer, n)
 
 
+def unchecked(fn: Any) -> Any:
+    """A copy of a distribution that does not check values."""
+    new = copy.copy(fn)
+    set_checks(new, False)
+    return new
+
+
+def set_checks(fn: Any, on: bool) -> None:
+    """Let a distribution check values from now on, or not."""
+    fn._validate_args = on
+
+
+def checks_values(fn: Any) -> bool:
+    """Whether a distribution, or a family of them, checks values."""
+    return bool(fn._validate_args)
+
+
+def check_value(fn: Any, value: Any) -> None:
+    """Check a value, whether or not the distribution does so by itself; a distribution of another kind checks nothing.
+
+    Raises:
+        ValueError: if the shape does not fit, or the value is outside of the support.
+    """
+    if hasattr(fn, "_validate_sample"):
+        fn._validate_sample(value)
+
+
 class MaskedDistribution(TorchDistribution):
     """A distribution whose log density is 0 where a mask is False; sampling does not change.
 
@@ -244,15 +277,18 @@ class MaskedDistribution(TorchDistribution):
         self.base_dist = base_dist
         super().__init__(base_dist.batch_shape, base_dist.event_shape)
 
+    @property
+    def applied_mask(self) -> bool | Tensor:
+        """Where the log density counts; of the batch shape, if it is a tensor."""
+        return self._mask
+
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         """Expand the base and the mask."""
         new = self._get_checked_instance(MaskedDistribution, _instance)
         batch_shape = Size(batch_shape)
         new.base_dist = self.base_dist.expand(batch_shape)
         new._mask = self._mask.expand(batch_shape) if isinstance(self._mask, Tensor) else self._mask
-        super(MaskedDistribution, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]

@@ -48,9 +48,7 @@ class Unit(TorchDistribution):
         new = self._get_checked_instance(Unit, _instance)
         batch_shape = Size(batch_shape)
         new.log_factor = self.log_factor.expand(batch_shape)
-        super(Unit, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """A tensor without elements."""

@@ -83,9 +83,7 @@ class ZeroInflatedDistribution(TorchDistribution):
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name].expand(batch_shape)
         new.base_dist = self.base_dist.expand(batch_shape)
-        TorchDistribution.__init__(new, batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape)
 
     def _log_gate(self) -> tuple[Tensor, Tensor]:
         """The log probabilities of an extra zero and of none."""

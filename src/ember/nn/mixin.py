@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 
-class _PyroModuleMeta(type):
+class PyroModuleMeta(type):
     """The class of ``PyroModule``, which gives it the brackets."""
 
     _pyro_mixin_cache: dict[type[nn.Module], Any] = {}
@@ -17,7 +17,7 @@ class _PyroModuleMeta(type):
 
     def __init__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(name, bases, body, **kwargs)
-        _PyroModuleMeta._root = _PyroModuleMeta._root or cls
+        PyroModuleMeta._root = PyroModuleMeta._root or cls
 
     def __getitem__(cls, Module: type[nn.Module]) -> Any:
         """The class that is both ``Module`` and a ``PyroModule``; the same one each time."""
@@ -28,7 +28,7 @@ class _PyroModuleMeta(type):
 
 def mixed(base: type[nn.Module]) -> Any:
     """``PyroModule[base]``."""
-    root, cache = _PyroModuleMeta._root, _PyroModuleMeta._pyro_mixin_cache
+    root, cache = PyroModuleMeta._root, PyroModuleMeta._pyro_mixin_cache
     if issubclass(base, root):
         return base
     if base is nn.Module:
@@ -38,6 +38,11 @@ def mixed(base: type[nn.Module]) -> Any:
         body = {"__module__": base.__module__, "__reduce__": _reduce, "_pyro_mixin_of": base}
         cache[base] = type(root)("Pyro" + base.__name__, bases, body)
     return cache[base]
+
+
+def register_mixed(base: type[nn.Module], made: Any) -> None:
+    """Let ``made``, which is written by hand, be ``PyroModule[base]``."""
+    PyroModuleMeta._pyro_mixin_cache[base] = made
 
 
 def empty_instance(base: type[nn.Module]) -> Any:

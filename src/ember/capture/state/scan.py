@@ -25,7 +25,9 @@ from ember.capture.state.reads import Chain, Reads, reads_of
 
 _MOST_OBJECTS = 20_000
 _MOST_ITEMS = 100_000
-_OF_EVERY_MODULE = frozenset({"_parameters", "_buffers", "_modules", "_pyro_samples", "_pyro_params", "_model"})
+_OF_EVERY_MODULE = frozenset(
+    {"_parameters", "_buffers", "_modules", "_pyro_samples", "_pyro_params", "_model"}
+)
 # Called by libraries, so that their names need not stand in anybody's code.
 _CALLED_FROM_OUTSIDE = frozenset({"forward", "__call__", "__init__", "__enter__", "__exit__", "__getattr__"})
 

@@ -139,7 +139,7 @@ class TracePosterior(ABC):
         self.exec_traces: list[Trace] = []
         self.chain_ids: list[int] = []
         self._idx_by_chain: list[list[int]] = [[] for _ in range(self.num_chains)]
-        self._categorical: Any = None
+        self._choice: Any = None
 
     def marginal(self, sites: str | list[str] | None = None) -> Marginals:
         """The marginal distributions of sites; of what the model returns if None."""
@@ -150,7 +150,7 @@ class TracePosterior(ABC):
         """Yields ``(trace, log_weight)`` or ``(trace, log_weight, chain_id)``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Trace:
-        index = int(self._categorical.sample().item())
+        index = int(self._choice.sample().item())
         chosen = self._idx_by_chain[index % self.num_chains][index // self.num_chains]
         recorded = self.exec_traces[chosen].copy()
         for name in recorded.observation_nodes:
@@ -173,7 +173,7 @@ class TracePosterior(ABC):
                 self.log_weights.append(torch.as_tensor(logit).detach())
                 self.chain_ids.append(chain_id)
                 self._idx_by_chain[chain_id].append(i)
-        self._categorical = Categorical(logits=torch.stack(self.log_weights))
+        self._choice = Categorical(logits=torch.stack(self.log_weights))
         return self
 
     def information_criterion(self, pointwise: bool = False) -> dict[str, Tensor]:
