@@ -41,7 +41,7 @@ class _Rule(NamedTuple):
     """From a value and other items to a value like it."""
 
 
-def _no_names(value: Any) -> None:
+def _no_names(value: object) -> None:
     return None
 
 
@@ -62,7 +62,7 @@ def _copied_mapping(value: Any, items: list[Any]) -> Any:
 
 
 def _copied_fields(names: Callable[[Any], tuple[str, ...]]) -> Callable[[Any, list[Any]], Any]:
-    def rebuilt(value: Any, items: list[Any]) -> Any:
+    def rebuilt(value: object, items: list[Any]) -> Any:
         # A shallow copy instead of a call: fields that __init__ does not take come along, and frozen ones can be set.
         new = copy.copy(value)
         for name, item in zip(names(value), items, strict=True):
@@ -73,7 +73,7 @@ def _copied_fields(names: Callable[[Any], tuple[str, ...]]) -> Callable[[Any, li
 
 
 def _object_rule(names: Callable[[Any], tuple[str, ...]]) -> _Rule:
-    def items(value: Any) -> Items:
+    def items(value: object) -> Items:
         return [getattr(value, name) for name in names(value)]
 
     return _Rule(names, items, _copied_fields(names))
@@ -139,7 +139,7 @@ _OF_BASES: dict[type, _Rule] = {
 }
 
 
-def branch(value: Any) -> Branch | None:
+def branch(value: object) -> Branch | None:
     """A value taken apart, or None for a leaf.
 
     >>> branch({"a": 1, "b": [2]})
@@ -150,7 +150,7 @@ def branch(value: Any) -> Branch | None:
     return None if rule is None else Branch(kind, rule.names(value), rule.items(value))
 
 
-def leaves(value: Any) -> list[Leaf]:
+def leaves(value: object) -> list[Leaf]:
     """The leaves of a value, from left to right.
 
     >>> leaves({"a": 1, "b": [2, (3,)]})
@@ -161,7 +161,7 @@ def leaves(value: Any) -> list[Leaf]:
     return found
 
 
-def _gather(value: Any, found: list[Leaf]) -> None:
+def _gather(value: object, found: list[Leaf]) -> None:
     rule = _rule_of(type(value))
     if rule is None:
         found.append(value)
@@ -170,12 +170,12 @@ def _gather(value: Any, found: list[Leaf]) -> None:
         _gather(item, found)
 
 
-def tensors(value: Any) -> list[Tensor]:
+def tensors(value: object) -> list[Tensor]:
     """The tensors among the leaves of a value."""
     return [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
 
 
-def structure(value: Any) -> Hashable:
+def structure(value: object) -> Hashable:
     """What is left of a value without its leaves; equal for values that are alike.
 
     >>> structure([1, (2, 3)]) == structure([4, (5, 6)]), structure([1, 2]) == structure((1, 2))
@@ -187,7 +187,7 @@ def structure(value: Any) -> Hashable:
     return (apart.kind, apart.names, tuple([structure(item) for item in apart.items]))
 
 
-def map_leaves(fn: Callable[..., Any], value: T, *others: Any) -> T:
+def map_leaves(fn: Callable[..., Any], value: T, *others: object) -> T:
     """A value of the same structure, with ``fn(leaf, ...)`` in the place of each leaf.
 
     Args:

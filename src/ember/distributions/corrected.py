@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Size, Tensor
@@ -54,7 +54,7 @@ class VonMises(torch.distributions.VonMises, WrappedDistribution):
     tensor(0.)
     """
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters; torch's method builds a new instance, which knows less."""
         new = self._get_checked_instance(VonMises, _instance)
         batch_shape = Size(batch_shape)

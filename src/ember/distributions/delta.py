@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -60,7 +60,7 @@ class Delta(TorchDistribution):
         """All tensors of the event's shape."""
         return independent(constraints.real, self.event_dim)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the point and its density."""
         new = self._get_checked_instance(Delta, _instance)
         batch_shape = Size(batch_shape)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -143,7 +143,7 @@ class MixtureOfDiagNormals(_DiagonalMixture):
     def _components(self) -> tuple[Tensor, Tensor]:
         return self.locs, self.coord_scale
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
         new = self._get_checked_instance(MixtureOfDiagNormals, _instance)
         batch_shape = Size(batch_shape)
@@ -189,7 +189,7 @@ class MixtureOfDiagNormalsSharedCovariance(_DiagonalMixture):
     def _components(self) -> tuple[Tensor, Tensor]:
         return self.locs, self.coord_scale.unsqueeze(-2).expand(self.locs.shape)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
         new = self._get_checked_instance(MixtureOfDiagNormalsSharedCovariance, _instance)
         batch_shape = Size(batch_shape)

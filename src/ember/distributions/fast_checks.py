@@ -28,7 +28,7 @@ def _plain(value: Tensor) -> Tensor:
     return value.detach() if value.requires_grad else value
 
 
-def _no_nan(_: Any, value: Tensor) -> bool:
+def _no_nan(_: object, value: Tensor) -> bool:
     if value.numel() == 1:
         x = value.item()
     else:
@@ -72,13 +72,13 @@ def _interval(constraint: Any, value: Tensor) -> bool:
     )
 
 
-def _boolean(_: Any, value: Tensor) -> bool:
+def _boolean(_: object, value: Tensor) -> bool:
     # Clamping turns infinities into numbers, rounding fractions; NaN is never equal to itself.
     value = _plain(value)
     return value.dtype is torch.bool or torch.equal(value.clamp(0, 1).round(), value)
 
 
-def _integers_between(low: Any, high: Any, value: Tensor) -> bool:
+def _integers_between(low: Tensor | float, high: Tensor | float, value: Tensor) -> bool:
     if not (isinstance(low, _NUMBER) and isinstance(high, _NUMBER)):
         return False
     value = _plain(value)
@@ -113,7 +113,7 @@ _CHECKS: dict[type, Callable[[Any, Tensor], bool]] = {
 }
 
 
-def is_surely_valid(constraint: Any, value: Any) -> bool:
+def is_surely_valid(constraint: object, value: Tensor) -> bool:
     """Whether every element of ``value`` provably satisfies ``constraint``; False also means "not known"."""
     check = _CHECKS.get(type(constraint))
     if check is None or type(value) not in PLAIN_TENSORS or value.numel() == 0:
@@ -167,7 +167,9 @@ def _plan(kind: type, table: dict[str, Any]) -> list[_Check]:
     ]
 
 
-def sample_is_surely_valid(dist: Any, value: Any, batch_shape: torch.Size, event_shape: torch.Size) -> bool:
+def sample_is_surely_valid(
+    dist: Any, value: Tensor, batch_shape: torch.Size, event_shape: torch.Size
+) -> bool:
     """Whether ``value`` provably has the distribution's shape, which is given, and lies in its support."""
     if type(value) not in PLAIN_TENSORS:
         return False

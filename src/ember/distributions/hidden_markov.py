@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -53,7 +53,7 @@ class HiddenMarkovModel(TorchDistribution):
         """The length of sequences, None if any."""
         return self._duration
 
-    def _validate_sample(self, value: Any) -> None:
+    def _validate_sample(self, value: Tensor) -> None:
         if value.dim() < self.event_dim:
             raise ValueError(f"value has too few dimensions: {value.shape}")
         checked = self if self.duration is not None else self._of_length(value.shape[-self.event_dim])
@@ -126,7 +126,7 @@ class DiscreteHMM(HiddenMarkovModel):
         """The support of the observations, at each time."""
         return constraints.independent(self.observation_dist.support, 1)  # type: ignore[no-untyped-call]
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the initial logits alone: the transitions are multiplied before the batch shows."""
         new = self._get_checked_instance(DiscreteHMM, _instance)
         shape = Size(broadcast_shape(self.batch_shape, batch_shape))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -47,12 +47,14 @@ class LKJ(TransformedDistribution):
     support = constraints.corr_matrix
     base_dist: Any
 
-    def __init__(self, dim: int, concentration: Any = 1.0, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, dim: int, concentration: Tensor | float = 1.0, validate_args: bool | None = None
+    ) -> None:
         base = LKJCholesky(dim, concentration, validate_args=validate_args)
         self.dim, self.concentration = base.dim, base.concentration
         super().__init__(base, CorrMatrixCholeskyTransform().inv, validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the concentration."""
         new = self._get_checked_instance(LKJ, _instance)
         batch_shape = Size(batch_shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -17,7 +17,9 @@ from ember.distributions.torch_distribution import TorchDistribution, unchecked
 class MaskedConstraint(constraints.Constraint):
     """``constraint1`` where ``mask`` is true, ``constraint0`` elsewhere."""
 
-    def __init__(self, mask: Tensor, constraint0: Any, constraint1: Any) -> None:
+    def __init__(
+        self, mask: Tensor, constraint0: constraints.Constraint, constraint1: constraints.Constraint
+    ) -> None:
         self.mask = mask
         self.constraint0 = constraint0
         self.constraint1 = constraint1
@@ -34,7 +36,8 @@ class MaskedConstraint(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         """Each element against its constraint."""
-        return torch.where(self.mask, self.constraint1.check(value), self.constraint0.check(value))
+        one, zero = (c.check(value) for c in (self.constraint1, self.constraint0))  # type: ignore[no-untyped-call]
+        return torch.where(self.mask, one, zero)
 
 
 class _BothRsample(DelegatedRsample):
@@ -94,7 +97,7 @@ class MaskedMixture(TorchDistribution):
         first, second = self.component0.support, self.component1.support
         return first if first is second else MaskedConstraint(self._mask, first, second)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the mask and the components."""
         new = self._get_checked_instance(MaskedMixture, _instance)
         batch_shape = Size(batch_shape)
@@ -116,7 +119,7 @@ class MaskedMixture(TorchDistribution):
         """Draw from both with pathwise gradients, and choose."""
         return self._choose(lambda fn: fn.rsample(Size(sample_shape)))
 
-    def log_prob(self, value: Any) -> Any:
+    def log_prob(self, value: Tensor) -> Tensor:
         """The log density of the element's component."""
         value = value.expand(broadcast_shape(value.shape, self.batch_shape + self.event_shape))
         if self._validate_args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -38,7 +38,7 @@ class TruncatedPolyaGamma(TorchDistribution):
         self.prototype = prototype
         super().__init__(Size(), Size(), validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """The same distribution over a larger batch."""
         new = self._get_checked_instance(TruncatedPolyaGamma, _instance)
         new.prototype = self.prototype

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -43,7 +43,7 @@ class VonMises3D(TorchDistribution):
         self.concentration = concentration
         super().__init__(concentration.shape[:-1], concentration.shape[-1:], validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the concentration."""
         new = self._get_checked_instance(VonMises3D, _instance)
         batch_shape = Size(batch_shape)
@@ -101,7 +101,7 @@ class SineSkewed(TorchDistribution):
         if self._validate_args and bool((skewness.abs().sum(-1) > 1.0).any()):
             warnings.warn("Total skewness weight shouldn't exceed one.", UserWarning, stacklevel=2)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the base and the skewness."""
         new = self._get_checked_instance(SineSkewed, _instance)
         batch_shape = Size(batch_shape)

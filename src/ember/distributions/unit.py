@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -43,7 +43,7 @@ class Unit(TorchDistribution):
             self.has_rsample = has_rsample
         super().__init__(self.log_factor.shape, Size((0,)), validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the factor."""
         new = self._get_checked_instance(Unit, _instance)
         batch_shape = Size(batch_shape)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
 import torch
+from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
@@ -20,10 +21,10 @@ class Holder(Protocol):
     def _pyro_declares(self, name: str) -> bool:
         """Whether the instance itself has declared an attribute of that name."""
 
-    def _pyro_draw(self, name: str, prior: Any) -> Any:
+    def _pyro_draw(self, name: str, prior: object) -> Tensor:
         """The value of a random attribute."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Tensor:
         """The value of an attribute that the instance declares itself."""
 
 

@@ -15,7 +15,7 @@ class PyroModuleMeta(type):
     _root: Any = None
     """``PyroModule`` itself; the first class made."""
 
-    def __init__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **kwargs: object) -> None:
         super().__init__(name, bases, body, **kwargs)
         PyroModuleMeta._root = PyroModuleMeta._root or cls
 
@@ -40,7 +40,7 @@ def mixed(base: type[nn.Module]) -> Any:
     return cache[base]
 
 
-def register_mixed(base: type[nn.Module], made: Any) -> None:
+def register_mixed(base: type[nn.Module], made: object) -> None:
     """Let ``made``, which is written by hand, be ``PyroModule[base]``."""
     PyroModuleMeta._pyro_mixin_cache[base] = made
 
@@ -51,7 +51,7 @@ def empty_instance(base: type[nn.Module]) -> Any:
     return cls.__new__(cls)
 
 
-def _reduce(self: Any) -> tuple[Any, ...]:
+def _reduce(self: object) -> tuple[Any, ...]:
     base = type(self).__dict__.get("_pyro_mixin_of")
     if base is None:  # a subclass that somebody has written can be found by its own name
         return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]

@@ -366,7 +366,7 @@ class _FlatWeights:
     def __get__(self, obj: Any, obj_type: type | None = None) -> Any:
         return self if obj is None else [getattr(obj, name) for name in obj._flat_weights_names]
 
-    def __set__(self, obj: Any, value: Any) -> None:
+    def __set__(self, obj: object, value: object) -> None:
         pass  # torch assigns its list in many places
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ember.distributions.delta import Delta
+from ember.distributions.distribution import Distribution
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.site import Site
 from ember.poutine.trace_messenger import TraceMessenger
@@ -77,7 +78,7 @@ class GuideMessenger(TraceMessenger, ABC):
             return
         prior = msg.fn
         msg.prior = prior
-        posterior = self.get_posterior(msg.name, prior)
+        posterior: Any = self.get_posterior(msg.name, prior)
         if isinstance(posterior, Tensor):
             posterior = Delta(posterior, event_dim=prior.event_dim)
         if posterior.batch_shape != prior.batch_shape:
@@ -92,7 +93,7 @@ class GuideMessenger(TraceMessenger, ABC):
         super()._pyro_post_sample(msg)
 
     @abstractmethod
-    def get_posterior(self, name: str, prior: Any) -> Any:
+    def get_posterior(self, name: str, prior: Any) -> Distribution | Tensor:
         """The distribution to draw a latent site from, or a value for it.
 
         It may use ``param`` and ``sample`` statements, the latter with ``infer={"is_auxiliary": True}``; :meth:`upstream_value`;

@@ -33,7 +33,7 @@ from ember.poutine.uncondition_messenger import UnconditionMessenger
 def make_handler(name: str, messenger: type[Messenger]) -> Callable[..., Any]:
     """The function ``name(fn=None, ...)``: the messenger if ``fn`` is None, else ``fn`` under the messenger."""
 
-    def handler(fn: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def handler(fn: Any = None, *args: object, **kwargs: object) -> Any:
         if fn is not None and not (callable(fn) or isinstance(fn, Iterable)):
             raise ValueError(f"{fn} is not callable, did you mean to pass it as a keyword arg?")
         instance = messenger(*args, **kwargs)
@@ -70,7 +70,7 @@ uncondition = make_handler("uncondition", UnconditionMessenger)
 
 
 def markov(
-    fn: Any = None, history: int = 1, keep: bool = False, dim: int | None = None, name: str | None = None
+    fn: object = None, history: int = 1, keep: bool = False, dim: int | None = None, name: str | None = None
 ) -> Any:
     messenger = MarkovMessenger(history=history, keep=keep, dim=dim, name=name)
     if fn is None:

@@ -29,7 +29,7 @@ def mc_extend(trace: Trace, msg: Site, num_samples: int | None = None) -> list[T
     return [_extended(trace, msg, msg.fn(*msg.args, **msg.kwargs)) for _ in range(count)]
 
 
-def _extended(trace: Trace, msg: Site, value: Any) -> Trace:
+def _extended(trace: Trace, msg: Site, value: object) -> Trace:
     extended = trace.copy()
     extended.add_node(msg.name, **{**msg, "value": value})
     return extended
@@ -81,7 +81,7 @@ def queue(
     traces = queue
     assert traces is not None, "queue needs a queue.Queue of traces"
 
-    def run_next(*args: Any, **kwargs: Any) -> Any:
+    def run_next(*args: object, **kwargs: object) -> Any:
         for _ in range(tries):
             assert not traces.empty(), "trying to get() from an empty queue will deadlock"
             partial_trace = traces.get()

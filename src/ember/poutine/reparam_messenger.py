@@ -19,7 +19,7 @@ class Reparameteriser(Protocol):
 
     args_kwargs: Any
 
-    def apply(self, msg: Any) -> Any:
+    def apply(self, msg: Site) -> Tensor:
         """Run the auxiliary statements, and say what is left of the site."""
 
 
@@ -109,7 +109,7 @@ class ReparamMessenger(Messenger):
         msg.fn, msg.value, msg.is_observed = new.fn, new.value, new.is_observed
 
 
-def _check_value(msg: Site, value: Tensor | None, reparam: Any) -> None:
+def _check_value(msg: Site, value: Tensor | None, reparam: object) -> None:
     old = msg.value
     if value is None or old is None or value is old:
         return

@@ -28,7 +28,7 @@ _ENUM_ALLOCATOR = ENUM_DIMS
 class NonlocalExit(Exception):
     """Leaves a program at a site; :func:`~ember.poutine.queue` uses it to try the site's values one after the other."""
 
-    def __init__(self, site: Site, *args: Any) -> None:
+    def __init__(self, site: Site, *args: object) -> None:
         super().__init__(*args)
         self.site = site
 
@@ -60,7 +60,7 @@ def effectful(fn: Callable[..., Any] | None = None, type: str | None = None) -> 
 
     @functools.wraps(fn)
     def primitive(
-        *args: Any, name: str | None = None, infer: Any = None, obs: Any = None, **kwargs: Any
+        *args: object, name: str | None = None, infer: Any = None, obs: Any = None, **kwargs: object
     ) -> Any:
         if not THREAD.stack:
             return fn(*args, **kwargs)

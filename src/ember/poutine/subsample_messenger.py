@@ -57,7 +57,7 @@ class SubsampleMessenger(IndepMessenger):
         name: str,
         size: int | None = None,
         subsample_size: int | None = None,
-        subsample: Any = None,
+        subsample: object = None,
         dim: int | None = None,
         use_cuda: bool | None = None,
         device: str | None = None,
@@ -73,7 +73,7 @@ class SubsampleMessenger(IndepMessenger):
         name: str,
         size: int | None = None,
         subsample_size: int | None = None,
-        subsample: Any = None,
+        subsample: object = None,
         use_cuda: bool | None = None,
         device: str | None = None,
     ) -> tuple[int, int, Any]:

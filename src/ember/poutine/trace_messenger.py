@@ -111,7 +111,7 @@ class TraceHandler(Handled):
         """The last recorded trace."""
         return self.msngr.trace
 
-    def get_trace(self, *args: Any, **kwargs: Any) -> Trace:
+    def get_trace(self, *args: object, **kwargs: object) -> Trace:
         """Call the function and return the trace instead of the result."""
         self(*args, **kwargs)
         return self.msngr.get_trace()

@@ -26,7 +26,7 @@ SiteFilter = Callable[[str, Any], bool]
 Edges = dict[str, set[str]]
 
 
-def allow_all_sites(name: str, site: Any) -> bool:
+def allow_all_sites(name: str, site: Site) -> bool:
     """The site filter that leaves nothing out."""
     return True
 
@@ -99,7 +99,7 @@ class Trace:
             for successor in successors:
                 yield name, successor
 
-    def add_node(self, site_name: str, **kwargs: Any) -> None:
+    def add_node(self, site_name: str, **kwargs: object) -> None:
         """Add a site.
 
         Raises:

@@ -146,7 +146,7 @@ class TracePosterior(ABC):
         return Marginals(self, sites)
 
     @abstractmethod
-    def _traces(self, *args: Any, **kwargs: Any) -> Iterator[Weighed]:
+    def _traces(self, *args: object, **kwargs: object) -> Iterator[Weighed]:
         """Yields ``(trace, log_weight)`` or ``(trace, log_weight, chain_id)``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Trace:
@@ -157,7 +157,7 @@ class TracePosterior(ABC):
             recorded.remove_node(name)
         return recorded
 
-    def run(self, *args: Any, **kwargs: Any) -> Self:
+    def run(self, *args: object, **kwargs: object) -> Self:
         """Collect traces anew.
 
         Args:
@@ -236,7 +236,7 @@ class TracePredictive(TracePosterior):
             stacklevel=2,
         )
 
-    def _traces(self, *args: Any, **kwargs: Any) -> Iterator[Weighed]:
+    def _traces(self, *args: object, **kwargs: object) -> Iterator[Weighed]:
         if not self.posterior.exec_traces:
             self.posterior.run(*args, **kwargs)
         data_trace = poutine.trace(self.model).get_trace(*args, **kwargs)

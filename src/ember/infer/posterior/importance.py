@@ -89,7 +89,7 @@ class Importance(TracePosterior, LogWeightsMixin):
         self.model = model
         self.guide = poutine.block(model, hide_types=["observe"]) if guide is None else guide
 
-    def _traces(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Trace, Any]]:
+    def _traces(self, *args: object, **kwargs: object) -> Iterator[tuple[Trace, Any]]:
         for _ in range(self.num_samples):
             guide_trace = poutine.trace(self.guide).get_trace(*args, **kwargs)
             replayed = poutine.replay(self.model, trace=guide_trace)

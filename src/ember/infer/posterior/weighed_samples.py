@@ -65,7 +65,7 @@ class MHResampler(nn.Module):
         self.stored_samples_slice = stored_samples_slice
 
     @torch.no_grad()
-    def forward(self, *args: Any, **kwargs: Any) -> WeighedPredictiveResults:
+    def forward(self, *args: object, **kwargs: object) -> WeighedPredictiveResults:
         """Take a step, and return the current samples."""
         proposed = self.sampler(*args, **kwargs)
         self.source_samples = [*self.source_samples, proposed][self.source_samples_slice]

@@ -115,7 +115,7 @@ def deep_merge(things: list[Any]) -> Any:
     return first
 
 
-def _digraph(**options: Any) -> Any:
+def _digraph(**options: object) -> Any:
     try:
         import graphviz
     except ImportError as error:
