@@ -150,6 +150,11 @@ def branch(value: object) -> Branch | None:
     return None if rule is None else Branch(kind, rule.names(value), rule.items(value))
 
 
+def is_leaf(value: object) -> bool:
+    """Whether a value holds no others."""
+    return _rule_of(type(value)) is None
+
+
 def leaves(value: object) -> list[Leaf]:
     """The leaves of a value, from left to right.
 
@@ -205,13 +210,22 @@ def map_leaves(fn: Callable[..., Any], value: T, *others: object) -> T:
     if rule is None:
         result: T = fn(value, *others)
         return result
-    columns = [rule.items(value)]
-    for other in others:
-        if type(other) is not type(value) or rule.names(other) != rule.names(value):
-            raise ValueError(f"expected {type(value).__name__} of {rule.names(value)}, got {other!r}")
-        columns.append(rule.items(other))
+    columns = [rule.items(value), *(_items_in_order(rule, value, other) for other in others)]
     rebuilt: T = rule.rebuilt(value, [map_leaves(fn, *row) for row in zip(*columns, strict=True)])
     return rebuilt
+
+
+def _items_in_order(rule: _Rule, value: Any, other: Any) -> Items:
+    """The items of another value of the same structure, where keys may come in another order."""
+    names = rule.names(value)
+    if type(other) is type(value):
+        found = rule.names(other)
+        if found == names:
+            return rule.items(other)
+        if isinstance(names, tuple) and isinstance(found, tuple) and set(found) == set(names):
+            by_name = dict(zip(found, rule.items(other), strict=True))
+            return [by_name[name] for name in names]
+    raise ValueError(f"expected {type(value).__name__} of {names}, got {other!r}")
 
 
 def map_tensors(fn: Callable[[Tensor], Any], value: T) -> T:

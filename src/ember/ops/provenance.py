@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from ember import tree
 
 Sources = frozenset[Any]
 T = TypeVar("T")
@@ -115,13 +116,11 @@ _IN_PLACE = {
 
 def _note_written(target: object, sources: Sources) -> None:
     """A tensor that has been written into has the sources of what was written; a plain one cannot have any."""
-    if isinstance(target, ProvenanceTensor):
-        target._provenance |= sources
-    elif not isinstance(target, (list, tuple)):
-        _lose(sources)
-    else:
-        for part in target:
-            _note_written(part, sources)
+    for leaf in tree.leaves(target):
+        if isinstance(leaf, ProvenanceTensor):
+            leaf._provenance |= sources
+        else:
+            _lose(sources)
 
 
 def _asked_by_a_library() -> bool:
@@ -189,19 +188,28 @@ class ProvenanceTensor(Tensor):
 
 @singledispatch
 def track_provenance(x: object, provenance: Sources) -> Any:
-    """Add sources to the tensors in a value; lists, tuples, dicts and sets are rebuilt, other values come back as they are.
+    """Add sources to the tensors in a value; containers of them are rebuilt, other values come back as they are.
 
     >>> pair = track_provenance((torch.ones(1), "text"), frozenset({"z"}))
     >>> get_provenance(pair[0]), pair[1]
     (frozenset({'z'}), 'text')
     """
-    return x
+    return x if tree.is_leaf(x) else tree.map_leaves(lambda leaf: track_provenance(leaf, provenance), x)
 
 
 @singledispatch
 def extract_provenance(x: object) -> tuple[Any, Sources]:
     """Take a value apart: the same value with plain tensors, and the sources of all tensors in it."""
-    return x, _NONE
+    if tree.is_leaf(x):
+        return x, _NONE
+    sources: set[Any] = set()
+
+    def plain(leaf: object) -> Any:
+        value, found = extract_provenance(leaf)
+        sources.update(found)
+        return value
+
+    return tree.map_leaves(plain, x), frozenset(sources)
 
 
 @track_provenance.register
@@ -217,33 +225,6 @@ def _track_further(x: ProvenanceTensor, provenance: Sources) -> Tensor:
 @extract_provenance.register
 def _extract_tensor(x: ProvenanceTensor) -> tuple[Any, Sources]:
     return x._t, x._provenance
-
-
-def _track_set(x: Any, provenance: Sources) -> Any:
-    return type(x)(track_provenance(item, provenance) for item in x)
-
-
-def _extract_set(x: Any) -> tuple[Any, Sources]:
-    pairs = [extract_provenance(item) for item in x]
-    return type(x)(value for value, _ in pairs), _NONE.union(*(sources for _, sources in pairs))
-
-
-def _track_tree(x: object, provenance: Sources) -> Any:
-    leaves, structure = tree_flatten(x)
-    return tree_unflatten([track_provenance(leaf, provenance) for leaf in leaves], structure)
-
-
-def _extract_tree(x: object) -> tuple[Any, Sources]:
-    leaves, structure = tree_flatten(x)
-    pairs = [extract_provenance(leaf) for leaf in leaves]
-    sources = _NONE.union(*(found for _, found in pairs))
-    return tree_unflatten([value for value, _ in pairs], structure), sources
-
-
-for _kind in (set, frozenset, list, tuple, dict):
-    _is_set = _kind in (set, frozenset)
-    track_provenance.register(_kind, _track_set if _is_set else _track_tree)
-    extract_provenance.register(_kind, _extract_set if _is_set else _extract_tree)
 
 
 def get_provenance(x: object) -> Sources:
