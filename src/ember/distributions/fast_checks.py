@@ -6,9 +6,10 @@ ever answer "surely valid"; in any other case the caller asks torch, whose answe
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -186,3 +187,39 @@ def _fits(shape: torch.Size, batch_shape: torch.Size, event_shape: torch.Size) -
         return False
     expected = batch_shape + event_shape
     return all(i == j or i == 1 or j == 1 for i, j in zip(reversed(shape), reversed(expected), strict=False))
+
+
+class Checking(Protocol):
+    """What torch's distributions have that decides about checks."""
+
+    _validate_args: bool
+
+    def _validate_sample(self, value: Any) -> None:
+        """Raise if a value does not fit."""
+
+
+def unchecked(fn: Any) -> Any:
+    """A copy of a distribution that does not check values."""
+    new = copy.copy(fn)
+    set_checks(new, False)
+    return new
+
+
+def set_checks(fn: Checking, on: bool) -> None:
+    """Let a distribution check values from now on, or not."""
+    fn._validate_args = on
+
+
+def checks_values(fn: Checking | type[Checking]) -> bool:
+    """Whether a distribution, or a family of them, checks values."""
+    return bool(fn._validate_args)
+
+
+def check_value(fn: Checking, value: Tensor) -> None:
+    """Check a value, whether or not the distribution does so by itself; a distribution of another kind checks nothing.
+
+    Raises:
+        ValueError: if the shape does not fit, or the value is outside of the support.
+    """
+    if hasattr(fn, "_validate_sample"):
+        fn._validate_sample(value)

@@ -10,8 +10,9 @@ from torch import Size, Tensor
 
 from ember.distributions import constraints
 from ember.distributions.delegation import DelegatedRsample
+from ember.distributions.fast_checks import unchecked
 from ember.distributions.shapes import broadcast_shape
-from ember.distributions.torch_distribution import TorchDistribution, unchecked
+from ember.distributions.torch_distribution import TorchDistribution
 
 
 class MaskedConstraint(constraints.Constraint):

@@ -146,8 +146,7 @@ class WrappedDistribution(_torch_base, TorchDistributionMixin):  # type: ignore[
         """An expanded instance that has its own attributes: give it shapes, unchecked, and this one's wish for checks."""
         WrappedDistribution.__init__(new, batch_shape, event_shape, validate_args=False)
         new._validate_args = self._validate_args
-        completed: Self = new
-        return completed
+        return cast(Self, new)
 
     def _validate_sample(self, value: Tensor) -> None:
         if VALUE_CHECKS.on and not sample_is_surely_valid(self, value, self._batch_shape, self._event_shape):
@@ -155,9 +154,8 @@ class WrappedDistribution(_torch_base, TorchDistributionMixin):  # type: ignore[
 
     def _get_checked_instance(self, cls: type, _instance: object = None) -> Any:
         new = super()._get_checked_instance(cls, _instance)  # type: ignore[no-untyped-call]
-        override = self.__dict__.get("has_rsample")
-        if override is not None:
-            new.__dict__["has_rsample"] = override
+        if "has_rsample" in self.__dict__:
+            new.__dict__["has_rsample"] = self.__dict__["has_rsample"]
         return new
 
 
@@ -221,33 +219,6 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
         return updated.to_event(n), sum_rightmost(log_normalizer, n)
 
 
-def unchecked(fn: object) -> Any:
-    """A copy of a distribution that does not check values."""
-    new = copy.copy(fn)
-    set_checks(new, False)
-    return new
-
-
-def set_checks(fn: Any, on: bool) -> None:
-    """Let a distribution check values from now on, or not."""
-    fn._validate_args = on
-
-
-def checks_values(fn: Any) -> bool:
-    """Whether a distribution, or a family of them, checks values."""
-    return bool(fn._validate_args)
-
-
-def check_value(fn: object, value: Tensor) -> None:
-    """Check a value, whether or not the distribution does so by itself; a distribution of another kind checks nothing.
-
-    Raises:
-        ValueError: if the shape does not fit, or the value is outside of the support.
-    """
-    if hasattr(fn, "_validate_sample"):
-        fn._validate_sample(value)
-
-
 class MaskedDistribution(TorchDistribution):
     """A distribution whose log density is 0 where a mask is False; sampling does not change.
 
@@ -285,8 +256,7 @@ class MaskedDistribution(TorchDistribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the base and the mask."""
-        new = self._get_checked_instance(MaskedDistribution, _instance)
-        batch_shape = Size(batch_shape)
+        new, batch_shape = self._get_checked_instance(MaskedDistribution, _instance), Size(batch_shape)
         new.base_dist = self.base_dist.expand(batch_shape)
         new._mask = self._mask.expand(batch_shape) if isinstance(self._mask, Tensor) else self._mask
         return self._completed(new, batch_shape, self.event_shape)
@@ -323,10 +293,8 @@ class MaskedDistribution(TorchDistribution):
         if "has_rsample" not in self.__dict__:
             parts = self.base_dist.score_parts(value)
         else:
-            log_prob = self.base_dist.log_prob(value)
-            parts = (
-                ScoreParts(log_prob, 0, log_prob) if self.has_rsample else ScoreParts(log_prob, log_prob, 0)
-            )
+            log_prob, is_path = self.base_dist.log_prob(value), self.has_rsample
+            parts = ScoreParts(log_prob, 0, log_prob) if is_path else ScoreParts(log_prob, log_prob, 0)
         return parts.scale_and_mask(mask=self._mask)  # type: ignore[no-any-return]
 
     def enumerate_support(self, expand: bool = True) -> Any:
@@ -406,8 +374,7 @@ class ExpandedDistribution(TorchDistribution):
         """The base's score parts, expanded."""
         if "has_rsample" in self.__dict__:
             return super().score_parts(value)
-        parts = self.base_dist.score_parts(value)
-        shape = self._log_prob_shape(value)
+        shape, parts = self._log_prob_shape(value), self.base_dist.score_parts(value)
         return ScoreParts(*(p.expand(shape) if isinstance(p, Tensor) else p for p in parts))
 
     def enumerate_support(self, expand: bool = True) -> Any:

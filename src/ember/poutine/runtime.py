@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from ember.poutine.enum_allocator import ENUM_DIMS
+from ember.poutine.enumeration.enum_allocator import ENUM_DIMS
 from ember.poutine.frames import CondIndepStackFrame
 from ember.poutine.messenger import apply_stack as apply_stack
 from ember.poutine.messenger import default_process_message as default_process_message

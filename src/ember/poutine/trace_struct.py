@@ -13,7 +13,7 @@ from torch import Tensor
 from ember.capture.provenance import works_for
 from ember.distributions.masking import scale_and_mask
 from ember.nonfinite import warn_if_inf, warn_if_nan
-from ember.poutine import packing
+from ember.poutine.enumeration import packing
 from ember.poutine.shape_table import format_shapes
 from ember.poutine.site import Site, as_site
 from ember.poutine.sites import Sites

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.site import site_is_subsample
 from ember.poutine.trace_struct import Trace
 

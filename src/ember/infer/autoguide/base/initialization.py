@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 from ember.distributions import constraints
-from ember.distributions.torch_distribution import Independent, MaskedDistribution, check_value
+from ember.distributions.fast_checks import check_value
+from ember.distributions.torch_distribution import Independent, MaskedDistribution
 from ember.errors import ModelError
 from ember.infer.autoguide.base.support import helpful_support_errors
 from ember.infer.traces.validation import is_validation_enabled

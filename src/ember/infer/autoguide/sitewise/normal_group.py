@@ -14,11 +14,11 @@ import torch
 from torch import Size, Tensor
 from torch.distributions.utils import _standard_normal
 
+from ember.distributions.fast_checks import checks_values, set_checks
 from ember.distributions.normal import Normal
-from ember.distributions.torch_distribution import checks_values, set_checks
 from ember.infer.autoguide.base.layout import SiteLayout
 from ember.infer.autoguide.base.point import Point, point_at, points_together
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 
 Map = Callable[[Tensor], Tensor]
 _MINUS_HALF_LOG_2PI = -0.9189385332046727

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ember.poutine.name_check import NamedParamMessenger
 from ember.poutine.site import Site
+from ember.poutine.values.name_check import NamedParamMessenger
 
 
 class SubstituteMessenger(NamedParamMessenger):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from ember.poutine.reentrant_messenger import ReentrantMessenger
+from ember.poutine.enumeration.reentrant_messenger import ReentrantMessenger
 from ember.poutine.site import Site
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ember.distributions.distribution import Distribution
-from ember.poutine.name_check import NamedParamMessenger
 from ember.poutine.site import Site
+from ember.poutine.values.name_check import NamedParamMessenger
 
 Prior = Distribution | Callable[..., Any]
 

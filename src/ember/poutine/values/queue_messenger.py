@@ -7,12 +7,12 @@ from collections.abc import Callable
 from queue import Queue
 from typing import Any
 
-from ember.poutine.escape_messenger import EscapeMessenger
-from ember.poutine.replay_messenger import ReplayMessenger
 from ember.poutine.runtime import NonlocalExit
 from ember.poutine.site import Site
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
+from ember.poutine.values.escape_messenger import EscapeMessenger
+from ember.poutine.values.replay_messenger import ReplayMessenger
 
 
 def enum_extend(trace: Trace, msg: Site, num_samples: int | None = None) -> list[Trace]:

@@ -8,7 +8,7 @@ import torch
 
 from ember.distributions.distribution import Distribution
 from ember.errors import ModelError
-from ember.poutine.indep_messenger import CondIndepStackFrame, IndepMessenger
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame, IndepMessenger
 from ember.poutine.runtime import apply_stack
 from ember.poutine.site import Site, message
 from ember.poutine.traced_sizes import as_int

@@ -9,11 +9,11 @@ from torch import Size, Tensor
 
 from ember.distributions.torch_distribution import TorchDistributionMixin
 from ember.errors import ModelError
-from ember.poutine.enum_allocator import ENUM_DIMS
+from ember.poutine.enumeration.enum_allocator import ENUM_DIMS
+from ember.poutine.enumeration.tmc_sample import tmc_sample
 from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import THREAD
 from ember.poutine.site import Site
-from ember.poutine.tmc_sample import tmc_sample
 from ember.poutine.traced_sizes import as_int
 
 DimToId = dict[int, int]
