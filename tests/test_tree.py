@@ -95,7 +95,7 @@ def test_structures_tell_branches_apart():
 
 @pytest.mark.parametrize("leaf", [1, "text", None, torch.ones(2), torch.nn.Linear(1, 1), object()])
 def test_leaves_are_left_alone(leaf):
-    assert tree.branch(leaf) is None
+    assert tree.branch(leaf) is None and tree.is_leaf(leaf)
     assert tree.leaves(leaf)[0] is leaf and tree.map_tensors(lambda x: x, leaf) is leaf
 
 
@@ -128,6 +128,7 @@ def test_tensors_only():
 
 def test_several_values_at_once():
     assert tree.join(sum, [[1, {"a": 2}], [10, {"a": 20}]]) == [11, {"a": 22}]
+    assert tree.join(sum, [{"x": 1, "y": 2}, {"y": 20, "x": 10}]) == {"x": 11, "y": 22}
     for other in ([1, 2, 3], (1, 2), [1]):
         with pytest.raises(ValueError):
             tree.map_leaves(lambda a, b: a, [1, 2], other)

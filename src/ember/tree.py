@@ -41,7 +41,7 @@ class _Rule(NamedTuple):
     """From a value and other items to a value like it."""
 
 
-def _no_names(value: Any) -> None:
+def _no_names(value: object) -> None:
     return None
 
 
@@ -62,7 +62,7 @@ def _copied_mapping(value: Any, items: list[Any]) -> Any:
 
 
 def _copied_fields(names: Callable[[Any], tuple[str, ...]]) -> Callable[[Any, list[Any]], Any]:
-    def rebuilt(value: Any, items: list[Any]) -> Any:
+    def rebuilt(value: object, items: list[Any]) -> Any:
         # A shallow copy instead of a call: fields that __init__ does not take come along, and frozen ones can be set.
         new = copy.copy(value)
         for name, item in zip(names(value), items, strict=True):
@@ -73,7 +73,7 @@ def _copied_fields(names: Callable[[Any], tuple[str, ...]]) -> Callable[[Any, li
 
 
 def _object_rule(names: Callable[[Any], tuple[str, ...]]) -> _Rule:
-    def items(value: Any) -> Items:
+    def items(value: object) -> Items:
         return [getattr(value, name) for name in names(value)]
 
     return _Rule(names, items, _copied_fields(names))
@@ -139,7 +139,7 @@ _OF_BASES: dict[type, _Rule] = {
 }
 
 
-def branch(value: Any) -> Branch | None:
+def branch(value: object) -> Branch | None:
     """A value taken apart, or None for a leaf.
 
     >>> branch({"a": 1, "b": [2]})
@@ -150,7 +150,12 @@ def branch(value: Any) -> Branch | None:
     return None if rule is None else Branch(kind, rule.names(value), rule.items(value))
 
 
-def leaves(value: Any) -> list[Leaf]:
+def is_leaf(value: object) -> bool:
+    """Whether a value holds no others."""
+    return _rule_of(type(value)) is None
+
+
+def leaves(value: object) -> list[Leaf]:
     """The leaves of a value, from left to right.
 
     >>> leaves({"a": 1, "b": [2, (3,)]})
@@ -161,7 +166,7 @@ def leaves(value: Any) -> list[Leaf]:
     return found
 
 
-def _gather(value: Any, found: list[Leaf]) -> None:
+def _gather(value: object, found: list[Leaf]) -> None:
     rule = _rule_of(type(value))
     if rule is None:
         found.append(value)
@@ -170,12 +175,12 @@ def _gather(value: Any, found: list[Leaf]) -> None:
         _gather(item, found)
 
 
-def tensors(value: Any) -> list[Tensor]:
+def tensors(value: object) -> list[Tensor]:
     """The tensors among the leaves of a value."""
     return [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
 
 
-def structure(value: Any) -> Hashable:
+def structure(value: object) -> Hashable:
     """What is left of a value without its leaves; equal for values that are alike.
 
     >>> structure([1, (2, 3)]) == structure([4, (5, 6)]), structure([1, 2]) == structure((1, 2))
@@ -187,7 +192,7 @@ def structure(value: Any) -> Hashable:
     return (apart.kind, apart.names, tuple([structure(item) for item in apart.items]))
 
 
-def map_leaves(fn: Callable[..., Any], value: T, *others: Any) -> T:
+def map_leaves(fn: Callable[..., Any], value: T, *others: object) -> T:
     """A value of the same structure, with ``fn(leaf, ...)`` in the place of each leaf.
 
     Args:
@@ -205,13 +210,22 @@ def map_leaves(fn: Callable[..., Any], value: T, *others: Any) -> T:
     if rule is None:
         result: T = fn(value, *others)
         return result
-    columns = [rule.items(value)]
-    for other in others:
-        if type(other) is not type(value) or rule.names(other) != rule.names(value):
-            raise ValueError(f"expected {type(value).__name__} of {rule.names(value)}, got {other!r}")
-        columns.append(rule.items(other))
+    columns = [rule.items(value), *(_items_in_order(rule, value, other) for other in others)]
     rebuilt: T = rule.rebuilt(value, [map_leaves(fn, *row) for row in zip(*columns, strict=True)])
     return rebuilt
+
+
+def _items_in_order(rule: _Rule, value: Any, other: Any) -> Items:
+    """The items of another value of the same structure, where keys may come in another order."""
+    names = rule.names(value)
+    if type(other) is type(value):
+        found = rule.names(other)
+        if found == names:
+            return rule.items(other)
+        if isinstance(names, tuple) and isinstance(found, tuple) and set(found) == set(names):
+            by_name = dict(zip(found, rule.items(other), strict=True))
+            return [by_name[name] for name in names]
+    raise ValueError(f"expected {type(value).__name__} of {names}, got {other!r}")
 
 
 def map_tensors(fn: Callable[[Tensor], Any], value: T) -> T:

@@ -118,6 +118,10 @@ class ParamStoreDict:
         """The unconstrained leaf of a name, or None."""
         return self._contents.leaves.get(name)
 
+    def constraint(self, name: str) -> Constraint:
+        """The constraint of a known name."""
+        return self._contents.constraints[name]
+
     def named_parameters(self) -> ItemsView[str, torch.Tensor]:
         """Pairs of name and unconstrained leaf."""
         return self._params.items()

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from ember.poutine.enum_allocator import ENUM_DIMS
+from ember.poutine.enumeration.enum_allocator import ENUM_DIMS
 from ember.poutine.frames import CondIndepStackFrame
 from ember.poutine.messenger import apply_stack as apply_stack
 from ember.poutine.messenger import default_process_message as default_process_message
@@ -28,7 +28,7 @@ _ENUM_ALLOCATOR = ENUM_DIMS
 class NonlocalExit(Exception):
     """Leaves a program at a site; :func:`~ember.poutine.queue` uses it to try the site's values one after the other."""
 
-    def __init__(self, site: Site, *args: Any) -> None:
+    def __init__(self, site: Site, *args: object) -> None:
         super().__init__(*args)
         self.site = site
 
@@ -60,7 +60,7 @@ def effectful(fn: Callable[..., Any] | None = None, type: str | None = None) -> 
 
     @functools.wraps(fn)
     def primitive(
-        *args: Any, name: str | None = None, infer: Any = None, obs: Any = None, **kwargs: Any
+        *args: object, name: str | None = None, infer: Any = None, obs: Any = None, **kwargs: object
     ) -> Any:
         if not THREAD.stack:
             return fn(*args, **kwargs)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ember.distributions.score_parts import ScoreParts
 from ember.poutine.frames import CondIndepStackFrame
-from ember.poutine.record import Record
+from ember.record import Record
 
 InferDict = dict[str, Any]
 
@@ -21,7 +21,7 @@ def _option(key: str, doc: str) -> Any:
     def read(site: Site) -> Any:
         return site.infer.get(key)
 
-    def write(site: Site, value: Any) -> None:
+    def write(site: Site, value: object) -> None:
         site.infer[key] = value
 
     return property(read, write, doc=doc)
@@ -165,12 +165,12 @@ def as_site(site: Mapping[str, Any], name: str | None = None) -> Site:
 
 def message(
     name: str | None,
-    fn: Any,
+    fn: object,
     *,
     type: str = "sample",
     args: tuple[Any, ...] = (),
     kwargs: dict[str, Any] | None = None,
-    value: Any = None,
+    value: object = None,
     is_observed: bool = False,
     infer: InferDict | None = None,
 ) -> Site:

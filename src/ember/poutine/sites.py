@@ -29,7 +29,7 @@ class Sites(dict[str, Site]):
         return self[name]
 
     def update(  # type: ignore[override]
-        self, sites: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), /, **more: Any
+        self, sites: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), /, **more: object
     ) -> None:
         """Put sites in."""
         if isinstance(sites, Sites) and not more:

@@ -39,7 +39,7 @@ class StackView(MutableSequence[Any]):
     def __len__(self) -> int:
         return len(THREAD.stack)
 
-    def insert(self, index: int, value: Any) -> None:
+    def insert(self, index: int, value: object) -> None:
         THREAD.stack.insert(index, value)
 
     def __eq__(self, other: object) -> bool:

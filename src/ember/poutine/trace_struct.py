@@ -13,17 +13,20 @@ from torch import Tensor
 from ember.capture.provenance import works_for
 from ember.distributions.masking import scale_and_mask
 from ember.nonfinite import warn_if_inf, warn_if_nan
-from ember.poutine import packing
+from ember.poutine.enumeration import packing
 from ember.poutine.shape_table import format_shapes
 from ember.poutine.site import Site, as_site
 from ember.poutine.sites import Sites
 from ember.poutine.validation import is_validation_enabled
 
+INPUT, RETURN = "_INPUT", "_RETURN"
+"""The names at which a trace has the arguments and the result of the run."""
+
 SiteFilter = Callable[[str, Any], bool]
 Edges = dict[str, set[str]]
 
 
-def allow_all_sites(name: str, site: Any) -> bool:
+def allow_all_sites(name: str, site: Site) -> bool:
     """The site filter that leaves nothing out."""
     return True
 
@@ -99,7 +102,7 @@ class Trace:
             for successor in successors:
                 yield name, successor
 
-    def add_node(self, site_name: str, **kwargs: Any) -> None:
+    def add_node(self, site_name: str, **kwargs: object) -> None:
         """Add a site.
 
         Raises:

@@ -19,7 +19,7 @@ from ember.infer.autoguide.base.initialization import InitMessenger
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.prototype import at_full_size, prototype_hide_fn, record, vectorized_frames
 from ember.nn.module import PyroModule, PyroParam
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.runtime import THREAD
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace

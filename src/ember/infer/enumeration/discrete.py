@@ -11,7 +11,7 @@ from ember.errors import CaptureError
 from ember.infer.enumeration.posterior_sample import replay_posterior_sample
 from ember.infer.enumeration.traceenum_elbo import TraceEnum_ELBO
 from ember.infer.objectives.elbo import Program
-from ember.poutine.enum_messenger import EnumMessenger
+from ember.poutine.enumeration.enum_messenger import EnumMessenger
 from ember.poutine.handlers import block, replay, trace
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.trace_struct import Trace

@@ -12,10 +12,10 @@ from ember.infer.enumeration.enum import iter_discrete_escape, iter_discrete_ext
 from ember.infer.objectives.elbo import ELBO, Program
 from ember.infer.traces.importance_trace import get_importance_trace
 from ember.infer.traces.validation import is_validation_enabled
-from ember.poutine.enum_messenger import EnumMessenger
+from ember.poutine.enumeration.enum_messenger import EnumMessenger
 from ember.poutine.messenger import Messenger, unwrap
-from ember.poutine.queue_messenger import queue
 from ember.poutine.trace_struct import Trace
+from ember.poutine.values.queue_messenger import queue
 
 
 class EnumerationELBO(ELBO):

@@ -89,7 +89,7 @@ class Importance(TracePosterior, LogWeightsMixin):
         self.model = model
         self.guide = poutine.block(model, hide_types=["observe"]) if guide is None else guide
 
-    def _traces(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Trace, Any]]:
+    def _traces(self, *args: object, **kwargs: object) -> Iterator[tuple[Trace, Any]]:
         for _ in range(self.num_samples):
             guide_trace = poutine.trace(self.guide).get_trace(*args, **kwargs)
             replayed = poutine.replay(self.model, trace=guide_trace)
@@ -109,12 +109,10 @@ def log_prob_by_row(trace: Trace, name: str, size: int) -> Tensor:
         Shape ``(size,)``.
     """
     total = torch.zeros(size)
-    for site in trace.nodes.values():
-        if site["type"] != "sample":
-            continue
-        term = torch.as_tensor(site["log_prob"])
-        frame = next((frame for frame in site["cond_indep_stack"] if frame.name == name), None)
-        if frame is not None and term.dim() >= -frame.dim:
+    for site in trace.samples():
+        term = torch.as_tensor(site.log_prob)
+        frame = next((frame for frame in site.cond_indep_stack if frame.name == name), None)
+        if frame is not None and frame.dim is not None and term.dim() >= -frame.dim:
             term = term.movedim(frame.dim, 0).flatten(1).sum(-1) if term.dim() > 1 else term
         else:
             term = term.sum()
@@ -130,10 +128,9 @@ def plate_log_prob_sum(trace: Trace, plate_symbol: str) -> Tensor:
         plate_symbol: from ``trace.plate_to_symbol``.
     """
     total: Any = 0.0
-    for site in trace.nodes.values():
-        if site["type"] == "sample":
-            packed = site["packed"]["log_prob"]
-            total = total + torch.einsum(f"{dims_of(packed)}->{plate_symbol}", [packed])
+    for site in trace.samples():
+        packed = site.packed.log_prob
+        total = total + torch.einsum(f"{dims_of(packed)}->{plate_symbol}", [packed])
     return torch.as_tensor(total)
 
 

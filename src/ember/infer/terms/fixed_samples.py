@@ -12,10 +12,10 @@ from ember.errors import ModelError
 from ember.infer.traces.validation import is_validation_enabled
 from ember.poutine.messenger import Messenger
 from ember.poutine.prune import prune_subsample_sites
-from ember.poutine.replay_messenger import ReplayMessenger
 from ember.poutine.site import Site
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
+from ember.poutine.values.replay_messenger import ReplayMessenger
 from ember.rng import torch_states
 
 

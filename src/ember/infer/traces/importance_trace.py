@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from ember.infer.traces.checks import check_model_guide_match, check_site_shape
 from ember.infer.traces.validation import is_validation_enabled
-from ember.poutine.guide import GuideMessenger
 from ember.poutine.messenger import unwrap
-from ember.poutine.replay_messenger import ReplayMessenger
+from ember.poutine.plates.subsample_messenger import _Subsample
+from ember.poutine.rewriting.guide import GuideMessenger
 from ember.poutine.site import Site
-from ember.poutine.subsample_messenger import _Subsample
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
+from ember.poutine.values.replay_messenger import ReplayMessenger
 
 Sites = dict[str, Site]
 

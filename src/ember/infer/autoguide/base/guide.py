@@ -17,7 +17,7 @@ from ember.infer.autoguide.base.layout import SiteLayout, layouts_of
 from ember.infer.autoguide.base.prototype import full_size_of, prototype_hide_fn, record, vectorized_frames
 from ember.nn.module import PyroModule
 from ember.poutine.handlers import block
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate

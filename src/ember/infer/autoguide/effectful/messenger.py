@@ -16,8 +16,8 @@ from ember.infer.autoguide.base.support import transform_of
 from ember.infer.traces.validation import is_validation_enabled
 from ember.nn.module import PyroModule, PyroParam, pyro_method
 from ember.ops.tensor_utils import periodic_repeat
-from ember.poutine.guide import GuideMessenger
 from ember.poutine.handlers import block
+from ember.poutine.rewriting.guide import GuideMessenger
 from ember.poutine.runtime import get_plates
 from ember.poutine.trace_struct import Trace
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ember.poutine.name_check import NamedParamMessenger
 from ember.poutine.site import Site
+from ember.poutine.values.name_check import NamedParamMessenger
 
 
 class SubstituteMessenger(NamedParamMessenger):
@@ -22,7 +22,7 @@ class SubstituteMessenger(NamedParamMessenger):
         self.data = data
 
     def _pyro_param(self, msg: Site) -> None:
-        name = msg["name"]
+        name = msg.name
         key = self._names.look_up(name)
         if key is not None:
-            msg["value"] = self._settled.setdefault(name, self.data[key])
+            msg.value = self._settled.setdefault(name, self.data[key])

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from ember.poutine.reentrant_messenger import ReentrantMessenger
-from ember.poutine.site import Site, site_is_subsample
+from ember.poutine.enumeration.reentrant_messenger import ReentrantMessenger
+from ember.poutine.site import Site
 
 
 class MarkovMessenger(ReentrantMessenger):
@@ -81,12 +81,12 @@ class MarkovMessenger(ReentrantMessenger):
         super().__exit__(exc_type, exc_value, traceback)
 
     def _pyro_sample(self, msg: Site) -> None:
-        if msg["done"] or site_is_subsample(msg):
+        if msg.done or msg.is_subsample:
             return
-        infer = msg["infer"]
         # Counted, since a site is out of sight as soon as one of the steps that it was in is.
-        scope = infer.setdefault("_markov_scope", Counter())
+        scope: Counter[str] = msg.markov_scope or Counter()
+        msg.markov_scope = scope
         for names in self._stack[max(0, self._pos - self.history) : self._pos + 1]:
             scope.update(names)
-        infer["_markov_depth"] = 1 + infer.get("_markov_depth", 0)
-        self._stack[self._pos].add(msg["name"])
+        msg.markov_depth = 1 + (msg.markov_depth or 0)
+        self._stack[self._pos].add(msg.name)

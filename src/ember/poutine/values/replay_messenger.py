@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -33,23 +32,23 @@ class ReplayMessenger(Messenger):
         self.params = params
 
     def _pyro_sample(self, msg: Site) -> None:
-        name: str = msg["name"]
-        if self.trace is None or msg["is_observed"]:
+        name: str = msg.name
+        if self.trace is None or msg.is_observed:
             return
-        recorded: Any = self.trace.nodes.get(name)
+        recorded = self.trace.nodes.get(name)
         if recorded is None:
             return
-        if recorded["type"] != "sample" or recorded["is_observed"]:
+        if not recorded.is_latent:
             raise TraceError(f"site {name} must be sampled in trace")
-        msg["done"] = True
-        msg["value"] = recorded["value"]
+        msg.done = True
+        msg.value = recorded.value
         # A copy: what the model's run writes into its site must not reach the guide's.
-        msg["infer"] = dict(recorded["infer"])
+        msg.infer = dict(recorded.infer)
 
     def _pyro_param(self, msg: Site) -> None:
-        name: str = msg["name"]
+        name: str = msg.name
         if self.params is not None and name in self.params:
             value = self.params[name]
             assert hasattr(value, "unconstrained"), f"param {name} must be constrained value"
-            msg["done"] = True
-            msg["value"] = value
+            msg.done = True
+            msg.value = value

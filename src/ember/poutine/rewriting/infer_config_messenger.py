@@ -17,7 +17,7 @@ class InferConfigMessenger(Messenger):
         self.config_fn = config_fn
 
     def _pyro_sample(self, msg: Site) -> None:
-        msg["infer"].update(self.config_fn(msg))
+        msg.infer.update(self.config_fn(msg))
 
     def _pyro_param(self, msg: Site) -> None:
-        msg["infer"].update(self.config_fn(msg))
+        msg.infer.update(self.config_fn(msg))

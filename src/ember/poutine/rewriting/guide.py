@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ember.distributions.delta import Delta
+from ember.distributions.distribution import Distribution
 from ember.poutine.prune import prune_subsample_sites
-from ember.poutine.site import Site, site_is_subsample
+from ember.poutine.site import Site
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
 
@@ -69,30 +70,30 @@ class GuideMessenger(TraceMessenger, ABC):
         finally:
             del self.args_kwargs
         model_trace, _ = self.get_traces()
-        return {name: site["value"] for name, site in model_trace.nodes.items() if site["type"] == "sample"}
+        return {site.name: site.value for site in model_trace.samples()}
 
     def _pyro_sample(self, msg: Site) -> None:
         # Auxiliary sites are the guide's own: get_posterior has drawn them just now.
-        if msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("is_auxiliary"):
+        if msg.is_observed or msg.is_subsample or msg.is_auxiliary:
             return
-        prior = msg["fn"]
-        msg["infer"]["prior"] = prior
-        posterior = self.get_posterior(msg["name"], prior)
+        prior = msg.fn
+        msg.prior = prior
+        posterior: Any = self.get_posterior(msg.name, prior)
         if isinstance(posterior, Tensor):
             posterior = Delta(posterior, event_dim=prior.event_dim)
         if posterior.batch_shape != prior.batch_shape:
             posterior = posterior.expand(prior.batch_shape)
-        msg["fn"] = posterior
+        msg.fn = posterior
 
     def _pyro_post_sample(self, msg: Site) -> None:
-        prior = msg["infer"].get("prior")
+        prior = msg.prior
         # Plates around the guide have expanded what is drawn from; the prior must stand in them too.
-        if prior is not None and prior.batch_shape != msg["fn"].batch_shape:
-            msg["infer"]["prior"] = prior.expand(msg["fn"].batch_shape)
+        if prior is not None and prior.batch_shape != msg.fn.batch_shape:
+            msg.prior = prior.expand(msg.fn.batch_shape)
         super()._pyro_post_sample(msg)
 
     @abstractmethod
-    def get_posterior(self, name: str, prior: Any) -> Any:
+    def get_posterior(self, name: str, prior: Any) -> Distribution | Tensor:
         """The distribution to draw a latent site from, or a value for it.
 
         It may use ``param`` and ``sample`` statements, the latter with ``infer={"is_auxiliary": True}``; :meth:`upstream_value`;
@@ -106,20 +107,20 @@ class GuideMessenger(TraceMessenger, ABC):
 
     def upstream_value(self, name: str) -> Any:
         """The value of a sample or deterministic site that has been drawn before; for use in :meth:`get_posterior`."""
-        return self.trace.nodes[name]["value"]
+        return self.trace.nodes[name].value
 
     def get_traces(self) -> tuple[Trace, Trace]:
         """The traces ``(model_trace, guide_trace)`` of the last call, as two runs would have given them."""
         recorded = prune_subsample_sites(self.trace)
         model_trace, guide_trace = recorded.copy(), recorded
         for name, site in list(recorded.nodes.items()):
-            if site["type"] != "sample" or site["is_observed"]:
+            if not site.is_latent:
                 del guide_trace.nodes[name]
-            elif "prior" in site["infer"]:
+            elif site.prior is not None:
                 model_site = Site(site)
-                model_site["fn"] = site["infer"]["prior"]
+                model_site.fn = site.prior
                 model_trace.nodes[name] = model_site
         for name, site in list(model_trace.nodes.items()):
-            if site["type"] == "sample" and site["infer"].get("is_auxiliary") and not site["is_observed"]:
+            if site.is_latent and site.is_auxiliary:
                 del model_trace.nodes[name]
         return model_trace, guide_trace

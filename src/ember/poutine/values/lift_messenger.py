@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ember.distributions.distribution import Distribution
-from ember.poutine.name_check import NamedParamMessenger
 from ember.poutine.site import Site
+from ember.poutine.values.name_check import NamedParamMessenger
 
 Prior = Distribution | Callable[..., Any]
 
@@ -25,7 +25,7 @@ class LiftMessenger(NamedParamMessenger):
         self.prior = prior
 
     def _pyro_param(self, msg: Site) -> None:
-        name = msg["name"]
+        name = msg.name
         prior = self.prior
         if isinstance(prior, Mapping):
             key = self._names.look_up(name)
@@ -33,16 +33,16 @@ class LiftMessenger(NamedParamMessenger):
                 return
             prior = prior[key]
         elif not isinstance(prior, Distribution):
-            msg["stop"] = True
-        msg["fn"] = prior
+            msg.stop = True
+        msg.fn = prior
         if isinstance(prior, Distribution):
-            msg["args"], msg["kwargs"], msg["infer"] = (), {}, {}
+            msg.args, msg.kwargs, msg.infer = (), {}, {}
         else:
-            msg["args"] = msg["args"][1:]
-        msg["type"] = "sample"
+            msg.args = msg.args[1:]
+        msg.type = "sample"
         # A second statement of the same parameter gets the first one's value and is no site of its own.
         first = self._settled.setdefault(name, msg)
-        msg["is_observed"] = first is not msg
+        msg.is_observed = first is not msg
         if first is not msg:
-            msg["value"] = first["value"]
-            msg["stop"] = True
+            msg.value = first.value
+            msg.stop = True

@@ -17,13 +17,13 @@ def expand_to_plates(msg: Site) -> None:
     Raises:
         ModelError: if the batch shape is neither 1 nor the plate's size at a plate's dim.
     """
-    fn = msg["fn"]
-    if msg["done"] or msg["type"] != "sample" or not isinstance(fn, TorchDistributionMixin):
+    fn = msg.fn
+    if msg.done or msg.type != "sample" or not isinstance(fn, TorchDistributionMixin):
         return
     actual = fn.batch_shape
     target = list(actual)
     changed = False
-    for frame in msg["cond_indep_stack"]:
+    for frame in msg.cond_indep_stack:
         dim, size = frame.dim, as_int(frame.size)
         if dim is None or size == -1:
             continue
@@ -35,13 +35,13 @@ def expand_to_plates(msg: Site) -> None:
             # A size that an inner frame has set counts as fixed, even if it is 1.
             if present != 1:
                 raise ModelError(
-                    f"Shape mismatch inside plate('{frame.name}') at site {msg['name']} dim {dim}, "
+                    f"Shape mismatch inside plate('{frame.name}') at site {msg.name} dim {dim}, "
                     f"{size} vs {present}"
                 )
             target[dim] = frame.size
             changed = True
     if changed:
-        msg["fn"] = _expanded(fn, target)
+        msg.fn = _expanded(fn, target)
 
 
 def _expanded(fn: Any, batch_shape: list[int]) -> Any:

@@ -22,7 +22,7 @@ class ConditionMessenger(Messenger):
         self.data = data
 
     def _pyro_sample(self, msg: Site) -> None:
-        name = msg["name"]
+        name = msg.name
         if name in self.data:
-            msg["value"] = self.data.nodes[name]["value"] if isinstance(self.data, Trace) else self.data[name]
-            msg["is_observed"] = msg["value"] is not None
+            msg.value = self.data.nodes[name].value if isinstance(self.data, Trace) else self.data[name]
+            msg.is_observed = msg.value is not None

@@ -10,6 +10,8 @@ import inspect
 from operator import itemgetter
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 R = TypeVar("R", bound="Record")
 
 
@@ -39,7 +41,7 @@ class Record(dict[str, Any]):
             if name not in cls.__dict__:
                 setattr(cls, name, _entry(name))
 
-    def __missing__(self, key: str) -> Any:
+    def __missing__(self, key: str) -> Tensor:
         raise MissingEntryError(f"{self.label()} has no key {key!r}; it has: {', '.join(map(str, self))}")
 
     def label(self) -> str:
@@ -52,7 +54,7 @@ class Record(dict[str, Any]):
 
 
 def _entry(key: str) -> property:
-    def write(record: dict[str, Any], value: Any) -> None:
+    def write(record: dict[str, Any], value: object) -> None:
         record[key] = value
 
     # Reading happens in C: an attribute costs little more than the key.

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from ember.errors import ModelError
-from ember.poutine.broadcast_messenger import expand_to_plates
 from ember.poutine.messenger import Messenger, block_messengers
+from ember.poutine.plates.broadcast_messenger import expand_to_plates
+from ember.poutine.plates.subsample_messenger import SubsampleMessenger
 from ember.poutine.site import Site
-from ember.poutine.subsample_messenger import SubsampleMessenger
 
 
 class PlateMessenger(SubsampleMessenger):

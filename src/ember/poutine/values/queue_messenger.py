@@ -7,17 +7,17 @@ from collections.abc import Callable
 from queue import Queue
 from typing import Any
 
-from ember.poutine.escape_messenger import EscapeMessenger
-from ember.poutine.replay_messenger import ReplayMessenger
 from ember.poutine.runtime import NonlocalExit
 from ember.poutine.site import Site
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
+from ember.poutine.values.escape_messenger import EscapeMessenger
+from ember.poutine.values.replay_messenger import ReplayMessenger
 
 
 def enum_extend(trace: Trace, msg: Site, num_samples: int | None = None) -> list[Trace]:
     """Copies of ``trace``, each with one value of the site's support (the first ``num_samples + 1`` of them, if given)."""
-    values = msg["fn"].enumerate_support(*msg["args"], **msg["kwargs"])
+    values = msg.fn.enumerate_support(*msg.args, **msg.kwargs)
     if num_samples is not None and num_samples >= 0:
         values = values[: num_samples + 1]
     return [_extended(trace, msg, value) for value in values]
@@ -26,28 +26,23 @@ def enum_extend(trace: Trace, msg: Site, num_samples: int | None = None) -> list
 def mc_extend(trace: Trace, msg: Site, num_samples: int | None = None) -> list[Trace]:
     """``num_samples`` copies (by default one) of ``trace``, each with a sample of the site."""
     count = 1 if num_samples is None else num_samples
-    return [_extended(trace, msg, msg["fn"](*msg["args"], **msg["kwargs"])) for _ in range(count)]
+    return [_extended(trace, msg, msg.fn(*msg.args, **msg.kwargs)) for _ in range(count)]
 
 
-def _extended(trace: Trace, msg: Site, value: Any) -> Trace:
+def _extended(trace: Trace, msg: Site, value: object) -> Trace:
     extended = trace.copy()
-    extended.add_node(msg["name"], **{**msg, "value": value})
+    extended.add_node(msg.name, **{**msg, "value": value})
     return extended
 
 
 def all_escape(trace: Trace, msg: Site) -> bool:
     """Whether a site is latent and not in the trace yet."""
-    return (
-        msg["type"] == "sample"
-        and not msg["is_observed"]
-        and msg["name"] is not None
-        and msg["name"] not in trace
-    )
+    return msg.type == "sample" and not msg.is_observed and msg.name is not None and msg.name not in trace
 
 
 def discrete_escape(trace: Trace, msg: Site) -> bool:
     """Whether a site is latent, not in the trace yet, and has a support that can be enumerated."""
-    return all_escape(trace, msg) and getattr(msg["fn"], "has_enumerate_support", False)
+    return all_escape(trace, msg) and getattr(msg.fn, "has_enumerate_support", False)
 
 
 def queue(
@@ -73,7 +68,7 @@ def queue(
     """
     if fn is None:
         return functools.partial(
-            globals()["queue"],
+            _queue,
             queue=queue,
             max_tries=max_tries,
             extend_fn=extend_fn,
@@ -86,7 +81,7 @@ def queue(
     traces = queue
     assert traces is not None, "queue needs a queue.Queue of traces"
 
-    def run_next(*args: Any, **kwargs: Any) -> Any:
+    def run_next(*args: object, **kwargs: object) -> Any:
         for _ in range(tries):
             assert not traces.empty(), "trying to get() from an empty queue will deadlock"
             partial_trace = traces.get()
@@ -103,3 +98,7 @@ def queue(
         raise ValueError(f"max tries ({tries}) exceeded")
 
     return run_next
+
+
+# The function by a name that its own argument does not cover.
+_queue = queue

@@ -38,10 +38,10 @@ class _HideByTable:
         self.hide_types, self.expose_types = hide_types or (), expose_types or ()
 
     def __call__(self, msg: Site) -> bool:
-        kind = "observe" if msg["type"] == "sample" and msg["is_observed"] else msg["type"]
-        if msg["name"] in self.hide or kind in self.hide_types:
+        kind = "observe" if msg.type == "sample" and msg.is_observed else msg.type
+        if msg.name in self.hide or kind in self.hide_types:
             return True
-        return self.hide_all and msg["name"] not in self.expose and kind not in self.expose_types
+        return self.hide_all and msg.name not in self.expose and kind not in self.expose_types
 
 
 class _Not:

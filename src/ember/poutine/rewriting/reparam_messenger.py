@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ember.errors import ReparamError
-from ember.poutine.messenger import Handled, Messenger
+from ember.poutine.messenger import Handled, Messenger, process_by
 from ember.poutine.runtime import effectful
-from ember.poutine.site import Site, site_is_subsample
+from ember.poutine.site import Site, as_site
 
 
 class Reparameteriser(Protocol):
@@ -19,9 +19,12 @@ class Reparameteriser(Protocol):
 
     args_kwargs: Any
 
-    def apply(self, msg: Any) -> Any:
+    def apply(self, msg: Site) -> Tensor:
         """Run the auxiliary statements, and say what is left of the site."""
 
+
+_SEEN = ("name", "fn", "value", "is_observed")
+"""What a reparameteriser sees of a site."""
 
 Config = Mapping[str, Reparameteriser | None] | Callable[[Any], Reparameteriser | None]
 
@@ -79,46 +82,45 @@ class ReparamMessenger(Messenger):
 
     def _reparam_of(self, msg: Site) -> Any:
         config = self.config
-        reparam = config.get(msg["name"]) if isinstance(config, Mapping) else config(msg)
+        reparam = config.get(msg.name) if isinstance(config, Mapping) else config(msg)
         if reparam is not None and (isinstance(reparam, type) or not hasattr(reparam, "apply")):
             raise ReparamError(
-                f"the config of poutine.reparam gives {reparam!r} for site {msg['name']!r}; expected None or an instance "
+                f"the config of poutine.reparam gives {reparam!r} for site {msg.name!r}; expected None or an instance "
                 "of a Reparam, such as LocScaleReparam()"
             )
         return reparam
 
     def _pyro_sample(self, msg: Site) -> None:
-        if site_is_subsample(msg):
+        if msg.is_subsample:
             return
         reparam = self._reparam_of(msg)
         if reparam is None:
             return
         # Initial values are those of the model's own sites, so the handlers outside of this one that give them act now.
-        for messenger in _get_init_messengers():
-            messenger._process_message(msg)
+        process_by(_get_init_messengers(), msg)
 
         reparam.args_kwargs = self._args_kwargs
         try:
-            new = reparam.apply({key: msg[key] for key in ("name", "fn", "value", "is_observed")})
+            new = as_site(reparam.apply(Site({key: msg[key] for key in _SEEN})))
         finally:
             reparam.args_kwargs = None
 
-        _check_value(msg, new["value"], reparam)
-        msg["fn"], msg["value"], msg["is_observed"] = new["fn"], new["value"], new["is_observed"]
+        _check_value(msg, new.value, reparam)
+        msg.fn, msg.value, msg.is_observed = new.fn, new.value, new.is_observed
 
 
-def _check_value(msg: Site, value: Tensor | None, reparam: Any) -> None:
-    old = msg["value"]
+def _check_value(msg: Site, value: Tensor | None, reparam: object) -> None:
+    old = msg.value
     if value is None or old is None or value is old:
         return
     if value.shape != old.shape:
         raise ReparamError(
-            f"at site {msg['name']!r}, {type(reparam).__name__} changed the shape of the value from {tuple(old.shape)} "
+            f"at site {msg.name!r}, {type(reparam).__name__} changed the shape of the value from {tuple(old.shape)} "
             f"to {tuple(value.shape)}; its apply() must return a value of the original shape"
         )
     if getattr(old, "_pyro_custom_init", True):
         warnings.warn(
-            f"At pyro.sample({msg['name']!r},...), {type(reparam).__name__} does not commute with initialization; "
+            f"At pyro.sample({msg.name!r},...), {type(reparam).__name__} does not commute with initialization; "
             "falling back to default initialization.",
             RuntimeWarning,
             stacklevel=2,

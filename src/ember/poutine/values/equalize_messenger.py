@@ -34,18 +34,18 @@ class EqualizeMessenger(Messenger):
         return super().__enter__()
 
     def _is_matching(self, msg: Site) -> bool:
-        return msg["type"] == self.type and any(re.fullmatch(pattern, msg["name"]) for pattern in self.sites)
+        return msg.type == self.type and any(re.fullmatch(pattern, msg.name) for pattern in self.sites)
 
     def _process_message(self, msg: Site) -> None:
         if self.value is None or not self._is_matching(msg):
             return
-        msg["value"] = self.value
-        if msg["type"] == "sample":
-            msg["is_observed"] = True
+        msg.value = self.value
+        if msg.type == "sample":
+            msg.is_observed = True
             if not self.keep_dist:
-                msg["infer"] = {"_deterministic": True}
-                msg["fn"] = Delta(self.value, event_dim=msg["fn"].event_dim).mask(False)
+                msg.infer = {"_deterministic": True}
+                msg.fn = Delta(self.value, event_dim=msg.fn.event_dim).mask(False)
 
     def _postprocess_message(self, msg: Site) -> None:
         if self.value is None and self._is_matching(msg):
-            self.value = msg["value"]
+            self.value = msg.value

@@ -10,9 +10,9 @@ class UnconditionMessenger(Messenger):
     """Samples observed sites anew; their ``infer`` keeps the observation (``was_observed``, ``obs``)."""
 
     def _pyro_sample(self, msg: Site) -> None:
-        if msg["is_observed"]:
-            msg["is_observed"] = False
-            msg["infer"]["was_observed"] = True
-            msg["infer"]["obs"] = msg["value"]
-            msg["value"] = None
-            msg["done"] = False
+        if msg.is_observed:
+            msg.is_observed = False
+            msg.was_observed = True
+            msg.observation = msg.value
+            msg.value = None
+            msg.done = False

@@ -97,4 +97,4 @@ class IndepMessenger(Messenger):
 
     def _process_message(self, msg: Site) -> None:
         frame = CondIndepStackFrame(self.name, self.dim, self.size, self.counter)
-        msg["cond_indep_stack"] = (frame, *msg["cond_indep_stack"])
+        msg.cond_indep_stack = (frame, *msg.cond_indep_stack)

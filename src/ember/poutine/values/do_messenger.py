@@ -31,7 +31,7 @@ class DoMessenger(Messenger):
         self._intervener_id = str(id(self))
 
     def _pyro_sample(self, msg: Site) -> None:
-        name = msg["name"]
+        name = msg.name
         intervention = self.data.get(name)
         # All who have intervened, so that two handlers that intervene on one site do not hand it to and fro.
         earlier: tuple[str, ...] = msg.get("_intervener_id", ())
@@ -51,10 +51,10 @@ class DoMessenger(Messenger):
         msg["_intervener_id"] = (*earlier, self._intervener_id)
         factual = msg.copy()
         # The plates inside of this handler see the copy again.
-        factual["cond_indep_stack"] = ()
+        factual.cond_indep_stack = ()
         apply_stack(factual)
 
-        msg["name"] = name + "__CF"
-        msg["value"] = intervention if isinstance(intervention, torch.Tensor) else torch.tensor(intervention)
-        msg["is_observed"] = True
-        msg["stop"] = True
+        msg.name = name + "__CF"
+        msg.value = intervention if isinstance(intervention, torch.Tensor) else torch.tensor(intervention)
+        msg.is_observed = True
+        msg.stop = True

@@ -7,7 +7,6 @@ A packed tensor has no dims of size 1; its attribute ``_pyro_dims`` names those 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from opt_einsum import get_symbol
 
@@ -15,7 +14,7 @@ from ember.distributions.score_parts import ScoreParts
 from ember.errors import ModelError
 from ember.ops.packed import pack
 from ember.poutine.shape_table import format_shapes
-from ember.poutine.site import Site
+from ember.poutine.site import Packed, Site
 
 
 def symbolize_dims(
@@ -33,22 +32,21 @@ def symbolize_dims(
     plate_to_symbol = {} if plate_to_symbol is None else plate_to_symbol
     symbol_to_dim: dict[str, int] = {}
     for site in nodes.values():
-        if site["type"] != "sample":
+        if not site.is_sample:
             continue
         # Even numbers are for plates, odd ones for enumeration.
         dim_to_symbol: dict[int, str] = {}
-        for frame in site["cond_indep_stack"]:
+        for frame in site.cond_indep_stack:
             if frame.dim is not None:
                 if frame.name not in plate_to_symbol:
                     plate_to_symbol[frame.name] = get_symbol(2 * len(plate_to_symbol))
                 dim_to_symbol[frame.dim] = plate_to_symbol[frame.name]
-        infer = site["infer"]
-        for dim, unique_id in infer.get("_dim_to_id", {}).items():
+        for dim, unique_id in (site.dim_to_id or {}).items():
             dim_to_symbol[dim] = get_symbol(1 + 2 * unique_id)
         symbol_to_dim.update((symbol, dim) for dim, symbol in dim_to_symbol.items())
-        if infer.get("_enumerate_dim") is not None:
-            infer["_enumerate_symbol"] = dim_to_symbol[infer["_enumerate_dim"]]
-        infer["_dim_to_symbol"] = dim_to_symbol
+        if site.enumerate_dim is not None:
+            site.enumerate_symbol = dim_to_symbol[site.enumerate_dim]
+        site.dim_to_symbol = dim_to_symbol
     return plate_to_symbol, symbol_to_dim
 
 
@@ -59,27 +57,26 @@ def pack_tensors(nodes: Mapping[str, Site]) -> None:
         ValueError: if a log density has a dim that is neither a plate's nor an enumerated site's.
     """
     for name, site in nodes.items():
-        if site["type"] != "sample":
+        if not site.is_sample:
             continue
         try:
-            site.setdefault("packed", {}).update(_packed(site, site["infer"]["_dim_to_symbol"]))
+            site.packed = _packed(site)
         except ValueError as error:
-            table = format_shapes(nodes, "Trace Shapes:", site["name"])
+            table = format_shapes(nodes, "Trace Shapes:", site.name)
             raise ModelError(f"Error while packing tensors at site '{name}':\n  {error}\n{table}") from error
 
 
-def _packed(site: Site, dim_to_symbol: dict[int, str]) -> dict[str, Any]:
-    packed = {"mask": pack(site["mask"], dim_to_symbol)}
+def _packed(site: Site) -> Packed:
+    dim_to_symbol = site.dim_to_symbol or {}
+    packed = Packed(mask=pack(site.mask, dim_to_symbol))
     if "score_parts" in site:
         # Parts that are one tensor stay one tensor.
-        parts = {id(part): pack(part, dim_to_symbol) for part in site["score_parts"]}
-        packed["score_parts"] = ScoreParts(*(parts[id(part)] for part in site["score_parts"]))
-        packed["log_prob"] = packed["score_parts"].log_prob
+        parts = {id(part): pack(part, dim_to_symbol) for part in site.score_parts}
+        packed.score_parts = ScoreParts(*(parts[id(part)] for part in site.score_parts))
+        packed.log_prob = packed.score_parts.log_prob
     elif "log_prob" in site:
-        packed["log_prob"] = pack(site["log_prob"], dim_to_symbol)
+        packed.log_prob = pack(site.log_prob, dim_to_symbol)
     if "log_prob" in packed:
-        same = site["unscaled_log_prob"] is site["log_prob"]
-        packed["unscaled_log_prob"] = (
-            packed["log_prob"] if same else pack(site["unscaled_log_prob"], dim_to_symbol)
-        )
+        same = site.unscaled_log_prob is site.log_prob
+        packed.unscaled_log_prob = packed.log_prob if same else pack(site.unscaled_log_prob, dim_to_symbol)
     return packed

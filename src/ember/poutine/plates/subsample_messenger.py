@@ -8,7 +8,7 @@ import torch
 
 from ember.distributions.distribution import Distribution
 from ember.errors import ModelError
-from ember.poutine.indep_messenger import CondIndepStackFrame, IndepMessenger
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame, IndepMessenger
 from ember.poutine.runtime import apply_stack
 from ember.poutine.site import Site, message
 from ember.poutine.traced_sizes import as_int
@@ -57,7 +57,7 @@ class SubsampleMessenger(IndepMessenger):
         name: str,
         size: int | None = None,
         subsample_size: int | None = None,
-        subsample: Any = None,
+        subsample: object = None,
         dim: int | None = None,
         use_cuda: bool | None = None,
         device: str | None = None,
@@ -73,7 +73,7 @@ class SubsampleMessenger(IndepMessenger):
         name: str,
         size: int | None = None,
         subsample_size: int | None = None,
-        subsample: Any = None,
+        subsample: object = None,
         use_cuda: bool | None = None,
         device: str | None = None,
     ) -> tuple[int, int, Any]:
@@ -85,7 +85,7 @@ class SubsampleMessenger(IndepMessenger):
             raise ZeroDivisionError(f"size cannot be zero (in plate {name!r})")
         msg = message(name, _Subsample(size, subsample_size, use_cuda, device), value=subsample)
         apply_stack(msg)
-        indices = msg["value"]
+        indices = msg.value
         length = indices.size(0) if isinstance(indices, torch.Tensor) else len(indices)
         if subsample_size is None:
             subsample_size = length
@@ -102,29 +102,29 @@ class SubsampleMessenger(IndepMessenger):
 
     def _process_message(self, msg: Site) -> None:
         frame = CondIndepStackFrame(self.name, self.dim, self.subsample_size, self.counter, self.size)
-        msg["cond_indep_stack"] = (frame, *msg["cond_indep_stack"])
-        msg["scale"] = msg["scale"] * self.size / self.subsample_size
+        msg.cond_indep_stack = (frame, *msg.cond_indep_stack)
+        msg.scale = msg.scale * self.size / self.subsample_size
 
     def _postprocess_message(self, msg: Site) -> None:
-        if msg["type"] in ("param", "subsample") and self.dim is not None:
-            event_dim = msg["kwargs"].get("event_dim")
-            if event_dim is None and msg["type"] == "subsample" and len(msg["args"]) > 1:
-                event_dim = msg["args"][1]
+        if msg.type in ("param", "subsample") and self.dim is not None:
+            event_dim = msg.kwargs.get("event_dim")
+            if event_dim is None and msg.type == "subsample" and len(msg.args) > 1:
+                event_dim = msg.args[1]
             if event_dim is not None:
                 self._take_part(msg, self.dim - event_dim, event_dim)
 
     def _take_part(self, msg: Site, dim: int, event_dim: int) -> None:
         """Replace a full-size parameter or data tensor by the rows of this subsample."""
         assert event_dim >= 0, f"event_dim must not be negative, got {event_dim}"
-        value = msg["value"]
+        value = msg.value
         anything_goes = isinstance(self.size, int) and self.size == -1
         if anything_goes or len(value.shape) < -dim or as_int(value.shape[dim]) == 1:
             return
         if is_validation_enabled() and as_int(value.shape[dim]) != as_int(self.size):
-            name = f"{msg['name']}, ..." if msg["type"] == "param" else "..."
+            name = f"{msg.name}, ..." if msg.type == "param" else "..."
             raise ModelError(
                 f"Inside pyro.plate({self.name}, {self.size}, dim={self.dim}) invalid shape of "
-                f"pyro.{msg['type']}({name}, event_dim={event_dim}): {tuple(value.shape)}; "
+                f"pyro.{msg.type}({name}, event_dim={event_dim}): {tuple(value.shape)}; "
                 f"expected size {self.size} (or 1) at dim {dim}"
             )
         if as_int(self.subsample_size) >= as_int(self.size):
@@ -134,10 +134,10 @@ class SubsampleMessenger(IndepMessenger):
             indices = torch.tensor(indices)
         indices = indices.to(value.device)
         part = value.index_select(dim, indices)
-        if msg["type"] == "param":
+        if msg.type == "param":
             # Optimizers that update touched rows only find leaf and rows here.
             leaf = getattr(value, "_pyro_unconstrained_param", None)
             leaf = value.unconstrained() if leaf is None else leaf
             leaf.__dict__.setdefault("_pyro_subsample", {})[dim] = indices
             part._pyro_unconstrained_param = leaf
-        msg["value"] = part
+        msg.value = part

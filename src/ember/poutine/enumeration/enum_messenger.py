@@ -9,11 +9,11 @@ from torch import Size, Tensor
 
 from ember.distributions.torch_distribution import TorchDistributionMixin
 from ember.errors import ModelError
-from ember.poutine.enum_allocator import ENUM_DIMS
+from ember.poutine.enumeration.enum_allocator import ENUM_DIMS
+from ember.poutine.enumeration.tmc_sample import tmc_sample
 from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import THREAD
 from ember.poutine.site import Site
-from ember.poutine.tmc_sample import tmc_sample
 from ember.poutine.traced_sizes import as_int
 
 DimToId = dict[int, int]
@@ -26,19 +26,18 @@ def enumerate_site(msg: Site) -> Tensor:
         NotImplementedError: if the support cannot be enumerated.
         ValueError: for a wrong ``num_samples`` or ``tmc`` option.
     """
-    fn: Any = msg["fn"]
-    infer = msg["infer"]
-    num_samples, expand = infer.get("num_samples"), infer.get("expand", False)
+    fn: Any = msg.fn
+    num_samples, expand = msg.num_samples, msg.expand or False
     if num_samples is None:
         value: Tensor = fn.enumerate_support(expand=expand)
     elif num_samples < 1:
-        raise ModelError(f"num_samples must be at least 1, got {num_samples} at site {msg['name']!r}")
+        raise ModelError(f"num_samples must be at least 1, got {num_samples} at site {msg.name!r}")
     elif expand or num_samples == 1:
         value = fn(Size([num_samples]))
     else:
-        value = tmc_sample(msg, infer.get("tmc", "diagonal"))
+        value = tmc_sample(msg, msg.tmc or "diagonal")
     assert value.dim() == 1 + len(fn.batch_shape) + len(fn.event_shape), (
-        f"site {msg['name']!r}: enumerated values of shape {tuple(value.shape)} for {fn}"
+        f"site {msg.name!r}: enumerated values of shape {tuple(value.shape)} for {fn}"
     )
     return value
 
@@ -125,14 +124,14 @@ class EnumMessenger(Messenger):
             ENUM_DIMS.restore(self._outer_state)
 
     def _pyro_sample(self, msg: Site) -> None:
-        if msg["done"] or not isinstance(msg["fn"], TorchDistributionMixin):
+        if msg.done or not isinstance(msg.fn, TorchDistributionMixin):
             return
-        scope = msg["infer"].get("_markov_scope")
+        scope = msg.markov_scope
         dims = self._dims_in_sight(scope)
         if scope is not None:
-            self._markov_depths[msg["name"]] = msg["infer"]["_markov_depth"]
-        self._param_dims[msg["name"]] = dims
-        if not msg["is_observed"] and msg["infer"].get("enumerate") == "parallel":
+            self._markov_depths[msg.name] = msg.markov_depth or 0
+        self._param_dims[msg.name] = dims
+        if not msg.is_observed and msg.enumeration == "parallel":
             self._enumerate(msg, dims, local=scope is not None)
 
     def _dims_in_sight(self, scope: dict[str, int] | None) -> DimToId:
@@ -144,25 +143,25 @@ class EnumMessenger(Messenger):
         return dims
 
     def _enumerate(self, msg: Site, dims: DimToId, local: bool) -> None:
-        fn: Any = msg["fn"]
+        fn: Any = msg.fn
         value = enumerate_site(msg)
         target_dim, unique_id = ENUM_DIMS.allocate(set(dims) if local else None)
-        value = _move_leftmost(value, target_dim, len(fn.batch_shape), fn.event_dim, msg["name"])
+        value = _move_leftmost(value, target_dim, len(fn.batch_shape), fn.event_dim, msg.name)
         wide = _wide_dims(value, fn.event_dim)
-        msg["infer"]["_enumerate_dim"] = target_dim
-        msg["infer"]["_dim_to_id"] = {dim: dims[dim] for dim in wide if dim in dims} | {target_dim: unique_id}
-        msg["value"] = value
-        msg["done"] = True
+        msg.enumerate_dim = target_dim
+        msg.dim_to_id = {dim: dims[dim] for dim in wide if dim in dims} | {target_dim: unique_id}
+        msg.value = value
+        msg.done = True
 
     def _pyro_post_sample(self, msg: Site) -> None:
-        fn, value = msg["fn"], msg["value"]
+        fn, value = msg.fn, msg.value
         if not isinstance(fn, TorchDistributionMixin) or value is None:
             return
-        infer = msg["infer"]
         wide = _wide_dims(value, fn.event_dim)
-        given = infer.get("_dim_to_id", {})
+        given = msg.dim_to_id or {}
         # A new dict: a replayed site's is that of the guide. What a dim of the value means is known by who made the value;
         # a dim that the value lacks means what it means here.
-        own = {dim: i for dim, i in given.items() if dim in wide or dim == infer.get("_enumerate_dim")}
-        infer["_dim_to_id"] = given | self._param_dims.get(msg["name"], {}) | own
-        self._value_dims[msg["name"]] = {dim: i for dim, i in infer["_dim_to_id"].items() if dim in wide}
+        own = {dim: i for dim, i in given.items() if dim in wide or dim == msg.enumerate_dim}
+        meanings = given | self._param_dims.get(msg.name, {}) | own
+        msg.dim_to_id = meanings
+        self._value_dims[msg.name] = {dim: i for dim, i in meanings.items() if dim in wide}

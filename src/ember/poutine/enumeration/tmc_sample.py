@@ -49,12 +49,13 @@ def tmc_sample(msg: Site, strategy: str) -> Tensor:
     """
     if strategy not in _ANCESTORS:
         raise ModelError(
-            f"{strategy} not a valid TMC strategy at site {msg['name']!r}; valid are {', '.join(_ANCESTORS)}"
+            f"{strategy} not a valid TMC strategy at site {msg.name!r}; valid are {', '.join(_ANCESTORS)}"
         )
-    fn: Any = msg["fn"]
-    num_samples: int = msg["infer"]["num_samples"]
+    fn: Any = msg.fn
+    num_samples = msg.num_samples
+    assert num_samples is not None
     samples: Tensor = fn(torch.Size([num_samples]))
-    plates = {frame.dim for frame in msg["cond_indep_stack"] if frame.vectorized}
+    plates = {frame.dim for frame in msg.cond_indep_stack if frame.vectorized}
     event_dim = fn.event_dim
     for dim in range(-len(fn.batch_shape), 0):
         at = dim - event_dim

@@ -23,6 +23,6 @@ class EscapeMessenger(Messenger):
 
     def _pyro_sample(self, msg: Site) -> None:
         if self.escape_fn(msg):
-            msg["done"] = True
-            msg["stop"] = True
-            msg["continuation"] = _leave
+            msg.done = True
+            msg.stop = True
+            msg.continuation = _leave
