@@ -330,4 +330,4 @@ def test_a_learning_rate_of_zero_changes_nothing(name):
     assert {key: value.item() for key, value in parameters().items()} == pytest.approx(
         {"idle": 2.0, "loc": 0.3}
     )
-    assert all(slot.rule.param_groups[0]["lr"] == 0.0 for slot in svi.optim._table)
+    assert all(slot.rule.param_groups[0]["lr"] == 0.0 for slot in svi.optim.records)

@@ -117,8 +117,6 @@ def test_nothing_is_changed_in_place_and_a_tensor_is_a_rate(case: Case) -> None:
 @CASE
 def test_a_flat_buffer_is_updated_as_its_parameters(case: Case) -> None:
     rule = RULES[case.kind]
-    if not rule.elementwise:
-        return
     params = [torch.randn(shape, dtype=torch.float64) for shape in [(2,), (2,), (), (3, 2), ()]]
     group = plain(case, params[0].clone().requires_grad_()).param_groups[0]
     options = options_of(rule, group)

@@ -67,7 +67,7 @@ def _state(svi: SVI) -> tuple[Any, ...]:
         svi.loss_and_grads,
         svi._objective,
         svi._store(),
-        svi.optim._table,
+        svi.optim.records,
         svi._captured._backend or backend_of(svi.backend),
         torch.get_default_dtype(),
         torch.is_grad_enabled(),

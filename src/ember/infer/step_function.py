@@ -69,6 +69,9 @@ class StepFunction:
                 loss,
                 *(torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True)),
             ]
+        for leaf, param in zip(leaves, params, strict=True):
+            # Plates note on a parameter which of its rows they have drawn.
+            leaf.__dict__.update(param.__dict__)
         with torch.no_grad():
             try:
                 self._step(self.update, leaves, state, bad_steps, checked, grads)
@@ -135,11 +138,7 @@ class StepFunction:
                     good = good & torch.isfinite(grad).all()
         else:
             good = good & (bad_steps == 0)
-        changed = [*leaves, *state]
-        before = [tensor.clone() for tensor in changed]
-        update.apply(leaves, grads, state)
-        for tensor, old in zip(changed, before, strict=True):
-            tensor.copy_(torch.where(good, tensor, old))
+        update.apply(leaves, grads, state, good)
         bad_steps.add_((~good).to(bad_steps.dtype))
 
 

@@ -55,8 +55,8 @@ class StepProgram:
             return "parameters have been frozen or freed"
         if [part.training for part in self.parts] != self._training:
             return "modules have changed their mode"
-        changed = None if update is None else update.outdated(optim._table)
-        return None if changed is None else f"{changed} of the optimizer has changed"
+        changed = None if update is None else update.outdated(optim.records)
+        return None if changed is None else f"{changed.value} of the optimizer has changed"
 
     def inputs(self, arguments: Sequence[Tensor]) -> list[Tensor]:
         """All inputs for these arguments."""

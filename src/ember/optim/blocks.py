@@ -8,6 +8,26 @@ from itertools import groupby
 import torch
 from torch import Size, Tensor
 
+# Larger parameters are updated by themselves: putting them side by side would cost more than it saves.
+LARGEST_MEMBER = 4096
+
+
+def alike(params: Sequence[Tensor]) -> list[list[int]]:
+    """Which of the parameters, all of one dtype and device, are updated together; those of equal shape adjoin.
+
+    >>> alike([torch.zeros(2), torch.zeros(3), torch.zeros(2), torch.zeros(5000)])
+    [[3], [0, 2, 1]]
+    """
+    by_shape: dict[torch.Size, list[int]] = {}
+    alone: list[list[int]] = []
+    for index, param in enumerate(params):
+        if param.numel() > LARGEST_MEMBER or param.is_complex():
+            alone.append([index])
+        else:
+            by_shape.setdefault(param.shape, []).append(index)
+    together = [index for members in by_shape.values() for index in members]
+    return [*alone, together] if together else alone
+
 
 class Block:
     """How parameters of these shapes lie in a flat buffer; a single one lies there as it is.

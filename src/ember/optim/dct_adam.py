@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ember.optim.rule_state import restore_steps
-from ember.optim.rules.dct_adam import DCT_ADAM, drawn_entries
+from ember.optim.rules.dct_adam import DCT_ADAM
 
 
 class DCTAdam(Optimizer):
@@ -78,16 +78,12 @@ class DCTAdam(Optimizer):
             group["lr"] *= group["lrd"]
             for param in group["params"]:
                 if param.grad is not None:
-                    subsample = getattr(param, "_pyro_subsample", {}) if group["subsample_aware"] else {}
-                    self._update(group, param, subsample)
+                    self._update(group, param, param.grad)
         return loss
 
-    def _update(self, group: dict[str, Any], param: Tensor, subsample: Mapping[int, Any]) -> None:
-        grad = param.grad
-        assert grad is not None
-        drawn = drawn_entries(param, subsample) if subsample else None
-        options = DCT_ADAM.options_of(group, time_dim=getattr(param, "_pyro_dct_dim", None), drawn=drawn)
-        if drawn is None:
+    def _update(self, group: dict[str, Any], param: Tensor, grad: Tensor) -> None:
+        options = DCT_ADAM.options_of(group, **DCT_ADAM.facts_of(param, group))
+        if options.drawn is None:
             grad.clamp_(-group["clip_norm"], group["clip_norm"])
         state: dict[str, Tensor] = self.state[param]
         old = DCT_ADAM.state_of(state) if state else DCT_ADAM.init(param, options)

@@ -8,30 +8,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ember.optim.blocks import Block
+from ember.optim.blocks import Block, alike
 from ember.optim.rules.rule import Rule
 
 O = TypeVar("O")  # noqa: E741
 S = TypeVar("S", bound="tuple[Tensor | None, ...]")
-# Larger parameters are updated by themselves: putting them side by side would cost more than it saves.
-LARGEST_MEMBER = 4096
-
-
-def alike(params: Sequence[Tensor]) -> list[list[int]]:
-    """Which of the parameters, all of one dtype and device, are updated together; those of equal shape adjoin.
-
-    >>> alike([torch.zeros(2), torch.zeros(3), torch.zeros(2), torch.zeros(5000)])
-    [[3], [0, 2, 1]]
-    """
-    by_shape: dict[torch.Size, list[int]] = {}
-    alone: list[list[int]] = []
-    for index, param in enumerate(params):
-        if param.numel() > LARGEST_MEMBER or param.is_complex():
-            alone.append([index])
-        else:
-            by_shape.setdefault(param.shape, []).append(index)
-    together = [index for members in by_shape.values() for index in members]
-    return [*alone, together] if together else alone
 
 
 def step_in_place(

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ember.errors import CaptureError
 from ember.optim.rules.cosine import from_frequencies, with_frequencies
-from ember.optim.rules.rule import Rate, Rule, Spread, same
+from ember.optim.rules.rule import Rate, Rule, Spread, same, spread_to
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def update(
     # Entries never drawn have step 0; their update is left out, so any finite count will do.
     t = step.clamp(min=1)
     sizes = options.lr * torch.sqrt(1 - beta2**t) / (1 - beta1**t)
-    updates = mean / (square.sqrt() + options.eps) * sizes.to(grads.dtype)
+    updates = mean / (square.sqrt() + options.eps) * spread_to(sizes, grads, spread)
     updates = updates if drawn is None else torch.where(drawn, updates, torch.zeros_like(updates))
     updates = updates if dim is None else from_frequencies(updates, dim, params.size(dim))
     return params - updates, DCTAdamState(step, mean, square)
@@ -92,4 +93,19 @@ def next_rate(rate: Rate, options: DCTAdamOptions) -> Rate:
     return rate * options.lrd
 
 
-DCT_ADAM = Rule(DCTAdamOptions, DCTAdamState, init, update, next_rate=next_rate, elementwise=False)
+def facts(param: Tensor, group: Mapping[str, Any], recorded: Tensor) -> Mapping[str, Any]:
+    """What attributes say: the parameter's dim of time, and the indices that plates have drawn in this step."""
+    found: dict[str, Any] = {}
+    subsample = getattr(recorded, "_pyro_subsample", None)
+    if group["subsample_aware"] and subsample:
+        found["drawn"] = drawn_entries(recorded, subsample)
+    elif group["subsample_aware"] and getattr(param, "_pyro_subsample", None):
+        raise CaptureError(
+            "DCTAdam updates the drawn rows of a parameter, but which these are was not recorded"
+        )
+    if (time_dim := getattr(param, "_pyro_dct_dim", None)) is not None:
+        found["time_dim"] = time_dim
+    return found
+
+
+DCT_ADAM = Rule(DCTAdamOptions, DCTAdamState, init, update, next_rate=next_rate, facts=facts)

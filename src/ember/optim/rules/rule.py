@@ -50,13 +50,25 @@ class Rule(Generic[O, S]):
     """Which fields of the state hold one number a parameter."""
     next_rate: Callable[[Rate, O], Rate] | None = None
     """The learning rate of a step, from that of the step before, where the rule itself changes it."""
-    elementwise: bool = True
-    """Whether entries are updated one by one, so that parameters may lie in one flat buffer."""
+    facts: Callable[[Tensor, Mapping[str, Any], Tensor], Mapping[str, Any]] | None = None
+    """Options that follow from a parameter itself. One that has any is updated by itself, all others entry by entry."""
 
     def options_of(self, group: Mapping[str, Any], **changes: Any) -> O:
         """The options in torch's form as a record."""
         known = {field.name: group[field.name] for field in fields(self.options) if field.name in group}  # type: ignore[arg-type]
         return self.options(**{**known, **changes})
+
+    def facts_of(
+        self, param: Tensor, group: Mapping[str, Any], recorded: Tensor | None = None
+    ) -> Mapping[str, Any]:
+        """Options that follow from the parameter itself.
+
+        Args:
+            param: the parameter.
+            group: its options in torch's form.
+            recorded: what stands for the parameter in a step that is recorded.
+        """
+        return {} if self.facts is None else self.facts(param, group, param if recorded is None else recorded)
 
     def state_of(self, values: Mapping[str, Tensor]) -> S:
         """The state in torch's form as a record."""
