@@ -13,9 +13,9 @@ from ember import params as params
 from ember import poutine as poutine
 from ember import settings as settings
 from ember.errors import EmberError as EmberError
-from ember.infer.inspect import render_model as render_model
-from ember.infer.validate_all import enable_validation as enable_validation
-from ember.infer.validate_all import validation_enabled as validation_enabled
+from ember.infer.structure.inspect import render_model as render_model
+from ember.infer.traces.validate_all import enable_validation as enable_validation
+from ember.infer.traces.validate_all import validation_enabled as validation_enabled
 from ember.modules import module as module
 from ember.params.param_store import clear_param_store as clear_param_store
 from ember.params.param_store import get_param_store as get_param_store

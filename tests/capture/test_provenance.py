@@ -11,7 +11,8 @@ import ember
 import ember.distributions as dist
 from ember.capture import Interpreter, capture
 from ember.capture.provenance import works_for
-from ember.infer import SVI, Trace_ELBO, captured_step
+from ember.infer import SVI, Trace_ELBO
+from ember.infer.step import programs as captured_step
 from ember.optim import SGD, Adam, ClippedAdam
 
 aten = torch.ops.aten

@@ -56,7 +56,7 @@ def test_an_import_of_zuko_by_ember_changes_nothing_in_torch():
     program = (
         "import torch; from torch.distributions import Distribution as D\n"
         "before = D._validate_args, vars(D)['arg_constraints']\n"
-        "from ember.infer.autoguide.affine_autoregressive import affine_autoregressive\n"
+        "from ember.infer.autoguide.packed.affine_autoregressive import affine_autoregressive\n"
         "affine_autoregressive(3)\n"
         "import sys; assert 'zuko' in sys.modules\n"
         "assert (D._validate_args, vars(D)['arg_constraints']) == before\n"

@@ -14,7 +14,7 @@ import ember.distributions as dist
 from ember import poutine
 from ember.distributions import constraints
 from ember.infer import SVI, Trace_ELBO, autoguide
-from ember.infer.autoguide.affine_autoregressive import affine_autoregressive
+from ember.infer.autoguide.packed.affine_autoregressive import affine_autoregressive
 from ember.nn import PyroModule, PyroParam, PyroSample
 from ember.optim import Adam
 

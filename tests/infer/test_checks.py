@@ -10,7 +10,7 @@ import torch
 import ember
 import ember.distributions as dist
 from ember.infer import SVI, Trace_ELBO
-from ember.infer.checks import check_traces_match
+from ember.infer.traces.checks import check_traces_match
 from ember.optim import Adam
 from ember.poutine import trace
 

@@ -14,7 +14,7 @@ import ember
 import ember.distributions as dist
 from ember.distributions import constraints
 from ember.infer import TraceEnum_ELBO, config_enumerate
-from ember.infer.dice import LAST_CACHE_SIZE
+from ember.infer.enumeration.dice import LAST_CACHE_SIZE
 
 pytestmark = pytest.mark.usefixtures("float64")
 ROLES = {"model": ("model",), "guide": ("guide",), "both": ("model", "guide")}

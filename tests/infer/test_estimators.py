@@ -254,7 +254,7 @@ def test_particles_with_other_sites_are_refused_by_leave_one_out():
             ember.sample("z", dist.Bernoulli(0.5))
 
     with (
-        ember.infer.validation.validation_enabled(False),
+        ember.infer.traces.validation.validation_enabled(False),
         pytest.raises(ValueError, match=r"site 'z'.*same shape"),
     ):
         Trace_ELBO(2, control_variate=LeaveOneOut()).loss_and_grads(lambda: guide_like(model), guide)

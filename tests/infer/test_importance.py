@@ -11,8 +11,12 @@ import ember
 import ember.distributions as dist
 from ember import poutine
 from ember.infer import EmpiricalMarginal, Importance, TracePosterior, TracePredictive
-from ember.infer.abstract_infer import Marginals
-from ember.infer.importance import plate_log_prob_sum, psis_diagnostic, vectorized_importance_weights
+from ember.infer.posterior.abstract_infer import Marginals
+from ember.infer.posterior.importance import (
+    plate_log_prob_sum,
+    psis_diagnostic,
+    vectorized_importance_weights,
+)
 
 DATA = torch.tensor([1.0, 2.0])
 EVIDENCE = dist.MultivariateNormal(torch.zeros(2), torch.eye(2) + 1).log_prob(DATA)

@@ -12,7 +12,7 @@ import torch
 import ember
 import ember.distributions as dist
 from ember.distributions import constraints
-from ember.infer.inspect import (
+from ember.infer.structure.inspect import (
     _deep_merge,
     generate_graph_specification,
     get_dependencies,

@@ -13,7 +13,7 @@ import ember
 import ember.distributions as dist
 from ember import poutine
 from ember.infer import MHResampler, Predictive, WeighedPredictive
-from ember.infer.predictive import WeighedPredictiveResults
+from ember.infer.posterior.predictive import WeighedPredictiveResults
 from ember.nn import PyroModule, PyroParam, PyroSample
 from ember.ops.stats import quantile, weighed_quantile
 

@@ -102,7 +102,10 @@ def test_a_loss_that_is_not_finite_changes_nothing():
     ember.param("prior", torch.tensor(0.0))
     guide()
     before = {name: leaf.clone() for name, leaf in ember.get_param_store().named_parameters()}
-    with pytest.raises(ValueError, match="loss is nan"), ember.infer.validate_all.validation_enabled(False):
+    with (
+        pytest.raises(ValueError, match="loss is nan"),
+        ember.infer.traces.validate_all.validation_enabled(False),
+    ):
         svi.step()
     assert all(torch.equal(leaf, before[name]) for name, leaf in ember.get_param_store().named_parameters())
 
@@ -115,7 +118,7 @@ def test_steps_that_are_not_finite_are_left_out(compile):
 
     svi = SVI(noisy, lambda x: guide(), Adam({"lr": 0.1}), ReweightedWakeSleep(), compile=compile)
     svi._captured.backend = Interpreter()
-    with ember.infer.validate_all.validation_enabled(False):
+    with ember.infer.traces.validate_all.validation_enabled(False):
         for _ in range(3):
             svi.step(X)
         before = ember.param("weight").detach().clone()

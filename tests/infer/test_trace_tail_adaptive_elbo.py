@@ -68,7 +68,7 @@ def test_what_is_differentiated_must_be_finite(compile):
     elbo = TraceTailAdaptive_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=0)
     svi = SVI(model, guide, Adam({"lr": 0.1}), elbo, compile=compile)
     svi._captured.backend = Interpreter()
-    with ember.infer.validate_all.validation_enabled(False):
+    with ember.infer.traces.validate_all.validation_enabled(False):
         for _ in range(3):
             svi.step(torch.tensor(0.5))
         before = ember.param("loc").detach().clone()

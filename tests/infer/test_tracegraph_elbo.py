@@ -15,9 +15,13 @@ from ember.capture import Interpreter
 from ember.distributions import constraints
 from ember.distributions.testing import fakes
 from ember.infer import SVI, Trace_ELBO, TraceGraph_ELBO
-from ember.infer.baselines import Baseline
-from ember.infer.plates import MultiFrameTensor, get_plate_stacks
-from ember.infer.tracegraph_elbo import TrackNonReparam, _compute_downstream_costs, _downstream_costs
+from ember.infer.objectives.tracegraph_elbo import (
+    TrackNonReparam,
+    _compute_downstream_costs,
+    _downstream_costs,
+)
+from ember.infer.terms.baselines import Baseline
+from ember.infer.traces.plates import MultiFrameTensor, get_plate_stacks
 from ember.ops.provenance import detach_provenance, get_provenance
 from ember.optim import Adam
 from ember.poutine.prune import prune_subsample_sites
@@ -327,7 +331,7 @@ def test_the_average_is_that_of_the_costs_and_skips_costs_that_are_not_finite():
 
 
 def _unchecked():
-    from ember.infer.validate_all import validation_enabled
+    from ember.infer.traces.validate_all import validation_enabled
 
     return validation_enabled(False)
 

@@ -49,7 +49,7 @@ def test_a_script_runs_as_under_python_and_its_children_see_the_alias(
     assert facts["file"] == "programs/program.py" and facts["path"] == str(folder.resolve())
     assert facts["svi"].startswith("ember.") and facts["main"] == "__main__"
     assert facts["child"] == ["ember.infer", ember.pyro.EMULATED_VERSION]
-    assert facts["spawned"] == [7, "ember", "ember.infer.svi"]
+    assert facts["spawned"] == [7, "ember", "ember.infer.step.svi"]
 
 
 TESTS = """

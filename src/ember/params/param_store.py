@@ -21,6 +21,7 @@ from torch.distributions.constraints import Constraint
 from ember.distributions import constraints
 from ember.errors import SaveFileError, UnknownParameterError
 from ember.params import constraint_codec
+from ember.params.contents import Contents, ContentsByThread
 from ember.params.initialize import unconstrained_leaf
 from ember.params.lean_transforms import lean
 from ember.params.names import _MODULE_NAMESPACE_DIVIDER as _MODULE_NAMESPACE_DIVIDER
@@ -40,18 +41,6 @@ class StateDict(TypedDict):
     constraints: dict[str, Constraint]
 
 
-class _Contents:
-    """The records of one scope of a store; insertion order is the order of the parameters."""
-
-    __slots__ = ("constraints", "leaves", "names", "transforms")
-
-    def __init__(self) -> None:
-        self.leaves: dict[str, torch.Tensor] = {}
-        self.names: dict[torch.Tensor, str] = {}
-        self.constraints: dict[str, Constraint] = {}
-        self.transforms: dict[str, tuple[Constraint, Callable[[torch.Tensor], torch.Tensor]]] = {}
-
-
 class ParamStoreDict:
     """A mapping from names to *constrained* parameter values, recomputed at every access from the unconstrained leaves.
 
@@ -65,15 +54,30 @@ class ParamStoreDict:
     """
 
     def __init__(self) -> None:
-        self._shared = _Contents()
-        self._local = threading.local()
+        self._local = ContentsByThread(Contents())
 
     @property
-    def _contents(self) -> _Contents:
-        own: _Contents | None = self._local.__dict__.get("contents")
-        return self._shared if own is None else own
+    def version(self) -> int:
+        """A number that changes whenever a name, a leaf or a constraint may have changed.
 
-    # Pyro programs read these three.
+        Unique in the process: two equal numbers, of any stores and scopes, mean the same names, leaves and constraints. Read it
+        *before* what it stands for. Values inside a leaf do not count.
+
+            >>> store = ParamStoreDict()
+            >>> before = store.version
+            >>> with store.scope():
+            ...     assert store.version != before
+            >>> assert store.version == before
+            >>> store["loc"] = torch.tensor(0.0)
+            >>> assert store.version != before
+        """
+        return self._local.contents.version.number
+
+    @property
+    def _contents(self) -> Contents:
+        return self._local.contents
+
+    # Pyro programs read these three, and write to them: they count their changes.
     @property
     def _params(self) -> dict[str, torch.Tensor]:
         return self._contents.leaves
@@ -270,15 +274,12 @@ class ParamStoreDict:
 
     @contextmanager
     def _replaced_contents(self) -> Iterator[None]:
-        outer = self._local.__dict__.get("contents")
-        self._local.contents = _Contents()
+        outer = self._local.contents
+        self._local.contents = Contents()
         try:
             yield
         finally:
-            if outer is None:
-                del self._local.contents
-            else:
-                self._local.contents = outer
+            self._local.contents = outer
 
     @contextmanager
     def active(self) -> Iterator[ParamStoreDict]:

@@ -92,5 +92,9 @@ class BlockMessenger(Messenger):
         else:
             self.hide_fn = _HideByTable(hide_all, expose_all, hide, expose, hide_types, expose_types)
 
+    def hides(self, site: Site) -> bool:
+        """Whether the handlers outside of this one do not see a site."""
+        return bool(self.hide_fn(site))
+
     def _process_message(self, msg: Site) -> None:
-        msg["stop"] = bool(self.hide_fn(msg))
+        msg.stop = bool(self.hide_fn(msg))

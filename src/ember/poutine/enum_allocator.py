@@ -9,7 +9,7 @@ from collections.abc import Collection
 from ember.errors import ModelError
 
 
-class _EnumAllocator(threading.local):
+class EnumAllocator(threading.local):
     """Hands out dims for parallel enumeration, counted from the right, each with an id that is never used again.
 
     A global dim belongs to one site for good. A local dim, for a site inside :func:`~ember.poutine.markov`, is free again for
@@ -71,4 +71,4 @@ class _EnumAllocator(threading.local):
         self.next_available_dim, self.next_available_id, self.leftmost_dim, self.dim_to_id = state
 
 
-_ENUM_ALLOCATOR = _EnumAllocator()
+ENUM_DIMS = EnumAllocator()

@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from ember.distributions.torch_distribution import TorchDistributionMixin
 from ember.errors import ModelError
-from ember.poutine.enum_allocator import _ENUM_ALLOCATOR
+from ember.poutine.enum_allocator import ENUM_DIMS
 from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import THREAD
 from ember.poutine.site import Site
@@ -102,11 +102,11 @@ class EnumMessenger(Messenger):
         if self.first_available_dim is not None:
             # Inside another enumeration, such as infer_discrete within a model, the dims of that one are put back at the end.
             if any(isinstance(handler, EnumMessenger) for handler in THREAD.stack):
-                self._outer_state = _ENUM_ALLOCATOR.state()
-            _ENUM_ALLOCATOR.set_first_available_dim(self.first_available_dim)
+                self._outer_state = ENUM_DIMS.state()
+            ENUM_DIMS.set_first_available_dim(self.first_available_dim)
         else:
             # Local dims of a guide would be free again, but its sites are the model's sites too.
-            _ENUM_ALLOCATOR.go_on()
+            ENUM_DIMS.go_on()
         self._markov_depths: dict[str, int] = {}
         self._param_dims: dict[str, DimToId] = {}
         """What the dims at a site mean, other than the site's own."""
@@ -122,7 +122,7 @@ class EnumMessenger(Messenger):
     ) -> None:
         super().__exit__(exc_type, exc_value, traceback)
         if self._outer_state is not None:
-            _ENUM_ALLOCATOR.restore(self._outer_state)
+            ENUM_DIMS.restore(self._outer_state)
 
     def _pyro_sample(self, msg: Site) -> None:
         if msg["done"] or not isinstance(msg["fn"], TorchDistributionMixin):
@@ -136,7 +136,7 @@ class EnumMessenger(Messenger):
             self._enumerate(msg, dims, local=scope is not None)
 
     def _dims_in_sight(self, scope: dict[str, int] | None) -> DimToId:
-        dims = dict(_ENUM_ALLOCATOR.dim_to_id)
+        dims = dict(ENUM_DIMS.dim_to_id)
         for name, depth in (scope or {}).items():
             # A site with fewer steps in sight than it was in belongs to a step that is past.
             if self._markov_depths.get(name) == depth:
@@ -146,7 +146,7 @@ class EnumMessenger(Messenger):
     def _enumerate(self, msg: Site, dims: DimToId, local: bool) -> None:
         fn: Any = msg["fn"]
         value = enumerate_site(msg)
-        target_dim, unique_id = _ENUM_ALLOCATOR.allocate(set(dims) if local else None)
+        target_dim, unique_id = ENUM_DIMS.allocate(set(dims) if local else None)
         value = _move_leftmost(value, target_dim, len(fn.batch_shape), fn.event_dim, msg["name"])
         wide = _wide_dims(value, fn.event_dim)
         msg["infer"]["_enumerate_dim"] = target_dim

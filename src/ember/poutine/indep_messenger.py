@@ -1,49 +1,17 @@
-"""Conditional independence: the frames that plates put on sites, and the base of plates."""
+"""Conditional independence: the base of plates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 
+from ember.poutine.frames import CondIndepStackFrame as CondIndepStackFrame
 from ember.poutine.messenger import Messenger
-from ember.poutine.runtime import _DIM_ALLOCATOR
 from ember.poutine.site import Site
-from ember.poutine.traced_sizes import as_int
-
-
-class CondIndepStackFrame(NamedTuple):
-    """One plate around a site, equal to another of the same name, dim, size and counter.
-
-    In a sequential plate, ``dim`` is None and ``counter`` counts the iterations. ``full_size`` is the size before subsampling.
-    """
-
-    name: str
-    dim: int | None
-    size: int
-    counter: int
-    full_size: int | None = None
-
-    @property
-    def vectorized(self) -> bool:
-        return self.dim is not None
-
-    def _key(self) -> tuple[str, int | None, int, int]:
-        return self.name, self.dim, as_int(self.size), self.counter
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CondIndepStackFrame) and self._key() == other._key()
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __str__(self) -> str:
-        return self.name
+from ember.poutine.stack import PLATE_DIMS
 
 
 class IndepMessenger(Messenger):
@@ -75,11 +43,11 @@ class IndepMessenger(Messenger):
             self._vectorized = True
         if not self._vectorized:
             return super().__enter__()
-        dim = _DIM_ALLOCATOR.allocate(self.name, self.dim)
+        dim = PLATE_DIMS.allocate(self.name, self.dim)
         try:
             super().__enter__()
         except BaseException:
-            _DIM_ALLOCATOR.free(self.name, dim)
+            PLATE_DIMS.free(self.name, dim)
             raise
         self.dim = dim
         return self
@@ -92,7 +60,7 @@ class IndepMessenger(Messenger):
     ) -> None:
         if self._vectorized:
             assert self.dim is not None
-            _DIM_ALLOCATOR.free(self.name, self.dim)
+            PLATE_DIMS.free(self.name, self.dim)
         super().__exit__(exc_type, exc_value, traceback)
 
     def __iter__(self) -> Iterator[int | float]:
@@ -116,7 +84,7 @@ class IndepMessenger(Messenger):
     def _reset(self) -> None:
         if self._vectorized:
             assert self.dim is not None
-            _DIM_ALLOCATOR.free(self.name, self.dim)
+            PLATE_DIMS.free(self.name, self.dim)
         self._vectorized = None
         self.counter = 0
 

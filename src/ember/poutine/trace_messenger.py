@@ -79,10 +79,10 @@ class TraceMessenger(Messenger):
     def _pyro_post_sample(self, msg: Site) -> None:
         if not self.param_only and not msg["infer"].get("_do_not_trace"):
             assert msg["name"] is not None, "a sample statement needs a name to be traced"
-            self.trace._add(msg["name"], Site(msg))
+            self.trace.add_site(msg["name"], Site(msg))
 
     def _pyro_post_param(self, msg: Site) -> None:
-        self.trace._add(msg["name"], Site(msg))
+        self.trace.add_site(msg["name"], Site(msg))
 
 
 class TraceHandler(Handled):

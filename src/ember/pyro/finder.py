@@ -31,6 +31,13 @@ def ember_name(path: str) -> str:
     return places.MOVED[head] + tail
 
 
+def pyro_path(name: str) -> str:
+    """Where a module of Ember's is under the drop-in: Pyro's path if it has one, else the same below ``pyro``."""
+    return next(
+        (path for path, home in places.MOVED.items() if home == name), ROOT + name.removeprefix("ember")
+    )
+
+
 def is_hidden(name: str) -> bool:
     """Whether an Ember module has no place under ``pyro``."""
     return any(_below(name, hidden) for hidden in places.HIDDEN)

@@ -6,10 +6,10 @@ one wish only, which :class:`ember.infer.SVI` reads.
 
 from __future__ import annotations
 
-from ember.infer.trace_elbo import Trace_ELBO
-from ember.infer.trace_mean_field_elbo import TraceMeanField_ELBO
-from ember.infer.traceenum_elbo import TraceEnum_ELBO
-from ember.infer.tracegraph_elbo import TraceGraph_ELBO
+from ember.infer.enumeration.traceenum_elbo import TraceEnum_ELBO
+from ember.infer.objectives.trace_elbo import Trace_ELBO
+from ember.infer.objectives.trace_mean_field_elbo import TraceMeanField_ELBO
+from ember.infer.objectives.tracegraph_elbo import TraceGraph_ELBO
 
 __all__ = ["JitTraceEnum_ELBO", "JitTraceGraph_ELBO", "JitTraceMeanField_ELBO", "JitTrace_ELBO"]
 

@@ -1,6 +1,6 @@
 """Where Ember has what Pyro has elsewhere: the data of the drop-in, one row a path.
 
-A Pyro path that has no row here is at the same path in Ember (``pyro.infer.svi`` is ``ember.infer.svi``). If
+A Pyro path that has no row here is at the same path in Ember (``pyro.infer.autoguide`` is ``ember.infer.autoguide``). If
 Ember has no such module either, but has the public names of Pyro's in the package above it, a view over that
 package stands in.
 """
@@ -11,6 +11,40 @@ from __future__ import annotations
 MOVED: dict[str, str] = {
     "pyro": "ember",
     "pyro.contrib.autoguide": "ember.infer.autoguide",
+    "pyro.infer.abstract_infer": "ember.infer.posterior.abstract_infer",
+    "pyro.infer.autoguide.gaussian": "ember.infer.autoguide.dependent.gaussian",
+    "pyro.infer.autoguide.initialization": "ember.infer.autoguide.base.initialization",
+    "pyro.infer.autoguide.structured": "ember.infer.autoguide.dependent.structured",
+    "pyro.infer.discrete": "ember.infer.enumeration.discrete",
+    "pyro.infer.elbo": "ember.infer.objectives.elbo",
+    "pyro.infer.energy_distance": "ember.infer.objectives.energy_distance",
+    "pyro.infer.enum": "ember.infer.enumeration.enum",
+    "pyro.infer.importance": "ember.infer.posterior.importance",
+    "pyro.infer.inspect": "ember.infer.structure.inspect",
+    "pyro.infer.predictive": "ember.infer.posterior.predictive",
+    "pyro.infer.renyi_elbo": "ember.infer.objectives.renyi_elbo",
+    "pyro.infer.reparam.conjugate": "ember.infer.reparam.families.conjugate",
+    "pyro.infer.reparam.discrete_cosine": "ember.infer.reparam.transforms.discrete_cosine",
+    "pyro.infer.reparam.haar": "ember.infer.reparam.transforms.haar",
+    "pyro.infer.reparam.loc_scale": "ember.infer.reparam.families.loc_scale",
+    "pyro.infer.reparam.neutra": "ember.infer.reparam.guided.neutra",
+    "pyro.infer.reparam.projected_normal": "ember.infer.reparam.families.projected_normal",
+    "pyro.infer.reparam.softmax": "ember.infer.reparam.families.softmax",
+    "pyro.infer.reparam.split": "ember.infer.reparam.transforms.split",
+    "pyro.infer.reparam.stable": "ember.infer.reparam.families.stable",
+    "pyro.infer.reparam.structured": "ember.infer.reparam.guided.structured",
+    "pyro.infer.reparam.studentt": "ember.infer.reparam.families.studentt",
+    "pyro.infer.reparam.transform": "ember.infer.reparam.transforms.transform",
+    "pyro.infer.reparam.unit_jacobian": "ember.infer.reparam.transforms.unit_jacobian",
+    "pyro.infer.rws": "ember.infer.objectives.rws",
+    "pyro.infer.svi": "ember.infer.step.svi",
+    "pyro.infer.trace_elbo": "ember.infer.objectives.trace_elbo",
+    "pyro.infer.trace_mean_field_elbo": "ember.infer.objectives.trace_mean_field_elbo",
+    "pyro.infer.trace_mmd": "ember.infer.objectives.trace_mmd",
+    "pyro.infer.trace_tail_adaptive_elbo": "ember.infer.objectives.trace_tail_adaptive_elbo",
+    "pyro.infer.traceenum_elbo": "ember.infer.enumeration.traceenum_elbo",
+    "pyro.infer.tracegraph_elbo": "ember.infer.objectives.tracegraph_elbo",
+    "pyro.infer.tracetmc_elbo": "ember.infer.enumeration.tracetmc_elbo",
     "pyro.ops.einsum.util": "ember.ops.einsum.tensordot",
 }
 
@@ -31,7 +65,7 @@ VIEWS: dict[str, tuple[str, ...]] = {
     "pyro.infer.autoguide.effect": _GUIDES,
     "pyro.infer.autoguide.guides": _GUIDES,
     "pyro.infer.autoguide.utils": _GUIDES,
-    "pyro.infer.util": ("ember.infer.*", "ember.distributions.*", "ember.poutine.*"),
+    "pyro.infer.util": ("ember.infer.*", "ember.ops.scalars", "ember.distributions.*", "ember.poutine.*"),
     "pyro.logger": ("ember.pyro.legacy",),
     "pyro.ops.jit": ("ember.pyro.jit_trace", "ember.pyro.helpers"),
     "pyro.poutine.util": ("ember.poutine.*",),

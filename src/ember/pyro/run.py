@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 from types import ModuleType
 
-from ember.infer.compile_mode import CompileMode
+from ember.infer.step.compile_mode import CompileMode
 from ember.pyro.switch import install
 
 USAGE = """\

@@ -9,9 +9,9 @@ from typing import Any
 
 import ember
 from ember import settings
-from ember.infer.compile_mode import CompileMode
+from ember.infer.step.compile_mode import CompileMode
 from ember.pyro import children, fallback
-from ember.pyro.finder import ROOT, Finder, is_hidden
+from ember.pyro.finder import ROOT, Finder, is_hidden, pyro_path
 from ember.pyro.places import VIEWS
 from ember.pyro.views import View
 
@@ -82,7 +82,7 @@ def uninstall() -> None:
 def _alias_what_is_loaded() -> None:
     for name, module in list(sys.modules.items()):
         if (name == "ember" or name.startswith("ember.")) and not is_hidden(name):
-            path = ROOT + name.removeprefix("ember")
+            path = pyro_path(name)
             if path not in VIEWS:
                 sys.modules[path] = module
                 fallback.attach(module, path)

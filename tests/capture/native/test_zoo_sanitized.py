@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ember.capture.native.toolchain import sanitizer_environment
+from ember.capture.native.build.toolchain import sanitizer_environment
 
 ROOT = Path(__file__).parents[3]
 
@@ -17,9 +17,10 @@ PRELUDE = """
 import torch
 import ember
 from ember.capture import capture
-from ember.capture.native import pack, program
+from ember.capture.native.loops import pack
+from ember.capture.native import program
 from ember.capture.native.program import Native, NativeProgram
-program.FLAGS = program._LARGE_FLAGS = ("-O1", *program.FLAGS[1:])
+program.FLAGS = program.LARGE_FLAGS = ("-O1", *program.FLAGS[1:])
 """
 
 ZOO = """
@@ -49,7 +50,8 @@ for fewest in (400, 0):
 """
 
 GRAPHS = """
-from tests.capture.native import random_graphs, test_aliasing
+from tests.capture.native import random_graphs
+from tests.capture.native.lowering import test_aliasing
 from tests.capture.native.programs import Compiled, twin
 
 torch.set_default_dtype(torch.float64)

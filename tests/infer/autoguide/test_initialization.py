@@ -9,8 +9,8 @@ from torch.distributions import biject_to
 import ember
 import ember.distributions as dist
 from ember.infer import autoguide
-from ember.infer.autoguide import initialization
-from ember.infer.autoguide.initialization import InitMessenger
+from ember.infer.autoguide.base import initialization
+from ember.infer.autoguide.base.initialization import InitMessenger
 from ember.poutine import trace
 
 PRIORS = {

@@ -8,7 +8,7 @@ import ember
 import ember.distributions as dist
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoNormal
-from ember.infer.validation import validation_enabled
+from ember.infer.traces.validation import validation_enabled
 
 
 def test_a_plate_without_latent_sites_needs_no_second_look() -> None:

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 import ember
 import ember.distributions as dist
 from ember import poutine
-from ember.infer.autoguide.initialization import InitMessenger, init_to_value
+from ember.infer.autoguide.base.initialization import InitMessenger, init_to_value
 from ember.infer.reparam import LocScaleReparam, StableReparam, StudentTReparam, SymmetricStableReparam
 
 from .reparam_table import BIJECTIVE, NOISY, SPLIT, latent_names, normal

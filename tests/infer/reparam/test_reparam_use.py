@@ -13,9 +13,9 @@ import ember.distributions as dist
 from ember import poutine
 from ember.capture import Interpreter
 from ember.infer import SVI, Trace_ELBO
-from ember.infer.autoguide.diagonal_normal import AutoDiagonalNormal
-from ember.infer.autoguide.normal import AutoNormal
-from ember.infer.autoguide.structured import AutoStructured
+from ember.infer.autoguide.dependent.structured import AutoStructured
+from ember.infer.autoguide.packed.diagonal_normal import AutoDiagonalNormal
+from ember.infer.autoguide.sitewise.normal import AutoNormal
 from ember.infer.reparam import (
     AutoReparam,
     ConjugateReparam,

@@ -12,23 +12,23 @@ from torch import Tensor
 
 from ember.capture.backend import said_if_slow
 from ember.capture.graph import CapturedGraph, collector_paused
-from ember.capture.native import generator
-from ember.capture.native.emit import Emitter, Source
-from ember.capture.native.externs import Binding
-from ember.capture.native.ir import UnsupportedError
-from ember.capture.native.lower import Lowering
-from ember.capture.native.pack import packed
-from ember.capture.native.plan import Plan, planned
-from ember.capture.native.rows import TABLE
-from ember.capture.native.rows.external import by_torch
-from ember.capture.native.schedule import Scheduler
-from ember.capture.native.toolchain import compile_library
+from ember.capture.native.build.toolchain import compile_library
+from ember.capture.native.c_writer.unit import Emitter, Source
+from ember.capture.native.loops.pack import packed
+from ember.capture.native.loops.schedule import Scheduler
+from ember.capture.native.lowering.rows import DECOMPOSER, TABLE
+from ember.capture.native.lowering.rows.external import by_torch
+from ember.capture.native.lowering.walk import Lowering, planned
+from ember.capture.native.torch_side import generator
+from ember.capture.native.torch_side.externs import Binding
+from ember.capture.native.values.arrays import UnsupportedError
+from ember.capture.native.values.plan import Plan
 from ember.errors import CaptureError
 
 _RULES = ("-fno-strict-aliasing", "-fwrapv", "-Werror=implicit-function-declaration")
 FLAGS = ("-O3", *_RULES)
-_LARGE_FLAGS = ("-O2", *_RULES)
-_MANY_LINES = 4000
+LARGE_FLAGS = ("-O2", *_RULES)
+MANY_LINES = 4000
 _CHECK_SIGNALS = ctypes.cast(ctypes.pythonapi.PyErr_CheckSignals, ctypes.c_void_p)
 
 
@@ -39,7 +39,7 @@ def written(graph: CapturedGraph, inputs: Sequence[Tensor]) -> tuple[Source, Pla
         UnsupportedError: if the graph has something that is not written in C.
     """
     with collector_paused():
-        lowered = Lowering(TABLE, by_torch).graph(graph.graph, inputs)
+        lowered = Lowering(TABLE, DECOMPOSER, by_torch).graph(graph.graph, inputs)
         plan = packed(planned(lowered))
         schedule = Scheduler().schedule(plan, len(inputs))
         dtypes = [*(tensor.dtype for tensor in inputs), *(output.dtype for output in plan.outputs[1:])]
@@ -57,7 +57,7 @@ class NativeProgram:
         source, plan = written(graph, inputs)
         self.source = source.text
         generated = time.perf_counter()
-        flags = FLAGS if source.text.count("\n") < _MANY_LINES else _LARGE_FLAGS
+        flags = FLAGS if source.text.count("\n") < MANY_LINES else LARGE_FLAGS
         self.library = compile_library(source.text, sanitize=sanitize, extra_flags=flags)
         self._loaded = self.library.load()
         self._steps: Any = self._loaded.ember_steps

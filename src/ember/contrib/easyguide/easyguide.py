@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -13,14 +13,15 @@ from torch import Tensor
 from ember import distributions as dist
 from ember.contrib.easyguide.group import Group as Group
 from ember.errors import ModelError
-from ember.infer.autoguide.given_rows import rows_given
-from ember.infer.autoguide.guide import plate_like
-from ember.infer.autoguide.initialization import InitMessenger
-from ember.infer.autoguide.naming import deep_getattr, deep_setattr
-from ember.infer.autoguide.prototype import at_full_size, prototype_hide_fn, record, vectorized_frames
+from ember.infer.autoguide.base.given_rows import rows_given
+from ember.infer.autoguide.base.guide import plate_like
+from ember.infer.autoguide.base.initialization import InitMessenger
+from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
+from ember.infer.autoguide.base.prototype import at_full_size, prototype_hide_fn, record, vectorized_frames
 from ember.nn.module import PyroModule, PyroParam
 from ember.poutine.indep_messenger import CondIndepStackFrame
 from ember.poutine.runtime import THREAD
+from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate, sample
 
@@ -153,17 +154,19 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
                 name,
                 PyroParam(at_full_size(site["value"], site, fn.event_dim), fn.support, fn.event_dim),
             )
-        with ExitStack() as stack:
-            self._enter_plates(site, stack)
+        with self.plates_around(site):
             value: Tensor = sample(name, dist.Delta(deep_getattr(self, name), event_dim=fn.event_dim))
         return value
 
-    def _enter_plates(self, site: Any, stack: ExitStack) -> None:
+    @contextmanager
+    def plates_around(self, site: Site) -> Iterator[None]:
         """Enter those plates around a site that are not active."""
-        for frame in site["cond_indep_stack"]:
-            own = self.plate(frame.name)
-            if own not in THREAD.stack:
-                stack.enter_context(own)
+        with ExitStack() as stack:
+            for frame in site["cond_indep_stack"]:
+                own = self.plate(frame.name)
+                if own not in THREAD.stack:
+                    stack.enter_context(own)
+            yield
 
 
 def easy_guide(model: Program) -> Callable[[Callable[..., Any]], EasyGuide]:

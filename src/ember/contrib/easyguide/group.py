@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import weakref
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 from torch import Size, Tensor
 
 from ember.distributions.shapes import broadcast_shape
 from ember.errors import ModelError
-from ember.infer.autoguide.point import point_at
-from ember.infer.autoguide.support import transform_of
+from ember.infer.autoguide.base.point import point_at
+from ember.infer.autoguide.base.support import transform_of
+from ember.poutine.site import Site
 from ember.primitives import sample
 
-if TYPE_CHECKING:
-    from ember.contrib.easyguide.easyguide import EasyGuide
+
+class GroupOwner(Protocol):
+    """What a group asks of the guide that it belongs to."""
+
+    def plates_around(self, site: Site) -> AbstractContextManager[None]:
+        """Enter those plates around a site that are not active."""
+
+    def map_estimate(self, name: str) -> Tensor:
+        """Draw a site from a point."""
 
 
 class Group:
@@ -35,7 +43,7 @@ class Group:
     event_shape: torch.Size
     """The shape of an event that holds all sites: ``(number of entries,)``."""
 
-    def __init__(self, guide: EasyGuide, sites: list[Any]) -> None:
+    def __init__(self, guide: GroupOwner, sites: list[Site]) -> None:
         assert isinstance(sites, list) and sites, "a group needs sites"
         self._guide: Any = weakref.ref(guide)
         self.prototype_sites = sites
@@ -54,7 +62,7 @@ class Group:
             self._site_sizes[name] = batch_shape.numel() * event_shape.numel()
         self.event_shape = Size([sum(self._site_sizes.values())])
 
-    def _own_batch_shape(self, site: Any) -> Size:
+    def _own_batch_shape(self, site: Site) -> Size:
         """The batch shape without the plates that all sites have."""
         shape = list(site["fn"].batch_shape)
         for frame in self.common_frames:
@@ -77,9 +85,9 @@ class Group:
         self._guide = weakref.ref(state["_guide"])
 
     @property
-    def guide(self) -> EasyGuide:
+    def guide(self) -> GroupOwner:
         """The guide that the group belongs to."""
-        found: EasyGuide = self._guide()
+        found: GroupOwner = self._guide()
         return found
 
     def sample(
@@ -111,8 +119,7 @@ class Group:
             batch_shape = Size(broadcast_shape(packed.shape[:-1], self._site_batch_shapes[name]))
             unconstrained = part.reshape(batch_shape + self._site_event_shapes[name])
             point = point_at(transform_of(site), unconstrained, site["fn"].event_dim, with_density=True)
-            with ExitStack() as stack:
-                self.guide._enter_plates(site, stack)
+            with self.guide.plates_around(site):
                 values[name] = sample(name, point)
         return packed, values
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ember.errors import ModelError
-from ember.infer.autoguide.guide import AutoGuide, Program
+from ember.infer.autoguide.base.guide import AutoGuide, Program
 from ember.poutine.handlers import block, trace
 from ember.poutine.site import site_is_subsample
 from ember.poutine.trace_struct import Trace
@@ -115,7 +115,7 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
         Returns:
             The constrained values by name.
         """
-        self._ensure_prototype(args, kwargs)
+        self.ensure_prototype(args, kwargs)
         self._create_plates(*args, **kwargs)
         result: dict[str, Tensor] = {}
         for part in self:

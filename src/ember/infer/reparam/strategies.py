@@ -11,12 +11,12 @@ import torch
 from ember import distributions as dist
 from ember.distributions import constraints
 from ember.errors import ReparamError
-from ember.infer.reparam.loc_scale import LocScaleReparam
-from ember.infer.reparam.projected_normal import ProjectedNormalReparam
+from ember.infer.reparam.families.loc_scale import LocScaleReparam
+from ember.infer.reparam.families.projected_normal import ProjectedNormalReparam
+from ember.infer.reparam.families.softmax import GumbelSoftmaxReparam
+from ember.infer.reparam.families.stable import LatentStableReparam, StableReparam, SymmetricStableReparam
 from ember.infer.reparam.reparam import Reparam
-from ember.infer.reparam.softmax import GumbelSoftmaxReparam
-from ember.infer.reparam.stable import LatentStableReparam, StableReparam, SymmetricStableReparam
-from ember.infer.reparam.transform import TransformReparam
+from ember.infer.reparam.transforms.transform import TransformReparam
 from ember.poutine.handlers import reparam as reparam_handler
 
 

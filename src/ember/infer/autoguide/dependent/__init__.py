@@ -1,0 +1,1 @@
+"""Guides whose sites depend on each other as the model says."""

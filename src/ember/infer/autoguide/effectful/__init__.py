@@ -1,0 +1,1 @@
+"""Guides that draw each site in the run of the model itself."""

@@ -1,0 +1,1 @@
+"""Guides over one vector of all latent sites, in unconstrained space."""

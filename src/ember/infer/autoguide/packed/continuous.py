@@ -1,0 +1,187 @@
+"""Guides over one packed vector of all sites, in unconstrained space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ember import distributions as dist
+from ember.distributions.normal import Normal
+from ember.distributions.typed_torch import broadcast_shapes
+from ember.infer.autoguide.base.guide import AutoGuide, Program, with_initializer
+from ember.infer.autoguide.base.initialization import InitFn, init_to_median
+from ember.infer.autoguide.base.layout import SiteLayout
+from ember.infer.autoguide.base.naming import product
+from ember.infer.autoguide.base.point import Point, point_at, points_together
+from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
+from ember.poutine.runtime import get_mask
+from ember.poutine.site import Site
+from ember.primitives import sample, subsample
+
+
+class AutoContinuous(AutoGuide):
+    """Base of guides that draw one vector for all sites and map its parts to their supports (Kucukelbir et al., 2017).
+
+    Subclasses define :meth:`get_posterior`, the distribution of that vector. Where plates subsample, it covers all rows, and each
+    step uses those that the plates have chosen.
+
+    Args:
+        model: the model; its sites and their shapes must be the same in every run.
+        init_loc_fn: where the sites start.
+        create_plates: see :class:`AutoGuide`.
+
+    Raises:
+        ValueError: at the first call, for discrete sites and sites on a sphere.
+        RuntimeError: at the first call, if there are no latent sites.
+    """
+
+    latent_dim: int
+    """The length of the vector; known after the first call."""
+
+    def __init__(
+        self, model: Program, init_loc_fn: InitFn = init_to_median, *, create_plates: Program | None = None
+    ) -> None:
+        super().__init__(with_initializer(model, init_loc_fn), create_plates=create_plates)
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        super()._setup_prototype(*args, **kwargs)
+        starts = {}
+        for name, site in self._latent_sites():
+            start = unconstrained_start(site)
+            event_dim = site["fn"].event_dim + start.dim() - site["value"].dim()
+            starts[name] = at_full_size(start, site, event_dim)
+        self._unconstrained_shapes = {name: start.shape for name, start in starts.items()}
+        self._cond_indep_stacks = {name: site["cond_indep_stack"] for name, site in self._latent_sites()}
+        self.latent_dim = sum(product(shape) for shape in self._unconstrained_shapes.values())
+        if self.latent_dim == 0:
+            raise RuntimeError(
+                f"{type(self).__name__} found no latent variables; Use an empty guide instead, "
+                "such as 'def guide(*args, **kwargs): pass'"
+            )
+        self.__dict__["_starts"] = starts
+
+    def _init_loc(self) -> Tensor:
+        """The vector to start from."""
+        starts: dict[str, Tensor] = self.__dict__.pop("_starts", None) or {
+            name: at_full_size(unconstrained_start(site), site, len(self._unconstrained_shapes[name]))
+            for name, site in self._latent_sites()
+        }
+        return torch.cat([start.reshape(-1) for start in starts.values()])
+
+    def get_base_dist(self) -> Any:
+        """A distribution that :meth:`get_transform` maps to the posterior; it does not depend on the model's arguments."""
+        raise NotImplementedError(f"{type(self).__name__} is not made from a base distribution")
+
+    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+        """The transform from the base distribution to the posterior."""
+        raise NotImplementedError(f"{type(self).__name__} is not made by a transform")
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        """The distribution of the packed vector.
+
+        Shapes:
+            event: ``(latent_dim,)``.
+        """
+        return dist.TransformedDistribution(self.get_base_dist(), self.get_transform(*args, **kwargs))
+
+    def sample_latent(self, *args: Any, **kwargs: Any) -> Tensor:
+        """A draw of the packed vector, at an auxiliary site."""
+        posterior = self.get_posterior(*args, **kwargs)
+        latent: Tensor = sample(f"_{self._pyro_name}_latent", posterior, infer={"is_auxiliary": True})
+        return latent
+
+    def unpack_latent(self, latent: Tensor) -> Iterator[tuple[Site, Tensor]]:
+        """Pairs of site and unconstrained value, at full size, from a packed vector.
+
+        Dims left of the vector's, such as that of particles, are batch dims of all sites.
+        """
+        for layout, value in zip(self._layouts(), self._unpacked(latent), strict=True):
+            yield layout.site, value
+
+    _unpack_latent = unpack_latent  # Pyro's name
+
+    def _unpacked(self, latent: Tensor) -> Iterator[Tensor]:
+        batch_shape, layouts = latent.shape[:-1], self._layouts()
+        shapes = [self._unconstrained_shapes[layout.name] for layout in layouts]
+        parts = torch.split(latent, [product(shape) for shape in shapes], dim=-1)
+        for layout, shape, part in zip(layouts, shapes, parts, strict=True):
+            within = batch_shape + (1,) * layout.unconstrained_event_dim
+            yield part.reshape(broadcast_shapes(shape, within))
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Draw the packed vector, and put all sites where it says.
+
+        Returns:
+            The constrained values by name.
+        """
+        self.ensure_prototype(args, kwargs)
+        latent = self.sample_latent(*args, **kwargs)
+        self._create_plates(*args, **kwargs)
+        with_density = get_mask() is not False
+        values = list(self._unpacked(latent))
+        points = self._points_together(values, with_density)
+        result = {}
+        for position, (layout, value) in enumerate(zip(self._layouts(), values, strict=True)):
+            with self._plates_of(layout.site):
+                point = points.get(position)
+                if point is None:
+                    if layout.in_plates and self._is_subsampled(layout.site):
+                        value = subsample(value, event_dim=layout.unconstrained_event_dim)
+                    point = point_at(layout.transform, value, layout.event_dim, with_density)
+                result[layout.name] = sample(layout.name, point)
+        return result
+
+    def _points_together(self, values: list[Tensor], with_density: bool) -> dict[int, Point]:
+        """Points of sites that share shape and support, mapped together, by position."""
+        alike: dict[Any, list[int]] = {}
+        for position, layout in enumerate(self._layouts()):
+            if layout.family is not None and not (layout.in_plates and self._is_subsampled(layout.site)):
+                alike.setdefault((values[position].shape, self._alike(layout)), []).append(position)
+        points: dict[int, Point] = {}
+        for positions in alike.values():
+            if len(positions) > 1:
+                first, members = self._layouts()[positions[0]], [values[position] for position in positions]
+                together = points_together(
+                    first.transform, torch.stack(members), members, first.event_dim, with_density
+                )
+                points.update(zip(positions, together, strict=True))
+        return points
+
+    @staticmethod
+    def _alike(layout: SiteLayout) -> Any:
+        return layout.event_dim, layout.unconstrained_event_dim, layout.family
+
+    def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Location and scale of each entry of the packed vector, for :meth:`median` and :meth:`quantiles`."""
+        raise NotImplementedError(f"{type(self).__name__} has no closed form for its median and quantiles")
+
+    @torch.no_grad()
+    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The median of each site, at full size."""
+        loc, _ = self._loc_scale(*args, **kwargs)
+        return self._constrained(loc.detach().clone())
+
+    @torch.no_grad()
+    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Quantiles of each site, at full size.
+
+        Args:
+            quantiles: numbers between 0 and 1.
+            args: of the model.
+            kwargs: of the model.
+
+        Shapes:
+            result: ``(len(quantiles),) + the site's shape``.
+        """
+        loc, scale = self._loc_scale(*args, **kwargs)
+        q = torch.as_tensor(quantiles, dtype=loc.dtype, device=loc.device).reshape(-1, 1)
+        latents = Normal(loc, scale).icdf(q)  # type: ignore[no-untyped-call]
+        rows = [self._constrained(latent) for latent in latents]
+        return {name: torch.stack([row[name] for row in rows]) for name in self._unconstrained_shapes}
+
+    def _constrained(self, latent: Tensor) -> dict[str, Tensor]:
+        pairs = zip(self._layouts(), self._unpacked(latent), strict=True)
+        return {layout.name: layout.transform(value) for layout, value in pairs}

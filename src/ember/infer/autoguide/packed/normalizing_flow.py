@@ -1,0 +1,103 @@
+"""Guides that transform standard normal noise by a flow."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from ember import distributions as dist
+from ember.infer.autoguide.base.guide import Program
+from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible
+from ember.infer.autoguide.packed.affine_autoregressive import affine_autoregressive
+from ember.infer.autoguide.packed.continuous import AutoContinuous
+
+
+class AutoNormalizingFlow(AutoContinuous):
+    """Standard normal noise, transformed by bijections that may have parameters (Rezende and Mohamed, 2015).
+
+    Args:
+        model: the model.
+        init_transform_fn: takes the latent dim and returns a :class:`torch.distributions.Transform`, which is a module if it has
+            parameters (such as :class:`ember.distributions.TransformModule`). It must be able to go back from its own last value.
+
+    >>> import ember
+    >>> from ember.distributions.transforms import AffineTransform
+    >>> def model():
+    ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0).expand([3]).to_event(1))
+    >>> guide = AutoNormalizingFlow(model, lambda latent_dim: AffineTransform(2.0, 0.0001))
+    >>> guide()["x"].round()
+    tensor([2., 2., 2.])
+    """
+
+    def __init__(self, model: Program, init_transform_fn: Callable[[int], Any]) -> None:
+        super().__init__(model, init_to_feasible)
+        self._init_transform_fn = init_transform_fn
+        self.transform: Any = None
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        super()._setup_prototype(*args, **kwargs)
+        start = self._init_loc()
+        # In a tuple: a tensor of the module would be a parameter.
+        self._prototype_options = (start.dtype, start.device)
+        if self.transform is None:
+            self.transform = self._init_transform_fn(self.latent_dim)
+
+    def get_base_dist(self) -> Any:
+        """Standard normal, of the dtype and on the device of the transform."""
+        dtype, device = self._prototype_options
+        if isinstance(self.transform, nn.Module):
+            for parameter in self.transform.parameters():
+                dtype, device = parameter.dtype, parameter.device
+                break
+        zero = torch.zeros(1, dtype=dtype, device=device)
+        return dist.Normal(zero, torch.ones_like(zero)).expand([self.latent_dim]).to_event(1)
+
+    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+        """The flow."""
+        return self.transform
+
+
+class AutoIAFNormal(AutoNormalizingFlow):
+    """Standard normal noise, transformed by inverse autoregressive flows (Kingma et al., 2016).
+
+    The networks are zuko's: ``pip install zuko``.
+
+    Args:
+        model: the model.
+        hidden_dim: the sizes of the hidden layers of each flow; by default one layer of ``3 * latent_dim + 1``.
+        init_loc_fn: has no effect.
+        num_transforms: how many flows follow each other.
+        init_transform_kwargs: further arguments of each flow, ``affine_autoregressive``.
+
+    Raises:
+        ImportError: at the first call, if zuko is not installed.
+    """
+
+    def __init__(
+        self,
+        model: Program,
+        hidden_dim: int | Sequence[int] | None = None,
+        init_loc_fn: InitFn | None = None,
+        num_transforms: int = 1,
+        **init_transform_kwargs: Any,
+    ) -> None:
+        if init_loc_fn:
+            warnings.warn(
+                "The `init_loc_fn` argument to AutoIAFNormal is not used in practice. "
+                "Please consider removing, as this may be removed in a future release.",
+                FutureWarning,
+                stacklevel=2,
+            )
+        hidden_dims = [hidden_dim] if isinstance(hidden_dim, int) else hidden_dim
+        super().__init__(model, partial(_flows, num_transforms, hidden_dims, init_transform_kwargs))
+
+
+def _flows(repeats: int, hidden_dims: Sequence[int] | None, options: dict[str, Any], latent_dim: int) -> Any:
+    return dist.transforms.iterated(
+        repeats, affine_autoregressive, latent_dim, hidden_dims=hidden_dims, **options
+    )

@@ -1,0 +1,1 @@
+"""Exact sums over discrete variables: enumerating, factors, the objectives over them, discrete inference."""

@@ -1,0 +1,143 @@
+"""Posterior samples, and most probable values, of discrete sites."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ember.capture.value_guard import is_recording
+from ember.errors import CaptureError
+from ember.infer.enumeration.posterior_sample import replay_posterior_sample
+from ember.infer.enumeration.traceenum_elbo import TraceEnum_ELBO
+from ember.infer.objectives.elbo import Program
+from ember.poutine.enum_messenger import EnumMessenger
+from ember.poutine.handlers import block, replay, trace
+from ember.poutine.prune import prune_subsample_sites
+from ember.poutine.trace_struct import Trace
+
+
+def _sample_posterior(
+    model: Callable[..., Any],
+    first_available_dim: int,
+    temperature: float,
+    strict_enumeration_warning: bool,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    with block(), EnumMessenger(first_available_dim):
+        enum_trace = trace(model).get_trace(*args, **kwargs)
+    enum_trace = prune_subsample_sites(enum_trace)
+    enum_trace.compute_log_prob()
+    enum_trace.pack_tensors()
+    return replay_posterior_sample(model, enum_trace, temperature, strict_enumeration_warning, args, kwargs)
+
+
+def infer_discrete(
+    fn: Program | None = None,
+    first_available_dim: int | None = None,
+    temperature: float = 1,
+    *,
+    strict_enumeration_warning: bool = True,
+) -> Any:
+    """Give the sites marked ``infer={"enumerate": "parallel"}`` a joint sample of their posterior given the observed sites.
+
+    The log densities of the program's trace mean nothing then. Continuous latent sites are drawn anew in the run that is
+    returned; replay or condition them first. Works as a decorator.
+
+    Args:
+        fn: the program; without it, a decorator is returned.
+        first_available_dim: the rightmost dim that is left of all plates; negative.
+        temperature: 1 for a sample, 0 for the most probable values (Viterbi, 1967).
+        strict_enumeration_warning: warn if no site is marked.
+
+    Raises:
+        ValueError: if the temperature is neither 0 nor 1.
+        NotImplementedError: if plates do not nest as a tree.
+
+    >>> import ember, torch
+    >>> import ember.distributions as dist
+    >>> @infer_discrete(first_available_dim=-1, temperature=0)
+    ... def decode(x):
+    ...     k = ember.sample("k", dist.Categorical(torch.tensor([0.6, 0.4])), infer={"enumerate": "parallel"})
+    ...     ember.sample("x", dist.Normal(k * 5.0, 1.0), obs=x)
+    ...     return k
+    >>> decode(torch.tensor(4.0))
+    tensor(1)
+    """
+    assert first_available_dim is not None and first_available_dim < 0, (
+        f"first_available_dim must be negative, got {first_available_dim}"
+    )
+    if fn is None:
+        return functools.partial(
+            infer_discrete,
+            first_available_dim=first_available_dim,
+            temperature=temperature,
+            strict_enumeration_warning=strict_enumeration_warning,
+        )
+    return functools.partial(
+        _sample_posterior, fn, first_available_dim, temperature, strict_enumeration_warning
+    )
+
+
+class _LastRun:
+    """The programs and traces of an objective's last particle. An object of its own, so that the objective's settings stay."""
+
+    state: tuple[Program, Trace, Trace, tuple[Any, ...], dict[str, Any]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies of an objective start without a run: its traces are neither settings nor, in general, copyable.
+        return type(self), ()
+
+
+class TraceEnumSample_ELBO(TraceEnum_ELBO):
+    """:class:`TraceEnum_ELBO` that can sample the sites enumerated in the model afterwards, without enumerating again.
+
+    >>> import ember, torch
+    >>> import ember.distributions as dist
+    >>> def model(x):
+    ...     k = ember.sample("k", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
+    ...     ember.sample("x", dist.Normal(k * 50.0, 1.0), obs=x)
+    ...     return k
+    >>> elbo = TraceEnumSample_ELBO()
+    >>> loss = elbo.loss(model, lambda x: None, torch.tensor(50.0))
+    >>> elbo.sample_saved()
+    tensor(1.)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._last_run = _LastRun()
+
+    def _get_traces(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[tuple[Trace, Trace]]:
+        if is_recording():
+            raise CaptureError(
+                "the step cannot be captured: TraceEnumSample_ELBO keeps the traces of each step for sample_saved()\n"
+                "The way out: use TraceEnum_ELBO, with infer_discrete or sample_posterior for samples, or run eagerly "
+                "(compile=False)."
+            )
+        for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):
+            if self.vectorize_particles:
+                resolved = self._with_plate_nesting(model, guide, args, kwargs)
+                ran = resolved._vectorized_num_particles(model)
+            else:
+                ran = model
+            self._last_run.state = ran, model_trace, guide_trace, args, kwargs
+            yield model_trace, guide_trace
+
+    def sample_saved(self) -> Any:
+        """The result of the model, run with a posterior sample given the guide's last sample.
+
+        Raises:
+            RuntimeError: if no loss has been computed.
+        """
+        if self._last_run.state is None:
+            raise RuntimeError(
+                "sample_saved() needs a loss computed before, such as elbo.loss(model, guide, ...)"
+            )
+        model, model_trace, guide_trace, args, kwargs = self._last_run.state
+        return replay_posterior_sample(
+            replay(model, trace=guide_trace), model_trace, 1, self.strict_enumeration_warning, args, kwargs
+        )

@@ -1,0 +1,1 @@
+"""What a step minimises: one estimator a file."""

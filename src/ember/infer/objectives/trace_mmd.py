@@ -1,0 +1,188 @@
+"""Likelihood, and the maximum mean discrepancy between the guide's samples and the prior's in the place of the divergence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ember import poutine
+from ember.infer.objectives.elbo import ELBO, Estimate, Program
+from ember.infer.objectives.joint_elbo import Traces
+from ember.poutine.trace_struct import Trace
+
+Kernel = Callable[..., Tensor]
+"""``kernel(X)``, ``kernel(X, Z)``: the similarities of rows, ``(n, n)`` and ``(n, m)`` for ``(n, d)`` and ``(m, d)``."""
+
+
+class _SameForAll(dict[str, Any]):
+    """A dict that has one value for all keys but its own."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+    def __missing__(self, key: str) -> Any:
+        return self.value
+
+    def __reduce__(self) -> Any:
+        return (_SameForAll, (self.value,))
+
+
+def _compute_mmd(X: Tensor, Z: Tensor, kernel: Kernel) -> Tensor:
+    return kernel(X).mean() + kernel(Z).mean() - 2 * kernel(X, Z).mean()
+
+
+class Trace_MMD(ELBO):
+    """The loss ``-E[log p(x | z)] + mmd_scale * MMD(q(z), p(z))``, with a discrepancy for each latent.
+
+    Only particles count as samples for the discrepancy, all other dims as one event: so it takes many particles. All latents must
+    be reparameterised, in guide and model.
+
+    Args:
+        kernel: a callable ``kernel(X, Z=None)`` that returns the matrix of similarities of rows, such as a module from
+            ``contrib.gp.kernels``, or a dict of them by latent. Modules have their parameters frozen.
+        mmd_scale: a number, or a dict of numbers by latent.
+        num_particles: how many samples.
+        max_plate_nesting: how many dims from the right belong to plates.
+        max_iarange_nesting: deprecated name of ``max_plate_nesting``.
+        vectorize_particles: draw all particles in one run.
+        strict_enumeration_warning: as for :class:`ELBO`.
+        ignore_jit_warnings: without effect.
+        retain_graph: keep the autograd graph of a step.
+
+    Raises:
+        TypeError: if a kernel is not callable or a scale no number.
+        ValueError: if a latent is not reparameterised.
+
+    References:
+        S. Zhao, J. Song, S. Ermon (2019), "InfoVAE: Balancing Learning and Inference in Variational Autoencoders".
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel | dict[str, Kernel],
+        mmd_scale: float | dict[str, float] = 1,
+        num_particles: int = 10,
+        max_plate_nesting: float = math.inf,
+        max_iarange_nesting: float | None = None,
+        vectorize_particles: bool = True,
+        strict_enumeration_warning: bool = True,
+        ignore_jit_warnings: bool = False,
+        retain_graph: bool | None = None,
+    ) -> None:
+        super().__init__(
+            num_particles,
+            max_plate_nesting,
+            max_iarange_nesting,
+            vectorize_particles,
+            strict_enumeration_warning,
+            ignore_jit_warnings,
+            retain_graph=retain_graph,
+        )
+        self.kernel = kernel
+        self.mmd_scale = mmd_scale
+
+    @property
+    def kernel(self) -> dict[str, Kernel]:
+        """The kernel of each latent."""
+        return self._kernel
+
+    @kernel.setter
+    def kernel(self, kernel: Kernel | dict[str, Kernel]) -> None:
+        kernels = list(kernel.values()) if isinstance(kernel, dict) else [kernel]
+        for one in kernels:
+            if not callable(one):
+                raise TypeError(
+                    f"`kernel` should be a callable kernel(X, Z=None) or a dict of them, got {one!r}"
+                )
+            if isinstance(one, torch.nn.Module):
+                one.requires_grad_(False)
+        self._kernel = kernel if isinstance(kernel, dict) else _SameForAll(kernel)
+
+    @property
+    def mmd_scale(self) -> dict[str, float]:
+        """The factor of the discrepancy of each latent."""
+        return self._mmd_scale
+
+    @mmd_scale.setter
+    def mmd_scale(self, mmd_scale: float | dict[str, float]) -> None:
+        if isinstance(mmd_scale, dict):
+            self._mmd_scale = mmd_scale
+        elif isinstance(mmd_scale, (int, float)):
+            self._mmd_scale = _SameForAll(float(mmd_scale))
+        else:
+            raise TypeError("`mmd_scale` should be either float, or a dict of floats")
+
+    def particle(self, model_trace: Trace, guide_trace: Trace) -> Estimate:
+        """The likelihood alone."""
+        likelihood = _log_likelihood(model_trace, guide_trace)
+        return Estimate(likelihood, likelihood)
+
+    def _weighed_particles(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[tuple[Traces, Estimate]]:
+        likelihood, penalty, traces = self._parts(model, guide, args, kwargs)
+        value = likelihood - penalty
+        yield traces, Estimate(value, value)
+
+    def _differentiable_loss_parts(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        """The log likelihood and the scaled discrepancies."""
+        return self._parts(model, guide, args, kwargs)[:2]
+
+    def _parts(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any, Traces]:
+        prior_model = model
+        if self.vectorize_particles:
+            self_with_nesting = self._with_plate_nesting(model, guide, args, kwargs)
+            prior_model = self_with_nesting._vectorized_num_particles(model)
+        likelihood: Any = 0.0
+        samples: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        traces = None
+        for traces in self._get_traces(model, guide, args, kwargs):
+            prior_trace = poutine.trace(prior_model).get_trace(*args, **kwargs)
+            likelihood = likelihood + _log_likelihood(*traces) / self.num_particles
+            for name in _latents(*traces):
+                samples.setdefault(name, []).append(self._samples(name, prior_trace, *traces))
+        penalty: Any = 0.0
+        for name, pairs in samples.items():
+            prior, posterior = (torch.cat(column) for column in zip(*pairs, strict=True))
+            penalty = penalty + self._mmd_scale[name] * _compute_mmd(prior, posterior, self._kernel[name])
+        assert traces is not None
+        return likelihood, penalty, traces
+
+    def _samples(
+        self, name: str, prior_trace: Trace, model_trace: Trace, guide_trace: Trace
+    ) -> tuple[Tensor, Tensor]:
+        """One row a particle: the samples of prior and guide."""
+        found = []
+        for role, trace in (("Model", prior_trace), ("Guide", guide_trace)):
+            site = trace.nodes[name]
+            if not site["fn"].has_rsample:
+                raise ValueError(f"{role} site {name} is not reparameterizable")
+            # The plate of particles stands left of all others.
+            found.append(site["value"].reshape(self.num_particles if self.vectorize_particles else 1, -1))
+        return found[0], found[1]
+
+
+def _latents(model_trace: Trace, guide_trace: Trace) -> list[str]:
+    return [
+        name
+        for name, site in model_trace.nodes.items()
+        if site["type"] == "sample" and not site["is_observed"] and name in guide_trace
+    ]
+
+
+def _log_likelihood(model_trace: Trace, guide_trace: Trace) -> Any:
+    latents = set(_latents(model_trace, guide_trace))
+    result: Any = 0.0
+    for name, site in model_trace.nodes.items():
+        if site["type"] == "sample" and name not in latents:
+            result = result + site["log_prob_sum"]
+    return result

@@ -1,0 +1,170 @@
+"""The ELBO whose score functions are weighed with those terms only that depend on the sample, and less a baseline."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from ember.distributions.masking import is_identically_zero
+from ember.infer.losses.policy import warn_of_nan_loss
+from ember.infer.objectives.elbo import ELBO, Estimate, Program
+from ember.infer.objectives.joint_elbo import Traces
+from ember.infer.terms.baselines import apply_baseline
+from ember.infer.terms.downstream_costs import _compute_downstream_costs as _compute_downstream_costs
+from ember.infer.traces.checks import check_if_enumerated
+from ember.infer.traces.importance_trace import get_importance_trace
+from ember.infer.traces.plates import MultiFrameTensor
+from ember.infer.traces.validation import is_validation_enabled
+from ember.ops.provenance import Watch, detach_provenance, get_provenance, track_provenance
+from ember.ops.scalars import torch_item, total
+from ember.poutine.messenger import Messenger
+from ember.poutine.site import Site, site_is_subsample
+from ember.poutine.trace_struct import Trace
+
+
+class TrackNonReparam(Messenger):
+    """Marks samples that have no pathwise derivative with the names of their sites, to see later what depends on them.
+
+    >>> import torch, ember
+    >>> from ember.distributions import Categorical
+    >>> def model():
+    ...     a = ember.sample("a", Categorical(torch.tensor([0.3, 0.7])))
+    ...     ember.sample("b", Categorical(torch.tensor([[0.1, 0.9], [0.8, 0.2]])[a]), obs=torch.tensor(0))
+    >>> with TrackNonReparam():
+    ...     trace = ember.poutine.trace(model).get_trace()
+    >>> trace.compute_log_prob()
+    >>> get_provenance(trace.nodes["b"]["log_prob"])
+    frozenset({'a'})
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watch = Watch()
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._watch = Watch()
+        self._watch.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._watch.__exit__(exc_type, exc_value, traceback)
+        super().__exit__(exc_type, exc_value, traceback)
+
+    def _pyro_post_sample(self, msg: Site) -> None:
+        if self._watch.lost and not site_is_subsample(msg):
+            # Whether and how this statement was reached may depend on samples that Python has looked at.
+            msg["untracked_provenance"] = self._watch.lost
+        if (
+            msg["type"] == "sample"
+            and not msg["is_observed"]
+            and not getattr(msg["fn"], "has_rsample", False)
+            and not site_is_subsample(msg)
+        ):
+            msg["value"] = track_provenance(msg["value"], frozenset({msg["name"]}))
+
+
+class TraceGraph_ELBO(ELBO):
+    """The ELBO with score functions that are weighed with downstream costs only, less optional baselines.
+
+    What is downstream of a sample is found by following it through the computation (see :mod:`ember.ops.provenance`). Once a
+    sample is turned into a Python number, as in ``if z.item() > 0``, all statements after that count as downstream.
+
+    A site of the guide has a baseline by ``infer={"baseline": {...}}`` with the options of
+    :class:`ember.infer.terms.baselines.Baseline`. The loss that fits it is part of what is differentiated, so that
+    the same optimizer trains it.
+
+    References:
+        J. Schulman, N. Heess, T. Weber, P. Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs".
+        A. Mnih, K. Gregor (2014), "Neural Variational Inference and Learning in Belief Networks".
+        D. Wingate, N. Goodman, A. Stuhlmüller, J. Siskind (2011), "Nonstandard Interpretations of Probabilistic Programs for
+        Efficient Inference".
+    """
+
+    def particle(self, model_trace: Trace, guide_trace: Trace) -> Estimate:
+        elbo = self._elbo(model_trace, guide_trace)
+        if not torch.is_grad_enabled():
+            # Nothing is trained, so averages of costs must stay as they are.
+            return Estimate(elbo, elbo)
+        surrogate = [site["log_prob_sum"] for site in _samples(model_trace)]
+        scores: dict[str, Site] = {}
+        pathwise = True
+        for site in _samples(guide_trace):
+            log_prob, score_function, entropy_term = site["score_parts"]
+            pathwise = pathwise and entropy_term is log_prob
+            if not is_identically_zero(entropy_term):
+                surrogate.append(-entropy_term.sum())
+            if not is_identically_zero(score_function):
+                scores[site["name"]] = site
+        if pathwise and not scores:
+            return Estimate(elbo, elbo)
+        surrogate += _score_terms(scores, _downstream_costs(model_trace, guide_trace), elbo)
+        return Estimate(_plain(elbo).detach(), _plain(total(surrogate)))
+
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """The negative ELBO as a float, without a look at baselines. Warns if it is NaN."""
+        loss = 0.0
+        for traces in self._get_traces(model, guide, args, kwargs):
+            term = -torch_item(self._elbo(*traces)) / self.num_particles
+            warn_of_nan_loss(term, *traces)
+            loss += term
+        return loss
+
+    @staticmethod
+    def _elbo(model_trace: Trace, guide_trace: Trace) -> Any:
+        log_p, log_q = (
+            total([site["log_prob_sum"] for site in _samples(trace)]) for trace in (model_trace, guide_trace)
+        )
+        return _plain(log_p - log_q)
+
+    def _get_trace(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Traces:
+        with TrackNonReparam():
+            traces = get_importance_trace("dense", self.max_plate_nesting, model, guide, args, kwargs)
+        if is_validation_enabled():
+            check_if_enumerated(traces[1])
+        return traces
+
+
+def _downstream_costs(model_trace: Trace, guide_trace: Trace) -> dict[str, MultiFrameTensor]:
+    """The terms of the ELBO that depend on each sample without a pathwise derivative, by plates."""
+    costs: dict[str, MultiFrameTensor] = defaultdict(MultiFrameTensor)
+    for trace, sign in ((model_trace, 1), (guide_trace, -1)):
+        for site in _samples(trace):
+            untracked = site.get("untracked_provenance", frozenset())
+            for source in get_provenance(site["log_prob_sum"]) | untracked:
+                term = site["log_prob"].detach()
+                costs[source].add((site["cond_indep_stack"], _plain(term if sign > 0 else -term)))
+    return costs
+
+
+def _score_terms(scores: dict[str, Site], costs: dict[str, MultiFrameTensor], elbo: Any) -> list[Any]:
+    healthy = torch.isfinite(elbo.detach())
+    terms: list[Any] = []
+    for name, site in scores.items():
+        cost = costs[name].sum_to(site["cond_indep_stack"]) if name in costs else 0.0
+        if not isinstance(cost, Tensor):
+            continue
+        cost, fit = apply_baseline(name, site, cost, healthy)
+        terms.append((_plain(site["score_parts"].score_function) * cost.detach()).sum())
+        if isinstance(fit, Tensor):
+            terms.append(-fit)
+    return terms
+
+
+def _samples(trace: Trace) -> list[Site]:
+    return [site for site in trace.nodes.values() if site["type"] == "sample"]
+
+
+def _plain(value: Any) -> Any:
+    return detach_provenance(value)

@@ -1,0 +1,1 @@
+"""After the fit: prediction, importance weights, k-hat, weighed samples."""

@@ -1,0 +1,172 @@
+"""Running a program on given values of some of its sites: once for each sample, or once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Size, Tensor
+
+from ember import poutine
+from ember.poutine.prune import prune_subsample_sites
+from ember.poutine.trace_struct import Trace
+from ember.primitives import plate
+
+Program = Callable[..., Any]
+PLATE = "_num_predictive_samples"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What one run of a program tells about the shapes of its sites."""
+
+    max_plate_nesting: int
+    shapes: dict[str, Size | None]
+    """Of the sites to return, without the dim of samples; None for what is no tensor."""
+    event_dims: dict[str, int]
+
+    def aligned(self, name: str, value: Tensor) -> Tensor:
+        """Samples with size-1 dims put between the dim of samples and their own, as plates to the left of them need."""
+        rest = value.shape[1:]
+        missing = self.max_plate_nesting + self.event_dims.get(name, 0) - len(rest)
+        return value.reshape((value.shape[0],) + (1,) * missing + rest)
+
+
+@dataclass
+class Run:
+    """What runs of a program have drawn."""
+
+    samples: dict[str, Any]
+    trace: Trace | None = None
+    """Of a parallel run."""
+    log_probs: list[Tensor] = field(default_factory=list)
+    """Of runs one after the other, if asked for."""
+
+
+def guess_max_plate_nesting(model: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """How many dims from the right belong to plates, from one run of the model."""
+    with poutine.block():
+        return _nesting(poutine.trace(model).get_trace(*args, **kwargs))
+
+
+def _nesting(trace: Trace) -> int:
+    sites = [site for site in trace.nodes.values() if site["type"] == "sample"]
+    return max((-f.dim for site in sites for f in site["cond_indep_stack"] if f.vectorized), default=0)
+
+
+def _masked(program: Program) -> Program:
+    masked: Program = poutine.mask(program, mask=False)
+    return masked
+
+
+def layout_of(
+    program: Program,
+    given: Set[str],
+    return_sites: Collection[str] | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    mask: bool = True,
+) -> Layout:
+    """Run a program once to see its sites.
+
+    Args:
+        program: a model or guide.
+        given: sites whose values will be given.
+        return_sites: the sites to return; all if None, all but those in ``given`` if empty.
+        args: the program's.
+        kwargs: the program's.
+        mask: evaluate no densities.
+    """
+    with torch.no_grad(), poutine.block():
+        whole = poutine.trace(_masked(program) if mask else program).get_trace(*args, **kwargs)
+    trace = prune_subsample_sites(whole)
+    nesting = _nesting(whole)
+    shapes: dict[str, Size | None] = {}
+    event_dims = {}
+    for name in trace.stochastic_nodes + trace.observation_nodes:
+        site = trace.nodes[name]
+        event_dims[name] = getattr(site["fn"], "event_dim", 0)
+        if name in return_sites if return_sites else return_sites is None or name not in given:
+            batch_dims = len(site["fn"].batch_shape)
+            shapes[name] = Size((1,) * (nesting - batch_dims) + site["value"].shape)
+    if return_sites is not None and "_RETURN" in return_sites:
+        returned = trace.nodes["_RETURN"]["value"]
+        shapes["_RETURN"] = returned.shape if isinstance(returned, Tensor) else None
+    return Layout(nesting, shapes, event_dims)
+
+
+def in_sequence(
+    program: Program,
+    samples: dict[str, Tensor],
+    num_samples: int,
+    layout: Layout,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    bar: Any = None,
+    score: bool = False,
+) -> Run:
+    """Run a program once for each sample.
+
+    Args:
+        program: a model or guide.
+        samples: values of some of its sites, stacked along dim 0.
+        num_samples: how many.
+        layout: of the program.
+        args: the program's.
+        kwargs: the program's.
+        bar: a progress bar to move on.
+        score: keep the log densities of the runs; otherwise none are evaluated.
+    """
+    collected: dict[str, list[Any]] = {name: [] for name in layout.shapes}
+    log_probs = []
+    quiet = program if score else _masked(program)
+    with torch.no_grad():
+        for i in range(num_samples):
+            given = {name: value[i] for name, value in samples.items()}
+            trace = poutine.trace(poutine.condition(quiet, data=given)).get_trace(*args, **kwargs)
+            for name, values in collected.items():
+                values.append(trace.nodes[name]["value"])
+            if score:
+                log_probs.append(torch.as_tensor(trace.log_prob_sum()))
+            if bar is not None:
+                bar.update()
+    stacked: dict[str, Any] = {}
+    for name, values in collected.items():
+        shape = layout.shapes[name]
+        if shape is None:
+            stacked[name] = values
+        else:
+            stacked[name] = torch.stack(values).reshape((num_samples, *shape))
+    return Run(stacked, log_probs=log_probs)
+
+
+def in_parallel(
+    program: Program,
+    samples: dict[str, Tensor],
+    num_samples: int,
+    layout: Layout,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    bar: Any = None,
+    score: bool = False,
+) -> Run:
+    """Run a program once, with all samples along a plate left of its own; arguments as in :func:`in_sequence`."""
+    particles = plate(PLATE, num_samples, dim=-layout.max_plate_nesting - 1)
+    given = {name: layout.aligned(name, value) for name, value in samples.items()}
+    vectorized: Program = particles(program if score else _masked(program))
+    with torch.no_grad():
+        trace = poutine.trace(poutine.condition(vectorized, data=given)).get_trace(*args, **kwargs)
+    results: dict[str, Any] = {}
+    for name, shape in layout.shapes.items():
+        value = trace.nodes[name]["value"]
+        if shape is not None:
+            full = Size((num_samples, *shape))
+            value = value.expand(full) if value.numel() < full.numel() else value.reshape(full)
+        results[name] = value
+    if bar is not None:
+        bar.update(num_samples)
+    return Run(results, trace)

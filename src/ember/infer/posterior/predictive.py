@@ -1,0 +1,248 @@
+"""Draws from the predictive distribution: a model run on samples of its posterior."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ember.infer.posterior.importance import log_prob_by_row
+from ember.infer.posterior.prediction_runs import PLATE, Layout, Run, in_parallel, in_sequence, layout_of
+from ember.infer.posterior.weighed_samples import MHResampler as MHResampler
+from ember.infer.posterior.weighed_samples import WeighedPredictiveResults as WeighedPredictiveResults
+from ember.poutine.prune import prune_subsample_sites
+from ember.poutine.trace_struct import Trace
+
+Program = Callable[..., Any]
+Samples = dict[str, Any]
+
+
+class Predictive(torch.nn.Module):
+    """Runs a model on samples of its latent variables, and collects what it draws.
+
+    Args:
+        model: the program to run.
+        posterior_samples: values by site, stacked along dim 0. All must have the same number.
+        guide: draws the latents instead, if there are no ``posterior_samples``.
+        num_samples: how many samples to draw; given by ``posterior_samples`` if there are any.
+        return_sites: the sites to return; ``"_RETURN"`` is what the model returns. By default all but those of
+            ``posterior_samples``; with a guide, or if None, all.
+        parallel: run the model once, inside of a plate, instead of once for each sample. Its batch dims must all have plates.
+        batch_size: run on so many samples at a time, which bounds the memory that a parallel run needs; all if None.
+        progress: show a progress bar.
+
+    Called with the model's arguments, it returns a dict of tensors by site, with the samples along dim 0. No gradients are
+    recorded, and no densities are evaluated (``poutine.mask(mask=False)``).
+
+    Raises:
+        ValueError: if the number of samples is not known, or a guide and samples are given.
+
+    >>> import ember
+    >>> from ember import distributions as dist
+    >>> def model(x):
+    ...     slope = ember.sample("slope", dist.Normal(0.0, 1.0))
+    ...     with ember.plate("data", len(x)):
+    ...         ember.sample("y", dist.Normal(slope * x, 0.1))
+    >>> predictive = Predictive(model, {"slope": torch.ones(50)}, parallel=True)
+    >>> predictive(torch.tensor([1.0, 2.0, 3.0]))["y"].shape
+    torch.Size([50, 3])
+    """
+
+    def __init__(
+        self,
+        model: Program,
+        posterior_samples: Samples | None = None,
+        guide: Program | None = None,
+        num_samples: int | None = None,
+        return_sites: Collection[str] | None = (),
+        parallel: bool = False,
+        *,
+        batch_size: int | None = None,
+        progress: bool = False,
+    ) -> None:
+        super().__init__()
+        if posterior_samples is None and num_samples is None:
+            raise ValueError("Either posterior_samples or num_samples must be specified.")
+        samples = {} if posterior_samples is None else posterior_samples
+        num_samples = _number_of(samples, num_samples)
+        if guide is not None and samples:
+            raise ValueError("`posterior_samples` cannot be provided with the `guide` argument.")
+        if return_sites is not None:
+            assert isinstance(return_sites, (list, tuple, set)), (
+                f"return_sites must be a list, tuple or set of names, got {return_sites!r}"
+            )
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.model = model
+        self.posterior_samples = samples
+        self.num_samples = num_samples
+        self.guide = guide
+        self.return_sites = return_sites
+        self.parallel = parallel
+        self.batch_size = batch_size
+        self.progress = progress
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The same as a tuple, sorted by site, which :func:`torch.jit.trace_module` can trace."""
+        return tuple(value for _, value in sorted(self.forward(*args, **kwargs).items()))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Samples by site."""
+        with torch.no_grad(), tqdm(total=self.num_samples) if self.progress else nullcontext() as bar:
+            return _joined(list(self._batches(args, kwargs, bar)))
+
+    def _batches(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: Any) -> Iterator[Samples]:
+        run = in_parallel if self.parallel else in_sequence
+        return_sites, guide_layout = self.return_sites, None
+        names = set(self.posterior_samples)
+        if self.guide is not None:
+            return_sites = return_sites or None
+            guide_layout = layout_of(self.guide, names, None, args, kwargs)
+            names = set(guide_layout.shapes)
+        layout: Layout | None = None
+        for start in range(0, self.num_samples, self.batch_size or self.num_samples):
+            size = min(self.batch_size or self.num_samples, self.num_samples - start)
+            samples = {name: value[start : start + size] for name, value in self.posterior_samples.items()}
+            if self.guide is not None and guide_layout is not None:
+                samples = run(self.guide, samples, size, guide_layout, args, kwargs).samples
+            if layout is None:
+                layout = layout_of(self.model, names, return_sites, args, kwargs)
+            yield run(self.model, samples, size, layout, args, kwargs, bar=bar).samples
+
+    def get_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """Deprecated: call the object."""
+        warnings.warn(
+            "The method `.get_samples` has been deprecated in favor of `.forward`.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.forward(*args, **kwargs)
+
+    @torch.no_grad()
+    def get_vectorized_trace(self, *args: Any, **kwargs: Any) -> Trace:
+        """One trace of the model with all samples along a plate. All batch dims of the model must have plates."""
+        samples = self.posterior_samples
+        if self.guide is not None:
+            run = in_parallel if self.parallel else in_sequence
+            layout = layout_of(self.guide, set(samples), (), args, kwargs)
+            samples = run(self.guide, samples, self.num_samples, layout, args, kwargs).samples
+        layout = layout_of(self.model, set(samples), (), args, kwargs)
+        trace = in_parallel(self.model, samples, self.num_samples, layout, args, kwargs).trace
+        assert trace is not None
+        return trace
+
+
+def _number_of(samples: Samples, num_samples: int | None) -> int:
+    for value in samples.values():
+        size = value.shape[0]
+        if num_samples is not None and num_samples != size:
+            warnings.warn(
+                f"Sample's leading dimension size {size} is different from the "
+                f"provided {num_samples} num_samples argument. Defaulting to {size}.",
+                UserWarning,
+                stacklevel=3,
+            )
+        num_samples = size
+    if num_samples is None:
+        raise ValueError("No sample sites in posterior samples to infer `num_samples`.")
+    return int(num_samples)
+
+
+def _joined(batches: list[Samples]) -> Samples:
+    if len(batches) == 1:
+        return batches[0]
+    joined = {}
+    for name in list(batches[0]):
+        parts = [batch.pop(name) for batch in batches]
+        joined[name] = torch.cat(parts) if isinstance(parts[0], Tensor) else parts
+    return joined
+
+
+class WeighedPredictive(Predictive):
+    """A :class:`Predictive` with a guide whose samples carry the log weights ``log p - log q``.
+
+    Called with ``model_guide=...``, the weights are those of that model (the one that was fitted, with its data) instead of
+    the one that predicts. :func:`ember.ops.stats.weighed_quantile` takes the weights.
+
+    Args:
+        model: the program to run.
+        posterior_samples: must be empty.
+        guide: draws the latents.
+        num_samples: how many samples to draw.
+        return_sites: the sites to return; all by default.
+        parallel: run model and guide once, inside of a plate, instead of once for each sample.
+        batch_size: run on so many samples at a time; all if None.
+        progress: show a progress bar.
+    """
+
+    def call(self, *args: Any, **kwargs: Any) -> WeighedPredictiveResults:
+        """The same with the samples as a tuple, sorted by site."""
+        result = self.forward(*args, **kwargs)
+        return WeighedPredictiveResults(
+            samples=tuple(value for _, value in sorted(result.samples.items())),
+            log_weights=result.log_weights,
+            guide_log_prob=result.guide_log_prob,
+            model_log_prob=result.model_log_prob,
+        )
+
+    def forward(self, *args: Any, **kwargs: Any) -> WeighedPredictiveResults:
+        """Samples and weights."""
+        model_guide = kwargs.pop("model_guide", self.model)
+        if self.guide is None:
+            raise ValueError("WeighedPredictive needs a guide: WeighedPredictive(model, guide=guide, ...)")
+        step = self.batch_size or self.num_samples
+        sizes = [min(step, self.num_samples - start) for start in range(0, self.num_samples, step)]
+        layouts: dict[str, Layout] = {}
+        batches = []
+        with torch.no_grad(), tqdm(total=self.num_samples) if self.progress else nullcontext() as bar:
+            for size in sizes:
+                batches.append(self._batch(model_guide, size, args, kwargs, layouts))
+                if bar is not None:
+                    bar.update(size)
+        guide_log_prob = torch.cat([batch[1] for batch in batches])
+        model_log_prob = torch.cat([batch[2] for batch in batches])
+        return WeighedPredictiveResults(
+            samples=_joined([batch[0] for batch in batches]),
+            log_weights=model_log_prob - guide_log_prob,
+            guide_log_prob=guide_log_prob,
+            model_log_prob=model_log_prob,
+        )
+
+    def _batch(
+        self,
+        model_guide: Program,
+        size: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        layouts: dict[str, Layout],
+    ) -> tuple[Samples, Tensor, Tensor]:
+        """Samples and the log densities of guide and model; ``layouts`` are filled by the first batch."""
+        run = in_parallel if self.parallel else in_sequence
+        guide, sites = self.guide, self.return_sites or None
+        assert guide is not None
+        if "guide" not in layouts:
+            layouts["guide"] = layout_of(guide, set(), None, args, kwargs, mask=False)
+        drawn = run(guide, {}, size, layouts["guide"], args, kwargs, score=True)
+        names = set(drawn.samples)
+        if "scored" not in layouts:
+            layouts["scored"] = layout_of(model_guide, names, sites, args, kwargs, mask=False)
+        scored = run(model_guide, drawn.samples, size, layouts["scored"], args, kwargs, score=True)
+        densities = _log_probs(drawn, size), _log_probs(scored, size)
+        if model_guide is not self.model:
+            if "model" not in layouts:
+                layouts["model"] = layout_of(self.model, names, sites, args, kwargs)
+            scored = run(self.model, drawn.samples, size, layouts["model"], args, kwargs)
+        return scored.samples, *densities
+
+
+def _log_probs(run: Run, size: int) -> Tensor:
+    if run.trace is None:
+        return torch.stack(run.log_probs)
+    trace = prune_subsample_sites(run.trace)
+    trace.compute_log_prob()
+    return log_prob_by_row(trace, PLATE, size)

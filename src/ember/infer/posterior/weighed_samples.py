@@ -1,0 +1,117 @@
+"""Samples with importance weights, and their resampling by Metropolis-Hastings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ember.infer.posterior.importance import LogWeightsMixin
+
+
+class CloneMixin:
+    """Adds ``clone`` to dataclasses of tensors and of dicts of tensors."""
+
+    def clone(self) -> Self:
+        """A copy with copied tensors."""
+        copied = {}
+        for entry in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, entry.name)
+            if isinstance(value, dict):
+                copied[entry.name] = {key: part.clone() for key, part in value.items()}
+            else:
+                copied[entry.name] = value.clone()
+        return type(self)(**copied)
+
+
+@dataclass(frozen=True, eq=False)
+class WeighedPredictiveResults(LogWeightsMixin, CloneMixin):
+    """What :class:`WeighedPredictive` returns: samples by site, and for each sample the log densities and their difference."""
+
+    samples: Any
+    log_weights: Tensor
+    guide_log_prob: Tensor
+    model_log_prob: Tensor
+
+
+class MHResampler(nn.Module):
+    """Turns weighed samples into samples of equal weight, by Metropolis-Hastings with independent proposals (Hastings, 1970).
+
+    Each call draws new weighed samples and accepts each with probability ``min(1, w' / w)``, where ``w`` is the weight of the
+    one that it would replace. The first call returns the proposals; each further call comes nearer to the target.
+
+    Args:
+        sampler: when called, returns :class:`WeighedPredictiveResults`.
+        source_samples_slice: which of the proposals to keep, as a slice of the list of calls; none by default.
+        stored_samples_slice: which of the results to keep, likewise.
+    """
+
+    def __init__(
+        self,
+        sampler: Callable[..., WeighedPredictiveResults],
+        source_samples_slice: slice = slice(0),
+        stored_samples_slice: slice = slice(0),
+    ) -> None:
+        super().__init__()
+        self.sampler = sampler
+        self.samples: Any = None
+        self.transition_count = torch.tensor(0, dtype=torch.long)
+        self.source_samples: list[WeighedPredictiveResults] = []
+        self.source_samples_slice = source_samples_slice
+        self.stored_samples: list[WeighedPredictiveResults] = []
+        self.stored_samples_slice = stored_samples_slice
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **kwargs: Any) -> WeighedPredictiveResults:
+        """Take a step, and return the current samples."""
+        proposed = self.sampler(*args, **kwargs)
+        self.source_samples = [*self.source_samples, proposed][self.source_samples_slice]
+        if self.samples is None:
+            self.samples = proposed.clone()
+            self.transition_count = torch.zeros_like(proposed.log_weights, dtype=torch.long)
+        else:
+            ratio = (proposed.log_weights - self.samples.log_weights).clamp(max=0.0).exp()
+            accepted = torch.rand(ratio.shape, device=ratio.device) <= ratio
+            self.transition_count[accepted] += 1
+            for entry in fields(self.samples):
+                _replace(getattr(self.samples, entry.name), getattr(proposed, entry.name), accepted)
+        self.stored_samples = [*self.stored_samples, self.samples.clone()][self.stored_samples_slice]
+        return self.samples  # type: ignore[no-any-return]
+
+    def get_min_sample_transition_count(self) -> Tensor:
+        """How often the sample has been replaced that has been replaced least."""
+        return self.transition_count.min()
+
+    def get_total_transition_count(self) -> Tensor:
+        """How often any sample has been replaced."""
+        return self.transition_count.sum()
+
+    def get_source_samples(self) -> WeighedPredictiveResults:
+        """The kept proposals, in one."""
+        return self.get_samples(self.source_samples)
+
+    def get_stored_samples(self) -> WeighedPredictiveResults:
+        """The kept results, in one."""
+        return self.get_samples(self.stored_samples)
+
+    def get_samples(self, samples: list[WeighedPredictiveResults]) -> WeighedPredictiveResults:
+        """Several sets of samples in one."""
+        joined: dict[str, Any] = {}
+        for entry in fields(self.samples):
+            parts = [getattr(part, entry.name) for part in samples]
+            if isinstance(parts[0], dict):
+                joined[entry.name] = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+            else:
+                joined[entry.name] = torch.cat(parts)
+        return type(self.samples)(**joined)  # type: ignore[no-any-return]
+
+
+def _replace(current: Any, proposed: Any, accepted: Tensor) -> None:
+    if isinstance(current, dict):
+        for key, value in current.items():
+            value[accepted] = proposed[key][accepted]
+    else:
+        current[accepted] = proposed[accepted]

@@ -1,0 +1,1 @@
+"""Reparameterisers of one family of distributions each."""

@@ -1,0 +1,1 @@
+"""Reparameterisers that use a guide that was fitted before."""

@@ -1,0 +1,1 @@
+"""Reparameterisers that change coordinates by a transform, whatever the family."""

@@ -1,0 +1,1 @@
+"""A step of SVI: one function of tensors, run by Python, compiled, or many times in one call."""

@@ -1,0 +1,162 @@
+"""The first result of a captured program beside eager execution, from the same state and seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ember.errors import CaptureMismatchError
+from ember.infer.losses.values import is_finite, to_floats
+
+if TYPE_CHECKING:
+    from ember.infer.step.program import StepProgram
+
+EagerStep = Callable[[Callable[[list[Tensor]], bool | None] | None], tuple[list[str] | None, Any]]
+"""Takes an observer of parameters with gradients; returns the names of the touched parameters and the loss."""
+
+_TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (2e-3, 1e-5)}
+"""Relative and absolute, by dtype. Compiled float32 reductions add up in another order."""
+
+
+def step_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor]) -> Any:
+    """Take the step eagerly, compare the program's result on copies with it, and return the eager loss.
+
+    Raises:
+        CaptureMismatchError: shows both.
+    """
+    started = time.perf_counter()
+    inputs = program.copied_inputs(tensors)
+    copies = list(inputs[: len(program.fixed)])
+    with _random_state_put_back() as drawn:
+        outputs = program.program(inputs)
+    captured_loss = to_floats(outputs[0])
+    grads: dict[int, Tensor] = {}
+
+    def note_gradients(params: list[Tensor]) -> None:
+        grads.update({id(p): p.grad.detach().clone() for p in params if p.grad is not None})
+
+    _, loss = eager(note_gradients)
+    if program.function.has_value and not (is_finite(loss) or is_finite(captured_loss)):
+        # Eager execution stops at the first particle whose loss is not finite: there is nothing to compare.
+        return loss
+    with _keeping(loss):
+        _compare_random_states(drawn)
+        _compare_step(program, captured_loss, loss, outputs, copies, grads)
+    program.record.check_seconds += time.perf_counter() - started
+    return loss
+
+
+def _compare_step(
+    program: StepProgram,
+    captured_loss: Any,
+    loss: Any,
+    outputs: Sequence[Tensor],
+    copies: list[Tensor],
+    grads: dict[int, Tensor],
+) -> None:
+    _compare("the loss", torch.tensor(captured_loss), torch.tensor(loss), None)
+    largest = max((float(g.abs().max()) for g in grads.values() if g.numel()), default=0.0)
+    names = program.function.names
+    if program.function.update is None:
+        compared = zip(names, outputs[1:], [grads.get(id(leaf)) for leaf in program.leaves], strict=True)
+        for name, captured, eager in compared:
+            if eager is not None:
+                _compare(f"the gradient of parameter {name!r}", captured, eager, None)
+    else:
+        for name, captured, leaf in zip(names, copies, program.leaves, strict=False):
+            grad = grads.get(id(leaf))
+            noise = None if grad is None else grad.abs() <= 1e-4 * largest
+            _compare(f"parameter {name!r}", captured, leaf.detach(), noise)
+
+
+@contextmanager
+def _keeping(loss: Any) -> Iterator[None]:
+    try:
+        yield
+    except CaptureMismatchError as error:
+        error.eager_result = loss
+        raise
+
+
+def loss_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor]) -> Any:
+    """Evaluate the loss eagerly, compare the program's result with it, and return the eager loss.
+
+    Raises:
+        CaptureMismatchError: shows both.
+    """
+    started = time.perf_counter()
+    with _random_state_put_back() as drawn:
+        captured_loss = to_floats(program.program(program.copied_inputs(tensors))[0])
+    _, loss = eager(None)
+    with _keeping(loss):
+        _compare_random_states(drawn)
+        _compare("the loss", torch.tensor(captured_loss), torch.tensor(loss), None)
+    program.record.check_seconds += time.perf_counter() - started
+    return loss
+
+
+@dataclass
+class _RandomStates:
+    before: list[Tensor]
+    after: list[Tensor]
+
+
+def random_states() -> list[Tensor]:
+    """The states of torch's generators: the CPU's and, where they are in use, those of all CUDA devices."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states += torch.cuda.get_rng_state_all()
+    return states
+
+
+def set_random_states(states: list[Tensor]) -> None:
+    """Go back to :func:`random_states`."""
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state_all(states[1:])
+
+
+@contextmanager
+def _random_state_put_back() -> Iterator[_RandomStates]:
+    found = _RandomStates(random_states(), [])
+    try:
+        yield found
+    finally:
+        found.after = random_states()
+        set_random_states(found.before)
+
+
+def _compare_random_states(captured: _RandomStates) -> None:
+    for before, after, drawn in zip(captured.before, captured.after, random_states(), strict=True):
+        if torch.equal(after, drawn):
+            continue
+        raise CaptureMismatchError(
+            "the captured step draws other random numbers than the eager one: "
+            f"{'none' if torch.equal(before, after) else 'some'} against "
+            f"{'none' if torch.equal(before, drawn) else 'some'} that eager draws. "
+            "A program that draws from numpy or random, or branches on them, cannot be captured (compile=False)."
+        )
+
+
+def _compare(what: str, captured: Tensor, eager: Tensor, noise: Tensor | None) -> None:
+    """``noise`` marks elements whose gradient is rounding error, of which some optimizers make full steps."""
+    relative, absolute = _TOLERANCE.get(eager.dtype, (1e-2, 1e-2))
+    close = torch.isclose(captured.to(eager.dtype), eager, rtol=relative, atol=absolute, equal_nan=True)
+    if noise is not None:
+        close = close | noise
+    if not bool(close.all()):
+        worst = (captured - eager).abs().nan_to_num(posinf=0).max().item()
+        raise CaptureMismatchError(
+            f"the captured step disagrees with the eager one in {what}: captured {_show(captured)}, eager {_show(eager)} "
+            f"(largest difference {worst:.3g}). Please report it; compile=False runs eagerly."
+        )
+
+
+def _show(value: Tensor) -> str:
+    return str(value.tolist()) if value.numel() <= 8 else f"{value.flatten()[:8].tolist()} ..."

@@ -1,0 +1,1 @@
+"""What a model looks like: sites, plates, dependencies, drawings."""

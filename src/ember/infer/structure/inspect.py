@@ -1,0 +1,19 @@
+"""Looking at a model: its dependencies, its relations, and its drawing."""
+
+from ember.infer.structure.dependencies import get_dependencies as get_dependencies
+from ember.infer.structure.relations import TrackProvenance as TrackProvenance
+from ember.infer.structure.relations import get_model_relations as get_model_relations
+from ember.infer.structure.relations import is_sample_site as is_sample_site
+from ember.infer.structure.relations import site_is_deterministic as site_is_deterministic
+from ember.infer.structure.render import _deep_merge as _deep_merge
+from ember.infer.structure.render import generate_graph_specification as generate_graph_specification
+from ember.infer.structure.render import render_graph as render_graph
+from ember.infer.structure.render import render_model as render_model
+
+__all__ = [
+    "generate_graph_specification",
+    "get_dependencies",
+    "get_model_relations",
+    "render_graph",
+    "render_model",
+]

@@ -1,0 +1,1 @@
+"""Traces of model and guide, matched, and checked against each other."""

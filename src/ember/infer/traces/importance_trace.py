@@ -1,0 +1,97 @@
+"""One run of a guide, and of the model against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from ember.infer.traces.checks import check_model_guide_match, check_site_shape
+from ember.infer.traces.validation import is_validation_enabled
+from ember.poutine.guide import GuideMessenger
+from ember.poutine.messenger import unwrap
+from ember.poutine.replay_messenger import ReplayMessenger
+from ember.poutine.site import Site
+from ember.poutine.subsample_messenger import _Subsample
+from ember.poutine.trace_messenger import TraceMessenger
+from ember.poutine.trace_struct import Trace
+
+Sites = dict[str, Site]
+
+
+def get_importance_trace(
+    graph_type: Literal["flat", "dense"],
+    max_plate_nesting: float,
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    detach: bool = False,
+    plates: tuple[Sites, Sites] | None = None,
+) -> tuple[Trace, Trace]:
+    """The traces of model and guide, with log densities on the model's sites and score parts on the guide's.
+
+    Args:
+        graph_type: ``"flat"`` or ``"dense"``.
+        max_plate_nesting: how many dims from the right belong to plates.
+        model: replayed against the guide's trace.
+        guide: run first.
+        args: positional arguments of both.
+        kwargs: keyword arguments of both.
+        detach: cut the guide's samples off from its parameters.
+        plates: dicts to which the hidden sites of plates are moved, of the model and of the guide.
+
+    Raises:
+        ValueError: if model and guide do not match or a shape does not fit its plates (under validation).
+        NotImplementedError: if a guide that is a handler is to be detached.
+    """
+    innermost: Any = unwrap(guide)
+    if isinstance(innermost, GuideMessenger):
+        if detach:
+            raise NotImplementedError("GuideMessenger does not support detach")
+        guide(*args, **kwargs)
+        model_trace, guide_trace = innermost.get_traces()
+    else:
+        guide_trace = _run(guide, graph_type, args, kwargs)
+        if detach:
+            guide_trace.detach_()
+        model_trace = _run(ReplayMessenger(trace=guide_trace)(model), graph_type, args, kwargs)
+    validate = is_validation_enabled()
+    if validate:
+        if hasattr(innermost, "_check_model_sites"):
+            unknown = {
+                name
+                for name in set(model_trace.stochastic_nodes) - guide_trace.nodes.keys()
+                if not isinstance(model_trace.nodes[name]["fn"], _Subsample)
+            }
+            innermost._check_model_sites(unknown, args, kwargs)
+        check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
+    model_plates, guide_plates = ({}, {}) if plates is None else plates
+    guide_trace, model_trace = _pruned(guide_trace, guide_plates), _pruned(model_trace, model_plates)
+    model_trace.add_log_probs()
+    guide_trace.add_score_parts()
+    if validate:
+        for recorded in (model_trace, guide_trace):
+            for site in recorded.nodes.values():
+                if site["type"] == "sample":
+                    check_site_shape(site, max_plate_nesting)
+    return model_trace, guide_trace
+
+
+def _run(
+    program: Callable[..., Any],
+    graph_type: Literal["flat", "dense"],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Trace:
+    recorded = TraceMessenger(graph_type)(program)
+    recorded(*args, **kwargs)
+    return recorded.trace
+
+
+def _pruned(recorded: Trace, removed: Sites) -> Trace:
+    """The trace without the hidden sites of plates. It is this function's own, and is changed in place."""
+    nodes = recorded.nodes
+    for name in [name for name, site in nodes.items() if isinstance(site.get("fn"), _Subsample)]:
+        removed[name] = nodes[name]
+        recorded.remove_node(name)
+    return recorded
