@@ -49,7 +49,7 @@ class Watched(dict[K, V]):
         self.changes = changes
 
     def __setitem__(self, key: K, value: V) -> None:
-        if not _is_same(self.get(key), value):
+        if key not in self or not _is_same(self[key], value):
             self.changes.note()
         super().__setitem__(key, value)
 

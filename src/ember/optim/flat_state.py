@@ -18,7 +18,8 @@ class StateBuffer:
 
     Args:
         block: how the parameters lie.
-        states: the state of each in torch's form, all with the same keys; its tensors are moved.
+        states: the state of each in torch's form; its tensors are moved.
+        keys: which of them.
         numbers: which keys have one number a parameter.
         device: where the parameters are.
     """
@@ -27,6 +28,7 @@ class StateBuffer:
         self,
         block: Block,
         states: Sequence[MutableMapping[str, Tensor]],
+        keys: Sequence[str],
         numbers: Collection[str],
         device: torch.device,
     ) -> None:
@@ -34,7 +36,7 @@ class StateBuffer:
         self.flat: dict[str, Tensor] = {}
         self._views: list[dict[str, Tensor]] = [{} for _ in states]
         with torch.no_grad():
-            for key in states[0]:
+            for key in keys:
                 values = [state[key].detach() for state in states]
                 if block.is_single:
                     self.flat[key] = states[0][key]
@@ -51,7 +53,7 @@ class StateBuffer:
     def holds(self, index: int, values: Mapping[str, Tensor]) -> bool:
         """Whether the state of a member is still that which lies here."""
         own = self._views[index]
-        return values.keys() == own.keys() and all(values[key] is own[key] for key in own)
+        return all(values.get(key) is tensor for key, tensor in own.items())
 
 
 def _side_by_side(

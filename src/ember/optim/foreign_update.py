@@ -55,7 +55,7 @@ class ForeignUpdate:
         for copy, grad in zip(copies, self.grads, strict=True):
             copy.grad = grad
         working = [{key: value.clone() for key, value in state.items()} for state in states]
-        lr = rate.to(copies[0].dtype)
+        lr = rate.to(copies[0].dtype, copy=True)
         version = lr._version
         group: Options = {**self.members[0].record.options, "params": copies}
         group.update({key: value for key, value in _PLAIN.items() if key in group})

@@ -53,12 +53,24 @@ def laid_out(rule: Rule[Any, Any] | None, records: Sequence[Numbered]) -> list[T
     """
     kinds: dict[object, list[Numbered]] = {}
     for index, record in records:
-        param = record.param
-        state = tuple((key, value.dtype) for key, value in record.values.items())
-        entire = rule is not None and bool(rule.facts_of(param, record.options))
-        key = (param.dtype, param.device, record.clip, state, index if entire else None)
+        param, state = record.param, _state_of(rule, record)
+        dtypes = tuple((key, value.dtype) for key, value in state.items())
+        entire = rule is not None and not _can_be_flat(rule, record, state)
+        key = (param.dtype, param.device, record.clip, dtypes, index if entire else None)
         kinds.setdefault(key, []).append((index, record))
     return [each for same in kinds.values() for each in _split(rule, same)]
+
+
+def _state_of(rule: Rule[Any, Any] | None, record: Record) -> dict[str, Tensor]:
+    values = record.values.items()
+    return {key: value for key, value in values if value is not None and (rule is None or key in rule.fields)}
+
+
+def _can_be_flat(rule: Rule[Any, Any], record: Record, state: dict[str, Tensor]) -> bool:
+    shape = record.param.shape
+    return not rule.facts_of(record.param, record.options) and all(
+        value.shape == (() if key in rule.numbers else shape) for key, value in state.items()
+    )
 
 
 def _split(rule: Rule[Any, Any] | None, same: Sequence[Numbered]) -> list[Together]:
@@ -67,25 +79,27 @@ def _split(rule: Rule[Any, Any] | None, same: Sequence[Numbered]) -> list[Togeth
 
 
 def _members(rule: Rule[Any, Any] | None, records: Sequence[Numbered]) -> tuple[Member, ...]:
-    if not records[0][1].values:
+    keys = [*_state_of(rule, records[0][1])]
+    if not keys:
         return tuple(Member(index, record, None) for index, record in records)
-    fresh = [record for _, record in records if not _is_laid_out(record)]
+    fresh = [record for _, record in records if not _is_laid_out(record, keys)]
     for members in [fresh] if rule is not None else [[record] for record in fresh]:
-        _lay_out(rule, members)
+        _lay_out(rule, members, keys)
     return tuple(Member(index, record, record.buffer, record.place) for index, record in records)
 
 
-def _is_laid_out(record: Record) -> bool:
+def _is_laid_out(record: Record, keys: Sequence[str]) -> bool:
     # A buffer stays where it is as long as its state is in use: other recorded steps work on it.
-    return record.buffer is not None and record.buffer.holds(record.place, record.values)
+    buffer = record.buffer
+    return buffer is not None and [*buffer.flat] == keys and buffer.holds(record.place, record.values)
 
 
-def _lay_out(rule: Rule[Any, Any] | None, records: Sequence[Record]) -> None:
+def _lay_out(rule: Rule[Any, Any] | None, records: Sequence[Record], keys: Sequence[str]) -> None:
     if not records:
         return
     block = Block([record.param.shape for record in records])
     states: list[dict[str, Tensor]] = [record.values for record in records]
     numbers = () if rule is None else rule.numbers
-    buffer = StateBuffer(block, states, numbers, records[0].param.device)
+    buffer = StateBuffer(block, states, keys, numbers, records[0].param.device)
     for place, record in enumerate(records):
         record.buffer, record.place = buffer, place

@@ -21,7 +21,7 @@ _CHOICES = ("foreach", "fused", "capturable", "differentiable")
 
 
 def _can_merge(record: Record) -> bool:
-    return updates_each_parameter(record.kind) and record.has_one_group and not record.has_hooks
+    return updates_each_parameter(record.kind) and not record.is_special
 
 
 def _options_key(record: Record) -> object:
@@ -183,7 +183,7 @@ class StepPlan:
                 if (
                     record.kind is not kind
                     or record.state is not state
-                    or record.has_hooks
+                    or record.is_special
                     or record.options != snapshot
                 ):
                     return False

@@ -67,12 +67,14 @@ class RuleUpdate:
         options = rule.options_of(record.options, **({"lr": rate} if "lr" in record.options else {}), **facts)
         state = _State(self._members, block, rule, buffers)
         before, old = block.gather(params), state.read()
+        if rule.missing(old):
+            raise CaptureError(f"the state of {label} comes into being in this step")
         after, new = rule.update(before, self.grads[0], rule.state_of(old), options, block.spread)
         for key, value in zip(rule.fields, new, strict=True):
             if value is None:
                 continue
             if key not in old or value.shape != old[key].shape:
-                raise CaptureError(f"the state {key!r} of {label} comes into being, or grows, in this step")
+                raise CaptureError(f"the state {key!r} of {label} comes into being in this step")
             state.write(key, _where(good, value, old[key]))
         for member, param, piece in zip(
             self._members, params, block.pieces(_where(good, after, before)), strict=True

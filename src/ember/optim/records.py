@@ -100,7 +100,8 @@ class Record:
             groups[:] = [Watched(group, self._changes) for group in groups]
         self._groups = groups
         self.options = groups[0]
-        if updates_each_parameter(type(rule)) and type(rule.state) in (dict, defaultdict, States):
+        known = type(rule.state) in (dict, defaultdict, States) and updates_each_parameter(type(rule))
+        if known and rule.state is not self.state:
             rule.state = States(rule.state, self._changes)  # type: ignore[assignment]
         self.state = rule.state
         self._changes.note()
@@ -139,6 +140,11 @@ class Record:
     def has_one_group(self) -> bool:
         """Whether its optimizer is for this parameter alone."""
         return self._rule is None or len(self._rule.param_groups) == 1
+
+    @property
+    def is_special(self) -> bool:
+        """Whether a step of its optimizer does more than to update this parameter."""
+        return self.has_hooks or not self.has_one_group
 
     @property
     def is_watched(self) -> bool:
@@ -220,7 +226,7 @@ class Records:
         return number == self.changes.number and not (self._handed_out and self._any_replaced())
 
     def _any_replaced(self) -> bool:
-        return any(record.was_replaced() or record.has_hooks for record in self._handed_out)
+        return any(record.was_replaced() or record.is_special for record in self._handed_out)
 
     def hand_out(self, record: Record) -> None:
         """Note that somebody may hold the torch optimizer of a parameter."""

@@ -120,16 +120,17 @@ class TracedUpdate:
         if records is not self._records:
             return Outdated.STATE
         records.follow()
+        if not records.hold(self.slots):
+            return Outdated.STATE
         values = _values(self.slots)
         if not (
-            records.hold(self.slots)
-            and [record.kind for record in self.slots] == self._kinds
+            [record.kind for record in self.slots] == self._kinds
             and all(map(is_, [record.state for record in self.slots], self._states))
             and len(values) == len(self._values)
             and all(map(is_, values, self._values))
         ):
             return Outdated.STATE
-        if any(record.has_hooks for record in self.slots):
+        if any(record.is_special for record in self.slots):
             return Outdated.OPTIONS
         options = [record.options for record in self.slots]
         try:
@@ -256,5 +257,5 @@ def _check(record: Record) -> None:
     if any(isinstance(value, Tensor) for key, value in record.options.items() if key != "params"):
         raise CaptureError(f"{name} has an option that is a tensor; torch runs its update")
     for key, value in record.values.items():
-        if not isinstance(value, Tensor):
+        if value is not None and not isinstance(value, Tensor):
             raise CaptureError(f"{name} keeps {key!r} as {type(value).__name__}; torch runs its update")

@@ -74,6 +74,11 @@ class Rule(Generic[O, S]):
         """The state in torch's form as a record."""
         return self.state(**{key: values.get(key) for key in self.fields})
 
+    def missing(self, values: Mapping[str, Tensor]) -> list[str]:
+        """Keys of the state that every step needs, and that are not there."""
+        optional: Mapping[str, object] = self.state._field_defaults  # type: ignore[attr-defined]
+        return [key for key in self.fields if key not in optional and key not in values]
+
     @property
     def fields(self) -> tuple[str, ...]:
         """Keys of the state in torch's form."""
