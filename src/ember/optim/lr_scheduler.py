@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ember.optim.arguments import Options
 from ember.optim.optim import PyroOptim
@@ -67,7 +68,10 @@ class PyroLRScheduler(PyroOptim):
         return {key: value.clone() if isinstance(value, Tensor) else value for key, value in args.items()}
 
     def _get_optim(self, param: Tensor) -> Any:
-        optimizer = super()._get_optim(param)
+        return self.schedule_of(super()._get_optim(param))
+
+    def schedule_of(self, optimizer: Optimizer) -> Any:
+        """A torch scheduler for a torch optimizer, with the options of this one."""
         kwargs = dict(self.kwargs)
         if "schedulers" in kwargs:
             kwargs["schedulers"] = [make(optimizer) for make in kwargs["schedulers"]]

@@ -71,7 +71,8 @@ class TracedUpdate:
 
     Args:
         plan: which parameters.
-        rates: learning rates by step, for all parameters: in place of those of the options.
+        rates: learning rates by step, for all parameters, in place of those of the options; steps after the last take
+            the last one.
 
     Raises:
         CaptureError: if the class, its options or its state cannot be recorded.
@@ -82,6 +83,8 @@ class TracedUpdate:
         self._records = plan.records
         for record in self.slots:
             _check(record)
+            if rates is not None and _decays(record):
+                raise CaptureError(f"{record.kind.__name__} changes its learning rates itself (lrd)")
         by_options: dict[object, list[Numbered]] = {}
         for index, record in enumerate(self.slots):
             by_options.setdefault(_options_key(record), []).append((index, record))
@@ -181,8 +184,7 @@ class TracedUpdate:
             for update in own:
                 changed = update.apply(params, rate, buffers, good)
                 after = after if changed is None else changed.to(rate.dtype)
-            # A decay by a factor of one is none.
-            group.changes_rate = after is not None and group.records[0].options.get("lrd") != 1.0
+            group.changes_rate = after is not None and (group.rule is None or _decays(group.records[0]))
             if after is not None and group.changes_rate and self._rates is None:
                 given.copy_(after if good is None else torch.where(good, after, given))
 
@@ -196,9 +198,26 @@ class TracedUpdate:
         taken.add_(1 if good is None else good.to(taken.dtype))
         return [rate] * len(self._groups)
 
+    def follow_schedule(self, rates: Tensor) -> None:
+        """Begin with the first of other rates, at most as many as at the beginning.
+
+        Raises:
+            ValueError: if there are more, or if the update was made without rates.
+        """
+        if self._rates is None or not 0 < rates.numel() <= self._rates.numel():
+            raise ValueError("the update was recorded for fewer rates")
+        self._rates[: rates.numel()] = rates
+        self._rates[rates.numel() :] = rates[-1]
+        self._taken.zero_()
+
     def write_back(self) -> None:
-        """Show the owners of options what a step did to a learning rate."""
+        """Show the owners of options what steps did to their learning rates.
+
+        Of rates known in advance a scheduler learns by :func:`ember.optim.schedules.advance`.
+        """
         if self._rates is not None:
+            if any(record.scheduler is not None for record in self.slots):
+                return
             rate = float(self._rates[min(int(self._taken), self._rates.numel() - 1)])
             self._show_rates([rate] * len(self._groups))
         elif any(group.changes_rate for group in self._groups):
@@ -229,6 +248,12 @@ def _clip_together(updates: Sequence[RuleUpdate | ForeignUpdate]) -> None:
         clipped = iter(clip_global_norm([grad for update in limited for grad in update.grads], limit))
         for update in limited:
             update.grads = [next(clipped) for _ in update.grads]
+
+
+def _decays(record: Record) -> bool:
+    rule = RULES.get(record.kind)
+    # A decay by a factor of one is none.
+    return rule is not None and rule.next_rate is not None and record.options["lrd"] != 1.0
 
 
 def _values(records: Sequence[Record]) -> list[Any]:
