@@ -131,8 +131,12 @@ class PyroOptim:
             self._plans.pop(key, None)
             while len(self._plans) >= _MAX_PLANS:
                 del self._plans[next(iter(self._plans))]
-            plan = self._plans[key] = StepPlan(slots, self.records)
+            plan = self._plans[key] = StepPlan(slots, self.records, self._steps_itself)
         return plan
+
+    @property
+    def _steps_itself(self) -> type | None:
+        return type(self) if type(self).__call__ is not PyroOptim.__call__ else None
 
     def _records_for(self, params: list[Tensor]) -> list[Record]:
         self.records.follow()

@@ -149,9 +149,15 @@ class StepPlan:
 
     The update reads and writes only tensors and dictionaries: parameters, their gradients, and the options and state of their
     records.
+
+    Args:
+        slots: the records of the parameters.
+        records: all of the optimizer.
+        steps_itself: the class of the optimizer, if its calls do more than to take this step.
     """
 
-    def __init__(self, slots: Iterable[Record], records: Records) -> None:
+    def __init__(self, slots: Iterable[Record], records: Records, steps_itself: type | None = None) -> None:
+        self.steps_itself = steps_itself
         self.slots = list({id(record): record for record in slots}.values())
         self.records = records
         self._clip = Clipper((record.param, record.clip) for record in self.slots)

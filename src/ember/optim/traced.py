@@ -81,6 +81,9 @@ class TracedUpdate:
     def __init__(self, plan: StepPlan, rates: Tensor | None = None) -> None:
         self.slots = plan.slots
         self._records = plan.records
+        if plan.steps_itself is not None:
+            name = plan.steps_itself.__name__
+            raise CaptureError(f"{name} has a __call__ of its own; torch runs its update")
         for record in self.slots:
             _check(record)
             if rates is not None and _decays(record):
