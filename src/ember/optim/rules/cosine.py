@@ -11,7 +11,7 @@ from torch import Tensor
 def dct(x: Tensor) -> Tensor:
     """The DCT-II along the last dim, through one FFT (Makhoul, 1980).
 
-    >>> dct(torch.ones(4))
+    >>> dct(torch.ones(4)).round()
     tensor([2., 0., 0., 0.])
     """
     n = x.shape[-1]
