@@ -349,5 +349,5 @@ def test_ctrl_c_ends_a_native_run_between_two_steps(after):
         signal.signal(signal.SIGALRM, before)
     assert result.interrupted and 0 < result.num_steps == len(result.losses) < 50_000_000
     # As many steps as losses: the counter of Adam says so.
-    slot = next(iter(svi.optim._table))
+    slot = next(iter(svi.optim.records))
     assert slot.rule.state[slot.param]["step"] == result.num_steps + 3

@@ -129,6 +129,9 @@ class _Given:
         if update is None:
             pairs = zip(self._leaves, found.grads, strict=True)
             return [found.loss, *(torch.zeros_like(leaf) if g is None else g for leaf, g in pairs)]
+        for leaf, param in zip(self._leaves, self._params, strict=True):
+            # Plates note on a parameter which of its rows they have drawn.
+            vars(leaf).update(vars(param))
         with torch.no_grad():
             try:
                 self._updated(update, found.grads, finite, policy)
@@ -143,11 +146,7 @@ class _Given:
             update.apply(self._leaves, grads, self._state)
             return
         good = policy.good(finite, self._bad_steps)
-        changed = [*self._leaves, *self._state]
-        before = [tensor.clone() for tensor in changed]
-        update.apply(self._leaves, grads, self._state)
-        for tensor, old in zip(changed, before, strict=True):
-            tensor.copy_(torch.where(good, tensor, old))
+        update.apply(self._leaves, grads, self._state, good)
         self._bad_steps.add_((~good).to(self._bad_steps.dtype))
 
     def _gradients(self, surrogate: Any) -> list[Tensor | None]:

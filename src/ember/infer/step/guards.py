@@ -25,6 +25,7 @@ from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.program import StepProgram
 from ember.nn.context import module_local_params
 from ember.optim import PyroOptim
+from ember.optim.traced import Outdated
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.stack import THREAD
 
@@ -83,6 +84,7 @@ _OF_PROGRAMS: tuple[tuple[Fact, Callable[[StepProgram, Bound], bool]], ...] = (
 )
 
 
+_OF_OPTIMIZERS = {Outdated.STATE: Fact.STATE, Outdated.OPTIONS: Fact.OPTIONS}
 Key = tuple[Hashable, ...]
 
 
@@ -149,8 +151,8 @@ class Bound:
             if not holds(program, self):
                 return fact
         update = program.flat.update
-        changed = None if update is None else update.outdated(optimizer._table)
-        return None if changed is None else Fact.STATE if changed == "state" else Fact.OPTIONS
+        changed = None if update is None else update.outdated(optimizer.records)
+        return None if changed is None else _OF_OPTIMIZERS[changed]
 
 
 class Warm:
@@ -240,7 +242,7 @@ class Warm:
 
     def _update_is_current(self) -> bool:
         update = self.program.flat.update
-        return update is None or update.outdated(self._optimizer._table) is None
+        return update is None or update.outdated(self._optimizer.records) is None
 
 
 def _flags() -> tuple[object, ...]:

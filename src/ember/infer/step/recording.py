@@ -15,7 +15,6 @@ from ember.infer.step.given import FlatStep, UpdateError
 from ember.infer.step.program import StepProgram, new_count
 from ember.infer.step.request import Request, Setup
 from ember.infer.step.states import First
-from ember.optim import PyroOptim
 from ember.optim.traced import TracedUpdate
 from ember.poutine.runtime import am_i_wrapped
 
@@ -119,8 +118,6 @@ def _compiled(
 def _traced_update(
     setup: Setup, leaves: tuple[Tensor, ...], option_changes: int
 ) -> tuple[TracedUpdate | None, str]:
-    if type(setup.optimizer).__call__ is not PyroOptim.__call__:
-        return None, f"by {type(setup.optimizer).__name__}.__call__"
     with setup.store.active():
         plan = setup.optimizer.plan(leaves)
     scheduled = any(slot.scheduler is not None for slot in plan.slots)
