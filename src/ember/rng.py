@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _HAS_NUMPY = importlib.util.find_spec("numpy") is not None
 
@@ -33,3 +34,18 @@ def set_rng_state(state: dict[str, Any]) -> None:
     random.setstate(state["random"])
     if "numpy" in state:
         importlib.import_module("numpy").random.set_state(state["numpy"])
+
+
+def random_states() -> list[Tensor]:
+    """The states of torch's generators: the CPU's and, where they are in use, those of all CUDA devices."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states += torch.cuda.get_rng_state_all()
+    return states
+
+
+def set_random_states(states: list[Tensor]) -> None:
+    """Go back to :func:`random_states`."""
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state_all(states[1:])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ember.errors import CaptureMismatchError
 from ember.infer.losses.values import is_finite, to_floats
+from ember.rng import random_states, set_random_states
 
 if TYPE_CHECKING:
     from ember.infer.step.program import StepProgram
@@ -105,21 +106,6 @@ def loss_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor
 class _RandomStates:
     before: list[Tensor]
     after: list[Tensor]
-
-
-def random_states() -> list[Tensor]:
-    """The states of torch's generators: the CPU's and, where they are in use, those of all CUDA devices."""
-    states = [torch.get_rng_state()]
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        states += torch.cuda.get_rng_state_all()
-    return states
-
-
-def set_random_states(states: list[Tensor]) -> None:
-    """Go back to :func:`random_states`."""
-    torch.set_rng_state(states[0])
-    if len(states) > 1:
-        torch.cuda.set_rng_state_all(states[1:])
 
 
 @contextmanager

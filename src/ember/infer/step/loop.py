@@ -18,11 +18,11 @@ from ember.errors import CaptureError, CaptureMismatchError, NonFiniteLossError
 from ember.infer.losses.policy import raises_on_nonfinite, warn_of_nan_loss
 from ember.infer.losses.values import check as check_loss
 from ember.infer.losses.values import is_finite, parts, shown, to_floats
-from ember.infer.step.agreement import random_states, set_random_states
 from ember.infer.step.compile_mode import effective_mode
 from ember.infer.step.function import Guarding
 from ember.infer.step.program import StepProgram
 from ember.infer.step.programs import apply_gradients, run_steps
+from ember.rng import random_states, set_random_states
 
 if TYPE_CHECKING:
     from ember.infer.step.svi import SVI

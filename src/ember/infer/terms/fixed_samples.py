@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ember.errors import ModelError
-from ember.infer.step.agreement import random_states
 from ember.infer.traces.validation import is_validation_enabled
 from ember.poutine.messenger import Messenger
 from ember.poutine.prune import prune_subsample_sites
@@ -17,6 +16,7 @@ from ember.poutine.replay_messenger import ReplayMessenger
 from ember.poutine.site import Site
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
+from ember.rng import random_states
 
 
 class DetachSamples(Messenger):
