@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ember.distributions.masking import scale_and_mask
 from ember.infer.terms.entropies import Entropy, FullScore
 from ember.infer.terms.estimate import Combination, Estimate, Joint, Mean
 from ember.infer.terms.fixed_samples import DetachSamples
 from ember.infer.terms.sampled import SampledTerms, detached
 from ember.infer.traces.importance_trace import Traces
-from ember.infer.traces.plates import particle_dim
+from ember.infer.traces.plates import MultiFrameTensor, particle_dim
 from ember.infer.traces.settings import Settings
 from ember.ops.scalars import total
 from ember.poutine.site import Site
@@ -192,9 +193,8 @@ def _bounds_of_others(tempered: Tensor, alpha: float) -> Tensor:
 
 def _var_grad(particles: Sequence[Traces], settings: Settings) -> Estimate:
     log_p, log_q, scores = (
-        torch.cat([_by_particle(pair[which], key, settings).reshape(-1) for pair in particles])
-        # The score is not scaled, nor masked: a subsample is as probable as it is. Its weight has the scale already.
-        for which, key in ((0, "log_prob"), (1, "log_prob"), (1, "unscaled_log_prob"))
+        torch.cat([values.reshape(-1) for values in column])
+        for column in zip(*[_by_particle(*traces, settings) for traces in particles], strict=True)
     )
     elbo = (log_p - log_q).detach()
     weights = less_mean_of_others(elbo, 0)
@@ -202,10 +202,32 @@ def _var_grad(particles: Sequence[Traces], settings: Settings) -> Estimate:
     return Estimate(elbo.sum() / count, (log_p.sum() + (weights * scores).sum()) / count)
 
 
-def _by_particle(trace: Trace, key: str, settings: Settings) -> Tensor:
-    """The sums of log densities: one for each vectorised particle, or one."""
-    sites: list[Site] = [site for site in trace.nodes.values() if site["type"] == "sample"]
+def _by_particle(model_trace: Trace, guide_trace: Trace, settings: Settings) -> tuple[Tensor, ...]:
+    """log p, log q and the scores, which are not scaled: a subsample is as probable as it is, and its weight has the scale."""
+    model_sites, guide_sites = (
+        [site for site in trace.nodes.values() if site["type"] == "sample"]
+        for trace in (model_trace, guide_trace)
+    )
+    columns = (
+        [site["log_prob"] for site in model_sites],
+        [site["log_prob"] for site in guide_sites],
+        [_score(site, [*model_sites, *guide_sites]) for site in guide_sites],
+    )
     if not settings.vectorize_particles:
-        return torch.as_tensor(total([site[key].sum() for site in sites]))
+        return tuple(torch.as_tensor(total([term.sum() for term in terms])) for terms in columns)
     count = settings.num_particles
-    return torch.as_tensor(total([site[key].reshape(count, -1).sum(-1) for site in sites]))
+    return tuple(
+        torch.as_tensor(total([term.reshape(count, -1).sum(-1) for term in terms])) for terms in columns
+    )
+
+
+def _score(site: Site, sites: Sequence[Site]) -> Tensor:
+    """The log density of a guide's site, but where all that its sample can have changed is masked: that would be noise only."""
+    score: Tensor = site["unscaled_log_prob"]
+    if site["mask"] is None or site["mask"] is True:
+        return score
+    counted = MultiFrameTensor()
+    for other in sites:
+        ones = scale_and_mask(torch.ones_like(other["log_prob"]), mask=other["mask"])
+        counted.add((other["cond_indep_stack"], ones.expand(other["log_prob"].shape)))
+    return torch.where(torch.as_tensor(counted.sum_to(site["cond_indep_stack"])) > 0, score, 0.0)
