@@ -11,7 +11,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -24,7 +23,7 @@ from ember.infer.objectives.composition import Composition
 from ember.infer.terms.estimate import Estimate as Estimate
 from ember.infer.terms.estimate import Worth
 from ember.infer.traces.importance_trace import Traces
-from ember.infer.traces.plate_nesting import max_plate_nesting_of
+from ember.infer.traces.plate_nesting import facts_of, max_plate_nesting_of
 from ember.infer.traces.run import Program as Program
 from ember.infer.traces.run import Run, Vectorized, in_particle_plate
 from ember.infer.traces.settings import Settings, nesting_by_old_name, particle_plates
@@ -247,8 +246,8 @@ class ELBO(ABC):
 
     def _run(self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
         """What is run. The nesting of its plates, if it is not given, belongs to the pair, and is found when it is needed."""
-        find = partial(max_plate_nesting_of, self, model, guide, args, kwargs)
-        return Run(model, guide, args, kwargs, self.max_plate_nesting, find)
+        facts = facts_of(self, model, guide)
+        return Run(model, guide, args, kwargs, self.max_plate_nesting, facts)
 
     def _weighed(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any], worth: Worth

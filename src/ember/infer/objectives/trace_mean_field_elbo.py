@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ember.infer.objectives.trace_elbo import Trace_ELBO
-from ember.infer.terms.control_variates import NoControlVariate
 from ember.infer.terms.entropies import AnalyticKL, Entropy
 from ember.infer.terms.pairing import Check, check_not_enumerated
 from ember.infer.terms.reparameterized import check_guide_reparametrized
@@ -62,7 +61,7 @@ class TraceMeanField_ELBO(Trace_ELBO):
 
     def __post_init__(self, max_iarange_nesting: float | None) -> None:
         super().__post_init__(max_iarange_nesting)
-        if not isinstance(self.control_variate, NoControlVariate):
+        if self.control_variate.compares_particles:
             raise ValueError(
                 f"TraceMeanField_ELBO has no score functions for {self.control_variate} to act on: use Trace_ELBO"
             )

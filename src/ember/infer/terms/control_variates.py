@@ -136,7 +136,7 @@ class VarGrad(ControlVariate):
     compares_particles: ClassVar[bool] = True
 
     def check_entropy(self, entropy: Entropy) -> None:
-        if not isinstance(entropy, FullScore):
+        if entropy != FullScore():
             raise ValueError(f"VarGrad() has no entropy term to estimate by {entropy}: leave entropy out")
 
     def around_guide(self) -> AbstractContextManager[Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ember.infer.terms.fixed_samples import with_fixed_samples
+from ember.infer.traces.broadcasting import check_broadcasting
 from ember.infer.traces.checks import check_if_enumerated
 from ember.infer.traces.importance_trace import Sites, Traces, get_importance_trace
 from ember.infer.traces.run import Run
@@ -67,6 +68,8 @@ class SampledPairing(Pairing):
                 run.kwargs,
                 plates=plates,
             )
+        if run.one is not None:
+            check_broadcasting(run.one, run.max_plate_nesting, traces[0], plates[0])
         guide_trace = traces[1]
         for recorded, hidden, program, holds in zip(
             traces, plates, (run.model, run.guide), (self.holds_model, self.holds_guide), strict=True

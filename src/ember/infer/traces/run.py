@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ember.infer.traces.importance_trace import Traces
+from ember.infer.traces.plate_nesting import PairFacts, guess_max_plate_nesting
 from ember.infer.traces.plates import PARTICLE_PLATE
 from ember.infer.traces.settings import Settings
 from ember.primitives import plate
@@ -25,10 +26,10 @@ class Run:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     max_plate_nesting: float
-    find_nesting: Callable[[], int]
-    """Finds the nesting of the pair, by a run of it, without the plate of particles."""
+    facts: PairFacts
+    """What is known about the pair: it is remembered from run to run."""
     one: Run | None = None
-    """Of vectorised particles: the run of one of them."""
+    """Of several vectorised particles: the run of one of them."""
     sampled: Run | None = None
     """Of an enumeration: the run that is enumerated."""
 
@@ -36,7 +37,9 @@ class Run:
         """This run with a finite ``max_plate_nesting``."""
         if math.isfinite(self.max_plate_nesting):
             return self
-        return replace(self, max_plate_nesting=self.find_nesting() + settings.particle_plates)
+        if self.facts.nesting is None:
+            self.facts.nesting = guess_max_plate_nesting(self.model, self.guide, self.args, self.kwargs)
+        return replace(self, max_plate_nesting=self.facts.nesting + settings.particle_plates)
 
     def in_particle_plate(self, settings: Settings) -> Run:
         """This run with model and guide in a plate of all particles, left of their own plates."""
