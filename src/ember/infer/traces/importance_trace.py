@@ -16,6 +16,8 @@ from ember.poutine.trace_struct import Trace
 from ember.poutine.values.replay_messenger import ReplayMessenger
 
 Sites = dict[str, Site]
+Traces = tuple[Trace, Trace]
+"""Of the model and of the guide."""
 
 
 def get_importance_trace(
@@ -27,7 +29,7 @@ def get_importance_trace(
     kwargs: dict[str, Any],
     detach: bool = False,
     plates: tuple[Sites, Sites] | None = None,
-) -> tuple[Trace, Trace]:
+) -> Traces:
     """The traces of model and guide, with log densities on the model's sites and score parts on the guide's.
 
     Args:
