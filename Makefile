@@ -16,7 +16,7 @@ BENCH := .venv-bench/bin
 help:
 	@echo "make demo    fit the breast-cancer example: accuracy and log-likelihood on held-out patients, elbo.png"
 	@echo "make test    all tests, in two processes"
-	@echo "make check   format, lint, types, layers"
+	@echo "make check   format, lint, types, and the contracts of the house: layers, cycles, private names, sizes"
 	@echo "make bench   times of a step, eager and compiled: Ember, Pyro, hand-written torch, NumPyro (ARGS=--quick: does it run?)"
 	@echo "make clean   remove the environments and caches"
 
@@ -49,7 +49,10 @@ check: .venv/test.stamp .venv/check.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tools
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.house
+	$(BIN)/python -m tools.draw_house --check
 
 bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.eager $(filter --quick,$(ARGS))

@@ -72,7 +72,7 @@ def library(name: str, constants: dict[str, int], torch_numbers: bool = False) -
     """
     flags = [f"-D{key}={value}" for key, value in constants.items()]
     if torch_numbers:
-        from ember.capture.native.toolchain import HEADERS
+        from ember.capture.native.build.toolchain import HEADERS
 
         flags += ["-DTORCH_NUMBERS", f"-I{HEADERS}"]
     with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +126,7 @@ class Fit:
         """So many steps in one call: their losses."""
         losses = torch.empty(num_steps)
         if self._torch_numbers:
-            from ember.capture.native import generator
+            from ember.capture.native.torch_side import generator
 
             generator.begin()
             self._take(num_steps, ctypes.c_void_p(generator.engine_pointer()), losses)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 import torch
 
 import ember
-from ember.rng import get_rng_state, set_rng_state
+from ember.rng import fork_rng, fork_torch_rng, get_rng_state, same_torch_states, set_rng_state, torch_states
 
 
 def draws():
@@ -38,3 +39,26 @@ def test_states_are_snapshots():
     kept = state["torch"].clone()
     draws()
     assert torch.equal(state["torch"], kept)
+
+
+def test_a_fork_leaves_all_streams_alone():
+    state = get_rng_state()
+    with fork_rng():
+        first = draws()
+    assert draws() == first
+    set_rng_state(state)
+    with fork_torch_rng() as before:
+        draws()
+        assert not same_torch_states(before, torch_states())
+    assert same_torch_states(before, torch_states())
+    assert draws()[0] == first[0]
+
+
+def test_an_error_inside_a_fork_puts_the_streams_back():
+    before = torch_states()
+    for fork in (fork_rng, fork_torch_rng):
+        with pytest.raises(KeyError):
+            with fork():
+                draws()
+                raise KeyError
+        assert same_torch_states(before, torch_states())

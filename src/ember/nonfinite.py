@@ -21,7 +21,9 @@ def torch_isinf(x: Any) -> Any:
     return abs(x) == math.inf if isinstance(x, numbers.Real) else torch.isinf(x).any()
 
 
-def warn_if_nan(value: Any, msg: str = "", *, filename: str | None = None, lineno: int | None = None) -> Any:
+def warn_if_nan(
+    value: object, msg: str = "", *, filename: str | None = None, lineno: int | None = None
+) -> Any:
     """Warn if a tensor or number, or later its gradient, is NaN; return the same object.
 
     Args:
@@ -37,7 +39,7 @@ def warn_if_nan(value: Any, msg: str = "", *, filename: str | None = None, linen
 
 
 def warn_if_inf(
-    value: Any,
+    value: object,
     msg: str = "",
     allow_posinf: bool = False,
     allow_neginf: bool = False,
@@ -67,7 +69,7 @@ def _caller() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def _check_nan(value: Any, msg: str, where: tuple[str, int]) -> Any:
+def _check_nan(value: object, msg: str, where: tuple[str, int]) -> Any:
     if torch_isnan(value):
         _warn("NaN", msg, where)
     return value

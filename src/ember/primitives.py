@@ -15,7 +15,7 @@ from ember.distributions import constraints, typed_torch
 from ember.errors import ModelError
 from ember.params.param_store import InitValue, get_param_store
 from ember.poutine.handlers import mask
-from ember.poutine.plate_messenger import PlateMessenger
+from ember.poutine.plates.plate_messenger import PlateMessenger
 from ember.poutine.runtime import THREAD, apply_stack, effectful
 from ember.poutine.site import message
 
@@ -63,7 +63,7 @@ def sample(
         return obs
     msg = message(name, fn, args=args, kwargs=kwargs, value=obs, is_observed=is_observed, infer=infer)
     apply_stack(msg)
-    value = msg["value"]
+    value = msg.value
     assert value is not None, (
         f"sample site {name!r} has no value: a handler settled or observed it without one"
     )

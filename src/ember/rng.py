@@ -1,4 +1,4 @@
-"""Seeds and states of the random number generators that a program may draw from: torch, random, numpy."""
+"""Seeds and states of the random number generators that a program may draw from: torch (CPU and CUDA), random, numpy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _HAS_NUMPY = importlib.util.find_spec("numpy") is not None
 
@@ -22,8 +23,11 @@ def set_rng_seed(rng_seed: int) -> None:
 
 
 def get_rng_state() -> dict[str, Any]:
-    """The states of torch's CPU generator, :mod:`random` and numpy, to be given to :func:`set_rng_state`."""
-    state = {"torch": torch.get_rng_state(), "random": random.getstate()}
+    """The states of all generators, to be given to :func:`set_rng_state`; those of CUDA devices where they are in use."""
+    cpu, *cuda = torch_states()
+    state: dict[str, Any] = {"torch": cpu, "random": random.getstate()}
+    if cuda:
+        state["cuda"] = cuda
     if _HAS_NUMPY:
         state["numpy"] = importlib.import_module("numpy").random.get_state()
     return state
@@ -31,27 +35,53 @@ def get_rng_state() -> dict[str, Any]:
 
 def set_rng_state(state: dict[str, Any]) -> None:
     """Restore the states that :func:`get_rng_state` returned."""
-    torch.set_rng_state(state["torch"])
+    set_torch_states([state["torch"], *state.get("cuda", ())])
     random.setstate(state["random"])
     if "numpy" in state:
         importlib.import_module("numpy").random.set_state(state["numpy"])
 
 
-@contextmanager
-def preserved() -> Iterator[None]:
-    """Leave all generators, those of devices in use among them, as they were before the block.
+def torch_states() -> list[Tensor]:
+    """The states of torch's own generators: the CPU's and, where they are in use, those of all CUDA devices."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states += torch.cuda.get_rng_state_all()
+    return states
 
-    >>> _ = torch.manual_seed(0)
-    >>> with preserved():
-    ...     first = torch.rand(3)
-    >>> torch.equal(torch.rand(3), first)
+
+def set_torch_states(states: list[Tensor]) -> None:
+    """Go back to :func:`torch_states`."""
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state_all(states[1:])
+
+
+def same_torch_states(states: list[Tensor], others: list[Tensor]) -> bool:
+    """Whether no generator has drawn between two :func:`torch_states`; devices that only one of them has count as drawn from."""
+    return len(states) == len(others) and all(map(torch.equal, states, others))
+
+
+@contextmanager
+def fork_rng() -> Iterator[None]:
+    """Leave the streams of all generators as they were, whatever is drawn inside.
+
+    >>> with fork_rng():
+    ...     a = torch.rand(())
+    >>> torch.equal(torch.rand(()), a)
     True
     """
     state = get_rng_state()
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         set_rng_state(state)
-        if devices:
-            torch.cuda.set_rng_state_all(devices)
+
+
+@contextmanager
+def fork_torch_rng() -> Iterator[list[Tensor]]:
+    """As :func:`fork_rng` for torch's generators alone, which is faster; yields their states before."""
+    states = torch_states()
+    try:
+        yield states
+    finally:
+        set_torch_states(states)

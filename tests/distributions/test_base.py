@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import gc
 import inspect
 import subprocess
 import sys
-import weakref
 from abc import ABC
 from typing import Any
 
@@ -19,7 +16,6 @@ from torch import tensor
 from torch.testing import assert_close
 
 import ember.distributions as dist
-from ember.distributions.binding import copy_docs_from, weakmethod
 from ember.distributions.copying import deep_to, detach
 from ember.distributions.distribution import COERCIONS
 from ember.distributions.masking import is_identically_one, is_identically_zero, scale_and_mask
@@ -248,68 +244,3 @@ def test_detach_and_deep_to() -> None:
     assert copied["list"][0] is copied["list"][1] and not copied["d"].loc.requires_grad
     moved = deep_to({"d": dist.Normal(torch.zeros(2), 1.0), "m": torch.nn.Linear(1, 1)}, torch.float64)
     assert moved["d"].loc.dtype == moved["m"].weight.dtype == torch.float64
-
-
-class Owner:
-    def __init__(self) -> None:
-        self.callback = self.method
-
-    @weakmethod
-    def method(self, x: int) -> int:
-        return x + 1
-
-
-def test_weakmethod() -> None:
-    owner = Owner()
-    callback, reference = owner.method, weakref.ref(owner)
-    assert callback(1) == 2
-    owner.method = callback
-    with pytest.raises(AttributeError, match="cannot overwrite weakmethod method"):
-        owner.method = len
-    gc.disable()
-    try:
-        del owner
-        assert reference() is None
-    finally:
-        gc.enable()
-    with pytest.raises(AttributeError, match=r"garbage collected when calling self\.method"):
-        callback(1)
-
-
-def test_copy_docs_from() -> None:
-    class Source:
-        def f(self) -> None:
-            """See elsewhere."""
-
-        @property
-        def p(self) -> int:
-            """A number."""
-            return 1
-
-        def g(self) -> None:
-            """Text of g."""
-
-    @copy_docs_from(Source)
-    class Referring:
-        def f(self) -> None:
-            pass
-
-        @property
-        def p(self) -> int:
-            return 2
-
-        def g(self) -> None:
-            """Its own."""
-
-    assert Referring.f.__doc__ == "See elsewhere."
-    assert Referring.p.__doc__ is not None and Referring.p.__doc__.startswith("See :meth:`")
-    assert Referring.p.__doc__.endswith("Source.p`")
-    assert Referring.g.__doc__ == "Its own."
-
-    @copy_docs_from(Source, full_text=True)
-    class Copying:
-        def g(self) -> None:
-            pass
-
-    assert Copying.g.__doc__ == "Text of g."
-    assert copy.copy(Referring()).p == 2

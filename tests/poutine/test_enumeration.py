@@ -11,8 +11,8 @@ import ember
 import ember.distributions as dist
 from ember import poutine
 from ember.infer import config_enumerate
-from ember.poutine.enum_messenger import enumerate_site
-from ember.poutine.reentrant_messenger import ReentrantMessenger
+from ember.poutine.enumeration.enum_messenger import enumerate_site
+from ember.poutine.enumeration.reentrant_messenger import ReentrantMessenger
 from ember.poutine.runtime import _ENUM_ALLOCATOR
 from ember.poutine.site import message
 

@@ -8,9 +8,9 @@ import torch
 import ember
 import ember.distributions as dist
 from ember import poutine
-from ember.poutine.indep_messenger import CondIndepStackFrame, IndepMessenger
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame, IndepMessenger
+from ember.poutine.plates.subsample_messenger import SubsampleMessenger, _Subsample
 from ember.poutine.runtime import _DIM_ALLOCATOR, _PYRO_STACK
-from ember.poutine.subsample_messenger import SubsampleMessenger, _Subsample
 
 NORMAL = dist.Normal(0.0, 1.0)
 

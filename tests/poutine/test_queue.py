@@ -10,8 +10,8 @@ import torch
 import ember
 import ember.distributions as dist
 from ember import poutine
-from ember.poutine.queue_messenger import all_escape, discrete_escape, enum_extend, mc_extend
 from ember.poutine.runtime import _DIM_ALLOCATOR, _PYRO_STACK
+from ember.poutine.values.queue_messenger import all_escape, discrete_escape, enum_extend, mc_extend
 
 NORMAL = dist.Normal(0.0, 1.0)
 

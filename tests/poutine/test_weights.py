@@ -12,6 +12,7 @@ import torch
 import ember
 import ember.distributions as dist
 from ember import poutine
+from ember.poutine.frames import CondIndepStackFrame
 
 NORMAL = dist.Normal(0.0, 1.0)
 
@@ -161,7 +162,7 @@ def test_broadcast():
         """A frame without a plate's own expansion."""
 
         def _pyro_sample(self, msg):
-            msg["cond_indep_stack"] = (poutine.indep_messenger.CondIndepStackFrame("p", -2, 4, 0),)
+            msg["cond_indep_stack"] = (CondIndepStackFrame("p", -2, 4, 0),)
 
     def draw():
         return ember.sample("x", dist.Normal(torch.zeros(3), 1.0)).shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -34,24 +34,30 @@ class AffineBeta(TransformedDistribution):
 
     def __init__(
         self,
-        concentration1: Any,
-        concentration0: Any,
-        loc: Any,
-        scale: Any,
+        concentration1: Tensor | float,
+        concentration0: Tensor | float,
+        loc: Tensor | float,
+        scale: Tensor | float,
         validate_args: bool | None = None,
     ) -> None:
         base = Beta(concentration1, concentration0, validate_args=validate_args)
         super().__init__(base, AffineTransform(loc=loc, scale=scale), validate_args=validate_args)
 
     @staticmethod
-    def infer_shapes(concentration1: Any, concentration0: Any, loc: Any, scale: Any) -> tuple[Any, Any]:  # type: ignore[override]
+    def infer_shapes(  # type: ignore[override]
+        concentration1: tuple[int, ...],
+        concentration0: tuple[int, ...],
+        loc: tuple[int, ...],
+        scale: tuple[int, ...],
+    ) -> tuple[Any, Any]:
         """All parameters broadcast."""
         return broadcast_shape(concentration1, concentration0, loc, scale), Size()
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the base."""
         new = self._get_checked_instance(AffineBeta, _instance)
-        return super().expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
+        expanded: Self = super().expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
+        return expanded
 
     def _inside(self, draws: Tensor) -> Tensor:
         # At the ends of the interval the log density has no finite gradient.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -14,11 +14,13 @@ from ember.distributions.torch_distribution import WrappedDistribution
 _NUMBER = (int, float)
 
 
-def _ratio_of_normalizers(log_normalizer: Callable[[Any], Tensor], p: Any, q: Any, updated: Any) -> Tensor:
+def _ratio_of_normalizers(
+    log_normalizer: Callable[[Any], Tensor], p: object, q: object, updated: object
+) -> Tensor:
     return log_normalizer(p) + log_normalizer(q) - log_normalizer(updated)
 
 
-def _check_family(family: type, other: Any) -> None:
+def _check_family(family: type, other: object) -> None:
     if not isinstance(other, family):
         raise AssertionError(
             f"{family.__name__}.conjugate_update() expects a {family.__name__}, got {type(other).__name__}"
@@ -33,18 +35,24 @@ class Beta(torch.distributions.Beta, WrappedDistribution):
     (tensor(5.), tensor(7.))
     """
 
-    def __init__(self, concentration1: Any, concentration0: Any, validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        concentration1: Tensor | float,
+        concentration0: Tensor | float,
+        validate_args: bool | None = None,
+    ) -> None:
         if isinstance(concentration1, _NUMBER) and isinstance(concentration0, _NUMBER):
             both = torch.tensor([float(concentration1), float(concentration0)])
         else:
             both = torch.stack(broadcast_all(concentration1, concentration0), -1)
         # What is checked here need not be checked again as a Dirichlet's argument and value.
         self._dirichlet = torch.distributions.Dirichlet(both, validate_args=False)
-        WrappedDistribution.__init__(self, self._dirichlet._batch_shape, validate_args=validate_args)
+        WrappedDistribution.__init__(self, self._dirichlet.batch_shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
-        return super().expand(batch_shape, _instance=self._get_checked_instance(Beta, _instance))  # type: ignore[no-untyped-call]
+        expanded: Self = super().expand(batch_shape, _instance=self._get_checked_instance(Beta, _instance))  # type: ignore[no-untyped-call]
+        return expanded
 
     def conjugate_update(self, other: Any) -> tuple[Beta, Tensor]:
         """The normalised product of two beta densities, and its log normaliser."""
@@ -68,7 +76,7 @@ class Dirichlet(torch.distributions.Dirichlet, WrappedDistribution):
     """
 
     @staticmethod
-    def infer_shapes(concentration: Any) -> tuple[Any, Any]:  # type: ignore[override]
+    def infer_shapes(concentration: tuple[int, ...]) -> tuple[Any, Any]:  # type: ignore[override]
         """The rightmost dim is the event."""
         return concentration[:-1], concentration[-1:]
 

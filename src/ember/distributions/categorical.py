@@ -78,7 +78,9 @@ class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistributi
     """
 
     @staticmethod
-    def infer_shapes(probs: Any = None, logits: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
+    def infer_shapes(  # type: ignore[override]
+        probs: tuple[int, ...] | None = None, logits: tuple[int, ...] | None = None
+    ) -> tuple[Any, Any]:
         """The rightmost dim is the event."""
         return _infer_one_hot_shapes(probs, logits)
 
@@ -97,7 +99,9 @@ class OneHotCategoricalStraightThrough(
     """
 
     @staticmethod
-    def infer_shapes(probs: Any = None, logits: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
+    def infer_shapes(  # type: ignore[override]
+        probs: tuple[int, ...] | None = None, logits: tuple[int, ...] | None = None
+    ) -> tuple[Any, Any]:
         """The rightmost dim is the event."""
         return _infer_one_hot_shapes(probs, logits)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -50,9 +50,9 @@ class BetaBinomial(TorchDistribution):
 
     def __init__(
         self,
-        concentration1: Any,
-        concentration0: Any,
-        total_count: Any = 1,
+        concentration1: Tensor | float,
+        concentration0: Tensor | float,
+        total_count: Tensor | float = 1,
         validate_args: bool | None = None,
     ) -> None:
         values: Any = broadcast_all(concentration1, concentration0, total_count)
@@ -72,16 +72,14 @@ class BetaBinomial(TorchDistribution):
         value: Tensor = self._beta.concentration0
         return value
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
         family = BetaBinomial if type(self).__init__ is not BetaBinomial.__init__ else type(self)
         new = self._get_checked_instance(family, _instance)
         batch_shape = Size(batch_shape)
         new._beta = self._beta.expand(batch_shape)
         new.total_count = self.total_count.expand(batch_shape)
-        super(BetaBinomial, new).__init__(batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw a probability, then a count."""
@@ -142,7 +140,7 @@ class DirichletMultinomial(TorchDistribution):
     def __init__(
         self,
         concentration: Tensor,
-        total_count: Any = 1,
+        total_count: Tensor | float = 1,
         is_sparse: bool = False,
         validate_args: bool | None = None,
     ) -> None:
@@ -170,20 +168,18 @@ class DirichletMultinomial(TorchDistribution):
         return multinomial(self.total_count)
 
     @staticmethod
-    def infer_shapes(concentration: Any, total_count: Any = ()) -> tuple[Any, Any]:  # type: ignore[override]
+    def infer_shapes(concentration: tuple[int, ...], total_count: tuple[int, ...] = ()) -> tuple[Any, Any]:  # type: ignore[override]
         """The rightmost dim of ``concentration`` is the event."""
         return broadcast_shape(concentration[:-1], total_count), concentration[-1:]
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
         new = self._get_checked_instance(DirichletMultinomial, _instance)
         batch_shape = Size(batch_shape)
         new._dirichlet = self._dirichlet.expand(batch_shape)
         new.total_count = self.total_count.expand(batch_shape)
         new.is_sparse = self.is_sparse
-        super(DirichletMultinomial, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw probabilities, then counts.
@@ -248,7 +244,9 @@ class GammaPoisson(TorchDistribution):
     }
     support: Any = Poisson.support
 
-    def __init__(self, concentration: Any, rate: Any, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None
+    ) -> None:
         self._gamma: Any = Gamma(concentration, rate, validate_args=False)
         super().__init__(self._gamma.batch_shape, validate_args=validate_args)
 
@@ -264,14 +262,12 @@ class GammaPoisson(TorchDistribution):
         value: Tensor = self._gamma.rate
         return value
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
         new = self._get_checked_instance(GammaPoisson, _instance)
         batch_shape = Size(batch_shape)
         new._gamma = self._gamma.expand(batch_shape)
-        super(GammaPoisson, new).__init__(batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw a rate, then a count."""

@@ -19,7 +19,7 @@ class _MappingMemo(dict[int, Any]):
         super().__init__()
         self._replace = replace
 
-    def get(self, key: int, default: Any = None) -> Any:
+    def get(self, key: int, default: object = None) -> Any:
         known = super().get(key, default)
         if known is not default:
             return known

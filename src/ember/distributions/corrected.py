@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Size, Tensor
@@ -54,15 +54,13 @@ class VonMises(torch.distributions.VonMises, WrappedDistribution):
     tensor(0.)
     """
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters; torch's method builds a new instance, which knows less."""
         new = self._get_checked_instance(VonMises, _instance)
         batch_shape = Size(batch_shape)
         new.loc = self.loc.expand(batch_shape)
         new.concentration = self.concentration.expand(batch_shape)
-        WrappedDistribution.__init__(new, batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape)
 
 
 class Wishart(torch.distributions.Wishart, WrappedDistribution):

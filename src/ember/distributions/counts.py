@@ -124,11 +124,13 @@ class Poisson(torch.distributions.Poisson, WrappedDistribution):
     tensor([-1., -1., -1.])
     """
 
-    def __init__(self, rate: Any, *, is_sparse: bool = False, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, rate: Tensor | float, *, is_sparse: bool = False, validate_args: bool | None = None
+    ) -> None:
         self.is_sparse = is_sparse
         super().__init__(rate, validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Any:
         """Expand the rate."""
         new = self._get_checked_instance(Poisson, _instance)
         new = super().expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]

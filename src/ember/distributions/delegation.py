@@ -14,5 +14,5 @@ class DelegatedRsample:
         override = instance.__dict__.get("has_rsample")
         return instance.base_dist.has_rsample if override is None else override
 
-    def __set__(self, instance: Any, value: bool) -> None:
+    def __set__(self, instance: object, value: bool) -> None:
         instance.__dict__["has_rsample"] = value

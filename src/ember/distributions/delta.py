@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -60,15 +60,13 @@ class Delta(TorchDistribution):
         """All tensors of the event's shape."""
         return independent(constraints.real, self.event_dim)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the point and its density."""
         new = self._get_checked_instance(Delta, _instance)
         batch_shape = Size(batch_shape)
         new.v = self.v.expand(batch_shape + self.event_shape)
         new.log_density = self.log_density.expand(batch_shape)
-        super(Delta, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """The point, expanded; gradients flow to it."""

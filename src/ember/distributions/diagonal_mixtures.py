@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -143,16 +143,14 @@ class MixtureOfDiagNormals(_DiagonalMixture):
     def _components(self) -> tuple[Tensor, Tensor]:
         return self.locs, self.coord_scale
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
         new = self._get_checked_instance(MixtureOfDiagNormals, _instance)
         batch_shape = Size(batch_shape)
         new.locs = self.locs.expand(batch_shape + self.locs.shape[-2:])
         new.coord_scale = self.coord_scale.expand(batch_shape + self.coord_scale.shape[-2:])
         new.component_logits = self.component_logits.expand(batch_shape + self.component_logits.shape[-1:])
-        super(MixtureOfDiagNormals, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
 
 class MixtureOfDiagNormalsSharedCovariance(_DiagonalMixture):
@@ -191,18 +189,14 @@ class MixtureOfDiagNormalsSharedCovariance(_DiagonalMixture):
     def _components(self) -> tuple[Tensor, Tensor]:
         return self.locs, self.coord_scale.unsqueeze(-2).expand(self.locs.shape)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
         new = self._get_checked_instance(MixtureOfDiagNormalsSharedCovariance, _instance)
         batch_shape = Size(batch_shape)
         new.locs = self.locs.expand(batch_shape + self.locs.shape[-2:])
         new.coord_scale = self.coord_scale.expand(batch_shape + self.coord_scale.shape[-1:])
         new.component_logits = self.component_logits.expand(batch_shape + self.component_logits.shape[-1:])
-        super(MixtureOfDiagNormalsSharedCovariance, new).__init__(
-            batch_shape, self.event_shape, validate_args=False
-        )
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
 
 class GaussianScaleMixture(_DiagonalMixture):

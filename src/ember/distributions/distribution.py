@@ -7,6 +7,8 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
+from torch import Tensor
+
 from ember.distributions.score_parts import ScoreParts
 
 T = TypeVar("T")
@@ -47,16 +49,16 @@ class Distribution(metaclass=DistributionMeta):
         return self.sample(*args, **kwargs)
 
     @abstractmethod
-    def sample(self, *args: Any, **kwargs: Any) -> Any:
+    def sample(self, *args: Any, **kwargs: Any) -> Tensor:
         """Draw a value."""
         raise NotImplementedError
 
     @abstractmethod
-    def log_prob(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+    def log_prob(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The log density (or log mass) of ``x``, one for each element of the batch."""
         raise NotImplementedError
 
-    def score_parts(self, x: Any, *args: Any, **kwargs: Any) -> ScoreParts:
+    def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
         """The terms that gradient estimators need at ``x``.
 
         Right for distributions that are fully reparameterised or not at all; those that are partially
@@ -67,7 +69,7 @@ class Distribution(metaclass=DistributionMeta):
             return ScoreParts(log_prob, 0, log_prob)
         return ScoreParts(log_prob, log_prob, 0)
 
-    def enumerate_support(self, expand: bool = True) -> Any:
+    def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values of a discrete distribution, stacked along a new leftmost dim.
 
         The elements of a batch are enumerated in lock step, not as a product.
@@ -81,7 +83,7 @@ class Distribution(metaclass=DistributionMeta):
         """
         raise NotImplementedError(f"Support not implemented for {type(self).__name__}")
 
-    def conjugate_update(self, other: Any) -> tuple[Any, Any]:
+    def conjugate_update(self, other: object) -> tuple[Any, Any]:
         """Fuse this distribution with a conjugate one over the same variable.
 
         Returns:
@@ -107,7 +109,7 @@ class Distribution(metaclass=DistributionMeta):
         return self
 
     @property
-    def rv(self) -> Any:
+    def rv(self) -> Tensor:
         """Pyro's algebra of random variables, which Ember does not have yet."""
         raise NotImplementedError(
             "Distribution.rv (pyro.contrib.randomvariable) is not part of Ember yet; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Size
 from torch.distributions.utils import broadcast_all
@@ -27,7 +27,7 @@ class ElementwiseDistribution(TorchDistribution):
             setattr(self, name, value)
         super().__init__(values[0].shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
         family = next(kind for kind in type(self).__mro__ if "_tensors" in vars(kind))
         if type(self).__init__ is family.__init__:  # type: ignore[misc]
@@ -38,6 +38,4 @@ class ElementwiseDistribution(TorchDistribution):
             setattr(new, name, getattr(self, name).expand(batch_shape))
         for name in self._settings:
             setattr(new, name, getattr(self, name))
-        TorchDistribution.__init__(new, batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape)

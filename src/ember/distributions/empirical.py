@@ -42,7 +42,7 @@ class Empirical(TorchDistribution):
         self._samples = samples
         self._log_weights = log_weights
         self._aggregation_dim = log_weights.dim() - 1
-        self._categorical = Categorical(logits=log_weights)
+        self._choice = Categorical(logits=log_weights)
         super().__init__(weight_shape[:-1], shape[len(weight_shape) :], validate_args=validate_args)
 
     @property
@@ -57,7 +57,7 @@ class Empirical(TorchDistribution):
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draws picked at random according to their weights."""
-        indices: Tensor = self._categorical.sample(Size(sample_shape))  # type: ignore[no-untyped-call]
+        indices: Tensor = self._choice.sample(Size(sample_shape))  # type: ignore[no-untyped-call]
         draws = self._samples.movedim(self._aggregation_dim, 0)
         indices = indices.reshape((-1, *self.batch_shape) + (1,) * len(self.event_shape))
         picked = draws.gather(0, indices.expand((-1, *draws.shape[1:])))
@@ -73,7 +73,7 @@ class Empirical(TorchDistribution):
         equal = self._samples.eq(value)
         if self.event_shape:
             equal = equal.flatten(-len(self.event_shape)).all(-1)
-        probs: Tensor = self._categorical.probs
+        probs: Tensor = self._choice.probs
         return (probs * equal.to(probs.dtype)).sum(-1).log()
 
     def _weighted_mean(self, value: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ ever answer "surely valid"; in any other case the caller asks torch, whose answe
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def _plain(value: Tensor) -> Tensor:
     return value.detach() if value.requires_grad else value
 
 
-def _no_nan(_: Any, value: Tensor) -> bool:
+def _no_nan(_: object, value: Tensor) -> bool:
     if value.numel() == 1:
         x = value.item()
     else:
@@ -72,13 +73,13 @@ def _interval(constraint: Any, value: Tensor) -> bool:
     )
 
 
-def _boolean(_: Any, value: Tensor) -> bool:
+def _boolean(_: object, value: Tensor) -> bool:
     # Clamping turns infinities into numbers, rounding fractions; NaN is never equal to itself.
     value = _plain(value)
     return value.dtype is torch.bool or torch.equal(value.clamp(0, 1).round(), value)
 
 
-def _integers_between(low: Any, high: Any, value: Tensor) -> bool:
+def _integers_between(low: Tensor | float, high: Tensor | float, value: Tensor) -> bool:
     if not (isinstance(low, _NUMBER) and isinstance(high, _NUMBER)):
         return False
     value = _plain(value)
@@ -113,7 +114,7 @@ _CHECKS: dict[type, Callable[[Any, Tensor], bool]] = {
 }
 
 
-def is_surely_valid(constraint: Any, value: Any) -> bool:
+def is_surely_valid(constraint: object, value: Tensor) -> bool:
     """Whether every element of ``value`` provably satisfies ``constraint``; False also means "not known"."""
     check = _CHECKS.get(type(constraint))
     if check is None or type(value) not in PLAIN_TENSORS or value.numel() == 0:
@@ -167,11 +168,13 @@ def _plan(kind: type, table: dict[str, Any]) -> list[_Check]:
     ]
 
 
-def sample_is_surely_valid(dist: Any, value: Any) -> bool:
-    """Whether ``value`` provably has the distribution's shape and lies in its support."""
+def sample_is_surely_valid(
+    dist: Any, value: Tensor, batch_shape: torch.Size, event_shape: torch.Size
+) -> bool:
+    """Whether ``value`` provably has the distribution's shape, which is given, and lies in its support."""
     if type(value) not in PLAIN_TENSORS:
         return False
-    if value.shape != dist._batch_shape + dist._event_shape and not _fits(dist, value.shape):
+    if value.shape != batch_shape + event_shape and not _fits(value.shape, batch_shape, event_shape):
         return False
     try:
         return is_surely_valid(dist.support, value)
@@ -179,9 +182,44 @@ def sample_is_surely_valid(dist: Any, value: Any) -> bool:
         return False
 
 
-def _fits(dist: Any, shape: torch.Size) -> bool:
-    event_shape = dist._event_shape
+def _fits(shape: torch.Size, batch_shape: torch.Size, event_shape: torch.Size) -> bool:
     if shape[len(shape) - len(event_shape) :] != event_shape:
         return False
-    expected = dist._batch_shape + event_shape
+    expected = batch_shape + event_shape
     return all(i == j or i == 1 or j == 1 for i, j in zip(reversed(shape), reversed(expected), strict=False))
+
+
+class Checking(Protocol):
+    """What torch's distributions have that decides about checks."""
+
+    _validate_args: bool
+
+    def _validate_sample(self, value: Any) -> None:
+        """Raise if a value does not fit."""
+
+
+def unchecked(fn: Any) -> Any:
+    """A copy of a distribution that does not check values."""
+    new = copy.copy(fn)
+    set_checks(new, False)
+    return new
+
+
+def set_checks(fn: Checking, on: bool) -> None:
+    """Let a distribution check values from now on, or not."""
+    fn._validate_args = on
+
+
+def checks_values(fn: Checking | type[Checking]) -> bool:
+    """Whether a distribution, or a family of them, checks values."""
+    return bool(fn._validate_args)
+
+
+def check_value(fn: Checking, value: Tensor) -> None:
+    """Check a value, whether or not the distribution does so by itself; a distribution of another kind checks nothing.
+
+    Raises:
+        ValueError: if the shape does not fit, or the value is outside of the support.
+    """
+    if hasattr(fn, "_validate_sample"):
+        fn._validate_sample(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -31,10 +31,11 @@ class FoldedDistribution(TransformedDistribution):
             raise ValueError("Only univariate distributions can be folded.")
         super().__init__(base_dist, AbsTransform(), validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the base."""
         new = self._get_checked_instance(type(self), _instance)
-        return super().expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
+        expanded: Self = super().expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
+        return expanded
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log of the sum of the base's densities at ``value`` and ``-value``."""

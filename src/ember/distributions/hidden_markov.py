@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -53,14 +53,20 @@ class HiddenMarkovModel(TorchDistribution):
         """The length of sequences, None if any."""
         return self._duration
 
-    def _validate_sample(self, value: Any) -> None:
+    def _validate_sample(self, value: Tensor) -> None:
         if value.dim() < self.event_dim:
             raise ValueError(f"value has too few dimensions: {value.shape}")
-        checked = self
-        if self.duration is None:
-            checked = copy.copy(self)
-            checked._event_shape = Size([value.shape[-self.event_dim], *self._event_shape[1:]])
+        checked = self if self.duration is not None else self._of_length(value.shape[-self.event_dim])
         super(HiddenMarkovModel, checked)._validate_sample(value)
+
+    def _of_length(self, length: int) -> HiddenMarkovModel:
+        """A copy whose sequences have this length."""
+        new = copy.copy(self)
+        new._set_length(length)
+        return new
+
+    def _set_length(self, length: int) -> None:
+        self._event_shape = Size([length, *self._event_shape[1:]])
 
 
 class DiscreteHMM(HiddenMarkovModel):
@@ -120,16 +126,15 @@ class DiscreteHMM(HiddenMarkovModel):
         """The support of the observations, at each time."""
         return constraints.independent(self.observation_dist.support, 1)  # type: ignore[no-untyped-call]
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the initial logits alone: the transitions are multiplied before the batch shows."""
         new = self._get_checked_instance(DiscreteHMM, _instance)
         shape = Size(broadcast_shape(self.batch_shape, batch_shape))
         new.initial_logits = self.initial_logits.expand((*shape, -1))
         new.transition_logits = self.transition_logits
         new.observation_dist = self.observation_dist
-        super(DiscreteHMM, new).__init__(self.duration, shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        new._duration = self.duration
+        return self._completed(new, shape, self.event_shape)
 
     def _transitions(self, value: Tensor) -> Tensor:
         """The log probabilities of states and observations at the end, by states at the beginning."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -27,7 +27,7 @@ class ImproperUniform(TorchDistribution):
 
     arg_constraints: dict[str, Any] = {}
 
-    def __init__(self, support: Any, batch_shape: Sequence[int], event_shape: Sequence[int]) -> None:
+    def __init__(self, support: object, batch_shape: Sequence[int], event_shape: Sequence[int]) -> None:
         assert isinstance(support, constraints.Constraint), f"expected a constraint, got {support!r}"
         self._support = support
         super().__init__(Size(batch_shape), Size(event_shape))
@@ -37,13 +37,11 @@ class ImproperUniform(TorchDistribution):
         """The constraint that was given."""
         return self._support
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """The same density over a larger batch."""
         new = self._get_checked_instance(ImproperUniform, _instance)
         new._support = self._support
-        super(ImproperUniform, new).__init__(Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, Size(batch_shape), self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Zero, whatever the value."""

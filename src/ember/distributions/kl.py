@@ -60,7 +60,7 @@ def _kl_independent_mvn(p: Any, q: Any) -> Tensor:
 
 @register_kl(MaskedDistribution, MaskedDistribution)
 def _kl_masked_masked(p: MaskedDistribution, q: MaskedDistribution) -> Any:
-    p_mask, q_mask = p._mask, q._mask
+    p_mask, q_mask = p.applied_mask, q.applied_mask
     if p_mask is False or q_mask is False:
         return 0.0
     if isinstance(p_mask, Tensor) and isinstance(q_mask, Tensor):

@@ -66,7 +66,14 @@ class AsymmetricLaplace(_TwoSided):
     }
     _tensors = ("loc", "scale", "asymmetry")
 
-    def __init__(self, loc: Any, scale: Any, asymmetry: Any, *, validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        loc: Tensor | float,
+        scale: Tensor | float,
+        asymmetry: Tensor | float,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
         super().__init__(loc, scale, asymmetry, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -106,10 +113,10 @@ class SoftAsymmetricLaplace(_TwoSided):
 
     def __init__(
         self,
-        loc: Any,
-        scale: Any,
-        asymmetry: Any = 1.0,
-        softness: Any = 1.0,
+        loc: Tensor | float,
+        scale: Tensor | float,
+        asymmetry: Tensor | float = 1.0,
+        softness: Tensor | float = 1.0,
         *,
         validate_args: bool | None = None,
     ) -> None:
@@ -166,7 +173,9 @@ class _LocationScale(_DrawnByInverse):
     arg_constraints: dict[str, Any] = {"loc": constraints.real, "scale": constraints.positive}
     _tensors = ("loc", "scale")
 
-    def __init__(self, loc: Any, scale: Any, *, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, loc: Tensor | float, scale: Tensor | float, *, validate_args: bool | None = None
+    ) -> None:
         super().__init__(loc, scale, validate_args=validate_args)
 
     @property
@@ -262,7 +271,12 @@ class SkewLogistic(_DrawnByInverse):
     _tensors = ("loc", "scale", "asymmetry")
 
     def __init__(
-        self, loc: Any, scale: Any, asymmetry: Any = 1.0, *, validate_args: bool | None = None
+        self,
+        loc: Tensor | float,
+        scale: Tensor | float,
+        asymmetry: Tensor | float = 1.0,
+        *,
+        validate_args: bool | None = None,
     ) -> None:
         super().__init__(loc, scale, asymmetry, validate_args=validate_args)
 

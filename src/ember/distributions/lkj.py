@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
 
 from ember.distributions import constraints
 from ember.distributions.multivariate import LKJCholesky
-from ember.distributions.torch_distribution import WrappedDistribution
 from ember.distributions.transformed import TransformedDistribution
 from ember.distributions.transforms.cholesky import CorrMatrixCholeskyTransform
 
@@ -48,21 +47,21 @@ class LKJ(TransformedDistribution):
     support = constraints.corr_matrix
     base_dist: Any
 
-    def __init__(self, dim: int, concentration: Any = 1.0, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, dim: int, concentration: Tensor | float = 1.0, validate_args: bool | None = None
+    ) -> None:
         base = LKJCholesky(dim, concentration, validate_args=validate_args)
         self.dim, self.concentration = base.dim, base.concentration
         super().__init__(base, CorrMatrixCholeskyTransform().inv, validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the concentration."""
         new = self._get_checked_instance(LKJ, _instance)
         batch_shape = Size(batch_shape)
         new.base_dist = self.base_dist.expand(batch_shape)
         new.transforms = self.transforms
         new.dim, new.concentration = self.dim, new.base_dist.concentration
-        WrappedDistribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     @property
     def mean(self) -> Tensor:

@@ -50,9 +50,9 @@ class LogNormalNegativeBinomial(ElementwiseDistribution):
 
     def __init__(
         self,
-        total_count: Any,
-        logits: Any,
-        multiplicative_noise_scale: Any,
+        total_count: Tensor | float,
+        logits: Tensor | float,
+        multiplicative_noise_scale: Tensor | float,
         *,
         num_quad_points: int = 8,
         validate_args: bool | None = None,

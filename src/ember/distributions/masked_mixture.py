@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
 
 from ember.distributions import constraints
 from ember.distributions.delegation import DelegatedRsample
+from ember.distributions.fast_checks import unchecked
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import TorchDistribution
 
@@ -18,7 +18,9 @@ from ember.distributions.torch_distribution import TorchDistribution
 class MaskedConstraint(constraints.Constraint):
     """``constraint1`` where ``mask`` is true, ``constraint0`` elsewhere."""
 
-    def __init__(self, mask: Tensor, constraint0: Any, constraint1: Any) -> None:
+    def __init__(
+        self, mask: Tensor, constraint0: constraints.Constraint, constraint1: constraints.Constraint
+    ) -> None:
         self.mask = mask
         self.constraint0 = constraint0
         self.constraint1 = constraint1
@@ -35,7 +37,8 @@ class MaskedConstraint(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         """Each element against its constraint."""
-        return torch.where(self.mask, self.constraint1.check(value), self.constraint0.check(value))
+        one, zero = (c.check(value) for c in (self.constraint1, self.constraint0))  # type: ignore[no-untyped-call]
+        return torch.where(self.mask, one, zero)
 
 
 class _BothRsample(DelegatedRsample):
@@ -51,9 +54,7 @@ class _BothRsample(DelegatedRsample):
 
 def _unvalidated(fn: Any, batch_shape: Size) -> Any:
     # A value belongs to one component, and is checked as the mixture's, so neither checks it. The caller's stays as it is.
-    fn = fn.expand(batch_shape) if fn.batch_shape != batch_shape else copy.copy(fn)
-    fn._validate_args = False
-    return fn
+    return unchecked(fn.expand(batch_shape) if fn.batch_shape != batch_shape else fn)
 
 
 class MaskedMixture(TorchDistribution):
@@ -97,16 +98,14 @@ class MaskedMixture(TorchDistribution):
         first, second = self.component0.support, self.component1.support
         return first if first is second else MaskedConstraint(self._mask, first, second)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the mask and the components."""
         new = self._get_checked_instance(MaskedMixture, _instance)
         batch_shape = Size(batch_shape)
         new._mask = self._mask.expand(batch_shape)
         new.component0 = _unvalidated(self.component0, batch_shape)
         new.component1 = _unvalidated(self.component1, batch_shape)
-        super(MaskedMixture, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def _choose(self, one: Callable[[Any], Any]) -> Any:
         mask = self._mask
@@ -121,7 +120,7 @@ class MaskedMixture(TorchDistribution):
         """Draw from both with pathwise gradients, and choose."""
         return self._choose(lambda fn: fn.rsample(Size(sample_shape)))
 
-    def log_prob(self, value: Any) -> Any:
+    def log_prob(self, value: Tensor) -> Tensor:
         """The log density of the element's component."""
         value = value.expand(broadcast_shape(value.shape, self.batch_shape + self.event_shape))
         if self._validate_args:

@@ -6,9 +6,10 @@ import numbers
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
-def _is_identically(x: Any, number: int) -> bool:
+def _is_identically(x: object, number: int) -> bool:
     if isinstance(x, torch.Tensor):
         # Only integer scalars are looked into: reading a float would synchronise and break tracing.
         if x.dtype is torch.int64 and not x.shape and not torch._C._get_tracing_state():
@@ -17,7 +18,7 @@ def _is_identically(x: Any, number: int) -> bool:
     return isinstance(x, numbers.Number) and x == number  # type: ignore[comparison-overlap]
 
 
-def is_identically_zero(x: Any) -> bool:
+def is_identically_zero(x: Tensor) -> bool:
     """Whether ``x`` is the number 0, or an integer tensor of no dims that holds 0.
 
     >>> is_identically_zero(0.0), is_identically_zero(torch.zeros(()))
@@ -26,7 +27,7 @@ def is_identically_zero(x: Any) -> bool:
     return _is_identically(x, 0)
 
 
-def is_identically_one(x: Any) -> bool:
+def is_identically_one(x: object) -> bool:
     """Whether ``x`` is the number 1, or an integer tensor of no dims that holds 1."""
     return _is_identically(x, 1)
 

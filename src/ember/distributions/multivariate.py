@@ -26,7 +26,9 @@ class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, W
     """
 
     @staticmethod
-    def infer_shapes(loc: Any, cov_factor: Any, cov_diag: Any) -> tuple[Any, Any]:  # type: ignore[override]
+    def infer_shapes(  # type: ignore[override]
+        loc: tuple[int, ...], cov_factor: tuple[int, ...], cov_diag: tuple[int, ...]
+    ) -> tuple[Any, Any]:
         """The rightmost dim of ``loc`` is the event."""
         return broadcast_shape(loc[:-1], cov_factor[:-2], cov_diag[:-1]), loc[-1:]
 
@@ -40,7 +42,10 @@ class MultivariateNormal(torch.distributions.MultivariateNormal, WrappedDistribu
 
     @staticmethod
     def infer_shapes(  # type: ignore[override]
-        loc: Any, covariance_matrix: Any = None, precision_matrix: Any = None, scale_tril: Any = None
+        loc: tuple[int, ...],
+        covariance_matrix: tuple[int, ...] | None = None,
+        precision_matrix: tuple[int, ...] | None = None,
+        scale_tril: tuple[int, ...] | None = None,
     ) -> tuple[Any, Any]:
         """The rightmost dim of ``loc`` is the event."""
         batch_shape = loc[:-1]

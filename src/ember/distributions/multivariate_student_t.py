@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -35,7 +35,9 @@ class MultivariateStudentT(TorchDistribution):
     support = constraints.real_vector
     has_rsample = True
 
-    def __init__(self, df: Any, loc: Tensor, scale_tril: Tensor, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, df: Tensor | float, loc: Tensor, scale_tril: Tensor, validate_args: bool | None = None
+    ) -> None:
         n = loc.size(-1)
         assert scale_tril.shape[-2:] == (n, n), (
             f"MultivariateStudentT expected a scale_tril of shape {(n, n)}, got {tuple(scale_tril.shape[-2:])}"
@@ -59,20 +61,20 @@ class MultivariateStudentT(TorchDistribution):
         return torch.cholesky_solve(eye, self.scale_tril)
 
     @staticmethod
-    def infer_shapes(df: Any, loc: Any, scale_tril: Any) -> tuple[Any, Any]:  # type: ignore[override]
+    def infer_shapes(  # type: ignore[override]
+        df: tuple[int, ...], loc: tuple[int, ...], scale_tril: tuple[int, ...]
+    ) -> tuple[Any, Any]:
         """The rightmost dim of ``loc`` is the event."""
         return broadcast_shape(df, loc[:-1], scale_tril[:-2]), loc[-1:]
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
         new = self._get_checked_instance(MultivariateStudentT, _instance)
         batch_shape = Size(batch_shape)
         new.df = self.df.expand(batch_shape)
         new.loc = self.loc.expand(batch_shape + self.event_shape)
         new.scale_tril = self.scale_tril.expand(batch_shape + self.event_shape + self.event_shape)
-        super(MultivariateStudentT, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw a normal vector and a chi-squared variable."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from torch import Tensor
+
 
 class OldNames:
     """What distributions answer to calls of earlier years."""
@@ -14,7 +16,7 @@ class OldNames:
         warnings.warn("independent is deprecated; use to_event instead", DeprecationWarning, stacklevel=2)
         return self.to_event(reinterpreted_batch_ndims)  # type: ignore[attr-defined]
 
-    def reshape(self, sample_shape: Any = None, extra_event_dims: Any = None) -> Any:
+    def reshape(self, sample_shape: object = None, extra_event_dims: object = None) -> Tensor:
         """Removed; the error names its two successors."""
         raise Exception(
             ".reshape(sample_shape=s, extra_event_dims=n) was renamed and split into "

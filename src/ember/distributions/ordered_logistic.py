@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -35,10 +35,11 @@ class OrderedLogistic(Categorical):
         ends = torch.zeros_like(below[..., :1])
         super().__init__(torch.diff(below, prepend=ends, append=ends + 1), validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the parameters."""
         new = self._get_checked_instance(OrderedLogistic, _instance)
         batch_shape = Size(batch_shape)
         new.predictor = self.predictor.expand(batch_shape)
         new.cutpoints = self.cutpoints.expand(batch_shape + self.cutpoints.shape[-1:])
-        return super().expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
+        expanded: Self = super().expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
+        return expanded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -38,13 +38,11 @@ class TruncatedPolyaGamma(TorchDistribution):
         self.prototype = prototype
         super().__init__(Size(), Size(), validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """The same distribution over a larger batch."""
         new = self._get_checked_instance(TruncatedPolyaGamma, _instance)
         new.prototype = self.prototype
-        super(TruncatedPolyaGamma, new).__init__(Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, Size(batch_shape), self.event_shape)
 
     def _arange(self, n: int) -> Tensor:
         return torch.arange(n, dtype=self.prototype.dtype, device=self.prototype.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Size, Tensor
@@ -47,18 +47,16 @@ class ProjectedNormal(TorchDistribution):
         super().__init__(concentration.shape[:-1], concentration.shape[-1:], validate_args=validate_args)
 
     @staticmethod
-    def infer_shapes(concentration: Any) -> tuple[Any, Any]:  # type: ignore[override]
+    def infer_shapes(concentration: tuple[int, ...]) -> tuple[Any, Any]:  # type: ignore[override]
         """The rightmost dim is the event."""
         return concentration[:-1], concentration[-1:]
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the concentration."""
         new = self._get_checked_instance(ProjectedNormal, _instance)
         batch_shape = Size(batch_shape)
         new.concentration = self.concentration.expand(batch_shape + self.event_shape)
-        super(ProjectedNormal, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     @property
     def mean(self) -> Tensor:

@@ -71,12 +71,12 @@ class Rejector(TorchDistribution):
             done = done | accepted
         return x
 
-    def log_prob(self, value: Any) -> Tensor:
+    def log_prob(self, value: Tensor) -> Tensor:
         """The proposal's density, times the probability of acceptance, over that of all proposals."""
         log_prob: Tensor = self.propose.log_prob(value) + self.log_prob_accept(value) - self._log_scale
         return log_prob
 
-    def score_parts(self, value: Any) -> ScoreParts:
+    def score_parts(self, value: Tensor) -> ScoreParts:
         """Only the acceptance has a score; the density is pathwise."""
         score = self.log_prob_accept(value) - self._log_scale
         log_prob = self.propose.log_prob(value) + score

@@ -36,7 +36,7 @@ def broadcast_shape(*shapes: Sequence[int], strict: bool = False) -> tuple[int, 
     return tuple(reversed(result))
 
 
-def sum_rightmost(value: Any, dim: float) -> Any:
+def sum_rightmost(value: object, dim: float) -> Any:
     """Sum over the ``dim`` rightmost dims; a negative ``dim`` keeps that many dims on the left.
 
     Args:
@@ -60,7 +60,7 @@ def sum_rightmost(value: Any, dim: float) -> Any:
     return value.sum(tuple(range(ndim - int(dim), ndim)))
 
 
-def sum_leftmost(value: Any, dim: float) -> Any:
+def sum_leftmost(value: object, dim: float) -> Any:
     """Sum over the ``dim`` leftmost dims; a negative ``dim`` keeps that many dims on the right.
 
     >>> sum_leftmost(torch.ones(2, 3, 4), -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -43,14 +43,12 @@ class VonMises3D(TorchDistribution):
         self.concentration = concentration
         super().__init__(concentration.shape[:-1], concentration.shape[-1:], validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the concentration."""
         new = self._get_checked_instance(VonMises3D, _instance)
         batch_shape = Size(batch_shape)
         new.concentration = self.concentration.expand(batch_shape + (3,))
-        super(VonMises3D, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """``concentration . value + log(k / (4 pi sinh k))``, with ``k`` the length of the concentration."""
@@ -103,15 +101,13 @@ class SineSkewed(TorchDistribution):
         if self._validate_args and bool((skewness.abs().sum(-1) > 1.0).any()):
             warnings.warn("Total skewness weight shouldn't exceed one.", UserWarning, stacklevel=2)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the base and the skewness."""
         new = self._get_checked_instance(SineSkewed, _instance)
         batch_shape = Size(batch_shape)
         new.base_dist = self.base_dist.expand(batch_shape)
         new.skewness = self.skewness.expand(batch_shape + self.event_shape)
-        super(SineSkewed, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def _skew(self, value: Tensor) -> Tensor:
         skew: Tensor = (self.skewness * (value - self.base_dist.mean).sin()).sum(-1)

@@ -19,7 +19,7 @@ RADIUS = 0.01
 
 
 def standard_stable_off_one(
-    stability: Tensor, skew: Any, uniform: Tensor, exponential: Tensor, coords: str
+    stability: Tensor, skew: Tensor | float, uniform: Tensor, exponential: Tensor, coords: str
 ) -> Tensor:
     """A standard stable variable from an angle and a waiting time, for stabilities away from 1.
 
@@ -110,10 +110,10 @@ class Stable(ElementwiseDistribution):
 
     def __init__(
         self,
-        stability: Any,
-        skew: Any,
-        scale: Any = 1.0,
-        loc: Any = 0.0,
+        stability: Tensor | float,
+        skew: Tensor | float,
+        scale: Tensor | float = 1.0,
+        loc: Tensor | float = 0.0,
         coords: str = "S0",
         validate_args: bool | None = None,
     ) -> None:

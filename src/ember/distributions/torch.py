@@ -6,8 +6,6 @@ when torch has a class that this table lacks.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Size
 
@@ -121,7 +119,7 @@ class MixtureSameFamily(torch.distributions.MixtureSameFamily, WrappedDistributi
     """
 
     @classmethod
-    def infer_shapes(cls, **arg_shapes: Any) -> tuple[Size, Size]:
+    def infer_shapes(cls, **arg_shapes: object) -> tuple[Size, Size]:
         """Not possible: the shapes depend on the components."""
         raise NotImplementedError("MixtureSameFamily.infer_shapes() depends on the components")
 

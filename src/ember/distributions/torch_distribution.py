@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Size, Tensor
@@ -59,7 +59,7 @@ class TorchDistributionMixin(Distribution, OldNames):
         return cast(Size, Size(sample_shape) + self.batch_shape + self.event_shape)
 
     @classmethod
-    def infer_shapes(cls, **arg_shapes: Any) -> tuple[Any, Any]:
+    def infer_shapes(cls, **arg_shapes: tuple[int, ...]) -> tuple[Any, Any]:
         """``(batch_shape, event_shape)`` of an instance, from the shapes of its arguments.
 
         Raises:
@@ -78,7 +78,7 @@ class TorchDistributionMixin(Distribution, OldNames):
         ]
         return Size(broadcast_shape(*batch_shapes)), Size()
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Any:
         """This distribution with its batch dims expanded to ``batch_shape``."""
         return ExpandedDistribution(self, Size(batch_shape))
 
@@ -142,15 +142,20 @@ class WrappedDistribution(_torch_base, TorchDistributionMixin):  # type: ignore[
         else:
             super(_torch_base, self).__init__()
 
-    def _validate_sample(self, value: Any) -> None:
-        if VALUE_CHECKS.on and not sample_is_surely_valid(self, value):
+    def _completed(self, new: Any, batch_shape: Size, event_shape: Size = _EMPTY) -> Self:
+        """An expanded instance that has its own attributes: give it shapes, unchecked, and this one's wish for checks."""
+        WrappedDistribution.__init__(new, batch_shape, event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return cast(Self, new)
+
+    def _validate_sample(self, value: Tensor) -> None:
+        if VALUE_CHECKS.on and not sample_is_surely_valid(self, value, self._batch_shape, self._event_shape):
             super()._validate_sample(value)
 
-    def _get_checked_instance(self, cls: type, _instance: Any = None) -> Any:
+    def _get_checked_instance(self, cls: type, _instance: object = None) -> Any:
         new = super()._get_checked_instance(cls, _instance)  # type: ignore[no-untyped-call]
-        override = self.__dict__.get("has_rsample")
-        if override is not None:
-            new.__dict__["has_rsample"] = override
+        if "has_rsample" in self.__dict__:
+            new.__dict__["has_rsample"] = self.__dict__["has_rsample"]
         return new
 
 
@@ -182,7 +187,7 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
     has_rsample = DelegatedRsample()
 
     @classmethod
-    def infer_shapes(cls, **arg_shapes: Any) -> tuple[Any, Any]:
+    def infer_shapes(cls, **arg_shapes: object) -> tuple[Any, Any]:
         """Not possible: the shapes depend on the base distribution."""
         raise NotImplementedError("Independent.infer_shapes() depends on the base distribution")
 
@@ -198,7 +203,7 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
         """The base's log density, summed over the reinterpreted dims."""
         return sum_rightmost(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)  # type: ignore[no-any-return]
 
-    def score_parts(self, value: Any) -> ScoreParts:
+    def score_parts(self, value: Tensor) -> ScoreParts:
         """The base's score parts, summed over the reinterpreted dims."""
         base_method = getattr(type(self.base_dist), "score_parts", Distribution.score_parts)
         if base_method is Distribution.score_parts or "has_rsample" in self.__dict__:
@@ -244,20 +249,17 @@ class MaskedDistribution(TorchDistribution):
         self.base_dist = base_dist
         super().__init__(base_dist.batch_shape, base_dist.event_shape)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    @property
+    def applied_mask(self) -> bool | Tensor:
+        """Where the log density counts; of the batch shape, if it is a tensor."""
+        return self._mask
+
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the base and the mask."""
-        new = self._get_checked_instance(MaskedDistribution, _instance)
-        batch_shape = Size(batch_shape)
+        new, batch_shape = self._get_checked_instance(MaskedDistribution, _instance), Size(batch_shape)
         new.base_dist = self.base_dist.expand(batch_shape)
         new._mask = self._mask.expand(batch_shape) if isinstance(self._mask, Tensor) else self._mask
-        super(MaskedDistribution, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
-
-    @property
-    def mask_value(self) -> bool | Tensor:
-        """The mask, of the batch shape if it is a tensor."""
-        return self._mask
+        return self._completed(new, batch_shape, self.event_shape)
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
@@ -277,24 +279,22 @@ class MaskedDistribution(TorchDistribution):
         """As the base."""
         return self.base_dist.rsample(sample_shape)
 
-    def log_prob(self, value: Any) -> Any:
+    def log_prob(self, value: Tensor) -> Any:
         """The base's log density where the mask is True, else 0."""
         if self._mask is False:
             shape = broadcast_shape(self.base_dist.batch_shape, value.shape[: value.dim() - self.event_dim])
             return torch.zeros((), device=value.device).expand(shape)
         return scale_and_mask(self.base_dist.log_prob(value), mask=self._mask)
 
-    def score_parts(self, value: Any) -> ScoreParts:
+    def score_parts(self, value: Tensor) -> ScoreParts:
         """The base's score parts, masked but for the score function: the value was drawn all the same."""
         if self._mask is False:
             return super().score_parts(value)
         if "has_rsample" not in self.__dict__:
             parts = self.base_dist.score_parts(value)
         else:
-            log_prob = self.base_dist.log_prob(value)
-            parts = (
-                ScoreParts(log_prob, 0, log_prob) if self.has_rsample else ScoreParts(log_prob, log_prob, 0)
-            )
+            log_prob, is_path = self.base_dist.log_prob(value), self.has_rsample
+            parts = ScoreParts(log_prob, 0, log_prob) if is_path else ScoreParts(log_prob, log_prob, 0)
         return parts.scale_and_mask(mask=self._mask)  # type: ignore[no-any-return]
 
     def enumerate_support(self, expand: bool = True) -> Any:
@@ -338,7 +338,7 @@ class ExpandedDistribution(TorchDistribution):
         super().__init__(base_dist.batch_shape, base_dist.event_shape)
         self.expand(batch_shape)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand further, in place."""
         new_shape = Size(batch_shape)
         check_expansion(self._batch_shape, new_shape)
@@ -363,19 +363,18 @@ class ExpandedDistribution(TorchDistribution):
         """Draw with pathwise gradients, independently along the expanded dims."""
         return draw_expanded(self, self.base_dist.rsample, sample_shape)
 
-    def _log_prob_shape(self, value: Any) -> tuple[int, ...]:
+    def _log_prob_shape(self, value: Tensor) -> tuple[int, ...]:
         return broadcast_shape(self._batch_shape, value.shape[: value.dim() - self.event_dim])
 
-    def log_prob(self, value: Any) -> Any:
+    def log_prob(self, value: Tensor) -> Any:
         """The base's log density, expanded."""
         return self.base_dist.log_prob(value).expand(self._log_prob_shape(value))
 
-    def score_parts(self, value: Any) -> ScoreParts:
+    def score_parts(self, value: Tensor) -> ScoreParts:
         """The base's score parts, expanded."""
         if "has_rsample" in self.__dict__:
             return super().score_parts(value)
-        parts = self.base_dist.score_parts(value)
-        shape = self._log_prob_shape(value)
+        shape, parts = self._log_prob_shape(value), self.base_dist.score_parts(value)
         return ScoreParts(*(p.expand(shape) if isinstance(p, Tensor) else p for p in parts))
 
     def enumerate_support(self, expand: bool = True) -> Any:

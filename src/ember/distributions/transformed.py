@@ -57,7 +57,7 @@ class _Half(TransformedDistribution):
         self.transforms = [AbsTransform()]
         WrappedDistribution.__init__(self, base.batch_shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Any:
         """Expand the base."""
         new = self._get_checked_instance(type(self), _instance)
         return torch.distributions.TransformedDistribution.expand(self, batch_shape, _instance=new)  # type: ignore[no-untyped-call]
@@ -74,10 +74,10 @@ class HalfCauchy(_Half, torch.distributions.HalfCauchy):
     tensor([-0.4516,    -inf])
     """
 
-    def __init__(self, scale: Any, validate_args: bool | None = None) -> None:
+    def __init__(self, scale: Tensor | float, validate_args: bool | None = None) -> None:
         self._start(torch.distributions.Cauchy(0.0, scale, validate_args=False), validate_args)
 
-    def log_prob(self, value: Any) -> Tensor:
+    def log_prob(self, value: Tensor) -> Tensor:
         """``log(2 / pi) - log(scale) - log(1 + z**2)`` with ``z = value / scale``."""
         if self._validate_args:
             self._validate_sample(value)
@@ -93,7 +93,7 @@ class HalfNormal(_Half, torch.distributions.HalfNormal):
     tensor(-0.2258)
     """
 
-    def __init__(self, scale: Any, validate_args: bool | None = None) -> None:
+    def __init__(self, scale: Tensor | float, validate_args: bool | None = None) -> None:
         self._start(Normal(0.0, scale, validate_args=False), validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -136,13 +136,13 @@ class LogNormal(torch.distributions.LogNormal, TransformedDistribution):
     tensor(-0.9189)
     """
 
-    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
+    def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         # The arguments are checked once, below, and values by log_prob.
         self.base_dist = base = Normal(loc, scale, validate_args=False)
         self.transforms = [ExpTransform()]
         WrappedDistribution.__init__(self, base.batch_shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Any:
         """Expand the base."""
         new = self._get_checked_instance(LogNormal, _instance)
         return super(torch.distributions.LogNormal, self).expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]

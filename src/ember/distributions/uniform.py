@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Size
+from torch import Size, Tensor
 
 from ember.distributions import constraints
 from ember.distributions.shapes import broadcast_shape
@@ -23,12 +23,12 @@ class Uniform(torch.distributions.Uniform, WrappedDistribution):
     Interval(lower_bound=0.0, upper_bound=tensor([1., 1., 1.]))
     """
 
-    def __init__(self, low: Any, high: Any, validate_args: bool | None = None) -> None:
+    def __init__(self, low: Tensor | float, high: Tensor | float, validate_args: bool | None = None) -> None:
         self._unbroadcasted_low = low
         self._unbroadcasted_high = high
         super().__init__(low, high, validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Any:
         """Expand the bounds; those of the support stay."""
         new = self._get_checked_instance(Uniform, _instance)
         new = super().expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
@@ -37,7 +37,7 @@ class Uniform(torch.distributions.Uniform, WrappedDistribution):
         return new
 
     @staticmethod
-    def infer_shapes(low: Any = (), high: Any = ()) -> tuple[Size, Size]:  # type: ignore[override]
+    def infer_shapes(low: tuple[int, ...] = (), high: tuple[int, ...] = ()) -> tuple[Size, Size]:  # type: ignore[override]
         """Both bounds broadcast."""
         return Size(broadcast_shape(low, high)), Size()
 

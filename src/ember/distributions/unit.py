@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -43,14 +43,12 @@ class Unit(TorchDistribution):
             self.has_rsample = has_rsample
         super().__init__(self.log_factor.shape, Size((0,)), validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the factor."""
         new = self._get_checked_instance(Unit, _instance)
         batch_shape = Size(batch_shape)
         new.log_factor = self.log_factor.expand(batch_shape)
-        super(Unit, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape, self.event_shape)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """A tensor without elements."""

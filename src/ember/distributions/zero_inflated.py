@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
@@ -44,8 +44,8 @@ class ZeroInflatedDistribution(TorchDistribution):
         self,
         base_dist: Any,
         *,
-        gate: Any = None,
-        gate_logits: Any = None,
+        gate: Tensor | float | None = None,
+        gate_logits: Tensor | float | None = None,
         validate_args: bool | None = None,
     ) -> None:
         if (gate is None) == (gate_logits is None):
@@ -75,7 +75,7 @@ class ZeroInflatedDistribution(TorchDistribution):
         """Its logit."""
         return probs_to_logits(self.gate, is_binary=True)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the gate and the base."""
         new = self._get_checked_instance(type(self), _instance)
         batch_shape = Size(batch_shape)
@@ -83,9 +83,7 @@ class ZeroInflatedDistribution(TorchDistribution):
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name].expand(batch_shape)
         new.base_dist = self.base_dist.expand(batch_shape)
-        TorchDistribution.__init__(new, batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return self._completed(new, batch_shape)
 
     def _log_gate(self) -> tuple[Tensor, Tensor]:
         """The log probabilities of an extra zero and of none."""
@@ -138,7 +136,12 @@ class ZeroInflatedPoisson(ZeroInflatedDistribution):
     support: Any = constraints.nonnegative_integer
 
     def __init__(
-        self, rate: Any, *, gate: Any = None, gate_logits: Any = None, validate_args: bool | None = None
+        self,
+        rate: Tensor | float,
+        *,
+        gate: Tensor | float | None = None,
+        gate_logits: Tensor | float | None = None,
+        validate_args: bool | None = None,
     ) -> None:
         base = Poisson(rate, validate_args=False)
         super().__init__(base, gate=gate, gate_logits=gate_logits, validate_args=validate_args)

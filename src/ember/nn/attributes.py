@@ -6,12 +6,26 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
+from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
+
+
+class Holder(Protocol):
+    """What a declaration needs of the module that it is read from; :class:`PyroModule` is one."""
+
+    def _pyro_declares(self, name: str) -> bool:
+        """Whether the instance itself has declared an attribute of that name."""
+
+    def _pyro_draw(self, name: str, prior: object) -> Tensor:
+        """The value of a random attribute."""
+
+    def __getattr__(self, name: str) -> Tensor:
+        """The value of an attribute that the instance declares itself."""
 
 
 def _name_in(owner: type, declaration: object) -> str:
@@ -50,14 +64,14 @@ class PyroParam(NamedTuple):
     constraint: Constraint = constraints.real
     event_dim: int | None = None
 
-    def __get__(self, obj: Any, obj_type: type) -> Any:
+    def __get__(self, obj: Holder | None, obj_type: type) -> Any:
         if obj is None:
             return self
         init = self.init_value
         name = getattr(init, "__name__", "")
         if inspect.getattr_static(obj_type, name, None) is not self:
             name = _name_in(obj_type, self)
-        if name not in obj._pyro_params and name not in obj._parameters and name not in obj._pyro_samples:
+        if not obj._pyro_declares(name):
             value = functools.partial(init, obj) if callable(init) else init
             setattr(obj, name, self._replace(init_value=value))
         return obj.__getattr__(name)
@@ -103,13 +117,13 @@ class PyroSample:
     def __set_name__(self, owner: type, name: str) -> None:
         object.__setattr__(self, "name", name)
 
-    def __get__(self, obj: Any, obj_type: type) -> Any:
+    def __get__(self, obj: Holder | None, obj_type: type) -> Any:
         if obj is None:
             return self
         name: str | None = self.__dict__["name"]
         if name is None:
             name = _name_in(obj_type, self)
             object.__setattr__(self, "name", name)
-        if name in obj._pyro_samples or name in obj._pyro_params or name in obj._parameters:
+        if obj._pyro_declares(name):
             return obj.__getattr__(name)  # this instance has a declaration of its own
         return obj._pyro_draw(name, self.prior)

@@ -35,25 +35,28 @@ class _Call(threading.local):
 
 
 class Context:
-    """Active inside ``__call__`` and :func:`~ember.nn.pyro_method`; shared by a module and its submodules."""
+    """Active inside ``__ongoing__`` and :func:`~ember.nn.pyro_method`; shared by a module and its submodules."""
+
+    counts_by_identity = True
+    """What it holds does not decide whether a captured program is still right."""
 
     def __init__(self) -> None:
         self.used = False
         self.param_state: StateDict = {"params": {}, "constraints": {}}
-        self._call = _Call()
+        self._ongoing = _Call()
 
     @property
     def active(self) -> int:
         """How many calls are going on in this thread, one inside the other."""
-        return self._call.depth
+        return self._ongoing.depth
 
     @property
     def cache(self) -> dict[str, Tensor]:
         """Values sampled since the outermost call began, by full name."""
-        return self._call.cache
+        return self._ongoing.cache
 
     def __enter__(self) -> None:
-        call = self._call
+        call = self._ongoing
         if not call.depth and _MODULE_LOCAL_PARAMS:
             call.scope = get_param_store().scope(self.param_state)
             call.scope.__enter__()
@@ -66,7 +69,7 @@ class Context:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        call = self._call
+        call = self._ongoing
         call.depth -= 1
         if not call.depth:
             call.cache.clear()
@@ -76,12 +79,12 @@ class Context:
 
     def get(self, name: str) -> Tensor | None:
         """The value sampled in this call, or None."""
-        return self._call.cache.get(name) if self._call.depth else None
+        return self._ongoing.cache.get(name) if self._ongoing.depth else None
 
     def set(self, name: str, value: Tensor) -> None:
         """Keep a value until the outermost call ends."""
-        if self._call.depth:
-            self._call.cache[name] = value
+        if self._ongoing.depth:
+            self._ongoing.cache[name] = value
 
     # A call that goes on is not part of a copy or a pickle.
     def __getstate__(self) -> dict[str, Any]:
@@ -89,4 +92,4 @@ class Context:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._call = _Call()
+        self._ongoing = _Call()

@@ -62,7 +62,8 @@ def _put(name: str, leaf: Tensor, constraint: Constraint) -> None:
     get_param_store().set_state({"params": {name: leaf}, "constraints": {name: constraint}})
 
 
-def _as_parameter(name: str, leaf: Tensor, constraint: Constraint) -> nn.Parameter:
+def as_parameter(name: str, leaf: Tensor, constraint: Constraint) -> nn.Parameter:
+    """A leaf of the store as a Parameter, which takes its place in the store if it was none."""
     if not isinstance(leaf, nn.Parameter):
         leaf = nn.Parameter(leaf.detach())
         _put(name, leaf, constraint)
@@ -72,13 +73,13 @@ def _as_parameter(name: str, leaf: Tensor, constraint: Constraint) -> nn.Paramet
 def synchronized(name: str, own: Any, constraint: Constraint) -> Any:
     """The store's leaf of that name, a Parameter; if it has none, it gets the module's own."""
     store = get_param_store()
-    stored = store._params.get(name)
+    stored = store.leaf(name)
     if stored is own:
         return own
     if stored is None:
         _put(name, own, constraint)
         return own
-    return _as_parameter(name, stored, store._constraints[name])
+    return as_parameter(name, stored, store.constraint(name))
 
 
 def adopted(name: str, own: Tensor) -> Tensor:
@@ -88,11 +89,11 @@ def adopted(name: str, own: Tensor) -> Tensor:
     there stays that module's: two roots may well have attributes of the same name.
     """
     store = get_param_store()
-    stored = store._params.get(name)
+    stored = store.leaf(name)
     if stored is not None and stored is not own:
         if getattr(stored, _OWNED, False) or stored.shape != own.shape:
             return own
-        own = _as_parameter(name, stored, store._constraints[name])
+        own = as_parameter(name, stored, store.constraint(name))
     if isinstance(own, nn.Parameter):
         setattr(own, _OWNED, True)
     return own

@@ -8,16 +8,16 @@ from typing import Any
 from torch import nn
 
 
-class _PyroModuleMeta(type):
+class PyroModuleMeta(type):
     """The class of ``PyroModule``, which gives it the brackets."""
 
     _pyro_mixin_cache: dict[type[nn.Module], Any] = {}
     _root: Any = None
     """``PyroModule`` itself; the first class made."""
 
-    def __init__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **kwargs: object) -> None:
         super().__init__(name, bases, body, **kwargs)
-        _PyroModuleMeta._root = _PyroModuleMeta._root or cls
+        PyroModuleMeta._root = PyroModuleMeta._root or cls
 
     def __getitem__(cls, Module: type[nn.Module]) -> Any:
         """The class that is both ``Module`` and a ``PyroModule``; the same one each time."""
@@ -28,7 +28,7 @@ class _PyroModuleMeta(type):
 
 def mixed(base: type[nn.Module]) -> Any:
     """``PyroModule[base]``."""
-    root, cache = _PyroModuleMeta._root, _PyroModuleMeta._pyro_mixin_cache
+    root, cache = PyroModuleMeta._root, PyroModuleMeta._pyro_mixin_cache
     if issubclass(base, root):
         return base
     if base is nn.Module:
@@ -40,13 +40,18 @@ def mixed(base: type[nn.Module]) -> Any:
     return cache[base]
 
 
+def register_mixed(base: type[nn.Module], made: object) -> None:
+    """Let ``made``, which is written by hand, be ``PyroModule[base]``."""
+    PyroModuleMeta._pyro_mixin_cache[base] = made
+
+
 def empty_instance(base: type[nn.Module]) -> Any:
     """An object of ``PyroModule[base]`` without state, for unpickling."""
     cls = mixed(base)
     return cls.__new__(cls)
 
 
-def _reduce(self: Any) -> tuple[Any, ...]:
+def _reduce(self: object) -> tuple[Any, ...]:
     base = type(self).__dict__.get("_pyro_mixin_of")
     if base is None:  # a subclass that somebody has written can be found by its own name
         return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]

@@ -23,20 +23,22 @@ from ember.nn.attributes import PyroSample as PyroSample
 from ember.nn.context import Context as _Context
 from ember.nn.context import module_local_params
 from ember.nn.methods import pyro_method as pyro_method
-from ember.nn.mixin import _PyroModuleMeta as _PyroModuleMeta
+from ember.nn.mixin import PyroModuleMeta, register_mixed
 from ember.params.names import param_with_module_name
 from ember.params.param_store import get_param_store
 from ember.poutine.validation import is_validation_enabled
 from ember.primitives import deterministic, param, sample, subsample
 
 _SUFFIX = "_unconstrained"
+# Pyro's name for it.
+_PyroModuleMeta = PyroModuleMeta
 
 
 def _make_name(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-class PyroModule(nn.Module, metaclass=_PyroModuleMeta):
+class PyroModule(nn.Module, metaclass=PyroModuleMeta):
     """A :class:`torch.nn.Module` whose attributes are parameters and random variables of the program.
 
     - An :class:`torch.nn.Parameter`, or an attribute set to a :class:`PyroParam`, is a ``param`` site when it is read.
@@ -192,7 +194,11 @@ class PyroModule(nn.Module, metaclass=_PyroModuleMeta):
             self._parameters[name] = own
         value = param(fullname, own)
         # Another module's parameter of that name does not replace this one; what a handler gives does.
-        return own if value is store._params.get(fullname) else value
+        return own if value is store.leaf(fullname) else value
+
+    def _pyro_declares(self, name: str) -> bool:
+        """Whether the instance itself has declared a parameter or random attribute of that name."""
+        return name in self._pyro_params or name in self._parameters or name in self._pyro_samples
 
     def _pyro_draw(self, name: str, prior: Any) -> Any:
         """The value of a random attribute: a site inside a call, a fresh draw outside."""
@@ -253,12 +259,12 @@ class PyroModule(nn.Module, metaclass=_PyroModuleMeta):
         fullname = self._pyro_get_fullname(name) if self._pyro_context.active else name
         stored = None
         if is_global and name not in self._pyro_params and name not in self._parameters:
-            stored = get_param_store()._params.get(fullname)
+            stored = get_param_store().leaf(fullname)
         leaf: Tensor
         if stored is None:
             leaf = leaves.new_leaf(fullname, init, constraint)
         else:  # assigned to or loaded into the store, perhaps, where it need not be a Parameter
-            leaf = leaves._as_parameter(fullname, stored, get_param_store()._constraints[fullname])
+            leaf = leaves.as_parameter(fullname, stored, get_param_store().constraint(fullname))
         self._forget(name)
         if is_global:
             leaf = leaves.synchronized(fullname, leaf, constraint)
@@ -360,7 +366,7 @@ class _FlatWeights:
     def __get__(self, obj: Any, obj_type: type | None = None) -> Any:
         return self if obj is None else [getattr(obj, name) for name in obj._flat_weights_names]
 
-    def __set__(self, obj: Any, value: Any) -> None:
+    def __set__(self, obj: object, value: object) -> None:
         pass  # torch assigns its list in many places
 
 
@@ -384,4 +390,4 @@ class PyroModuleList(nn.ModuleList, PyroModule):
         return self._modules[self._get_abs_string_index(idx)]  # type: ignore[no-untyped-call]
 
 
-_PyroModuleMeta._pyro_mixin_cache[nn.ModuleList] = PyroModuleList
+register_mixed(nn.ModuleList, PyroModuleList)

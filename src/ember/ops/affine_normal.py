@@ -95,7 +95,7 @@ class AffineNormal:
         """The same factors, the batch in another shape."""
         return self._with(lambda x, event: x.reshape((*batch_shape, *x.shape[x.dim() - event :])))
 
-    def __getitem__(self, index: Any) -> AffineNormal:
+    def __getitem__(self, index: object) -> AffineNormal:
         """Some of the batch; the index is a tuple."""
         assert isinstance(index, tuple)
         return self._with(lambda x, event: x[index + (slice(None),) * event])

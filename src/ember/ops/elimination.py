@@ -35,7 +35,7 @@ def _check_plates_are_sensible(output_dims: AbstractSet[str], nonoutput_ordinal:
         )
 
 
-def _plate_name(plate: Any) -> str:
+def _plate_name(plate: object) -> str:
     return str(getattr(plate, "name", plate))
 
 

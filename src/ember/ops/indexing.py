@@ -15,7 +15,7 @@ __all__ = ["Index", "Vindex", "index", "vindex"]
 _ALL = slice(None)
 
 
-def _flat(args: Any) -> Iterator[Any]:
+def _flat(args: object) -> Iterator[Any]:
     if isinstance(args, tuple):
         for arg in args:
             yield from _flat(arg)
@@ -53,15 +53,15 @@ class Index:
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
 
-    def __getitem__(self, args: Any) -> Tensor:
+    def __getitem__(self, args: object) -> Tensor:
         return index(self._tensor, args)
 
 
-def _is_batched(arg: Any) -> bool:
+def _is_batched(arg: object) -> bool:
     return isinstance(arg, Tensor) and arg.dim() > 0
 
 
-def _is_scalar(arg: Any) -> bool:
+def _is_scalar(arg: object) -> bool:
     return isinstance(arg, Tensor) and arg.dim() == 0 and arg.dtype is not torch.bool
 
 
@@ -163,5 +163,5 @@ class Vindex:
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
 
-    def __getitem__(self, args: Any) -> Tensor:
+    def __getitem__(self, args: object) -> Tensor:
         return vindex(self._tensor, args)

@@ -70,7 +70,7 @@ class Gaussian:
             whole.precision.reshape((*shape, n, n)),
         )
 
-    def __getitem__(self, index: Any) -> Gaussian:
+    def __getitem__(self, index: object) -> Gaussian:
         """Some of the batch; the index is a tuple."""
         assert isinstance(index, tuple)
         whole = self.expand(self.batch_shape)
@@ -204,7 +204,7 @@ def mvn_to_gaussian(mvn: Any) -> Gaussian:
     return Gaussian(at_zero, info_vec, precision)
 
 
-def check_normal(mvn: Any) -> None:
+def check_normal(mvn: object) -> None:
     """That a distribution is one of the two kinds of normal distribution of vectors."""
     diagonal = isinstance(mvn, torch.distributions.Independent) and isinstance(
         mvn.base_dist, torch.distributions.Normal

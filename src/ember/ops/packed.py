@@ -47,7 +47,7 @@ def _shape_error(shape: torch.Size, dim_to_symbol: Mapping[int, str]) -> ValueEr
 def pack(value: Tensor, dim_to_symbol: Mapping[int, str]) -> Tensor: ...
 @overload
 def pack(value: T, dim_to_symbol: Mapping[int, str]) -> T: ...
-def pack(value: Any, dim_to_symbol: Mapping[int, str]) -> Any:
+def pack(value: object, dim_to_symbol: Mapping[int, str]) -> Any:
     """The packed form of a tensor; anything else is handed back as it is.
 
     Args:
@@ -75,7 +75,7 @@ def pack(value: Any, dim_to_symbol: Mapping[int, str]) -> Any:
 def unpack(value: Tensor, symbol_to_dim: Mapping[str, int]) -> Tensor: ...
 @overload
 def unpack(value: T, symbol_to_dim: Mapping[str, int]) -> T: ...
-def unpack(value: Any, symbol_to_dim: Mapping[str, int]) -> Any:
+def unpack(value: object, symbol_to_dim: Mapping[str, int]) -> Any:
     """The inverse of :func:`pack`: every dim back at its place, with size 1 in between.
 
     >>> unpack(tagged(torch.zeros(3, 2), "ba"), {"a": -1, "b": -3}).shape
@@ -159,9 +159,9 @@ def gather(value: Tensor, index: Tensor, dim: str) -> Tensor:
 
 
 @overload
-def mul(lhs: Tensor, rhs: Any) -> Tensor: ...
+def mul(lhs: Tensor, rhs: object) -> Tensor: ...
 @overload
-def mul(lhs: Any, rhs: Tensor) -> Tensor: ...
+def mul(lhs: object, rhs: Tensor) -> Tensor: ...
 @overload
 def mul(lhs: float, rhs: float) -> float: ...
 def mul(lhs: Any, rhs: Any) -> Any:

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from ember import tree
 
 Sources = frozenset[Any]
 T = TypeVar("T")
@@ -88,7 +89,7 @@ class Watch(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Any,
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -113,15 +114,13 @@ _IN_PLACE = {
 }
 
 
-def _note_written(target: Any, sources: Sources) -> None:
+def _note_written(target: object, sources: Sources) -> None:
     """A tensor that has been written into has the sources of what was written; a plain one cannot have any."""
-    if isinstance(target, ProvenanceTensor):
-        target._provenance |= sources
-    elif not isinstance(target, (list, tuple)):
-        _lose(sources)
-    else:
-        for part in target:
-            _note_written(part, sources)
+    for leaf in tree.leaves(target):
+        if isinstance(leaf, ProvenanceTensor):
+            leaf._provenance |= sources
+        else:
+            _lose(sources)
 
 
 def _asked_by_a_library() -> bool:
@@ -154,7 +153,7 @@ class ProvenanceTensor(Tensor):
     _t: Tensor
     _provenance: Sources
 
-    def __new__(cls, data: Tensor, provenance: Sources = _NONE, **kwargs: Any) -> Any:
+    def __new__(cls, data: Tensor, provenance: Sources = _NONE, **kwargs: object) -> Any:
         assert not isinstance(data, ProvenanceTensor), (
             "use track_provenance to add sources to a tensor that has some"
         )
@@ -166,14 +165,14 @@ class ProvenanceTensor(Tensor):
         new._provenance = provenance
         return new
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+    def __repr__(self, *, tensor_contents: object = None) -> str:  # type: ignore[override]
         return f"Provenance:\n{self._provenance}\nTensor:\n{self._t}"
 
     @classmethod
     def __torch_function__(
         cls,
         func: Callable[..., Any],
-        types: Any,
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -188,20 +187,29 @@ class ProvenanceTensor(Tensor):
 
 
 @singledispatch
-def track_provenance(x: Any, provenance: Sources) -> Any:
-    """Add sources to the tensors in a value; lists, tuples, dicts and sets are rebuilt, other values come back as they are.
+def track_provenance(x: object, provenance: Sources) -> Any:
+    """Add sources to the tensors in a value; containers of them are rebuilt, other values come back as they are.
 
     >>> pair = track_provenance((torch.ones(1), "text"), frozenset({"z"}))
     >>> get_provenance(pair[0]), pair[1]
     (frozenset({'z'}), 'text')
     """
-    return x
+    return x if tree.is_leaf(x) else tree.map_leaves(lambda leaf: track_provenance(leaf, provenance), x)
 
 
 @singledispatch
-def extract_provenance(x: Any) -> tuple[Any, Sources]:
+def extract_provenance(x: object) -> tuple[Any, Sources]:
     """Take a value apart: the same value with plain tensors, and the sources of all tensors in it."""
-    return x, _NONE
+    if tree.is_leaf(x):
+        return x, _NONE
+    sources: set[Any] = set()
+
+    def plain(leaf: object) -> Any:
+        value, found = extract_provenance(leaf)
+        sources.update(found)
+        return value
+
+    return tree.map_leaves(plain, x), frozenset(sources)
 
 
 @track_provenance.register
@@ -210,7 +218,7 @@ def _track_tensor(x: Tensor, provenance: Sources) -> Any:
 
 
 @track_provenance.register
-def _track_further(x: ProvenanceTensor, provenance: Sources) -> Any:
+def _track_further(x: ProvenanceTensor, provenance: Sources) -> Tensor:
     return x if provenance <= x._provenance else ProvenanceTensor(x._t, x._provenance | provenance)
 
 
@@ -219,34 +227,7 @@ def _extract_tensor(x: ProvenanceTensor) -> tuple[Any, Sources]:
     return x._t, x._provenance
 
 
-def _track_set(x: Any, provenance: Sources) -> Any:
-    return type(x)(track_provenance(item, provenance) for item in x)
-
-
-def _extract_set(x: Any) -> tuple[Any, Sources]:
-    pairs = [extract_provenance(item) for item in x]
-    return type(x)(value for value, _ in pairs), _NONE.union(*(sources for _, sources in pairs))
-
-
-def _track_tree(x: Any, provenance: Sources) -> Any:
-    leaves, structure = tree_flatten(x)
-    return tree_unflatten([track_provenance(leaf, provenance) for leaf in leaves], structure)
-
-
-def _extract_tree(x: Any) -> tuple[Any, Sources]:
-    leaves, structure = tree_flatten(x)
-    pairs = [extract_provenance(leaf) for leaf in leaves]
-    sources = _NONE.union(*(found for _, found in pairs))
-    return tree_unflatten([value for value, _ in pairs], structure), sources
-
-
-for _kind in (set, frozenset, list, tuple, dict):
-    _is_set = _kind in (set, frozenset)
-    track_provenance.register(_kind, _track_set if _is_set else _track_tree)
-    extract_provenance.register(_kind, _extract_set if _is_set else _extract_tree)
-
-
-def get_provenance(x: Any) -> Sources:
+def get_provenance(x: object) -> Sources:
     """The sources of all tensors in a value.
 
     >>> get_provenance([torch.ones(1), {"key": ProvenanceTensor(torch.ones(1), frozenset({"a"}))}])

@@ -16,7 +16,7 @@ def torch_item(x: Any) -> Any:
     return x if isinstance(x, numbers.Number) else x.item()
 
 
-def torch_backward(x: Any, retain_graph: bool | None = None) -> None:
+def torch_backward(x: object, retain_graph: bool | None = None) -> None:
     """``x.backward()`` of a tensor with a graph; nothing for other tensors and for numbers."""
     if isinstance(x, Tensor) and x.grad_fn is not None:
         x.backward(retain_graph=retain_graph)  # type: ignore[no-untyped-call]

@@ -21,7 +21,7 @@ from ember.poutine.handlers import trace as trace
 from ember.poutine.handlers import uncondition as uncondition
 from ember.poutine.messenger import Messenger as Messenger
 from ember.poutine.messenger import unwrap as unwrap
-from ember.poutine.plate_messenger import block_plate as block_plate
+from ember.poutine.plates.plate_messenger import block_plate as block_plate
 from ember.poutine.runtime import NonlocalExit as NonlocalExit
 from ember.poutine.runtime import get_mask as get_mask
 from ember.poutine.runtime import get_plates as get_plates

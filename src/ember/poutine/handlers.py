@@ -8,32 +8,32 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ember.poutine.block_messenger import BlockMessenger
-from ember.poutine.broadcast_messenger import BroadcastMessenger
-from ember.poutine.condition_messenger import ConditionMessenger
-from ember.poutine.do_messenger import DoMessenger
-from ember.poutine.enum_messenger import EnumMessenger
-from ember.poutine.equalize_messenger import EqualizeMessenger
-from ember.poutine.escape_messenger import EscapeMessenger
-from ember.poutine.infer_config_messenger import InferConfigMessenger
-from ember.poutine.lift_messenger import LiftMessenger
-from ember.poutine.markov_messenger import MarkovMessenger
-from ember.poutine.mask_messenger import MaskMessenger
+from ember.poutine.enumeration.enum_messenger import EnumMessenger
+from ember.poutine.enumeration.markov_messenger import MarkovMessenger
 from ember.poutine.messenger import Messenger
-from ember.poutine.queue_messenger import queue as queue
-from ember.poutine.reparam_messenger import ReparamMessenger
-from ember.poutine.replay_messenger import ReplayMessenger
-from ember.poutine.scale_messenger import ScaleMessenger
-from ember.poutine.seed_messenger import SeedMessenger
-from ember.poutine.substitute_messenger import SubstituteMessenger
+from ember.poutine.plates.broadcast_messenger import BroadcastMessenger
+from ember.poutine.rewriting.block_messenger import BlockMessenger
+from ember.poutine.rewriting.infer_config_messenger import InferConfigMessenger
+from ember.poutine.rewriting.reparam_messenger import ReparamMessenger
 from ember.poutine.trace_messenger import TraceMessenger
-from ember.poutine.uncondition_messenger import UnconditionMessenger
+from ember.poutine.values.condition_messenger import ConditionMessenger
+from ember.poutine.values.do_messenger import DoMessenger
+from ember.poutine.values.equalize_messenger import EqualizeMessenger
+from ember.poutine.values.escape_messenger import EscapeMessenger
+from ember.poutine.values.lift_messenger import LiftMessenger
+from ember.poutine.values.queue_messenger import queue as queue
+from ember.poutine.values.replay_messenger import ReplayMessenger
+from ember.poutine.values.seed_messenger import SeedMessenger
+from ember.poutine.values.substitute_messenger import SubstituteMessenger
+from ember.poutine.values.uncondition_messenger import UnconditionMessenger
+from ember.poutine.weights.mask_messenger import MaskMessenger
+from ember.poutine.weights.scale_messenger import ScaleMessenger
 
 
 def make_handler(name: str, messenger: type[Messenger]) -> Callable[..., Any]:
     """The function ``name(fn=None, ...)``: the messenger if ``fn`` is None, else ``fn`` under the messenger."""
 
-    def handler(fn: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def handler(fn: Any = None, *args: object, **kwargs: object) -> Any:
         if fn is not None and not (callable(fn) or isinstance(fn, Iterable)):
             raise ValueError(f"{fn} is not callable, did you mean to pass it as a keyword arg?")
         instance = messenger(*args, **kwargs)
@@ -70,7 +70,7 @@ uncondition = make_handler("uncondition", UnconditionMessenger)
 
 
 def markov(
-    fn: Any = None, history: int = 1, keep: bool = False, dim: int | None = None, name: str | None = None
+    fn: object = None, history: int = 1, keep: bool = False, dim: int | None = None, name: str | None = None
 ) -> Any:
     messenger = MarkovMessenger(history=history, keep=keep, dim=dim, name=name)
     if fn is None:

@@ -1,15 +1,16 @@
-"""The base of all handlers, and the callables that handlers make."""
+"""The base of all handlers, the callables that handlers make, and how a statement runs through the handlers of its thread."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
-from ember.poutine.runtime import THREAD
+from ember.capture.provenance import works_for
 from ember.poutine.site import Site
+from ember.poutine.stack import THREAD
 
 
 class Handled:
@@ -80,16 +81,20 @@ class Messenger:
             # An error may have left handlers inside of this one behind.
             del stack[stack.index(self) :]
 
+    def hides(self, site: Site) -> bool:
+        """Whether the handlers outside of this one do not see a site."""
+        return False
+
     def _reset(self) -> None:
         """Forget the run so far; called when a nonlocal exit starts it anew."""
 
     def _process_message(self, msg: Site) -> None:
-        method = getattr(self, "_pyro_" + msg["type"], None)
+        method = getattr(self, "_pyro_" + msg.type, None)
         if method is not None:
             method(msg)
 
     def _postprocess_message(self, msg: Site) -> None:
-        method = getattr(self, "_pyro_post_" + msg["type"], None)
+        method = getattr(self, "_pyro_post_" + msg.type, None)
         if method is not None:
             method(msg)
 
@@ -124,6 +129,68 @@ class Messenger:
             if method in vars(cls):
                 delattr(cls, method)
         return fn
+
+
+def default_process_message(msg: Site) -> None:
+    """What happens at a site that no handler has settled: call its function."""
+    if not (msg.done or msg.is_observed or msg.value is not None):
+        msg.value = msg.fn(*msg.args, **msg.kwargs)
+    msg.done = True
+
+
+def _site_of(frame: FrameType, innermost: FrameType) -> str:
+    site: Site = frame.f_locals["msg"]
+    return f"{'param' if site.is_param else 'site'} {site.name!r}"
+
+
+def apply_stack(initial_msg: dict[str, Any]) -> None:
+    """Run a message through the handlers: innermost to outermost, the default action, and back.
+
+    A handler that sets ``msg["stop"]`` hides the site from those outside of it. The message of a primitive that a program has
+    made by hand may be a plain dict.
+    """
+    if isinstance(initial_msg, Site):
+        _apply_stack(initial_msg)
+        return
+    site = Site(initial_msg)
+    try:
+        _apply_stack(site)
+    finally:
+        initial_msg.update(site)
+
+
+@works_for(_site_of)
+def _apply_stack(msg: Site) -> None:
+    stack = THREAD.stack
+    reached = len(stack)
+    while reached:
+        reached -= 1
+        stack[reached]._process_message(msg)
+        if msg.stop:
+            break
+
+    default_process_message(msg)
+
+    # A handler may leave the stack while a site is processed, hence the copy.
+    for handler in stack[reached:]:
+        handler._postprocess_message(msg)
+
+    if msg.continuation is not None:
+        msg.continuation(msg)
+
+
+def process_by(handlers: list[Messenger], msg: Site) -> None:
+    """Let these handlers, wherever they are on the stack, act on a message before it is settled."""
+    for handler in handlers:
+        handler._process_message(msg)
+
+
+def reset_stack(site: Site) -> None:
+    """Reset the handlers of this thread from the innermost up to the first that hides the site."""
+    for handler in reversed(THREAD.stack):
+        handler._reset()
+        if handler.hides(site):
+            break
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ember.poutine.site import site_is_subsample
 from ember.poutine.trace_struct import Trace
 
 
@@ -10,6 +9,6 @@ def prune_subsample_sites(trace: Trace) -> Trace:
     """A copy of the trace without the sites at which plates draw their indices."""
     pruned = trace.copy()
     for name, site in trace.nodes.items():
-        if site_is_subsample(site):
+        if site.is_subsample:
             pruned.remove_node(name)
     return pruned

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from ember.poutine.site import Site
 
 
 class _Row(NamedTuple):
@@ -15,25 +17,23 @@ class _Row(NamedTuple):
     event: list[str]
 
 
-def format_shapes(nodes: Mapping[str, Any], title: str, last_site: str | None) -> str:
+def format_shapes(nodes: Mapping[str, Site], title: str, last_site: str | None) -> str:
     """The table for the sites of a trace, up to and including ``last_site``."""
     if not nodes:
         return title
     shown = _up_to(nodes, last_site)
     rows = [_Row(title, [], []), _Row("Param Sites:", [], [])]
     rows += [
-        _Row(name, _sizes(getattr(site["value"], "shape", ())), [])
-        for name, site in shown
-        if site["type"] == "param"
+        _Row(name, _sizes(getattr(site.value, "shape", ())), []) for name, site in shown if site.is_param
     ]
     rows.append(_Row("Sample Sites:", [], []))
     for name, site in shown:
-        if site["type"] == "sample":
+        if site.is_sample:
             rows += _sample_rows(name, site)
     return "\n".join(_justify(rows))
 
 
-def _up_to(nodes: Mapping[str, Any], last_site: str | None) -> list[tuple[str, Any]]:
+def _up_to(nodes: Mapping[str, Site], last_site: str | None) -> list[tuple[str, Site]]:
     shown = []
     for name, site in nodes.items():
         shown.append((name, site))
@@ -46,16 +46,16 @@ def _sizes(shape: Iterable[int]) -> list[str]:
     return [str(size) for size in shape]
 
 
-def _sample_rows(name: str, site: Any) -> list[_Row]:
-    event_shape = tuple(getattr(site["fn"], "event_shape", ()))
-    value_shape = tuple(getattr(site["value"], "shape", ()))
+def _sample_rows(name: str, site: Site) -> list[_Row]:
+    event_shape = tuple(getattr(site.fn, "event_shape", ()))
+    value_shape = tuple(getattr(site.value, "shape", ()))
     border = len(value_shape) - len(event_shape)
     rows = [
-        _Row(f"{name} dist", [*_sizes(getattr(site["fn"], "batch_shape", ())), "|"], _sizes(event_shape)),
+        _Row(f"{name} dist", [*_sizes(getattr(site.fn, "batch_shape", ())), "|"], _sizes(event_shape)),
         _Row("value", [*_sizes(value_shape[:border]), "|"], _sizes(value_shape[border:])),
     ]
     if "log_prob" in site:
-        rows.append(_Row("log_prob", [*_sizes(getattr(site["log_prob"], "shape", ())), "|"], []))
+        rows.append(_Row("log_prob", [*_sizes(getattr(site.log_prob, "shape", ())), "|"], []))
     return rows
 
 

@@ -7,20 +7,20 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from ember.poutine.messenger import Handled, Messenger
-from ember.poutine.site import Site, site_is_subsample
-from ember.poutine.trace_struct import Trace
+from ember.poutine.site import Site
+from ember.poutine.trace_struct import INPUT, RETURN, Trace
 
 
 def identify_dense_edges(trace: Trace) -> None:
     """Add an edge between each pair of sample sites, unless they are in different iterations of one plate."""
     earlier: list[tuple[str, Site]] = []
     for name, site in trace.nodes.items():
-        if site["type"] != "sample" or site_is_subsample(site):
+        if not site.is_sample or site.is_subsample:
             continue
         for past_name, past in earlier:
             independent = any(
                 frame.name == past_frame.name and frame.counter != past_frame.counter
-                for frame, past_frame in zip(site["cond_indep_stack"], past["cond_indep_stack"], strict=False)
+                for frame, past_frame in zip(site.cond_indep_stack, past.cond_indep_stack, strict=False)
             )
             if not independent:
                 trace.add_edge(past_name, name)
@@ -54,7 +54,7 @@ class TraceMessenger(Messenger):
         traceback: TracebackType | None,
     ) -> None:
         if self.param_only:
-            for name in ("_INPUT", "_RETURN"):
+            for name in (INPUT, RETURN):
                 if name in self.trace:
                     self.trace.remove_node(name)
         if self.graph_type == "dense":
@@ -71,18 +71,18 @@ class TraceMessenger(Messenger):
         return self.trace.copy()
 
     def _reset(self) -> None:
-        inputs = self.trace.nodes.get("_INPUT")
+        inputs = self.trace.nodes.get(INPUT)
         self.trace = Trace(self.graph_type)
         if inputs is not None:
-            self.trace.nodes["_INPUT"] = inputs
+            self.trace.nodes[INPUT] = inputs
 
     def _pyro_post_sample(self, msg: Site) -> None:
-        if not self.param_only and not msg["infer"].get("_do_not_trace"):
-            assert msg["name"] is not None, "a sample statement needs a name to be traced"
-            self.trace._add(msg["name"], Site(msg))
+        if not self.param_only and not msg.stays_inside:
+            assert msg.name is not None, "a sample statement needs a name to be traced"
+            self.trace.add_site(msg.name, Site(msg))
 
     def _pyro_post_param(self, msg: Site) -> None:
-        self.trace._add(msg["name"], Site(msg))
+        self.trace.add_site(msg.name, Site(msg))
 
 
 class TraceHandler(Handled):
@@ -95,7 +95,7 @@ class TraceHandler(Handled):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with self.msngr as recorder:
-            recorder.trace.nodes["_INPUT"] = Site(name="_INPUT", type="args", args=args, kwargs=kwargs)
+            recorder.trace.nodes[INPUT] = Site(name=INPUT, type="args", args=args, kwargs=kwargs)
             try:
                 result = self.fn(*args, **kwargs)
             except (ValueError, RuntimeError) as error:
@@ -103,7 +103,7 @@ class TraceHandler(Handled):
                 if shaped is error:
                     raise
                 raise shaped from error
-            recorder.trace.nodes["_RETURN"] = Site(name="_RETURN", type="return", value=result)
+            recorder.trace.nodes[RETURN] = Site(name=RETURN, type="return", value=result)
         return result
 
     @property
@@ -111,7 +111,7 @@ class TraceHandler(Handled):
         """The last recorded trace."""
         return self.msngr.trace
 
-    def get_trace(self, *args: Any, **kwargs: Any) -> Trace:
+    def get_trace(self, *args: object, **kwargs: object) -> Trace:
         """Call the function and return the trace instead of the result."""
         self(*args, **kwargs)
         return self.msngr.get_trace()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
@@ -14,18 +13,20 @@ from torch import Tensor
 from ember.capture.provenance import works_for
 from ember.distributions.masking import scale_and_mask
 from ember.nonfinite import warn_if_inf, warn_if_nan
-from ember.poutine import packing
+from ember.poutine.enumeration import packing
 from ember.poutine.shape_table import format_shapes
-from ember.poutine.site import Site
+from ember.poutine.site import Site, as_site
+from ember.poutine.sites import Sites
 from ember.poutine.validation import is_validation_enabled
 
+INPUT, RETURN = "_INPUT", "_RETURN"
+"""The names at which a trace has the arguments and the result of the run."""
+
 SiteFilter = Callable[[str, Any], bool]
-
-
 Edges = dict[str, set[str]]
 
 
-def allow_all_sites(name: str, site: Any) -> bool:
+def allow_all_sites(name: str, site: Site) -> bool:
     """The site filter that leaves nothing out."""
     return True
 
@@ -33,7 +34,7 @@ def allow_all_sites(name: str, site: Any) -> bool:
 def _weigh(name: str, site: Site, weigh: Callable[[Any, Any], Any]) -> Any:
     """``weigh(scale, mask)`` of the site."""
     try:
-        return weigh(site["scale"], site["mask"])
+        return weigh(site.scale, site.mask)
     except RuntimeError as error:
         error.add_note(f"at site {name!r}: its scale and mask must broadcast with its batch shape")
         raise
@@ -41,8 +42,8 @@ def _weigh(name: str, site: Site, weigh: Callable[[Any, Any], Any]) -> Any:
 
 def _is_plain(site: Site) -> bool:
     """Whether there is nothing to scale or mask, as at most sites."""
-    scale = site["scale"]
-    return site["mask"] is None and type(scale) is float and scale == 1.0
+    scale = site.scale
+    return site.mask is None and type(scale) is float and scale == 1.0
 
 
 class Trace:
@@ -58,10 +59,13 @@ class Trace:
         (['_INPUT', 'z', '_RETURN'], ['z'])
     """
 
+    counts_by_identity = True
+    """What it holds does not decide whether a captured program is still right."""
+
     def __init__(self, graph_type: Literal["flat", "dense"] = "flat") -> None:
         assert graph_type in ("flat", "dense"), f"{graph_type} not a valid graph type"
         self.graph_type = graph_type
-        self.nodes: OrderedDict[str, Site] = OrderedDict()
+        self.nodes = Sites()
         # Sites without edges have no entry: most traces have no edges at all, and are made in every step.
         self._outgoing: Edges = {}
         self._incoming: Edges = {}
@@ -98,29 +102,30 @@ class Trace:
             for successor in successors:
                 yield name, successor
 
-    def add_node(self, site_name: str, **kwargs: Any) -> None:
+    def add_node(self, site_name: str, **kwargs: object) -> None:
         """Add a site.
 
         Raises:
             RuntimeError: if the name is taken. A parameter may be added again; the last one counts.
         """
-        self._add(site_name, Site(kwargs))
+        self.add_site(site_name, as_site(kwargs, site_name))
 
-    def _add(self, name: str, site: Site) -> None:
+    def add_site(self, name: str, site: Site) -> None:
+        """Add a site, itself and not a copy; raises as :meth:`add_node` does."""
         known = self.nodes.get(name)
         if known is not None:
             # RuntimeError itself: tracing appends the shape table to the message of an error of the same type.
-            if known.get("type") != site.get("type"):
-                raise RuntimeError(f"{name} is already in the trace as a {known.get('type')}")
-            if site.get("type") != "param":
-                raise RuntimeError(f"Multiple {site['type']} sites named '{name}'")
+            if known.type != site.type:
+                raise RuntimeError(f"{name} is already in the trace as a {known.type}")
+            if not site.is_param:
+                raise RuntimeError(f"Multiple {site.type} sites named '{name}'")
         self.nodes[name] = site
 
     def add_edge(self, site1: str, site2: str) -> None:
         """Add an edge between two sites; a site that the trace lacks is added without contents."""
         for name in (site1, site2):
             if name not in self.nodes:
-                self.add_node(name)
+                self.add_node(name, type="")
         self._outgoing.setdefault(site1, set()).add(site2)
         self._incoming.setdefault(site2, set()).add(site1)
 
@@ -183,59 +188,61 @@ class Trace:
         for name, site in self._sample_sites(site_filter):
             if "log_prob_sum" not in site:
                 log_prob = self._evaluate(name, site, "log_prob", "log_prob_sum")
-                site["log_prob_sum"] = _weigh(name, site, partial(scale_and_mask, log_prob)).sum()
+                site.log_prob_sum = _weigh(name, site, partial(scale_and_mask, log_prob)).sum()
                 fresh.append(name)
-            total = total + site["log_prob_sum"]
+            total = total + site.log_prob_sum
         self._warn_if_nonfinite(fresh)
         return total
 
     def compute_log_prob(self, site_filter: SiteFilter | None = None) -> None:
         """Put ``unscaled_log_prob``, ``log_prob`` (both of batch shape) and ``log_prob_sum`` (a scalar) on the sample sites."""
-        self._warn_if_nonfinite(self._add_log_probs(site_filter))
+        self._warn_if_nonfinite(self.add_log_probs(site_filter))
 
     def compute_score_parts(self) -> None:
         """Put ``score_parts`` on the sample sites, and what :meth:`compute_log_prob` puts there."""
-        self._warn_if_nonfinite(self._add_score_parts())
+        self._warn_if_nonfinite(self.add_score_parts())
 
     @works_for("site {!r}")
-    def _add_log_probs(self, site_filter: SiteFilter | None = None) -> list[str]:
+    def add_log_probs(self, site_filter: SiteFilter | None = None) -> list[str]:
+        """As :meth:`compute_log_prob`, without a look at the values; returns the names of the sites that had none."""
         fresh = []
         for name, site in self._sample_sites(site_filter):
             if "log_prob" not in site:
                 log_prob = self._evaluate(name, site, "log_prob", "log_prob")
-                site["unscaled_log_prob"] = log_prob
+                site.unscaled_log_prob = log_prob
                 if not _is_plain(site):
                     log_prob = _weigh(name, site, partial(scale_and_mask, log_prob))
-                site["log_prob"] = log_prob
-                site["log_prob_sum"] = log_prob.sum() if log_prob.dim() else log_prob
+                site.log_prob = log_prob
+                site.log_prob_sum = log_prob.sum() if log_prob.dim() else log_prob
                 fresh.append(name)
         return fresh
 
     @works_for("site {!r}")
-    def _add_score_parts(self) -> list[str]:
+    def add_score_parts(self) -> list[str]:
+        """As :meth:`compute_score_parts`, without a look at the values; returns the names of the sites that had none."""
         fresh = []
         for name, site in self._sample_sites(None):
             if "score_parts" not in site:
                 parts = self._evaluate(name, site, "score_parts", "score_parts")
-                site["unscaled_log_prob"] = parts.log_prob
+                site.unscaled_log_prob = parts.log_prob
                 if not _is_plain(site):
                     parts = _weigh(name, site, parts.scale_and_mask)
-                site["score_parts"] = parts
-                site["log_prob"] = parts.log_prob
-                site["log_prob_sum"] = parts.log_prob.sum() if parts.log_prob.dim() else parts.log_prob
+                site.score_parts = parts
+                site.log_prob = parts.log_prob
+                site.log_prob_sum = parts.log_prob.sum() if parts.log_prob.dim() else parts.log_prob
                 fresh.append(name)
         return fresh
 
     def _sample_sites(self, site_filter: SiteFilter | None) -> Iterator[tuple[str, Site]]:
         for name, site in self.nodes.items():
-            if site["type"] == "sample" and (site_filter is None or site_filter(name, site)):
+            if site.type == "sample" and (site_filter is None or site_filter(name, site)):
                 yield name, site
 
     def _evaluate(self, name: str, site: Site, method: str, quantity: str) -> Any:
         try:
-            return getattr(site["fn"], method)(site["value"], *site["args"], **site["kwargs"])
+            return getattr(site.fn, method)(site.value, *site.args, **site.kwargs)
         except ValueError as error:
-            table = self.format_shapes(last_site=site["name"])
+            table = self.format_shapes(last_site=site.name)
             raise ValueError(
                 f"Error while computing {quantity} at site '{name}':\n{error}\n{table}"
             ) from error
@@ -243,7 +250,7 @@ class Trace:
     def _warn_if_nonfinite(self, names: list[str]) -> None:
         if not (names and is_validation_enabled()):
             return
-        sums = [(name, self.nodes[name]["log_prob_sum"].detach()) for name in names]
+        sums = [(name, self.nodes[name].log_prob_sum.detach()) for name in names]
         # One look at the total, so that a healthy trace costs one number and not one for each site.
         if math.isfinite(float(torch.stack([value for _, value in sums]).sum())):
             return
@@ -254,45 +261,56 @@ class Trace:
 
     def detach_(self) -> None:
         """Detach the values of all sample sites, in place."""
-        for _, site in self._sample_sites(None):
-            site["value"] = site["value"].detach()
+        for site in self.samples():
+            site.value = site.value.detach()
+
+    def samples(self) -> Iterator[Site]:
+        """The sample sites, latent and observed."""
+        return (site for site in self.nodes.values() if site.type == "sample")
+
+    def latents(self) -> Iterator[Site]:
+        """The sample sites that are not observed."""
+        return (site for site in self.nodes.values() if site.type == "sample" and not site.is_observed)
+
+    def observed(self) -> Iterator[Site]:
+        """The observed sample sites."""
+        return (site for site in self.nodes.values() if site.type == "sample" and site.is_observed)
+
+    def params(self) -> Iterator[Site]:
+        """The parameters."""
+        return (site for site in self.nodes.values() if site.type == "param")
+
+    def _names(self, holds: Callable[[Site], bool]) -> list[str]:
+        return [name for name, site in self.nodes.items() if holds(site)]
 
     @property
     def observation_nodes(self) -> list[str]:
         """Names of the observed sample sites."""
-        return [name for name, site in self.nodes.items() if site["type"] == "sample" and site["is_observed"]]
+        return self._names(lambda site: site.is_sample and site.is_observed)
 
     @property
     def param_nodes(self) -> list[str]:
         """Names of the parameters."""
-        return [name for name, site in self.nodes.items() if site["type"] == "param"]
+        return self._names(lambda site: site.is_param)
 
     @property
     def stochastic_nodes(self) -> list[str]:
         """Names of the sample sites that are not observed."""
-        return [name for name, _ in self.iter_stochastic_nodes()]
+        return self._names(lambda site: site.is_latent)
 
     @property
     def reparameterized_nodes(self) -> list[str]:
         """Names of the latent sites whose distribution has a pathwise derivative."""
-        return [
-            name for name, site in self.iter_stochastic_nodes() if getattr(site["fn"], "has_rsample", False)
-        ]
+        return self._names(lambda site: site.is_latent and site.has_rsample)
 
     @property
     def nonreparam_stochastic_nodes(self) -> list[str]:
         """Names of the latent sites whose distribution has none."""
-        return [
-            name
-            for name, site in self.iter_stochastic_nodes()
-            if not getattr(site["fn"], "has_rsample", False)
-        ]
+        return self._names(lambda site: site.is_latent and not site.has_rsample)
 
     def iter_stochastic_nodes(self) -> Iterator[tuple[str, Site]]:
         """Names and sites of the sample sites that are not observed."""
-        for name, site in self.nodes.items():
-            if site["type"] == "sample" and not site["is_observed"]:
-                yield name, site
+        return ((name, site) for name, site in self.nodes.items() if site.is_latent)
 
     def symbolize_dims(self, plate_to_symbol: dict[str, str] | None = None) -> None:
         """Give the dims of sample sites symbols (in ``infer``); sets ``plate_to_symbol`` and ``symbol_to_dim``.

@@ -50,7 +50,7 @@ def _key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
 
 
 def _param_names(site_names: poutine.Trace) -> list[str]:
-    return [name for name, site in site_names.nodes.items() if site["type"] == "param"]
+    return [name for name, site in site_names.nodes.items() if site.type == "param"]
 
 
 class CompiledFunction:

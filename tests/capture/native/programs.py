@@ -26,7 +26,7 @@ def flags(*values: str) -> Iterator[None]:
     """Programs made meanwhile are compiled with these flags."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program, "FLAGS", values)
-        patch.setattr(program, "_LARGE_FLAGS", values)
+        patch.setattr(program, "LARGE_FLAGS", values)
         yield
 
 

@@ -17,7 +17,7 @@ from ember.infer.autoguide import (
 )
 from ember.optim import Adam
 from ember.poutine import trace
-from ember.poutine.guide import GuideMessenger
+from ember.poutine.rewriting.guide import GuideMessenger
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -67,7 +67,7 @@ def test_recorded_operators_per_site():
         ember.clear_param_store()
         model = scalars(n)
         svi = SVI(model, AutoNormal(model), Adam({"lr": 0.01}), Trace_ELBO(), compile=True)
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
         for _ in range(2):
             svi.step()
         for _ in range(2):

@@ -20,12 +20,12 @@ from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.prototype import at_full_size, prototype_hide_fn, record, vectorized_frames
 from ember.nn.module import PyroModule, PyroParam
 from ember.params.param_store import get_param_store
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.runtime import THREAD
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate, sample
-from ember.rng import preserved
+from ember.rng import fork_rng
 
 Program = Callable[..., Any]
 
@@ -97,7 +97,7 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
             # Where parameters of the guide's are there already, a fit goes on: the prototype leaves its random numbers alone.
             prefix = f"{self._pyro_name}."
             known = any(name.startswith(prefix) for name in get_param_store())
-            with preserved() if known else nullcontext():
+            with fork_rng() if known else nullcontext():
                 self._setup_prototype(*args, **kwargs)
         assert self.prototype_trace is not None
         given = self._given_plates & self.frames.keys()

@@ -58,7 +58,9 @@ from ember.distributions.transforms.unit_jacobian import DiscreteCosineTransform
 from ember.distributions.transforms.unit_jacobian import HaarTransform as HaarTransform
 
 
-def iterated(repeats: int, base_fn: Callable[..., Any], *args: Any, **kwargs: Any) -> ComposeTransformModule:
+def iterated(
+    repeats: int, base_fn: Callable[..., Any], *args: object, **kwargs: object
+) -> ComposeTransformModule:
     """A chain of ``repeats`` transforms, each made by ``base_fn(*args, **kwargs)``.
 
     >>> len(iterated(3, ExpTransform).parts)

@@ -47,7 +47,7 @@ class IndexedCorrCholesky(CopyableTransform, CorrCholeskyTransform):
         t = (y / rest.clamp(min=torch.finfo(y.dtype).tiny).sqrt())[..., row, column]
         return (t.log1p() - (-t).log1p()) / 2
 
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor, intermediates: Any = None) -> Tensor:
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor, intermediates: object = None) -> Tensor:
         """Each ``log(1 - t_ik^2)`` counts once for its own entry, and half for each entry between it and the diagonal."""
         row, column = _tril(_size(x.shape[-1]), x)
         return (_log_rest(x) * (1 + (row - 1 - column) / 2)).sum(-1)
@@ -72,7 +72,7 @@ def _log_rest(x: Tensor) -> Tensor:
     return rest
 
 
-def indexed(transform: Any) -> Any:
+def indexed(transform: object) -> Any:
     """A transform with :class:`IndexedCorrCholesky` in place of torch's, wherever that is part of it.
 
     >>> indexed(CorrCholeskyTransform())

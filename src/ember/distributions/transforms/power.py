@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
@@ -58,10 +56,10 @@ class PositivePowerTransform(CopyableTransform):
         """``log exponent + (exponent - 1) log |x|``."""
         return self.exponent.log() + (y / x).log()
 
-    def forward_shape(self, shape: Any) -> Size:
+    def forward_shape(self, shape: Size) -> Size:
         """Broadcasts with the exponent."""
         return broadcast_shapes(shape, self.exponent.shape)
 
-    def inverse_shape(self, shape: Any) -> Size:
+    def inverse_shape(self, shape: Size) -> Size:
         """Broadcasts with the exponent."""
         return broadcast_shapes(shape, self.exponent.shape)

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from ember.errors import ModelError
 from ember.infer.traces.importance_trace import get_importance_trace as get_importance_trace
-from ember.poutine.enum_messenger import enumerate_site as enumerate_site
+from ember.poutine.enumeration.enum_messenger import enumerate_site as enumerate_site
 from ember.poutine.handlers import infer_config
-from ember.poutine.queue_messenger import queue
 from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
+from ember.poutine.values.queue_messenger import queue
 
 Program = Callable[..., Any]
 

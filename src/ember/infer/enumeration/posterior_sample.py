@@ -22,9 +22,9 @@ from ember.ops.contract import contract_tensor_tree
 from ember.ops.einsum.adjoint import require_backward
 from ember.ops.packed import dims_of, tagged
 from ember.ops.rings import MapRing, SampleRing
-from ember.poutine.replay_messenger import ReplayMessenger
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
+from ember.poutine.values.replay_messenger import ReplayMessenger
 
 _RINGS: dict[Any, Any] = {0: MapRing, 1: SampleRing}
 _PENDING = object()

@@ -127,7 +127,7 @@ class EnergyDistance:
         if is_validation_enabled():
             _check_reparameterized(guide_trace, model_trace)
         if self.prior_scale > 0:
-            model_trace._add_log_probs(lambda name, site: not site["is_observed"])
+            model_trace.add_log_probs(lambda name, site: not site["is_observed"])
             if is_validation_enabled():
                 for site in _samples(model_trace):
                     if not site["is_observed"]:

@@ -15,8 +15,7 @@ from torch import Tensor
 from ember import poutine
 from ember.distributions import Categorical, Empirical
 from ember.ops.stats import waic
-from ember.poutine.site import site_is_subsample
-from ember.poutine.trace_struct import Trace
+from ember.poutine.trace_struct import RETURN, Trace
 
 Weighed = tuple[Trace, Any] | tuple[Trace, Any, int]
 
@@ -41,7 +40,7 @@ class EmpiricalMarginal(Empirical):
         self._num_chains = 1
         self._samples_buffer: dict[int, list[Tensor]] = defaultdict(list)
         self._weights_buffer: dict[int, list[Any]] = defaultdict(list)
-        self._populate_traces(trace_posterior, "_RETURN" if sites is None else sites)
+        self._populate_traces(trace_posterior, RETURN if sites is None else sites)
         samples, weights = self._get_samples_and_weights()
         super().__init__(samples, weights, validate_args=validate_args)
 
@@ -72,9 +71,9 @@ class EmpiricalMarginal(Empirical):
         )
         for recorded, log_weight, chain_id in bag:
             if isinstance(sites, str):
-                value = recorded.nodes[sites]["value"]
+                value = recorded.nodes[sites].value
             else:
-                value = torch.stack([recorded.nodes[site]["value"] for site in sites], 0)
+                value = torch.stack([recorded.nodes[site].value for site in sites], 0)
             self._add_sample(value, log_weight=log_weight, chain_id=chain_id)
 
 
@@ -96,7 +95,7 @@ class Marginals:
             "trace_dist must be trace posterior distribution object"
         )
         assert sites is None or isinstance(sites, (str, list)), f"expected a list of names, got {sites!r}"
-        self.sites = ["_RETURN"] if sites is None else [sites] if isinstance(sites, str) else sites
+        self.sites = [RETURN] if sites is None else [sites] if isinstance(sites, str) else sites
         self._marginals: dict[str, EmpiricalMarginal] = OrderedDict()
         self._diagnostics: dict[str, Any] = OrderedDict()
         self._trace_posterior = trace_posterior
@@ -140,25 +139,25 @@ class TracePosterior(ABC):
         self.exec_traces: list[Trace] = []
         self.chain_ids: list[int] = []
         self._idx_by_chain: list[list[int]] = [[] for _ in range(self.num_chains)]
-        self._categorical: Any = None
+        self._choice: Any = None
 
     def marginal(self, sites: str | list[str] | None = None) -> Marginals:
         """The marginal distributions of sites; of what the model returns if None."""
         return Marginals(self, sites)
 
     @abstractmethod
-    def _traces(self, *args: Any, **kwargs: Any) -> Iterator[Weighed]:
+    def _traces(self, *args: object, **kwargs: object) -> Iterator[Weighed]:
         """Yields ``(trace, log_weight)`` or ``(trace, log_weight, chain_id)``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Trace:
-        index = int(self._categorical.sample().item())
+        index = int(self._choice.sample().item())
         chosen = self._idx_by_chain[index % self.num_chains][index // self.num_chains]
         recorded = self.exec_traces[chosen].copy()
         for name in recorded.observation_nodes:
             recorded.remove_node(name)
         return recorded
 
-    def run(self, *args: Any, **kwargs: Any) -> Self:
+    def run(self, *args: object, **kwargs: object) -> Self:
         """Collect traces anew.
 
         Args:
@@ -174,7 +173,7 @@ class TracePosterior(ABC):
                 self.log_weights.append(torch.as_tensor(logit).detach())
                 self.chain_ids.append(chain_id)
                 self._idx_by_chain[chain_id].append(i)
-        self._categorical = Categorical(logits=torch.stack(self.log_weights))
+        self._choice = Categorical(logits=torch.stack(self.log_weights))
         return self
 
     def information_criterion(self, pointwise: bool = False) -> dict[str, Tensor]:
@@ -201,7 +200,7 @@ class TracePosterior(ABC):
             if observed != names[0]:
                 raise ValueError(f"Observation node has been changed, expected {observed} but got {names[0]}")
             site = recorded.nodes[observed]
-            log_likelihoods.append(site["fn"].log_prob(site["value"]))
+            log_likelihoods.append(site.fn.log_prob(site.value))
         likelihood = torch.stack(log_likelihoods)
         weights = torch.stack([torch.as_tensor(w) for w in self.log_weights]).to(likelihood.device)
         value, num_params = waic(likelihood, weights, pointwise)
@@ -237,7 +236,7 @@ class TracePredictive(TracePosterior):
             stacklevel=2,
         )
 
-    def _traces(self, *args: Any, **kwargs: Any) -> Iterator[Weighed]:
+    def _traces(self, *args: object, **kwargs: object) -> Iterator[Weighed]:
         if not self.posterior.exec_traces:
             self.posterior.run(*args, **kwargs)
         data_trace = poutine.trace(self.model).get_trace(*args, **kwargs)
@@ -258,17 +257,18 @@ class TracePredictive(TracePosterior):
         rows: dict[str, Tensor] = {}
         for name, site in trace.iter_stochastic_nodes():
             new = data_trace.nodes[name]
-            if site_is_subsample(site):
-                site["fn"], site["value"] = new["fn"], new["value"]
-            before, after = site["cond_indep_stack"], new["cond_indep_stack"]
-            site["cond_indep_stack"], site["fn"] = after, new["fn"]
+            if site.is_subsample:
+                site.fn, site.value = new.fn, new.value
+            before, after = site.cond_indep_stack, new.cond_indep_stack
+            site.cond_indep_stack, site.fn = after, new.fn
             for old, frame in zip(before, after, strict=True):
                 assert old.name == frame.name, f"plates of site {name!r}: {old.name} and {frame.name}"
-                assert not site_is_subsample(site)
+                assert not site.is_subsample
+                assert frame.dim is not None
                 if frame.name not in rows:
-                    rows[frame.name] = torch.randint(0, old.size, (frame.size,), device=site["value"].device)
-                dim = frame.dim - site["fn"].event_dim
-                site["value"] = site["value"].index_select(dim, rows[frame.name])
+                    rows[frame.name] = torch.randint(0, old.size, (frame.size,), device=site.value.device)
+                dim = frame.dim - site.fn.event_dim
+                site.value = site.value.index_select(dim, rows[frame.name])
 
     def marginal(self, sites: str | list[str] | None = None) -> Marginals:
         """The marginal distributions of sites; of what the model returns if None."""

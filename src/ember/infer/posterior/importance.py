@@ -12,14 +12,17 @@ from torch import Tensor
 
 from ember import poutine
 from ember.infer.posterior.abstract_infer import TracePosterior
-from ember.infer.traces.importance_trace import get_importance_trace
+from ember.infer.traces.broadcasting import check_broadcasting
+from ember.infer.traces.importance_trace import Sites, get_importance_trace
+from ember.infer.traces.plate_nesting import facts_of
+from ember.infer.traces.plates import PARTICLE_PLATE
+from ember.infer.traces.run import Run
 from ember.ops.packed import dims_of
 from ember.ops.stats import fit_generalized_pareto
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate
 
 Program = Callable[..., Any]
-_PARTICLES = "num_particles_vectorized"
 
 
 class LogWeightsMixin:
@@ -89,7 +92,7 @@ class Importance(TracePosterior, LogWeightsMixin):
         self.model = model
         self.guide = poutine.block(model, hide_types=["observe"]) if guide is None else guide
 
-    def _traces(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Trace, Any]]:
+    def _traces(self, *args: object, **kwargs: object) -> Iterator[tuple[Trace, Any]]:
         for _ in range(self.num_samples):
             guide_trace = poutine.trace(self.guide).get_trace(*args, **kwargs)
             replayed = poutine.replay(self.model, trace=guide_trace)
@@ -109,12 +112,10 @@ def log_prob_by_row(trace: Trace, name: str, size: int) -> Tensor:
         Shape ``(size,)``.
     """
     total = torch.zeros(size)
-    for site in trace.nodes.values():
-        if site["type"] != "sample":
-            continue
-        term = torch.as_tensor(site["log_prob"])
-        frame = next((frame for frame in site["cond_indep_stack"] if frame.name == name), None)
-        if frame is not None and term.dim() >= -frame.dim:
+    for site in trace.samples():
+        term = torch.as_tensor(site.log_prob)
+        frame = next((frame for frame in site.cond_indep_stack if frame.name == name), None)
+        if frame is not None and frame.dim is not None and term.dim() >= -frame.dim:
             term = term.movedim(frame.dim, 0).flatten(1).sum(-1) if term.dim() > 1 else term
         else:
             term = term.sum()
@@ -130,10 +131,9 @@ def plate_log_prob_sum(trace: Trace, plate_symbol: str) -> Tensor:
         plate_symbol: from ``trace.plate_to_symbol``.
     """
     total: Any = 0.0
-    for site in trace.nodes.values():
-        if site["type"] == "sample":
-            packed = site["packed"]["log_prob"]
-            total = total + torch.einsum(f"{dims_of(packed)}->{plate_symbol}", [packed])
+    for site in trace.samples():
+        packed = site.packed.log_prob
+        total = total + torch.einsum(f"{dims_of(packed)}->{plate_symbol}", [packed])
     return torch.as_tensor(total)
 
 
@@ -153,7 +153,7 @@ def vectorized_importance_weights(
         Log weights of shape ``(num_samples,)`` (a scalar for one), the model's and the guide's trace.
 
     Raises:
-        ValueError: without ``max_plate_nesting``.
+        ValueError: without ``max_plate_nesting``, or for a model that does not broadcast over particles (it names the site).
     """
     num_samples = kwargs.pop("num_samples", 1)
     max_plate_nesting = kwargs.pop("max_plate_nesting", None)
@@ -164,19 +164,24 @@ def vectorized_importance_weights(
 
     def vectorize(fn: Program) -> Program:
         def in_plate(*args: Any, **kwargs: Any) -> Any:
-            with plate(_PARTICLES, num_samples, dim=-nesting):
+            with plate(PARTICLE_PLATE, num_samples, dim=-nesting):
                 return fn(*args, **kwargs)
 
         return in_plate
 
+    plates: tuple[Sites, Sites] = ({}, {})
     model_trace, guide_trace = get_importance_trace(
-        "flat", nesting, vectorize(model), vectorize(guide), args, kwargs
+        "flat", nesting, vectorize(model), vectorize(guide), args, kwargs, plates=plates
     )
+    if num_samples > 1:
+        facts = facts_of(vectorized_importance_weights, model, guide)
+        one = Run(model, guide, args, kwargs, max_plate_nesting, facts)
+        check_broadcasting(one, nesting, model_trace, plates[0])
     if num_samples == 1:
         log_weights = torch.as_tensor(model_trace.log_prob_sum() - guide_trace.log_prob_sum())
     else:
-        log_weights = log_prob_by_row(model_trace, _PARTICLES, num_samples)
-        log_weights = log_weights - log_prob_by_row(guide_trace, _PARTICLES, num_samples)
+        log_weights = log_prob_by_row(model_trace, PARTICLE_PLATE, num_samples)
+        log_weights = log_weights - log_prob_by_row(guide_trace, PARTICLE_PLATE, num_samples)
     if normalized:
         log_weights = log_weights - torch.logsumexp(log_weights, 0)
     return log_weights, model_trace, guide_trace
@@ -200,7 +205,7 @@ def psis_diagnostic(model: Program, guide: Program, *args: Any, **kwargs: Any) -
         k-hat; infinite (and a warning) if there are too few particles in the tail.
 
     Raises:
-        ValueError: if the numbers of particles do not fit.
+        ValueError: if the numbers of particles do not fit, or the model does not broadcast over particles.
     """
     num_particles = kwargs.pop("num_particles", 1000)
     at_once = kwargs.pop("max_simultaneous_particles", num_particles)

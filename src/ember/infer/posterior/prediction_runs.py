@@ -11,7 +11,7 @@ from torch import Size, Tensor
 
 from ember import poutine
 from ember.poutine.prune import prune_subsample_sites
-from ember.poutine.trace_struct import Trace
+from ember.poutine.trace_struct import RETURN, Trace
 from ember.primitives import plate
 
 Program = Callable[..., Any]
@@ -52,8 +52,8 @@ def guess_max_plate_nesting(model: Program, args: tuple[Any, ...], kwargs: dict[
 
 
 def _nesting(trace: Trace) -> int:
-    sites = [site for site in trace.nodes.values() if site["type"] == "sample"]
-    return max((-f.dim for site in sites for f in site["cond_indep_stack"] if f.vectorized), default=0)
+    frames = [frame for site in trace.samples() for frame in site.cond_indep_stack]
+    return max((-frame.dim for frame in frames if frame.dim is not None), default=0)
 
 
 def _masked(program: Program) -> Program:
@@ -87,13 +87,13 @@ def layout_of(
     event_dims = {}
     for name in trace.stochastic_nodes + trace.observation_nodes:
         site = trace.nodes[name]
-        event_dims[name] = getattr(site["fn"], "event_dim", 0)
+        event_dims[name] = getattr(site.fn, "event_dim", 0)
         if name in return_sites if return_sites else return_sites is None or name not in given:
-            batch_dims = len(site["fn"].batch_shape)
-            shapes[name] = Size((1,) * (nesting - batch_dims) + site["value"].shape)
-    if return_sites is not None and "_RETURN" in return_sites:
-        returned = trace.nodes["_RETURN"]["value"]
-        shapes["_RETURN"] = returned.shape if isinstance(returned, Tensor) else None
+            batch_dims = len(site.fn.batch_shape)
+            shapes[name] = Size((1,) * (nesting - batch_dims) + site.value.shape)
+    if return_sites is not None and RETURN in return_sites:
+        returned = trace.nodes[RETURN].value
+        shapes[RETURN] = returned.shape if isinstance(returned, Tensor) else None
     return Layout(nesting, shapes, event_dims)
 
 
@@ -128,7 +128,7 @@ def in_sequence(
             given = {name: value[i] for name, value in samples.items()}
             trace = poutine.trace(poutine.condition(quiet, data=given)).get_trace(*args, **kwargs)
             for name, values in collected.items():
-                values.append(trace.nodes[name]["value"])
+                values.append(trace.nodes[name].value)
             if score:
                 log_probs.append(torch.as_tensor(trace.log_prob_sum()))
             if bar is not None:
@@ -162,7 +162,7 @@ def in_parallel(
         trace = poutine.trace(poutine.condition(vectorized, data=given)).get_trace(*args, **kwargs)
     results: dict[str, Any] = {}
     for name, shape in layout.shapes.items():
-        value = trace.nodes[name]["value"]
+        value = trace.nodes[name].value
         if shape is not None:
             full = Size((num_samples, *shape))
             value = value.expand(full) if value.numel() < full.numel() else value.reshape(full)

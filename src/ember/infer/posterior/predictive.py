@@ -87,16 +87,16 @@ class Predictive(torch.nn.Module):
         self.batch_size = batch_size
         self.progress = progress
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
+    def call(self, *args: object, **kwargs: object) -> Any:
         """The same as a tuple, sorted by site, which :func:`torch.jit.trace_module` can trace."""
         return tuple(value for _, value in sorted(self.forward(*args, **kwargs).items()))
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> Any:
         """Samples by site."""
         with torch.no_grad(), tqdm(total=self.num_samples) if self.progress else nullcontext() as bar:
             return _joined(list(self._batches(args, kwargs, bar)))
 
-    def _batches(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: Any) -> Iterator[Samples]:
+    def _batches(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: object) -> Iterator[Samples]:
         run = in_parallel if self.parallel else in_sequence
         return_sites, guide_layout = self.return_sites, None
         names = set(self.posterior_samples)
@@ -114,7 +114,7 @@ class Predictive(torch.nn.Module):
                 layout = layout_of(self.model, names, return_sites, args, kwargs)
             yield run(self.model, samples, size, layout, args, kwargs, bar=bar).samples
 
-    def get_samples(self, *args: Any, **kwargs: Any) -> Any:
+    def get_samples(self, *args: object, **kwargs: object) -> Any:
         """Deprecated: call the object."""
         warnings.warn(
             "The method `.get_samples` has been deprecated in favor of `.forward`.",
@@ -124,7 +124,7 @@ class Predictive(torch.nn.Module):
         return self.forward(*args, **kwargs)
 
     @torch.no_grad()
-    def get_vectorized_trace(self, *args: Any, **kwargs: Any) -> Trace:
+    def get_vectorized_trace(self, *args: object, **kwargs: object) -> Trace:
         """One trace of the model with all samples along a plate. All batch dims of the model must have plates."""
         samples = self.posterior_samples
         if self.guide is not None:
@@ -180,7 +180,7 @@ class WeighedPredictive(Predictive):
         progress: show a progress bar.
     """
 
-    def call(self, *args: Any, **kwargs: Any) -> WeighedPredictiveResults:
+    def call(self, *args: object, **kwargs: object) -> WeighedPredictiveResults:
         """The same with the samples as a tuple, sorted by site."""
         result = self.forward(*args, **kwargs)
         return WeighedPredictiveResults(

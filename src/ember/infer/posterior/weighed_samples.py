@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from ember import tree
 from ember.infer.posterior.importance import LogWeightsMixin
 
 
@@ -17,14 +18,7 @@ class CloneMixin:
 
     def clone(self) -> Self:
         """A copy with copied tensors."""
-        copied = {}
-        for entry in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, entry.name)
-            if isinstance(value, dict):
-                copied[entry.name] = {key: part.clone() for key, part in value.items()}
-            else:
-                copied[entry.name] = value.clone()
-        return type(self)(**copied)
+        return tree.map_tensors(Tensor.clone, self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +59,7 @@ class MHResampler(nn.Module):
         self.stored_samples_slice = stored_samples_slice
 
     @torch.no_grad()
-    def forward(self, *args: Any, **kwargs: Any) -> WeighedPredictiveResults:
+    def forward(self, *args: object, **kwargs: object) -> WeighedPredictiveResults:
         """Take a step, and return the current samples."""
         proposed = self.sampler(*args, **kwargs)
         self.source_samples = [*self.source_samples, proposed][self.source_samples_slice]
@@ -76,8 +70,11 @@ class MHResampler(nn.Module):
             ratio = (proposed.log_weights - self.samples.log_weights).clamp(max=0.0).exp()
             accepted = torch.rand(ratio.shape, device=ratio.device) <= ratio
             self.transition_count[accepted] += 1
-            for entry in fields(self.samples):
-                _replace(getattr(self.samples, entry.name), getattr(proposed, entry.name), accepted)
+
+            def replace(current: Tensor, new: Tensor) -> None:
+                current[accepted] = new[accepted]
+
+            tree.map_leaves(replace, self.samples, proposed)
         self.stored_samples = [*self.stored_samples, self.samples.clone()][self.stored_samples_slice]
         return self.samples  # type: ignore[no-any-return]
 
@@ -99,19 +96,4 @@ class MHResampler(nn.Module):
 
     def get_samples(self, samples: list[WeighedPredictiveResults]) -> WeighedPredictiveResults:
         """Several sets of samples in one."""
-        joined: dict[str, Any] = {}
-        for entry in fields(self.samples):
-            parts = [getattr(part, entry.name) for part in samples]
-            if isinstance(parts[0], dict):
-                joined[entry.name] = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-            else:
-                joined[entry.name] = torch.cat(parts)
-        return type(self.samples)(**joined)  # type: ignore[no-any-return]
-
-
-def _replace(current: Any, proposed: Any, accepted: Tensor) -> None:
-    if isinstance(current, dict):
-        for key, value in current.items():
-            value[accepted] = proposed[key][accepted]
-    else:
-        current[accepted] = proposed[accepted]
+        return tree.join(torch.cat, samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ember.infer.structure.relations import _left_as_it_was, followed_trace, is_sample_site
+from ember.infer.structure.relations import followed_trace, is_sample_site, left_as_it_was
 from ember.ops.provenance import get_provenance
 from ember.poutine.site import Site
 
@@ -43,13 +43,11 @@ def get_dependencies(
     """
     trace = followed_trace(model, model_args, model_kwargs, include_deterministic)
     sites = [site for site in trace.nodes.values() if is_sample_site(site)]
-    plates = {
-        site["name"]: {frame.name for frame in site["cond_indep_stack"] if frame.vectorized} for site in sites
-    }
-    with _left_as_it_was():
+    plates = {site.name: {frame.name for frame in site.plates} for site in sites}
+    with left_as_it_was():
         prior = _prior(sites)
-    observed = {site["name"] for site in sites if site["is_observed"]}
-    order = {site["name"]: i for i, site in enumerate(reversed(sites))}
+    observed = {site.name for site in sites if site.is_observed}
+    order = {site.name: i for i, site in enumerate(reversed(sites))}
     return {
         "prior_dependencies": prior,
         "posterior_dependencies": _posterior(prior, plates, observed, order),
@@ -57,12 +55,12 @@ def get_dependencies(
 
 
 def _prior(sites: list[Site]) -> Edges:
-    edges: Edges = {site["name"]: {site["name"]: set()} for site in sites}
+    edges: Edges = {site.name: {site.name: set()} for site in sites}
     for i, downstream in enumerate(sites):
-        upstream = [u["name"] for u in sites[:i] if not u["is_observed"] and u["value"].numel()]
+        upstream = [site.name for site in sites[:i] if site.is_latent and site.value.numel()]
         if upstream:
-            sources = get_provenance(downstream["fn"].log_prob(downstream["value"]))
-            edges[downstream["name"]].update({name: set() for name in upstream if name in sources})
+            sources = get_provenance(downstream.fn.log_prob(downstream.value))
+            edges[downstream.name].update({name: set() for name in upstream if name in sources})
     return edges
 
 

@@ -5,10 +5,13 @@ from ember.infer.structure.relations import TrackProvenance as TrackProvenance
 from ember.infer.structure.relations import get_model_relations as get_model_relations
 from ember.infer.structure.relations import is_sample_site as is_sample_site
 from ember.infer.structure.relations import site_is_deterministic as site_is_deterministic
-from ember.infer.structure.render import _deep_merge as _deep_merge
+from ember.infer.structure.render import deep_merge
 from ember.infer.structure.render import generate_graph_specification as generate_graph_specification
 from ember.infer.structure.render import render_graph as render_graph
 from ember.infer.structure.render import render_model as render_model
+
+# Pyro's name for it, which programs read.
+_deep_merge = deep_merge
 
 __all__ = [
     "generate_graph_specification",

@@ -14,29 +14,44 @@ from ember import poutine
 from ember.infer.traces.validate_all import validation_enabled
 from ember.ops.provenance import ProvenanceTensor, detach_provenance, get_provenance
 from ember.poutine.messenger import Messenger
-from ember.poutine.site import Site, site_is_subsample
+from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
+from ember.record import Record
+from ember.rng import fork_torch_rng
 
-Relations = dict[str, Any]
+Names = dict[str, list[str]]
 
 
-def is_sample_site(msg: dict[str, Any], *, include_deterministic: bool = False) -> bool:
+class Relations(Record):
+    """How the sites of a model hang together; see :func:`get_model_relations`."""
+
+    __slots__ = ()
+
+    sample_sample: Names
+    sample_param: Names
+    sample_dist: dict[str, str]
+    param_constraint: dict[str, str]
+    plate_sample: Names
+    observed: list[str]
+
+
+def is_sample_site(msg: Site, *, include_deterministic: bool = False) -> bool:
     """Whether a site draws or observes something: no plate, and (unless asked for) no ``deterministic`` or ``Delta``."""
-    if msg["type"] != "sample" or site_is_subsample(msg):
+    if not msg.is_sample or msg.is_subsample:
         return False
     if include_deterministic:
         return True
-    if msg["is_observed"] and msg["mask"] is False:
+    if msg.is_observed and msg.mask is False:
         return False
-    fn = msg["fn"]
+    fn = msg.fn
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
     return type(fn).__name__ != "Delta"
 
 
-def site_is_deterministic(msg: dict[str, Any]) -> bool:
+def site_is_deterministic(msg: Site) -> bool:
     """Whether a site comes from a ``deterministic`` statement."""
-    return msg["type"] == "sample" and bool(msg["infer"].get("_deterministic", False))
+    return msg.is_sample and msg.is_deterministic
 
 
 class TrackProvenance(Messenger):
@@ -56,14 +71,13 @@ class TrackProvenance(Messenger):
 
 
 def _mark(msg: Site) -> None:
-    msg["value"] = ProvenanceTensor(detach_provenance(msg["value"]), frozenset({msg["name"]}))
+    msg.value = ProvenanceTensor(detach_provenance(msg.value), frozenset({msg.name}))
 
 
 @contextmanager
-def _left_as_it_was() -> Iterator[None]:
-    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    devices = list(range(torch.cuda.device_count())) if in_use else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), validation_enabled(False):
+def left_as_it_was() -> Iterator[None]:
+    """Run something for its structure only: no gradients, no checks, and the random streams as they were."""
+    with fork_torch_rng(), torch.no_grad(), validation_enabled(False):
         yield
 
 
@@ -77,7 +91,7 @@ def followed_trace(
     args, kwargs = args or (), kwargs or {}
     assert isinstance(args, tuple), f"model_args must be a tuple, got {args!r}"
     assert isinstance(kwargs, dict), f"model_kwargs must be a dict, got {kwargs!r}"
-    with _left_as_it_was(), TrackProvenance(include_deterministic=include_deterministic):
+    with left_as_it_was(), TrackProvenance(include_deterministic=include_deterministic):
         return poutine.trace(model).get_trace(*args, **kwargs)  # type: ignore[no-any-return]
 
 
@@ -110,42 +124,34 @@ def get_model_relations(
     ({'m': [], 'x': ['m']}, {'N': ['x']}, ['x'])
     """
     trace = followed_trace(model, model_args, model_kwargs, include_deterministic)
-    sites = {
-        name: site
-        for name, site in trace.nodes.items()
-        if site["type"] == "sample" and not site_is_subsample(site)
-    }
+    sites = {site.name: site for site in trace.samples() if not site.is_subsample}
     plates: dict[str, list[str]] = defaultdict(list)
     for name, site in sites.items():
-        for frame in site["cond_indep_stack"]:
+        for frame in site.cond_indep_stack:
             plates[frame.name].append(name)
-    with _left_as_it_was():
+    with left_as_it_was():
         upstream = {name: _sources(site) - {name} for name, site in sites.items()}
 
     def in_order(names: Collection[str], kind: str = "sample") -> list[str]:
-        return [name for name, node in trace.nodes.items() if name in names and node["type"] == kind]
+        return [name for name, node in trace.nodes.items() if name in names and node.type == kind]
 
-    return {
-        "sample_sample": {name: in_order(sources) for name, sources in upstream.items()},
-        "sample_param": {name: in_order(sources, "param") for name, sources in upstream.items()},
-        "sample_dist": {name: _family(site) for name, site in sites.items()},
-        "param_constraint": {
-            name: str(site["kwargs"]["constraint"])
-            for name, site in trace.nodes.items()
-            if site["type"] == "param"
-        },
-        "plate_sample": {plate: in_order(names) for plate, names in _as_tree(plates).items()},
-        "observed": [name for name, site in sites.items() if site["is_observed"]],
-    }
+    return Relations(
+        sample_sample={name: in_order(sources) for name, sources in upstream.items()},
+        sample_param={name: in_order(sources, "param") for name, sources in upstream.items()},
+        sample_dist={name: _family(site) for name, site in sites.items()},
+        param_constraint={site.name: str(site.kwargs["constraint"]) for site in trace.params()},
+        plate_sample={plate: in_order(names) for plate, names in _as_tree(plates).items()},
+        observed=[name for name, site in sites.items() if site.is_observed],
+    )
 
 
 def _sources(site: Site) -> frozenset[str]:
-    fn = site["fn"].base_dist if site_is_deterministic(site) else site["fn"]
-    return get_provenance(fn.log_prob(site["value"]))
+    fn = site.fn.base_dist if site_is_deterministic(site) else site.fn
+    return get_provenance(fn.log_prob(site.value))
 
 
 def _family(site: Site) -> str:
-    fn = site["fn"]
+    fn = site.fn
     if site_is_deterministic(site):
         return "Deterministic"
     while isinstance(fn, (dist.Independent, dist.ExpandedDistribution, dist.MaskedDistribution)):

@@ -9,11 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from ember.infer.structure.relations import Relations, get_model_relations
+from ember.record import Record
 
-Specification = dict[str, Any]
+
+class Node(Record):
+    """A site or parameter: the name of its distribution (None for a parameter), and the constraint of a parameter."""
+
+    __slots__ = ()
+
+    is_observed: bool | None
+    distribution: str | None
+    constraint: str
 
 
-def generate_graph_specification(model_relations: Relations, render_params: bool = False) -> Specification:
+class Plate(Record):
+    """A plate: the name of the one that contains it."""
+
+    __slots__ = ()
+
+    parent: str | None
+
+
+class Specification(Record):
+    """What is drawn: nodes by plate (None for those in no plate), plates, nodes by name, and edges."""
+
+    __slots__ = ()
+
+    plate_groups: dict[str | None, list[str]]
+    plate_data: dict[str, Plate]
+    node_data: dict[str, Node]
+    edge_list: list[tuple[str, str]]
+
+
+def generate_graph_specification(
+    model_relations: dict[str, Any], render_params: bool = False
+) -> Specification:
     """Nodes, plates and edges of a model's graph.
 
     Args:
@@ -27,42 +57,40 @@ def generate_graph_specification(model_relations: Relations, render_params: bool
     Raises:
         NotImplementedError: if plates overlap and neither contains the other.
     """
-    groups: dict[str | None, list[str]] = dict(model_relations["plate_sample"])
+    relations = Relations(model_relations)
+    groups: dict[str | None, list[str]] = dict(relations.plate_sample.items())
     in_plates = {name for names in groups.values() for name in names}
-    groups[None] = [name for name in model_relations["sample_sample"] if name not in in_plates]
-    nodes: dict[str, dict[str, Any]] = {
-        name: {
-            "is_observed": name in model_relations["observed"],
-            "distribution": model_relations["sample_dist"][name],
-        }
-        for name in model_relations["sample_sample"]
+    groups[None] = [name for name in relations.sample_sample if name not in in_plates]
+    nodes = {
+        name: Node(is_observed=name in relations.observed, distribution=relations.sample_dist[name])
+        for name in relations.sample_sample
     }
-    tables = [model_relations["sample_sample"]]
+    tables = [relations.sample_sample]
     if render_params:
-        tables.append(model_relations["sample_param"])
-        used = itertools.chain.from_iterable(model_relations["sample_param"].values())
+        tables.append(relations.sample_param)
+        used = itertools.chain.from_iterable(relations.sample_param.values())
         groups[None] = groups[None] + list(dict.fromkeys(used))
-        for name, constraint in model_relations["param_constraint"].items():
-            nodes[name] = {"is_observed": False, "constraint": constraint, "distribution": None}
-    return {
-        "plate_groups": groups,
-        "plate_data": _plate_data({plate: names for plate, names in groups.items() if plate is not None}),
-        "node_data": nodes,
-        "edge_list": [
+        for name, constraint in relations.param_constraint.items():
+            nodes[name] = Node(is_observed=False, constraint=constraint, distribution=None)
+    return Specification(
+        plate_groups=groups,
+        plate_data=_plate_data({plate: names for plate, names in groups.items() if plate is not None}),
+        node_data=nodes,
+        edge_list=[
             (source, target) for table in tables for target, sources in table.items() for source in sources
         ],
-    }
+    )
 
 
-def _plate_data(groups: dict[str, list[str]]) -> dict[str, dict[str, str | None]]:
+def _plate_data(groups: dict[str, list[str]]) -> dict[str, Plate]:
     """The parent of each plate: one that contains it. Of plates with the same nodes, the first contains the others."""
-    parents: dict[str, dict[str, str | None]] = {}
+    parents: dict[str, Plate] = {}
     for first, second in itertools.combinations(groups, 2):
         a, b = set(groups[first]), set(groups[second])
         if a < b:
-            parents[first] = {"parent": second}
+            parents[first] = Plate(parent=second)
         elif a >= b:
-            parents[second] = {"parent": first}
+            parents[second] = Plate(parent=first)
         elif a & b:
             raise NotImplementedError(
                 f"Overlapping non-nested plates {first!r},{second!r} "
@@ -70,24 +98,24 @@ def _plate_data(groups: dict[str, list[str]]) -> dict[str, dict[str, str | None]
                 "https://github.com/pyro-ppl/pyro/issues/2980"
             )
     for plate in groups:
-        parents.setdefault(plate, {"parent": None})
+        parents.setdefault(plate, Plate(parent=None))
     return parents
 
 
-def _deep_merge(things: list[Any]) -> Any:
+def deep_merge(things: list[Any]) -> Any:
     """One specification of several: dicts are merged, bools that differ become None ("sometimes"); else the first counts."""
     first = things[0]
     if len(things) == 1:
         return first
     if isinstance(first, dict):
         keys = dict.fromkeys(key for thing in things for key in thing)
-        return {key: _deep_merge([thing[key] for thing in things if key in thing]) for key in keys}
+        return {key: deep_merge([thing[key] for thing in things if key in thing]) for key in keys}
     if isinstance(first, bool):
         return first if all(thing is first for thing in things) else None
     return first
 
 
-def _digraph(**options: Any) -> Any:
+def _digraph(**options: object) -> Any:
     try:
         import graphviz
     except ImportError as error:
@@ -100,7 +128,7 @@ def _digraph(**options: Any) -> Any:
     return graphviz.Digraph(**options)
 
 
-def render_graph(graph_specification: Specification, render_distributions: bool = False) -> Any:
+def render_graph(graph_specification: dict[str, Any], render_distributions: bool = False) -> Any:
     """A ``graphviz.Digraph`` of a specification.
 
     Args:
@@ -110,27 +138,27 @@ def render_graph(graph_specification: Specification, render_distributions: bool 
     Raises:
         ImportError: if the package graphviz is missing.
     """
-    nodes: dict[str, dict[str, Any]] = graph_specification["node_data"]
+    drawn = Specification(graph_specification)
+    nodes = {name: Node(node) for name, node in drawn.node_data.items()}
     graphs = {
         plate: _digraph() if plate is None else _digraph(name=f"cluster_{plate}")
-        for plate in graph_specification["plate_groups"]
+        for plate in drawn.plate_groups
     }
-    for plate, names in graph_specification["plate_groups"].items():
+    for plate, names in drawn.plate_groups.items():
         if plate is not None:
             graphs[plate].attr(label=plate.split("__CLONE")[0], labeljust="r", labelloc="b")
         for name in names:
             graphs[plate].node(name, **_appearance(name, nodes[name]))
-    plate_data = graph_specification["plate_data"]
 
     def put_inside(parent: str | None) -> None:
-        for plate, data in plate_data.items():
-            if data["parent"] == parent:
+        for plate, data in drawn.plate_data.items():
+            if Plate(data).parent == parent:
                 put_inside(plate)
                 graphs[parent].subgraph(graphs[plate])
 
     put_inside(None)
     graph = graphs[None]
-    for source, target in graph_specification["edge_list"]:
+    for source, target in drawn.edge_list:
         graph.edge(source, target)
     if render_distributions:
         graph.node("distribution_description_node", label=_description(nodes), shape="plaintext")
@@ -140,23 +168,23 @@ def render_graph(graph_specification: Specification, render_distributions: bool 
 _COLORS = {False: "white", True: "gray", None: "gray:white"}
 
 
-def _appearance(name: str, data: dict[str, Any]) -> dict[str, str]:
-    is_sampled = bool(data["distribution"])
+def _appearance(name: str, node: Node) -> dict[str, str]:
+    is_sampled = bool(node.distribution)
     return {
         "label": name if is_sampled else name.replace("$params", ""),
         "shape": "ellipse" if is_sampled else "plain",
-        "style": "filled,dashed" if data["distribution"] == "Deterministic" else "filled",
-        "fillcolor": _COLORS[data["is_observed"]],
+        "style": "filled,dashed" if node.distribution == "Deterministic" else "filled",
+        "fillcolor": _COLORS[node.is_observed],
     }
 
 
-def _description(nodes: dict[str, dict[str, Any]]) -> str:
+def _description(nodes: dict[str, Node]) -> str:
     lines = []
-    for name, data in nodes.items():
-        if data["distribution"]:
-            lines.append(rf"{name} ~ {data['distribution']}\l")
-        if data.get("constraint"):
-            lines.append(rf"{name} : {data['constraint']}\l")
+    for name, node in nodes.items():
+        if node.distribution:
+            lines.append(rf"{name} ~ {node.distribution}\l")
+        if "constraint" in node:
+            lines.append(rf"{name} : {node.constraint}\l")
     return "".join(lines)
 
 
@@ -194,7 +222,7 @@ def render_model(
         )
         for args, kwargs in _calls(model_args, model_kwargs)
     ]
-    graph = render_graph(_deep_merge(specifications), render_distributions=render_distributions)
+    graph = render_graph(deep_merge(specifications), render_distributions=render_distributions)
     if filename is not None:
         path, suffix = os.path.splitext(filename)[0], Path(filename).suffix[1:]
         graph.render(path, view=False, cleanup=True, format=suffix)

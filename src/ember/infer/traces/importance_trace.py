@@ -7,15 +7,17 @@ from typing import Any, Literal
 
 from ember.infer.traces.checks import check_model_guide_match, check_site_shape
 from ember.infer.traces.validation import is_validation_enabled
-from ember.poutine.guide import GuideMessenger
 from ember.poutine.messenger import unwrap
-from ember.poutine.replay_messenger import ReplayMessenger
+from ember.poutine.plates.subsample_messenger import _Subsample
+from ember.poutine.rewriting.guide import GuideMessenger
 from ember.poutine.site import Site
-from ember.poutine.subsample_messenger import _Subsample
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
+from ember.poutine.values.replay_messenger import ReplayMessenger
 
 Sites = dict[str, Site]
+Traces = tuple[Trace, Trace]
+"""Of the model and of the guide."""
 
 
 def get_importance_trace(
@@ -27,7 +29,7 @@ def get_importance_trace(
     kwargs: dict[str, Any],
     detach: bool = False,
     plates: tuple[Sites, Sites] | None = None,
-) -> tuple[Trace, Trace]:
+) -> Traces:
     """The traces of model and guide, with log densities on the model's sites and score parts on the guide's.
 
     Args:
@@ -64,8 +66,8 @@ def get_importance_trace(
         check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
     model_plates, guide_plates = ({}, {}) if plates is None else plates
     guide_trace, model_trace = _pruned(guide_trace, guide_plates), _pruned(model_trace, model_plates)
-    model_trace._add_log_probs()
-    guide_trace._add_score_parts()
+    model_trace.add_log_probs()
+    guide_trace.add_score_parts()
     if validate:
         for recorded in (model_trace, guide_trace):
             for site in recorded.nodes.values():

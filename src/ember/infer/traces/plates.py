@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor, einsum
+from torch import Tensor
 
-from ember.ops.packed import dims_of
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.site import site_is_subsample
 from ember.poutine.trace_struct import Trace
 
@@ -77,14 +76,3 @@ class MultiFrameTensor(dict[frozenset[CondIndepStackFrame], Tensor]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'({sorted(map(str, frames))}, ...)' for frames in self)})"
-
-
-def plate_log_prob_sum(trace: Trace, plate_symbol: str) -> Any:
-    """The log density of a run for each element of a plate that all of its sample sites are in.
-
-    Args:
-        trace: a trace with packed log densities.
-        plate_symbol: the symbol of the plate, one of ``trace.plate_to_symbol``.
-    """
-    log_probs = [site["packed"]["log_prob"] for site in trace.nodes.values() if site["type"] == "sample"]
-    return sum(einsum(f"{dims_of(log_prob)}->{plate_symbol}", log_prob) for log_prob in log_probs)

@@ -105,7 +105,7 @@ def _remembered(equation: str, shapes: tuple[tuple[int, ...], ...]) -> _Expressi
     return _Expression(equation, shapes)
 
 
-def contract_expression(equation: str, *shapes: tuple[int, ...], **kwargs: Any) -> Any:
+def contract_expression(equation: str, *shapes: tuple[int, ...], **kwargs: object) -> Any:
     """A function of tensors of the given shapes that contracts them.
 
     Args:

@@ -22,11 +22,11 @@ from ember.nn.module import PyroModule
 from ember.params.names import param_with_module_name
 from ember.params.param_store import get_param_store
 from ember.poutine.handlers import block, condition
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate
-from ember.rng import preserved
+from ember.rng import fork_rng
 
 Program = Callable[..., Any]
 
@@ -179,7 +179,7 @@ class AutoGuide(PyroModule):
         self.__dict__.pop("_layout_cache", None)
         try:
             # Where the parameters are there already, a fit goes on: the prototype leaves its random numbers alone.
-            with preserved() if self._has_parameters() else nullcontext():
+            with fork_rng() if self._has_parameters() else nullcontext():
                 self._setup_prototype(*args, **kwargs)
         except BaseException:
             self.prototype_trace = None
@@ -332,7 +332,7 @@ class AutoGuide(PyroModule):
         unknown = unknown - self._hidden_sites - self._absent_data.keys()
         if not unknown or self.prototype_trace is None:
             return
-        with preserved():
+        with fork_rng():
             now, _ = record(self.model, self._prototype_hide_fn, args, kwargs)
         new = sorted(unknown & set(now.stochastic_nodes) - set(self.prototype_trace.nodes))
         if new:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 from ember.distributions import constraints
+from ember.distributions.fast_checks import check_value
 from ember.distributions.torch_distribution import Independent, MaskedDistribution
 from ember.errors import ModelError
 from ember.infer.autoguide.base.support import helpful_support_errors
@@ -126,8 +127,7 @@ def init_to_mean(site: Any = None, *, fallback: InitFn | None = init_to_median) 
 def _valid(site: Any, value: Tensor) -> Tensor:
     if not bool(torch.isfinite(value).all()):
         raise ValueError("not finite")
-    if hasattr(site["fn"], "_validate_sample"):
-        site["fn"]._validate_sample(value)
+    check_value(site["fn"], value)
     return _marked(value)
 
 

@@ -21,7 +21,7 @@ from ember.distributions.torch_distribution import MaskedDistribution
 from ember.distributions.typed_torch import broadcast_shapes
 from ember.infer.autoguide.base.layout import SiteLayout
 from ember.infer.autoguide.base.prototype import full_size_of
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 
@@ -43,7 +43,7 @@ def masks_of(model_trace: Trace) -> dict[str, Mask]:
     found: dict[str, Mask] = {}
     for name, site in model_trace.iter_stochastic_nodes():
         fn = site["fn"]
-        mask = joint_mask(site["mask"], fn.mask_value if isinstance(fn, MaskedDistribution) else None)
+        mask = joint_mask(site["mask"], fn.applied_mask if isinstance(fn, MaskedDistribution) else None)
         if mask is not None and mask is not True:
             found[name] = mask
     return found

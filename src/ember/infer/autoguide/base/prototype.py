@@ -12,7 +12,7 @@ from ember.infer.autoguide.base.given_rows import GivenRows, innermost
 from ember.infer.autoguide.base.support import transform_of
 from ember.ops.tensor_utils import periodic_repeat
 from ember.poutine.handlers import block, trace
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
 

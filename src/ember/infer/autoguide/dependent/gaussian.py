@@ -22,7 +22,7 @@ from ember.infer.autoguide.base.prototype import at_full_size, full_size_of, unc
 from ember.infer.structure.inspect import get_dependencies, is_sample_site
 from ember.nn.module import PyroModule, PyroParam
 from ember.poutine.handlers import block, mask
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.runtime import get_mask
 from ember.poutine.trace_struct import Trace
 from ember.primitives import sample, subsample

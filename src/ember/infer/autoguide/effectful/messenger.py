@@ -21,12 +21,12 @@ from ember.infer.traces.validation import is_validation_enabled
 from ember.nn.module import PyroModule, PyroParam, pyro_method
 from ember.ops.tensor_utils import periodic_repeat
 from ember.params.param_store import get_param_store
-from ember.poutine.guide import GuideMessenger
 from ember.poutine.handlers import block
+from ember.poutine.rewriting.guide import GuideMessenger
 from ember.poutine.runtime import get_plates
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
-from ember.rng import preserved
+from ember.rng import fork_rng
 
 
 class AutoMessengerMeta(ABCMeta, type(PyroModule)):  # type: ignore[misc]
@@ -82,7 +82,7 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
         prefix, store = f"{self._pyro_name}.locs.", get_param_store()
         if not any(name.startswith(prefix) for name in store):
             return
-        with preserved():
+        with fork_rng():
             recorded, _ = record(self.model, prototype_hide_fn, args, kwargs)
         missing = {name for name in recorded.stochastic_nodes if prefix + name not in store}
         left = left_to_the_model(missing, children_of(self.model, args, kwargs)) if missing else set()
@@ -99,7 +99,7 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
             return  # data in other calls: what the model draws is what it predicts
         super()._pyro_sample(msg)
         if isinstance(prior, MaskedDistribution) and msg["fn"] is not prior:
-            msg["fn"] = msg["fn"].mask(prior.mask_value)
+            msg["fn"] = msg["fn"].mask(prior.applied_mask)
 
     def __getstate__(self) -> dict[str, Any]:
         state = PyroModule.__getstate__(self)
@@ -160,7 +160,7 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
         event_dim = prior.event_dim + transform.domain.event_dim - transform.codomain.event_dim
         known = f"{self._pyro_name}.locs.{name}" in get_param_store()
         # Where the parameter is there already, a fit goes on: its start leaves the fit's random numbers alone.
-        with torch.no_grad(), preserved() if known else nullcontext():
+        with torch.no_grad(), fork_rng() if known else nullcontext():
             constrained = init_loc_fn(site)
             if is_validation_enabled():
                 constrained = checked_start(init_loc_fn, site, constrained)

@@ -130,7 +130,7 @@ class AutoNormal(AutoGuide):
     def _read_parameters(self) -> list[NormalSite]:
         # A scale that comes from elsewhere than its leaf (a subclass, a handler, rows of a plate) is taken as it is.
         standard = type(self)._get_loc_and_scale is AutoNormal._get_loc_and_scale
-        known = get_param_store()._constraints
+        store = get_param_store()
         prefix = f"{self._pyro_name}.scales."
         sites = []
         for layout in self._layouts():
@@ -140,7 +140,9 @@ class AutoNormal(AutoGuide):
             else:
                 loc, scale = self._get_loc_and_scale(layout.name)
             leaf = None
-            if standard and known.get(prefix + layout.name, self.scale_constraint) is self.scale_constraint:
+            name = prefix + layout.name
+            is_own = name not in store or store.constraint(name) is self.scale_constraint
+            if standard and is_own:
                 leaf = getattr(scale, "unconstrained", None)
             sites.append(NormalSite(layout, loc, scale, None if leaf is None else leaf()))
         return sites

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Size, Tensor
 
+from ember.distributions.fast_checks import checks_values, set_checks
 from ember.distributions.normal import Normal
 from ember.infer.autoguide.base.layout import SiteLayout
 from ember.infer.autoguide.base.point import Point, point_at, points_together
 from ember.infer.autoguide.sitewise.noise import Noise
-from ember.poutine.indep_messenger import CondIndepStackFrame
+from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 
 Map = Callable[[Tensor], Tensor]
 _MINUS_HALF_LOG_2PI = -0.9189385332046727
@@ -116,7 +117,7 @@ class NormalGroup:
             if loc.shape != self.shape:
                 loc, scale = loc.expand(self.shape), scale.expand(self.shape)
             fn = PackedNormal(loc, scale, validate_args=False)
-            fn._validate_args = Normal._validate_args
+            set_checks(fn, checks_values(Normal))
             fn._group, fn._index = self, index
             self.parameters.append((fn.loc, fn.scale))
             result.append(fn)

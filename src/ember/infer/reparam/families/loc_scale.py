@@ -34,7 +34,7 @@ def _replace_innermost(fn: Any, new: Any) -> Any:
     if isinstance(fn, torch.distributions.Independent):
         return _replace_innermost(fn.base_dist, new).to_event(fn.reinterpreted_batch_ndims)
     if isinstance(fn, MaskedDistribution):
-        return _replace_innermost(fn.base_dist, new).mask(fn.mask_value)
+        return _replace_innermost(fn.base_dist, new).mask(fn.applied_mask)
     return new
 
 

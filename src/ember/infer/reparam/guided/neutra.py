@@ -14,7 +14,7 @@ from ember.distributions.shapes import sum_rightmost
 from ember.infer.autoguide.packed.continuous import AutoContinuous
 from ember.infer.reparam.reparam import Reparam, ReparamMessage, ReparamResult, deterministic_result
 from ember.poutine.handlers import reparam as reparam_handler
-from ember.poutine.plate_messenger import block_plate
+from ember.poutine.plates.plate_messenger import block_plate
 from ember.poutine.runtime import get_mask
 
 

@@ -13,7 +13,7 @@ from ember.infer.reparam.reparam import Reparam, ReparamMessage, ReparamResult, 
 from ember.poutine.handlers import condition, mask
 from ember.poutine.handlers import reparam as reparam_handler
 from ember.poutine.messenger import Messenger
-from ember.poutine.plate_messenger import block_plate
+from ember.poutine.plates.plate_messenger import block_plate
 from ember.poutine.runtime import get_mask
 from ember.poutine.site import Site
 

@@ -13,7 +13,7 @@ from ember import primitives
 from ember.distributions.reshaped import BatchReshaped
 from ember.errors import ModelError
 from ember.infer.reparam.reparam import Reparam, ReparamMessage, ReparamResult, deterministic_result
-from ember.poutine.plate_messenger import block_plate
+from ember.poutine.plates.plate_messenger import block_plate
 
 
 class UnitJacobianReparam(Reparam):

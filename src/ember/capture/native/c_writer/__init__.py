@@ -1,0 +1,1 @@
+"""Loops and calls as the text of one C translation unit."""

@@ -1,0 +1,207 @@
+"""One nest of loops as C."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from ember.capture.native.c_writer.accumulation import BLOCK, accumulations
+from ember.capture.native.c_writer.c_text import cast, comment, converted, formula, literal, terms
+from ember.capture.native.c_writer.places import Base, Memory, Places
+from ember.capture.native.loops.geometry import merged, walked
+from ember.capture.native.loops.structure import Nest, Store
+from ember.capture.native.values.arrays import Access, Pointwise, Reduce, Take, Value, Walk
+from ember.capture.native.values.dtypes import c_type
+from ember.capture.native.values.expressions import COPY
+
+# Rows and columns of a piece of a loop that reads one array along its rows and another across them.
+TILE = 32
+_FEWEST_TILED = 2**14
+
+
+def written_nest(nest: Nest, places: Places, memory: Memory, *, comments: bool = True) -> list[str]:
+    """The lines of a nest."""
+    return _NestWriter(nest, places, memory, comments).lines()
+
+
+class _NestWriter:
+    def __init__(self, nest: Nest, places: Places, memory: Memory, comments: bool) -> None:
+        self.nest = nest
+        self.places = places
+        self.memory = memory
+        self.comments = comments
+        self.geometry = merged(nest)
+        self.dims = self.geometry.dims
+        self.indices = [f"i{k}" for k in range(len(self.dims))]
+        self.ways = accumulations(nest, self.geometry, self.indices, places, memory)
+        self.tiled = self._walks_across()
+        self._names: dict[Value, str] = {}
+        self._walked = 0
+
+    def lines(self) -> list[str]:
+        body = self._body()
+        loops = self._loop(0, body, self._pragma())
+        around = [
+            *(line for way in self.ways.values() for line in way.before()),
+            *loops,
+            *(line for way in self.ways.values() for line in way.after()),
+        ]
+        return ["int bad = 0;", *around, "if (bad) *failed = 1;"] if self._walked else around
+
+    # ---- what is done at one index
+
+    def _body(self) -> list[str]:
+        lines: list[str] = []
+        stores: list[str] = []
+        origin = ""
+        for item in self.nest.items:
+            if isinstance(item, Store):
+                stores += self._stored_part(item)
+                continue
+            if self.comments and item.origin not in ("", origin):
+                origin = item.origin
+                lines.append(comment(origin))
+            if isinstance(item, Pointwise):
+                lines.append(self._named(item, self._computed(item)))
+            elif isinstance(item, Take):
+                steps, text = self._taken(item)
+                lines += [*steps, self._named(item, text)]
+            elif isinstance(item, Reduce):
+                lines.append(self.ways[item].combined(self._read(item.operand, item.dtype)))
+        for value, name in self._names.items():
+            if self.places.is_stored(value):
+                stores.append(f"{self._element(self.places.base(value), 0, value.strides)} = {name};")
+        return lines + stores
+
+    def _element(self, base: Base, offset: int, strides: Sequence[int], more: Sequence[str] = ()) -> str:
+        """An element of memory, ``strides`` being over the dims of the nest."""
+        walk = terms(self.geometry.over_loops(strides), self.indices)
+        return self.memory.element(base, offset, [*walk, *more])
+
+    def _read(self, access: Access, to: torch.dtype) -> str:
+        value, number = access.value, access.number
+        if number is not None:
+            return literal(number if value.dtype == to else cast(number, to), to)
+        if value in self._names and access.is_identity(self.nest.dims):
+            return converted(self._names[value], value.dtype, to)
+        text = self._element(self.places.base(value), access.offset, access.strides)
+        return converted(text, value.dtype, to)
+
+    def _named(self, value: Value, text: str) -> str:
+        name = self._names[value] = f"v{len(self._names)}"
+        return f"const {c_type(value.dtype)} {name} = {text};"
+
+    def _computed(self, value: Pointwise) -> str:
+        operands = [self._read(access, to) for access, to in zip(value.inputs, value.types, strict=True)]
+        if value.expression == COPY:
+            return converted(operands[0], value.types[0], value.dtype)
+        # Where an expression has an index, no dims have been merged: each has a loop of its own.
+        text = formula(value.expression, operands, self.indices)
+        # Arithmetic of truth values is that of bytes: 1 + 1 is true, which is 1.
+        return f"(({text}) != 0)" if value.dtype is torch.bool else text
+
+    def _steps(self, walks: Sequence[Walk]) -> tuple[list[str], list[str]]:
+        """Statements that find where indices lead, and the terms that they add to an address. An index out of range is noted and
+        replaced by 0."""
+        lines, parts = [], []
+        for walk in walks:
+            name = f"at{self._walked}"
+            self._walked += 1
+            number = walk.index.number
+            text = (
+                self._read(walk.index, torch.int64) if number is None else literal(int(number), torch.int64)
+            )
+            lines += [
+                f"int64_t {name} = {text};",
+                f"{name} += {name} < 0 ? {walk.size} : 0;",
+                f"bad |= (uint64_t){name} >= {walk.size}u;",
+                f"{name} = (uint64_t){name} >= {walk.size}u ? 0 : {name};",
+            ]
+            parts.append(f"{walk.stride} * {name}")
+        return lines, parts
+
+    def _taken(self, take: Take) -> tuple[list[str], str]:
+        lines, parts = self._steps(take.walks)
+        source = take.source
+        if source.number is not None:
+            return lines, literal(source.number, source.value.dtype)
+        return lines, self._element(self.places.base(source.value), source.offset, source.strides, parts)
+
+    def _stored_part(self, store: Store) -> list[str]:
+        part = store.part
+        lines, parts = self._steps(part.walks)
+        target = self._element(self.places.target(store), part.offset, part.strides, parts)
+        dtype = part.operand.value.dtype if isinstance(store.target, int) else store.target.dtype
+        return [*lines, f"{target} {'+=' if part.accumulate else '='} {self._read(part.operand, dtype)};"]
+
+    # ---- the loops around it
+
+    def _loop(self, depth: int, body: list[str], pragma: list[str]) -> list[str]:
+        """The loops from a depth on, with the variables that live there."""
+        here = [way for way in self.ways.values() if way.depth == depth]
+        last = depth == len(self.dims)
+        inner = body if last else self._one_loop(depth, self._loop(depth + 1, body, pragma), pragma)
+        return [
+            *(line for way in here for line in way.opened()),
+            *inner,
+            *(line for way in here for line in way.closed()),
+        ]
+
+    def _one_loop(self, depth: int, inner: list[str], pragma: list[str]) -> list[str]:
+        size, name = self.dims[depth], self.indices[depth]
+        last = depth == len(self.dims) - 1
+        cutting = [way for way in self.ways.values() if way.cut == depth]
+        in_tile = self.tiled and depth >= len(self.dims) - 2
+        in_blocks = size > BLOCK and bool(cutting) and not in_tile
+        start, end = "0", str(size)
+        if in_blocks:
+            start, end = "b", f"(b + {BLOCK} < {size} ? b + {BLOCK} : {size})"
+        elif in_tile:
+            start, end = f"t{depth}", f"(t{depth} + {TILE} < {size} ? t{depth} + {TILE} : {size})"
+        head = pragma if last and size > 1 else []
+        loop = [*head, f"for (int64_t {name} = {start}; {name} < {end}; {name}++) {{", *inner, "}"]
+        if in_tile and not last:
+            return [*(self._over_tiles(d) for d in (depth, depth + 1)), "{", *loop, "}"]
+        if not cutting:
+            return loop
+        return [
+            f"for (int64_t b = 0; b < {size}; b += {BLOCK}) {{" if in_blocks else "{",
+            *(line for way in cutting for line in way.block_opened()),
+            *loop,
+            *(line for way in cutting for line in way.block_closed()),
+            "}",
+        ]
+
+    def _over_tiles(self, depth: int) -> str:
+        return f"for (int64_t t{depth} = 0; t{depth} < {self.dims[depth]}; t{depth} += {TILE})"
+
+    def _walks_across(self) -> bool:
+        """Whether the two inner loops walk an array across its rows, so that they are better cut into tiles."""
+        dims = self.dims
+        if len(dims) < 2 or min(dims[-2:]) < 2 * TILE or math.prod(dims) < _FEWEST_TILED:
+            return False
+        if any(way.depth is None or way.depth > len(dims) - 2 for way in self.ways.values()):
+            return False
+        walks = [self.geometry.over_loops(strides)[-2:] for strides in walked(self.nest)]
+        return any(outer == 1 and inner > 1 for outer, inner in walks)
+
+    def _pragma(self) -> list[str]:
+        """For the innermost loop, if it may have one."""
+        if not self.dims or any(isinstance(item, Store) and item.part.walks for item in self.nest.items):
+            return []
+        clauses = [way.clause() for way in self.ways.values()]
+        if None in clauses:
+            return []
+        checks = " reduction(|:bad)" if self._walked else ""
+        return [f"#pragma omp simd{checks}{''.join(clause or '' for clause in clauses)}"]
+
+
+def origins(nest: Nest) -> list[str]:
+    """Where in the user's program the items of a nest come from, as comments."""
+    return [comment(origin) for origin in dict.fromkeys(_origin(item) for item in nest.items) if origin]
+
+
+def _origin(item: Value | Store) -> str:
+    return "" if isinstance(item, Store) else item.origin

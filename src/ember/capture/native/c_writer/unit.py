@@ -1,0 +1,170 @@
+"""The whole program as one C translation unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ember.capture.native.c_writer import torch_calls
+from ember.capture.native.c_writer.c_text import comment, literal
+from ember.capture.native.c_writer.calls import CallWriter
+from ember.capture.native.c_writer.nest import origins, written_nest
+from ember.capture.native.c_writer.outline import Outlined, outlined
+from ember.capture.native.c_writer.places import Block, Places, Pointers
+from ember.capture.native.loops.structure import Nest, Placed, Step
+from ember.capture.native.torch_side.externs import Externs
+from ember.capture.native.values.arrays import Access
+from ember.capture.native.values.calls import Call, Collect, SamplerCall, Spread, TorchCall
+
+# Compilers take more than linear time for very long functions.
+MOST_LINES = 400
+_HEADER = """\
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include "ember_random.h"
+#include "ember_rejection.h"
+#include "ember_special.h"
+"""
+_RESTRICTED = "char *restrict const A, void *const *const P, ember_rng *const g, int32_t *const failed"
+_SHARED = _RESTRICTED.replace("restrict ", "")
+_MAIN = """\
+/* Takes steps until the count is reached, a loss is not finite (if asked to stop there), or interrupted() says so; *taken is how
+ * many. What is returned is 0, or what a failed call returned. */
+int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *const *E, int64_t count, double *losses, int64_t *taken,
+                    int (*interrupted)(void), int32_t until_bad) {
+    int32_t failed = 0;
+    int64_t done = 0;
+    while (done < count) {
+        double *const now = losses + WIDTH * done;
+        step(A, P, g, &failed, E, now);
+        if (failed) break;
+        *taken = ++done;
+        int bad = 0;
+        for (int i = 0; i < WIDTH; i++) bad |= until_bad && !(now[i] - now[i] == 0);
+        if (bad || (interrupted && done % 16 == 0 && interrupted())) break;
+    }
+    return failed;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A program in C, how much memory it works in, and its calls of torch."""
+
+    text: str
+    arena_bytes: int
+    externs: Externs
+
+
+def written_unit(placed: Placed) -> Source:
+    """A schedule as a translation unit."""
+    return _UnitWriter(placed).source()
+
+
+class _UnitWriter:
+    def __init__(self, placed: Placed) -> None:
+        self.placed = placed
+        self.places = Places(placed)
+        self.externs = Externs()
+        self.calls = CallWriter(self.places, self.externs)
+        self.functions: list[str] = []
+        self.steps: list[str] = []
+        """Statements of the function that takes one step."""
+        self._open: list[Block] = []
+        """What goes to the next function."""
+
+    def source(self) -> Source:
+        schedule = self.placed.schedule
+        loops = [step for step in schedule.steps if isinstance(step, Nest) and step.dims]
+        repeated, calls = outlined(loops, self.places)
+        for number, step in enumerate(schedule.steps):
+            self._step(number, step, calls)
+        self._close(_RESTRICTED)
+        memory = Pointers()
+        losses = [f"losses[{k}] = (double)({self._loss(a, memory)});" for k, a in enumerate(schedule.losses)]
+        step_head = f"static void step({_SHARED}, void *const *const E, double *losses)"
+        step_block = Block([*self.steps, *losses], frozenset(memory.used))
+        last = self._function(step_head, [step_block], "")
+        main = _MAIN.replace("WIDTH", str(len(schedule.losses)))
+        declared = torch_calls.declarations(self.externs)
+        text = "\n".join([_HEADER, declared, *repeated, *self.functions, last, main])
+        return Source(text, self.placed.size, self.externs)
+
+    def _step(self, number: int, step: Step, calls: dict[Nest, Outlined]) -> None:
+        memory = Pointers()
+        if isinstance(step, Nest):
+            lines = self._nest(number, step, calls.get(step), memory)
+            self._add(Block(lines, frozenset(memory.used)))
+            return
+        head = _title(number, step)
+        if isinstance(step, SamplerCall) and step.fallback is None:
+            self._add(Block([head, *self.calls.sampler(step, memory)], frozenset(memory.used)))
+            return
+        # What reaches memory by another way than the pointers of a function must not stand in it: they are `restrict`.
+        self._close(_RESTRICTED)
+        if isinstance(step, Collect | Spread):
+            copied = (
+                self.calls.collect(step, memory)
+                if isinstance(step, Collect)
+                else self.calls.spread(step, memory)
+            )
+            self._add(Block([head, *copied], frozenset(memory.used)))
+            self._close(_SHARED)
+        elif isinstance(step, SamplerCall):
+            self._in_step(Block([head, *self.calls.sampler(step, memory)], frozenset(memory.used)))
+        elif isinstance(step, TorchCall):
+            self._in_step(Block([head, *self.calls.torch(step)], frozenset()))
+
+    def _nest(self, number: int, nest: Nest, shared: Outlined | None, memory: Pointers) -> list[str]:
+        dims = " x ".join(map(str, nest.dims))
+        head = comment(f"{number}: a loop over {dims}" if dims else f"{number}: single numbers")
+        if shared is not None:
+            return [head, *origins(nest), shared.call(memory)]
+        return [head, "{", *written_nest(nest, self.places, memory), "}"]
+
+    def _add(self, block: Block) -> None:
+        """Put lines into the function that is being filled."""
+        if sum(len(part.lines) for part in self._open) + len(block.lines) > MOST_LINES:
+            self._close(_RESTRICTED)
+        self._open.append(block)
+
+    def _close(self, parameters: str) -> None:
+        """Make a function of the lines so far, and call it in the step."""
+        if not self._open:
+            return
+        name = f"part_{len(self.functions)}"
+        head = f"static __attribute__((noinline)) void {name}({parameters})"
+        self.functions.append(self._function(head, self._open))
+        self.steps += [f"{name}(A, P, g, failed);", "if (*failed) return;"]
+        self._open = []
+
+    def _in_step(self, block: Block) -> None:
+        """Put lines that need the table of torch's calls into the step itself."""
+        if block.pointers:
+            declared = [self._declared(pointer) for pointer in sorted(block.pointers)]
+            self.steps += ["{", *declared, *block.lines, "}"]
+        else:
+            self.steps += block.lines
+
+    def _function(self, head: str, blocks: Sequence[Block], restrict: str = "restrict ") -> str:
+        pointers = sorted(frozenset[int]().union(*(block.pointers for block in blocks)))
+        lines = [line for block in blocks for line in block.lines]
+        declared = [self._declared(pointer, restrict) for pointer in pointers]
+        return "\n".join([f"{head} {{", *declared, *lines, "}", ""])
+
+    def _declared(self, pointer: int, restrict: str = "") -> str:
+        return f"{self.places.pointer(pointer).kind} *{restrict}const x{pointer} = P[{pointer}];"
+
+    def _loss(self, access: Access, memory: Pointers) -> str:
+        if access.number is not None:
+            return literal(access.number, access.value.dtype)
+        return memory.element(self.places.base(access.value), access.offset, [])
+
+
+def _title(number: int, call: Call) -> str:
+    """A call for the reader, and where in the user's program it comes from."""
+    places = dict.fromkeys(result.origin for result in call.outputs if result.origin)
+    return comment("; ".join([f"{number}: {call.title}", *places]))

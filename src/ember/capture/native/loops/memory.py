@@ -1,0 +1,59 @@
+"""Where values lie in one block of memory: those that are not needed at the same time may share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ember.capture.native.loops.structure import Placed, Schedule
+from ember.capture.native.values.arrays import Value
+
+_ALIGNMENT = 64
+# Smaller values have memory of their own: sharing it would save nothing.
+_SMALL = 4096
+
+
+def placed(schedule: Schedule) -> Placed:
+    """A schedule with a place in memory for all that needs one."""
+    offsets, size = place(schedule.stored)
+    return Placed(schedule, offsets, max(size, _ALIGNMENT))
+
+
+def place(lives: dict[Value, tuple[int, int]]) -> tuple[dict[Value, int], int]:
+    """Byte offsets of values that are needed from a first loop to a last, and the size of the whole."""
+    offsets: dict[Value, int] = {}
+    at = 0
+    for value in sorted((v for v in lives if _size(v) < _SMALL), key=lambda v: (lives[v], v.serial)):
+        itemsize = value.dtype.itemsize
+        alignment = _ALIGNMENT if _size(value) >= _ALIGNMENT else itemsize
+        at = _up(at, alignment)
+        offsets[value] = at
+        at += max(_size(value), itemsize)
+    base = _up(at, _ALIGNMENT)
+    end = base
+    placed: list[tuple[int, int, tuple[int, int]]] = []
+    for value in sorted((v for v in lives if _size(v) >= _SMALL), key=lambda v: (-_size(v), v.serial)):
+        first, last = lives[value]
+        size = _up(_size(value), _ALIGNMENT)
+        taken = sorted((o, o + s) for o, s, (f, last_one) in placed if f <= last and first <= last_one)
+        offset = _gap(taken, size, base)
+        placed.append((offset, size, (first, last)))
+        offsets[value] = offset
+        end = max(end, offset + size)
+    return offsets, end
+
+
+def _gap(taken: Iterable[tuple[int, int]], size: int, base: int) -> int:
+    at = base
+    for begin, end in taken:
+        if begin - at >= size:
+            return at
+        at = max(at, end)
+    return at
+
+
+def _size(value: Value) -> int:
+    return value.extent * value.dtype.itemsize
+
+
+def _up(number: int, alignment: int) -> int:
+    return -(-number // alignment) * alignment

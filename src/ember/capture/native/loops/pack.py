@@ -1,0 +1,254 @@
+"""Many small values of one kind become one value.
+
+A model with a thousand scalar sites computes the same few expressions a thousand times. Values with the same expression that do
+not need each other are put side by side into one array, and are then computed by one loop: the program is as long as the
+number of *kinds* of sites, and its loops become vector code.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from ember.capture.native.values.arrays import (
+    Access,
+    AccessKey,
+    Assemble,
+    Constant,
+    Input,
+    Part,
+    Pointwise,
+    Value,
+)
+from ember.capture.native.values.calls import Call, Collect, Result, SamplerCall
+from ember.capture.native.values.expressions import Expression, Index, mapped
+from ember.capture.native.values.layout import Dims, contiguous
+from ember.capture.native.values.order import reachable
+from ember.capture.native.values.plan import Plan
+
+Kind = tuple[object, ...]
+"""Values of one kind can be computed by one loop."""
+
+# A program with fewer small values is short enough as it is.
+FEWEST_VALUES = 400
+FEWEST_MEMBERS = 12
+LARGEST_MEMBER = 64
+# torch draws fewer normal numbers than this one after another, so that draws can be put together.
+_SERIAL_NORMALS = 16
+
+
+def packed(plan: Plan) -> Plan:
+    """The same program with small values of one kind side by side."""
+    values = reachable(plan.roots(), plan.draws)
+    small = sum(isinstance(v, Pointwise) and v.extent <= LARGEST_MEMBER for v in values)
+    if small < FEWEST_VALUES:
+        return plan
+    return _Packer(plan, values).run()
+
+
+class _Packer:
+    def __init__(self, plan: Plan, values: list[Value]) -> None:
+        self.plan = plan
+        self.values = values
+        self._drawn = set(plan.draws)
+        self._place: dict[Value, tuple[Value, int, int]] = {}
+        """Where a packed value is now: in which, as which member, and from which element on."""
+        self._collected: dict[tuple[AccessKey, ...], Value] = {}
+
+    def run(self) -> Plan:
+        self._draw_together()
+        levels = self._levels()
+        by_level: dict[int, list[Value]] = defaultdict(list)
+        for value in self.values:
+            by_level[levels[value]].append(value)
+        for level in sorted(by_level):
+            groups: dict[Kind, list[Pointwise]] = defaultdict(list)
+            for value in by_level[level]:
+                if value not in self._place:
+                    value.rewire(self._moved)
+                if isinstance(value, Assemble):
+                    value.parts = _joined(value.parts)
+                if (
+                    isinstance(value, Pointwise)
+                    and value not in self._place
+                    and value.extent <= LARGEST_MEMBER
+                ):
+                    groups[_kind(value)].append(value)
+            for members in groups.values():
+                if len(members) >= FEWEST_MEMBERS:
+                    self._pack(members)
+        return replace(
+            self.plan,
+            finals=tuple((old, self._moved(access)) for old, access in self.plan.finals),
+            outputs=tuple(replace(output, access=self._moved(output.access)) for output in self.plan.outputs),
+        )
+
+    def _levels(self) -> dict[Value, int]:
+        """How many values stand before each. Draws keep their order: none stands before an earlier one, whatever it needs."""
+        levels: dict[Value, int] = {}
+        drawn = 0
+        for value in self.values:
+            levels[value] = 1 + max((levels.get(a.value, 0) for a in value.operands()), default=-1)
+            if isinstance(value, Result) and value.call in self._drawn:
+                levels[value] = drawn = max(drawn, levels[value])
+        return levels
+
+    def _draw_together(self) -> None:
+        """Calls that draw a few normal numbers each, with nothing else drawn between them, become one call."""
+        draws: list[Call] = []
+        for kind, run in groupby(self.plan.draws, _kind_of_few_normals):
+            calls = list(run)
+            draws += (
+                calls if kind is None else self._one_call([c for c in calls if isinstance(c, SamplerCall)])
+            )
+        self.plan = replace(self.plan, draws=tuple(draws))
+
+    def _one_call(self, run: list[SamplerCall]) -> Sequence[Call]:
+        if len(run) < FEWEST_MEMBERS:
+            return run
+        counts = [int(call.numbers[0]) for call in run]
+        first = run[0].outputs[0]
+        numbers = (sum(counts), *run[0].numbers[1:])
+        together = SamplerCall(
+            function="normal_serial", dtypes=run[0].dtypes, numbers=numbers, inputs=(), input_dims=()
+        )
+        noise = together.result(first.dtype, (sum(counts),), (1,), origin=first.origin)
+        noise.serial = first.serial
+        at = 0
+        for member, (call, count) in enumerate(zip(run, counts, strict=True)):
+            self._place[call.outputs[0]] = (noise, member, at)
+            at += count
+        return [together]
+
+    def _moved(self, access: Access) -> Access:
+        place = self._place.get(access.value)
+        if place is None:
+            return access
+        return Access(place[0], place[2] + access.offset, access.strides)
+
+    def _pack(self, members: list[Pointwise]) -> None:
+        members.sort(key=lambda v: _order(v.inputs))
+        first = members[0]
+        count, step = len(members), max(first.extent, 1)
+        dims, strides = (count, *first.dims), (step, *first.strides)
+        inputs = [
+            self._side_by_side([member.inputs[k] for member in members], first.dims)
+            for k in range(len(first.inputs))
+        ]
+        expression = _shifted(first.expression)
+        origins = list(dict.fromkeys(member.origin for member in members if member.origin))
+        whole = Pointwise(
+            first.dtype,
+            dims,
+            strides,
+            origin=_named(origins),
+            expression=expression,
+            inputs=tuple(inputs),
+            types=first.types,
+            serial=first.serial,
+        )
+        for number, member in enumerate(members):
+            self._place[member] = (whole, number, number * step)
+
+    def _side_by_side(self, accesses: list[Access], dims: Dims) -> Access:
+        """One access for all members: to the same place, to places at equal distances, or to a copy."""
+        first = accesses[0]
+        if isinstance(first.value, Constant):
+            return Access(first.value, 0, (0, *first.strides))
+        if all(a.value is first.value for a in accesses):
+            distance = accesses[1].offset - first.offset
+            if all(a.offset == first.offset + k * distance for k, a in enumerate(accesses)):
+                return Access(first.value, first.offset, (distance, *first.strides))
+        key = tuple(a.key for a in accesses)
+        if key not in self._collected:
+            self._collected[key] = _collect(accesses, dims)
+        copy = self._collected[key]
+        return Access(copy, 0, copy.strides)
+
+
+def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Parts that read one value, and write, at equal distances become one part."""
+    joined: list[Part] = []
+    start = 0
+    while start < len(parts):
+        count = _run_length(parts[start:])
+        first = parts[start]
+        if count > 1:
+            second = parts[start + 1]
+            operand = Access(
+                first.operand.value,
+                first.operand.offset,
+                (second.operand.offset - first.operand.offset, *first.operand.strides),
+            )
+            first = Part(
+                operand, (count, *first.dims), first.offset, (second.offset - first.offset, *first.strides)
+            )
+        joined.append(first)
+        start += count
+    return tuple(joined)
+
+
+def _run_length(parts: Sequence[Part]) -> int:
+    """How many of the first parts are alike and lie at equal distances, behind each other."""
+    first = parts[0]
+    if len(parts) < 2 or first.walks or 0 in first.dims:
+        return 1
+    read, written = parts[1].operand.offset - first.operand.offset, parts[1].offset - first.offset
+    extent = 1 + sum((n - 1) * s for n, s in zip(first.dims, first.strides, strict=True))
+    for count, part in enumerate(parts):
+        alike = (
+            part.operand.value is first.operand.value
+            and part.operand.strides == first.operand.strides
+            and (part.dims, part.strides, part.walks) == (first.dims, first.strides, ())
+        )
+        at = (first.operand.offset + count * read, first.offset + count * written)
+        if not alike or (part.operand.offset, part.offset) != at:
+            break
+    else:
+        count = len(parts)
+    return count if written >= extent else 1
+
+
+def _collect(accesses: Sequence[Access], dims: Dims) -> Value:
+    """A copy of what several accesses read, side by side."""
+    call = Collect(inputs=tuple(accesses), input_dims=(dims,) * len(accesses))
+    whole = (len(accesses), *dims)
+    result = call.result(accesses[0].value.dtype, whole, contiguous(whole))
+    result.serial = max(access.value.serial for access in accesses)
+    return result
+
+
+def _kind(value: Pointwise) -> Kind:
+    operands = tuple(
+        ("constant", repr(a.value.number), a.value.dtype)
+        if isinstance(a.value, Constant)
+        else (a.value.dtype, a.strides, isinstance(a.value, Input))
+        for a in value.inputs
+    )
+    return value.expression, value.types, value.dtype, value.dims, value.strides, operands
+
+
+def _order(inputs: Sequence[Access]) -> tuple[int, ...]:
+    """By the place of what has been packed before, so that members stand in the same order everywhere."""
+    for access in inputs:
+        if not isinstance(access.value, Constant | Input):
+            return access.value.serial, access.offset
+    return tuple(access.value.serial for access in inputs if isinstance(access.value, Input)) or (0,)
+
+
+def _shifted(whole: Expression) -> Expression:
+    """The same with one dim put in front of those of its indices."""
+    return mapped(whole, lambda part: Index(part.dim + 1) if isinstance(part, Index) else part)
+
+
+def _named(origins: list[str]) -> str:
+    return "; ".join(origins[:2]) + (f" and {len(origins) - 2} more" if len(origins) > 2 else "")
+
+
+def _kind_of_few_normals(call: Call) -> Kind | None:
+    """Equal for calls that draw a few normal numbers each and can become one; None for other calls."""
+    if not isinstance(call, SamplerCall) or call.function != "normal" or call.numbers[0] >= _SERIAL_NORMALS:
+        return None
+    return call.dtypes, call.numbers[1:]

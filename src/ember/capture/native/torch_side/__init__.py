@@ -1,0 +1,1 @@
+"""What torch itself computes for a program, and the random generator that both draw from."""

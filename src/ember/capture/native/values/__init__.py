@@ -1,0 +1,1 @@
+"""What a program computes: arrays that are computed once and never change."""

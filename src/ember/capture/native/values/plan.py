@@ -1,0 +1,47 @@
+"""What a program has to bring about: what the inputs hold afterwards, the outputs, and the draws on the way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ember.capture.native.values.arrays import Access, Input, Value
+from ember.capture.native.values.calls import Call
+from ember.capture.native.values.layout import Dims
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output, read over its shape."""
+
+    access: Access
+    shape: Dims
+    dtype: torch.dtype
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a program has to bring about."""
+
+    inputs: tuple[Input, ...]
+    """What the inputs hold before the step."""
+    finals: tuple[tuple[Input, Access], ...]
+    """New contents of inputs."""
+    outputs: tuple[Output, ...]
+    """The first is the loss."""
+    draws: tuple[Call, ...]
+    """Calls that draw random numbers, in order."""
+
+    def roots(self) -> list[Value]:
+        """All values that must be computed."""
+        return [
+            *(access.value for _, access in self.finals),
+            *(output.access.value for output in self.outputs),
+            *(result for call in self.draws for result in call.outputs),
+        ]

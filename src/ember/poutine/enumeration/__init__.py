@@ -1,0 +1,1 @@
+"""Sites that take all their values at once: their dims, their symbols, and what markov sees."""

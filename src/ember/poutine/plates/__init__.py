@@ -1,0 +1,1 @@
+"""Independence, subsampling, and the dims of plates."""

@@ -1,0 +1,1 @@
+"""Handlers that change which sites there are, and what those are."""

@@ -1,0 +1,28 @@
+"""Leaving a program in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ember.poutine.messenger import Messenger
+from ember.poutine.runtime import NonlocalExit
+from ember.poutine.site import Site
+
+
+def _leave(msg: Site) -> None:
+    raise NonlocalExit(msg)
+
+
+class EscapeMessenger(Messenger):
+    """Raises :class:`NonlocalExit` at the first site for which ``escape_fn`` is true."""
+
+    def __init__(self, escape_fn: Callable[[Site], Any]) -> None:
+        super().__init__()
+        self.escape_fn = escape_fn
+
+    def _pyro_sample(self, msg: Site) -> None:
+        if self.escape_fn(msg):
+            msg.done = True
+            msg.stop = True
+            msg.continuation = _leave

@@ -1,0 +1,1 @@
+"""Handlers that weigh and mask log densities."""

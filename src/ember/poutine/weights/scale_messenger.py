@@ -1,0 +1,34 @@
+"""Weighting log densities."""
+
+from __future__ import annotations
+
+import torch
+
+from ember.poutine.messenger import Messenger
+from ember.poutine.site import Site
+from ember.poutine.validation import is_validation_enabled
+
+
+class ScaleMessenger(Messenger):
+    """Multiplies log densities by a positive factor; nested factors multiply.
+
+    Args:
+        scale: a number, or a tensor that broadcasts with the sites' batch shapes.
+
+    Raises:
+        ValueError: if the factor is not positive.
+    """
+
+    def __init__(self, scale: float | torch.Tensor) -> None:
+        if isinstance(scale, torch.Tensor):
+            if is_validation_enabled() and not (scale > 0).all():
+                raise ValueError(
+                    f"Expected scale > 0 but got {scale}. Consider using poutine.mask() instead of poutine.scale()."
+                )
+        elif not scale > 0:
+            raise ValueError(f"Expected scale > 0 but got {scale}")
+        super().__init__()
+        self.scale = scale
+
+    def _process_message(self, msg: Site) -> None:
+        msg.scale = self.scale * msg.scale
