@@ -17,8 +17,8 @@ from ember.infer.traces.settings import Settings
 from ember.infer.traces.validation import is_validation_enabled
 from ember.poutine.enumeration.enum_messenger import EnumMessenger
 from ember.poutine.messenger import Messenger, unwrap
-from ember.poutine.values.queue_messenger import queue
 from ember.poutine.trace_struct import Trace
+from ember.poutine.values.queue_messenger import queue
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class PackedPairing(Pairing):
             for check in (check_traceenum_requirements, *self.checks):
                 check(model_trace, guide_trace)
         if self.scores_model:
-            model_trace._add_score_parts()
+            model_trace.add_score_parts()
         guide_trace.pack_tensors()
         model_trace.pack_tensors(guide_trace.plate_to_symbol)
         self.memory.note(run, (model_trace, guide_trace))

@@ -57,15 +57,12 @@ def get_importance_trace(
         if detach:
             guide_trace.detach_()
         model_trace = _run(ReplayMessenger(trace=guide_trace)(model), graph_type, args, kwargs)
+    if hasattr(innermost, "mask_like"):
+        innermost.mask_like(model_trace, guide_trace)
     validate = is_validation_enabled()
     if validate:
-        if hasattr(innermost, "_check_model_sites"):
-            unknown = {
-                name
-                for name in set(model_trace.stochastic_nodes) - guide_trace.nodes.keys()
-                if not isinstance(model_trace.nodes[name]["fn"], _Subsample)
-            }
-            innermost._check_model_sites(unknown, args, kwargs)
+        if hasattr(innermost, "check_model"):
+            innermost.check_model(model_trace, guide_trace, args, kwargs)
         check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
     model_plates, guide_plates = ({}, {}) if plates is None else plates
     guide_trace, model_trace = _pruned(guide_trace, guide_plates), _pruned(model_trace, model_plates)
