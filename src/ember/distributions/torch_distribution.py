@@ -262,11 +262,6 @@ class MaskedDistribution(TorchDistribution):
         return self._completed(new, batch_shape, self.event_shape)
 
     @property
-    def mask_value(self) -> bool | Tensor:
-        """The mask, of the batch shape if it is a tensor."""
-        return self._mask
-
-    @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
         """As the base."""
         return bool(self.base_dist.has_enumerate_support)
