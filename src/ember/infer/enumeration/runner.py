@@ -82,7 +82,7 @@ class PackedPairing(Pairing):
             for check in (check_traceenum_requirements, *self.checks):
                 check(model_trace, guide_trace)
         if self.scores_model:
-            model_trace._add_score_parts()
+            model_trace.add_score_parts()
         guide_trace.pack_tensors()
         model_trace.pack_tensors(guide_trace.plate_to_symbol)
         self.memory.note(run, (model_trace, guide_trace))

@@ -23,7 +23,7 @@ from ember.poutine.handlers import block, replay, trace
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
-from ember.rng import random_states, set_random_states
+from ember.rng import set_torch_states, torch_states
 
 _TOLERANCE = {torch.float64: 1e-6}
 _LOW_PRECISION = 2e-3
@@ -53,14 +53,14 @@ def check_broadcasting(one: Run, max_plate_nesting: float, model_trace: Trace, p
     sites = {name: site for name, site in model_trace.nodes.items() if site["type"] == "sample"}
     if any(site["is_observed"] and not site["infer"].get("_deterministic") for site in sites.values()):
         nesting = int(max_plate_nesting)
-        states = random_states()
+        states = torch_states()
         try:
             for particle in (0, -1):
                 _compare(one, nesting, sites, plates, particle)
         except _CannotCompareError:
             pass
         finally:
-            set_random_states(states)
+            set_torch_states(states)
     one.facts.broadcasts = True
 
 
@@ -127,7 +127,7 @@ def _value_of_one(nesting: int, site: Site, particle: int) -> Tensor:
 
 def _log_probs(one: Run, held: Trace) -> dict[str, Tensor]:
     """The log densities of one particle."""
-    before = random_states()
+    before = torch_states()
     try:
         with torch.no_grad(), block(), _WithoutBatchStatistics():
             alone = trace(replay(one.model, trace=held)).get_trace(*one.args, **one.kwargs)
@@ -135,7 +135,7 @@ def _log_probs(one: Run, held: Trace) -> dict[str, Tensor]:
             alone.compute_log_prob()
     except Exception as error:
         raise _CannotCompareError from error
-    if not all(map(torch.equal, before, random_states())):
+    if not all(map(torch.equal, before, torch_states())):
         raise _CannotCompareError
     return {name: site["log_prob"] for name, site in alone.nodes.items() if site["type"] == "sample"}
 
