@@ -89,6 +89,8 @@ class Facts:
     empty_labels: list[str] = field(default_factory=list)
     contents: list[tuple[Callable[[], object], object, str]] = field(default_factory=list)
     """Objects that only a comparison of their whole content tells apart."""
+    random: set[str] = field(default_factory=set)
+    """Labels of contents that are streams of random numbers."""
     tensors: list[Tensor] = field(default_factory=list)
     tensor_labels: list[str] = field(default_factory=list)
 

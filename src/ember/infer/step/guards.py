@@ -46,6 +46,7 @@ class Fact(Enum):
     LOCAL_PARAMS = "the setting module_local_params has changed"
     PARAMETERS = "parameters have been replaced"
     MEMORY = "parameters have been given other memory, or have been frozen or freed"
+    CONSTRAINTS = "constraints of parameters have been replaced"
     LAYOUT = "tensors that the program reads have been given another shape or other strides"
     STATE = "state of the optimizer has changed"
     OPTIONS = "options of the optimizer have changed"
@@ -80,6 +81,7 @@ _OF_CALLS: tuple[tuple[Fact, Callable[[Call], Hashable]], ...] = (
 _OF_PROGRAMS: tuple[tuple[Fact, Callable[[StepProgram, Bound], bool]], ...] = (
     (Fact.PARAMETERS, lambda program, bound: bound.same_parameters(program)),
     (Fact.MEMORY, lambda program, bound: bound.same_memory()),
+    (Fact.CONSTRAINTS, lambda program, bound: bound.same_constraints(program)),
     (Fact.LAYOUT, lambda program, bound: bound.same_layouts()),
 )
 
@@ -123,6 +125,7 @@ class Bound:
     def __init__(self, program: StepProgram) -> None:
         self._leaves = program.leaves
         self._memory = Layouts(program.leaves, hooks=True)
+        self._constraints = program.flat.parameters.constraints()
         self._lifted = program.graph.lifted
         self._layouts = [(tensor.shape, tensor.stride()) for tensor in self._lifted]
         self._others = program.flat.others
@@ -132,6 +135,10 @@ class Bound:
         """Whether all names still have their leaves."""
         now = program.flat.parameters.leaves()
         return len(now) == len(self._leaves) and all(map(is_, now, self._leaves))
+
+    def same_constraints(self, program: StepProgram) -> bool:
+        """Whether all have the constraints that they had."""
+        return all(map(is_, program.flat.parameters.constraints(), self._constraints))
 
     def same_memory(self) -> bool:
         """Whether they lie where they did, and are still trained, or not trained."""

@@ -236,7 +236,7 @@ class SVI:
             return self.programs.find(request)
         except CaptureError as error:
             self.refused(error, mode)
-            if isinstance(error, CaptureMismatchError):
+            if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
                 # The step has been taken, eagerly, for the comparison.
                 return Taken(error.eager_result, None)
             self.capture_report.eager_calls += 1
