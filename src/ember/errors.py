@@ -5,6 +5,7 @@ Every class also derives from the builtin exception that Pyro programs catch in 
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 
@@ -52,12 +53,42 @@ class SaveFileError(EmberError, RuntimeError):
     """A file that is corrupt, foreign, or needs ``allow_pickle=True``."""
 
 
+class Reason(Enum):
+    """Why a step is not captured."""
+
+    VALUE_READ = "Python asks for the value of a tensor"
+    SHAPE_OF_VALUES = "the shape of a tensor depends on the values of another"
+    OTHER_SITES = "other parameters are touched than the time before"
+    OTHER_GRADIENTS = "gradients flow into a tensor that is no parameter"
+    HANDLERS = "handlers are active around the step"
+    NOT_A_TENSOR = "the loss is no tensor"
+    OWN_GRADIENTS = "the loss computes gradients by itself"
+    OWN_GENERATOR = "a generator of random numbers other than torch's default one"
+    SPARSE = "a sparse tensor"
+    SHARED_MEMORY = "two tensors in one piece of memory, of which one is changed"
+    UNSEEN = "the program reads what cannot be watched"
+    CHANGES_ITSELF = "the program changes what it reads"
+    DISAGREES = "the captured step gives other numbers than the eager one"
+    OPTIMIZER = "the optimizer's update cannot be recorded"
+    NO_COMPILER = "there is no C++ compiler"
+    BACKEND = "the backend lacks an operator"
+    ERROR = "the program failed while it was recorded"
+    PASSING = "an error that may not come again"
+
+
 class CaptureError(EmberError, RuntimeError):
     """A step that cannot be captured as one program; says which line stands in the way."""
+
+    def __init__(self, message: str, reason: Reason = Reason.ERROR) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class CaptureMismatchError(CaptureError):
     """A captured program whose first result differs from eager execution; shows both."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Reason.DISAGREES)
 
     eager_result: Any = None
     """The loss of the eager step."""
@@ -65,6 +96,9 @@ class CaptureMismatchError(CaptureError):
 
 class NoCompilerError(CaptureError):
     """No C compiler that the native backend can use; says what was tried."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Reason.NO_COMPILER)
 
 
 class CompilationError(CaptureError):

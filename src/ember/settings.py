@@ -35,11 +35,19 @@ class _Entry(NamedTuple):
         return getattr(owner, name)
 
     def write(self, value: Any) -> None:
+        global _changes
+        _changes += 1
         owner, name = self._owner()
         setattr(owner, name, value)
 
 
 _REGISTRY: dict[str, _Entry] = {}
+_changes = 0
+
+
+def version() -> int:
+    """A number that grows whenever a setting may have been changed."""
+    return _changes
 
 
 def _entry(alias: str) -> _Entry:

@@ -47,7 +47,7 @@ def new_svi(model=simple_model, guide=simple_guide, optim=None, loss=None, compi
     ember.set_rng_seed(0)
     optim = optim or Adam({"lr": 0.05})
     svi = SVI(model, guide, optim, loss or Trace_ELBO(), compile=compile, **options)
-    svi._captured.backend = Interpreter()
+    svi.programs.backend = Interpreter()
     return svi
 
 
@@ -82,7 +82,7 @@ def fit(known, how, optim=None, loss=None, backend=None, steps=200, after_step=N
         compile=MODES[how],
     )
     if backend is not None:
-        svi._captured.backend = backend
+        svi.programs.backend = backend
     if how in ("run", "eager run"):
         losses = svi.run(steps, *args, progress=False, **kwargs).losses.tolist()
     else:

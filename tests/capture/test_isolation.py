@@ -50,7 +50,7 @@ def test_no_switch_is_left_changed(validate):
     with ember.validation_enabled(validate):
         before = switches()
         svi = new_svi(compile=True)
-        svi._captured.backend = backend.Inductor()
+        svi.programs.backend = backend.Inductor()
         for _ in range(4):
             svi.step(data())
         svi.run(5, data(), progress=False)
@@ -105,7 +105,7 @@ def train(mode, steps, results, key, wait=None):
     try:
         with ParamStoreDict().active() as store:
             svi = SVI(simple_model, enumerated_guide, Adam({"lr": 0.01}), Trace_ELBO(), compile=mode)
-            svi._captured.backend = Interpreter()
+            svi.programs.backend = Interpreter()
             if wait is not None:
                 wait.wait()
             results[key] = [svi.step(data()) for _ in range(steps)]
@@ -182,17 +182,17 @@ def live_tensors():
 
 def test_memory_is_flat_over_many_compiled_steps():
     svi = new_svi()
-    svi._captured.backend = backend.Inductor()
+    svi.programs.backend = backend.Inductor()
     x = data()
     for _ in range(20):
         svi.step(x)
     before = live_tensors()
-    entries = len(svi._captured._entries)
+    entries = len(svi.programs.entries)
     for _ in range(100_000):
         svi.step(x)
     svi.run(1000, x, progress=False)
     assert live_tensors() <= before + 2
-    assert len(svi._captured._entries) == entries
+    assert len(svi.programs.entries) == entries
     assert ember.capture.explain(svi).num_captures == 1
 
 
@@ -204,7 +204,7 @@ def test_programs_are_freed_with_their_svi():
         for _ in range(3):
             svi.step(data())
         kept.append(weakref.ref(svi))
-        kept.append(weakref.ref(next(iter(svi._captured._entries.values()))))
+        kept.append(weakref.ref(next(iter(svi.programs.entries.values()))))
 
     for _ in range(3):
         fit()

@@ -83,7 +83,7 @@ def test_bound_methods_are_keyed_by_their_object():
 def test_one_objective_for_two_svis():
     def calls(svi):
         second = SVI(other_model, simple_guide, svi.optim, svi._objective, compile=svi.compile)
-        second._captured.backend = Interpreter()
+        second.programs.backend = Interpreter()
         for _ in range(5):
             yield svi.step(data())
             yield second.step(data())
@@ -215,7 +215,7 @@ def test_the_default_dtype():
     losses = [svi.evaluate_loss() for _ in range(3)]
     torch.set_default_dtype(torch.float32)
     assert svi.evaluate_loss() not in losses
-    assert len(svi._captured._entries) == 2
+    assert len(svi.programs.entries) == 2
 
 
 def test_the_parameter_store_in_use():
@@ -234,7 +234,7 @@ def test_arguments_that_are_new_in_every_step_do_not_fill_the_memory(caplog):
     with caplog.at_level(logging.WARNING, "ember.capture"):
         for step in range(150):
             svi.step(data(), 0.001 * step)
-    assert len(svi._captured._entries) <= 65
+    assert len(svi.programs.entries) <= 65
     assert "pass numbers that change from step to step as tensors" in caplog.text
 
 
@@ -315,7 +315,7 @@ def test_batches_in_turn_are_never_mixed_up(backend):
     losses = []
     for compile in (True, False):
         svi = new_svi(optim=optim.Adam({"lr": 0.05}), compile=compile, backend=backend)
-        svi._captured._backend = None
+        svi.programs.backend = None
         losses.append([svi.step(batches[i]) for i in order])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
@@ -323,7 +323,7 @@ def test_batches_in_turn_are_never_mixed_up(backend):
 def test_settings_that_change_between_calls_are_seen():
     loss = Trace_ELBO()
     svi = new_svi(loss=loss, backend="native")
-    svi._captured._backend = None
+    svi.programs.backend = None
     for _ in range(4):
         svi.step(data())
     loss.num_particles = 5
@@ -343,7 +343,7 @@ def test_settings_that_change_between_calls_are_seen():
 
 def test_the_program_can_be_read():
     svi = new_svi(backend="native")
-    svi._captured._backend = None
+    svi.programs.backend = None
     with pytest.raises(CaptureError, match="no program to show"):
         ember.capture.source(svi)
     for _ in range(2):

@@ -330,4 +330,77 @@ def test_a_learning_rate_of_zero_changes_nothing(name):
     assert {key: value.item() for key, value in parameters().items()} == pytest.approx(
         {"idle": 2.0, "loc": 0.3}
     )
-    assert all(slot.rule.param_groups[0]["lr"] == 0.0 for slot in svi.optim._table)
+    assert all(slot.rule.param_groups[0]["lr"] == 0.0 for slot in svi.optim.records)
+
+
+def test_only_the_drawn_rows_of_a_parameter_change():
+    goal = torch.linspace(-1.0, 1.0, 6)
+
+    def model():
+        with ember.plate("rows", 6, subsample_size=2) as rows:
+            weight = ember.param("weight", torch.zeros(6), event_dim=0)
+            ember.sample("x", dist.Normal(weight, 1.0), obs=goal[rows])
+
+    make = lambda: optim.DCTAdam({"lr": 0.1, "subsample_aware": True})
+    known = program(model, lambda: None)
+    eager = fit(known, "eager", optim=make, steps=20)
+    for how in ("compiled", "run"):
+        other = fit(known, how, optim=make, steps=20, backend=Interpreter())
+        assert_same(other, eager)
+        assert how_updated(other) == ["captured"]
+        assert other[2].optim.get_state()["weight"]["state"][0]["step"].sum() == 40
+
+
+def test_a_time_series_in_both_domains():
+    def model():
+        series = ember.param("series", torch.zeros(7))
+        ember.sample("x", dist.Normal(series, 1.0).to_event(1), obs=torch.linspace(-1.0, 1.0, 7))
+        series.unconstrained()._pyro_dct_dim = -1
+
+    make = lambda: optim.DCTAdam({"lr": 0.1, "lrd": 0.99})
+    known = program(model, lambda: None)
+    eager = fit(known, "eager", optim=make, steps=20)
+    assert_same(fit(known, "compiled", optim=make, steps=20, backend=Interpreter()), eager)
+
+
+class Twice(PyroOptim):
+    """Takes two steps in place of one."""
+
+    def __call__(self, params, *args, **kwargs):
+        params = list(params)
+        super().__call__(params)
+        super().__call__(params)
+
+
+class Chosen(PyroOptim):
+    """Chooses the class of the torch optimizer by parameter."""
+
+    def _get_optim(self, param):
+        name = ember.get_param_store().param_name(param)
+        kind = torch.optim.SGD if name == "scale" else torch.optim.Adam
+        return kind([param], **self._get_optim_args(param))
+
+
+@pytest.mark.parametrize(("kind", "update"), [(Twice, "by torch"), (Chosen, "captured")])
+def test_subclasses_do_what_they_say(kind, update):
+    make = lambda: kind(torch.optim.Adam, {"lr": 0.02})
+    known = program(simple_model, simple_guide, data())
+    eager = fit(known, "eager", optim=make, steps=20)
+    for how in ("compiled", "run"):
+        other = fit(known, how, optim=make, steps=20, backend=Interpreter())
+        assert_same(other, eager)
+        assert how_updated(other)[0].startswith(update)
+
+
+def test_state_cleared_between_steps_is_cleared():
+    def drive(svi):
+        losses = [svi.step(data()) for _ in range(5)]
+        for shown in svi.optim.optim_objs.values():
+            shown.state.clear()
+        return [*losses, *(svi.step(data()) for _ in range(5))]
+
+    results = []
+    for mode in (False, True):
+        svi = new_svi(optim=optim.Adam({"lr": 0.1}), compile=mode)
+        results.append((drive(svi), parameters()))
+    assert_same(*results)

@@ -12,7 +12,7 @@ import ember.distributions as dist
 from ember.capture import Interpreter, capture
 from ember.capture.provenance import works_for
 from ember.infer import SVI, Trace_ELBO
-from ember.infer.step import programs as captured_step
+from ember.infer.step import recording as captured_step
 from ember.optim import SGD, Adam, ClippedAdam
 
 aten = torch.ops.aten
@@ -94,7 +94,7 @@ def fit(optimizer, steps=3):
 
     ember.clear_param_store()
     svi = SVI(model, guide, optimizer, Trace_ELBO(), compile=True)
-    svi._captured.backend = Interpreter()
+    svi.programs.backend = Interpreter()
     captured_step.capture = keep
     try:
         for _ in range(steps):

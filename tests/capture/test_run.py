@@ -119,7 +119,7 @@ class Slow(Interpreter):
 def test_interrupted_by_a_signal(mode):
     svi = new_svi(compile=mode, optim=Adam({"lr": 1e-4}))
     if mode:
-        svi._captured.backend = Slow()
+        svi.programs.backend = Slow()
     else:
         threading.Timer(0.3, _thread.interrupt_main).start()
     result = svi.run(1_000_000, data(), progress=False)
@@ -337,7 +337,7 @@ def test_ctrl_c_ends_a_native_run_between_two_steps(after):
         raise KeyboardInterrupt
 
     svi = new_svi(backend="native")
-    svi._captured._backend = None
+    svi.programs.backend = None
     for _ in range(3):
         svi.step(data())
     before = signal.signal(signal.SIGALRM, interrupt)
@@ -349,5 +349,5 @@ def test_ctrl_c_ends_a_native_run_between_two_steps(after):
         signal.signal(signal.SIGALRM, before)
     assert result.interrupted and 0 < result.num_steps == len(result.losses) < 50_000_000
     # As many steps as losses: the counter of Adam says so.
-    slot = next(iter(svi.optim._table))
+    slot = next(iter(svi.optim.records))
     assert slot.rule.state[slot.param]["step"] == result.num_steps + 3

@@ -85,7 +85,7 @@ def test_batches_a_last_smaller_one_included_are_scaled_right():
         ember.clear_param_store()
         ember.set_rng_seed(0)
         svi = SVI(model, simple_guide, Adam({"lr": 0.02}), Trace_ELBO(), compile=mode)
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
         losses = [svi.step(batch) for _ in range(5) for batch in data.split(5)]
         return losses, dict(ember.get_param_store().named_parameters()), svi
 
@@ -163,7 +163,7 @@ def test_training_mode_is_part_of_the_key():
             ember.sample("x", dist.Normal(net(data), 1.0).to_event(1), obs=data[:, :2])
 
     svi = SVI(model, lambda data: None, SGD({"lr": 0.01}), Trace_ELBO(), compile=True)
-    svi._captured.backend = Interpreter()
+    svi.programs.backend = Interpreter()
     for _ in range(4):
         svi.step(data)
     net.eval()
@@ -221,7 +221,7 @@ def test_evaluate_loss(make):
         ember.clear_param_store()
         ember.set_rng_seed(0)
         svi = SVI(known.model, known.guide, Adam({"lr": 0.1}), Trace_ELBO(), compile=mode)
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
         results[mode] = [svi.evaluate_loss(*known.args) for _ in range(10)]
         leaves = [leaf.detach().clone() for _, leaf in ember.get_param_store().named_parameters()]
         results[mode] += [svi.evaluate_loss(*known.args) for _ in range(10)]

@@ -80,7 +80,7 @@ def losses(fn: Callable[[Tensor], Any], observed: Tensor | None, compile: bool) 
 
     svi = SVI(model, guide, Adam({"lr": 0.01}), Trace_ELBO(), compile=compile)
     if compile:
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
     steps = [svi.step() for _ in range(3)]
     assert (ember.param("p").detach() != START).any()
     return steps

@@ -76,7 +76,7 @@ def test_it_finds_location_and_scale(beta, compile):
             ember.sample("x", WithoutDensity(loc, scale), obs=data)
 
     svi = SVI(model, lambda: None, Adam({"lr": 0.02}), EnergyDistance(beta, num_particles=8), compile=compile)
-    svi._captured.backend = Interpreter()
+    svi.programs.backend = Interpreter()
     svi.run(350, progress=False)
     assert ember.param("loc").item() == pytest.approx(data.mean().item(), abs=0.1)
     assert ember.param("scale").item() == pytest.approx(data.std().item(), rel=0.2)
@@ -106,7 +106,7 @@ def test_changed_settings_ask_for_a_new_program():
     model, guide = fixed(torch.tensor([0.7]))
     objective = EnergyDistance(num_particles=4)
     svi = SVI(model, guide, Adam({"lr": 0.01}), objective, compile=True)
-    svi._captured.backend = Interpreter()
+    svi.programs.backend = Interpreter()
     for _ in range(3):
         svi.step()
     ember.set_rng_seed(0)

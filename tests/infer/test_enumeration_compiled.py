@@ -122,7 +122,7 @@ def test_compiled_steps_and_loops_give_the_eager_numbers(name, particles):
             objective(max_plate_nesting=1, **particles),
             compile=mode != "eager",
         )
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
         if mode == "loop":
             losses[mode] = [float(x) for x in svi.run(5, DATA, progress=False).losses]
         else:

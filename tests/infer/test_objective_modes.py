@@ -81,7 +81,7 @@ def fitted(row, known, vectorize, how, backend, steps=4):
     ember.set_rng_seed(0)
     objective = row.make(vectorize_particles=vectorize)
     svi = SVI(known.model, known.guide, Adam({"lr": 0.02}), objective, compile=how != "eager")
-    svi._captured.backend = backend
+    svi.programs.backend = backend
     if how == "run":
         losses = svi.run(steps, *known.args, progress=False).losses
     else:
@@ -164,7 +164,7 @@ def test_an_annealing_schedule_asks_for_no_new_program(objective):
         ember.clear_param_store()
         ember.set_rng_seed(0)
         svi = SVI(model, guide, Adam({"lr": 0.02}), objective(), compile=compiled)
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
         losses[compiled] = [svi.step(*known.args, torch.tensor(0.1 * (i + 1))) for i in range(6)]
     assert losses[True] == pytest.approx(losses[False], rel=1e-9)
     assert svi.capture_report.num_captures == 1

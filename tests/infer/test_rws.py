@@ -117,7 +117,7 @@ def test_steps_that_are_not_finite_are_left_out(compile):
         ember.sample("x", dist.Normal(z, 0.7, validate_args=False), obs=x)
 
     svi = SVI(noisy, lambda x: guide(), Adam({"lr": 0.1}), ReweightedWakeSleep(), compile=compile)
-    svi._captured.backend = Interpreter()
+    svi.programs.backend = Interpreter()
     with ember.infer.traces.validate_all.validation_enabled(False):
         for _ in range(3):
             svi.step(X)

@@ -47,7 +47,7 @@ def test_training_reaches_the_posterior(compile):
     known = zoo.normal_normal()
     elbo = TraceTailAdaptive_ELBO(num_particles=20, vectorize_particles=True)
     svi = SVI(known.model, known.guide, Adam({"lr": 0.02}), elbo, compile=compile)
-    svi._captured.backend = Interpreter()
+    svi.programs.backend = Interpreter()
     losses = svi.run(500, *known.args, progress=False).losses
     assert torch.all(losses == math.inf) and svi.step(*known.args) == math.inf
     (mean, sd), (exact_mean, exact_sd) = known.moments()["mean"], known.posterior["mean"]
@@ -67,7 +67,7 @@ def test_what_is_differentiated_must_be_finite(compile):
 
     elbo = TraceTailAdaptive_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=0)
     svi = SVI(model, guide, Adam({"lr": 0.1}), elbo, compile=compile)
-    svi._captured.backend = Interpreter()
+    svi.programs.backend = Interpreter()
     with ember.infer.traces.validate_all.validation_enabled(False):
         for _ in range(3):
             svi.step(torch.tensor(0.5))

@@ -292,7 +292,7 @@ def bernoulli_rows(baseline, data=torch.tensor([0.4, 1.7, -0.2])):  # noqa: B008
 def test_a_decaying_average_stays_one_parameter(compiled):
     model, guide = bernoulli_rows({"use_decaying_avg_baseline": True, "baseline_beta": 0.5})
     svi = SVI(model, guide, Adam({"lr": 0.01}), TraceGraph_ELBO(), compile=compiled)
-    svi._captured.backend = Interpreter()
+    svi.programs.backend = Interpreter()
     name = "__baseline_avg_downstream_cost_z"
     svi.step()
     leaf, first = ember.param(name).unconstrained(), ember.param(name).detach().clone()

@@ -239,7 +239,7 @@ def test_a_parameter_replaced_at_every_step_costs_no_memory(store: ParamStoreDic
         optimizer(unconstrained(store))
         assert len(optimizer.optim_objs) == 1
         assert len(optimizer._plans) <= 1
-    assert len(optimizer._table._parked) == 0
+    assert optimizer.records.num_parked == 0
 
 
 def test_a_scope_takes_parameters_away_for_a_while_only() -> None:

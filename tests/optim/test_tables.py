@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ember import optim
-from ember.optim import PyroOptim, adagrad_rmsprop, clipped_adam, dct_adam, merged, pytorch_optimizers
+from ember.optim import PyroOptim, adagrad_rmsprop, clipped_adam, dct_adam, foreign, pytorch_optimizers
 from ember.optim.lr_scheduler import PyroLRScheduler
 
 from .tables import RULES, SCHEDULES
@@ -50,9 +50,9 @@ def test_every_torch_scheduler_has_a_factory(name: str) -> None:
 
 def test_the_tables_are_complete() -> None:
     assert set(pytorch_optimizers.__all__) == set(OPTIMIZERS) - {"LBFGS"} | set(SCHEDULERS)
-    assert set(OPTIMIZERS.values()) - {torch.optim.LBFGS} == merged._PARAMETERWISE
+    assert set(OPTIMIZERS.values()) - {torch.optim.LBFGS} == foreign.PARAMETERWISE
     own = {clipped_adam.ClippedAdam, adagrad_rmsprop.AdagradRMSProp, dct_adam.DCTAdam}
-    assert {rule.kind for rule in RULES} == merged._PARAMETERWISE | own
+    assert {rule.kind for rule in RULES} == foreign.PARAMETERWISE | own
     bases = {torch.optim.lr_scheduler.LRScheduler, torch.optim.lr_scheduler._LRScheduler}
     assert {schedule.kind for schedule in SCHEDULES} == set(SCHEDULERS.values()) - bases
 

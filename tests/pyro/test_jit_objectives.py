@@ -44,7 +44,7 @@ def test_steps_are_compiled_and_agree(name: str) -> None:
         ember.set_rng_seed(0)
         options = {"strict_enumeration_warning": False, "ignore_jit_warnings": True}
         svi = SVI(model, guide, ember.optim.Adam({"lr": 0.1}), objective(**options))
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
         losses.append([svi.step(torch.tensor(1.0)) for _ in range(4)])
         assert svi.compile is (True if objective is getattr(jit, name) else None)
         assert svi.capture_report.num_captures == (1 if svi.compile else 0)

@@ -6,7 +6,7 @@ import linecache
 import traceback
 
 from ember.capture import folders
-from ember.errors import CaptureError
+from ember.errors import CaptureError, Reason
 
 _OURS = (folders.TORCH, folders.EMBER)
 _INSTALLED = (*folders.STANDARD, *folders.PACKAGES)
@@ -41,23 +41,30 @@ def explain(error: Exception) -> CaptureError:
         return error
     line = user_line(error)
     where = f"\n  at {line}" if line else ""
-    text = str(error)
-    if "_local_scalar_dense" in text or "data-dependent" in text or "tracing tensor" in text:
-        reason = "Python asks for the value of a tensor (if, while, int(), float(), .item())"
-        way_out = "compute it with tensor operations such as torch.where or a mask"
-    elif "InvalidCxxCompiler" in type(error).__name__ or "C++ compiler" in text:
-        reason, way_out = (
-            "there is no C++ compiler",
-            "install g++, or name one in the environment variable CXX",
-        )
-    elif "aten.nonzero" in text or "masked_select" in text or "DynamicOutputShape" in type(error).__name__:
-        reason = "the shape of a tensor depends on the values of another"
-        way_out = "keep shapes fixed: use a mask or torch.where instead of boolean indexing"
+    causes = _causes(error)
+    reason = next((known for cause in causes if (known := _reason_of(cause)) in _WAYS_OUT), None)
+    if reason is None:
+        first_line = (str(error).splitlines() or [""])[0]
+        what, way_out, reason = f"{type(error).__name__}: {first_line}", "change that line", Reason.ERROR
     else:
-        reason, way_out = (
-            f"{type(error).__name__}: {text.splitlines()[0] if text else ''}",
-            "change that line",
-        )
+        what, way_out = reason.value, _WAYS_OUT[reason]
     return CaptureError(
-        f"the step cannot be captured: {reason}{where}\nThe way out: {way_out}, or run eagerly (compile=False)."
+        f"the step cannot be captured: {what}{where}\nThe way out: {way_out}, or run eagerly (compile=False).",
+        reason,
     )
+
+
+def _reason_of(error: BaseException) -> Reason | None:
+    # Inductor says by a class of its own, wrapped in another, that it found no compiler; to import them takes seconds.
+    inner = getattr(error, "inner_exception", error)
+    if type(inner).__name__ == "InvalidCxxCompiler":
+        return Reason.NO_COMPILER
+    reason: Reason | None = getattr(error, "reason", None)
+    return reason
+
+
+_WAYS_OUT = {
+    Reason.VALUE_READ: "compute it with tensor operations such as torch.where or a mask",
+    Reason.SHAPE_OF_VALUES: "keep shapes fixed: use a mask or torch.where instead of boolean indexing",
+    Reason.NO_COMPILER: "install g++, or name one in the environment variable CXX",
+}

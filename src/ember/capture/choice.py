@@ -12,7 +12,7 @@ from ember import settings
 from ember.capture.backend import Backend, Inductor, Interpreter, Program
 from ember.capture.graph import CapturedGraph
 from ember.capture.native.program import Native
-from ember.capture.native.values.arrays import UnsupportedError
+from ember.capture.native.values.unsupported import UnsupportedError
 from ember.errors import CaptureError, CompilationError, NoCompilerError
 
 BackendName = Literal["auto", "native", "inductor", "interpreter"]

@@ -21,7 +21,7 @@ from ember.capture.mutation_guard import MutationGuard
 from ember.capture.provenance import Origins
 from ember.capture.recorder import Recorder
 from ember.capture.value_guard import ValueGuard
-from ember.errors import CaptureError
+from ember.errors import CaptureError, Reason
 
 aten = torch.ops.aten
 Flat = Sequence[Tensor]
@@ -134,7 +134,8 @@ def _check_no_overlap(tensors: Flat, guard: MutationGuard) -> None:
             raise CaptureError(
                 f"the step cannot be captured: it changes a tensor of shape {tuple(tensor.shape)} in place and uses "
                 "another that shares its memory (a parameter that does not come from ember.param or ember.module?)\n"
-                "The way out: clone one of them, or run eagerly (compile=False)."
+                "The way out: clone one of them, or run eagerly (compile=False).",
+                Reason.SHARED_MEMORY,
             )
         seen.add(storage)
 

@@ -20,8 +20,8 @@ from ember.capture.meta import Meta, Storage, Tracked, meta_of
 from ember.capture.mutation_guard import MutationGuard
 from ember.capture.operators import Operator, operator_facts, tensors_in
 from ember.capture.provenance import Origins
-from ember.capture.value_guard import ValueTakenError
-from ember.errors import CaptureError
+from ember.capture.value_guard import ShapeOfValuesError, ValueTakenError
+from ember.errors import CaptureError, Reason
 
 aten = torch.ops.aten
 _PLAIN = torch._C._disabled_torch_dispatch_impl
@@ -88,7 +88,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if facts.is_composed(args):
             return self._run_again(func.decompose, args, kwargs)
         if facts.has_shape_of_values(args):
-            raise RuntimeError(f"{func}: masked_select, nonzero or boolean indexing")
+            raise ShapeOfValuesError(f"{func}: masked_select, nonzero or boolean indexing")
         if facts.reads_values:
             return self._read_value(func, args, kwargs)
         return self._record(func, facts, args, kwargs)
@@ -142,7 +142,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(value, torch.Generator):
             raise CaptureError(
                 "the step cannot be captured: it draws from a generator of its own\n"
-                "The way out: draw from torch's default generator, or run eagerly (compile=False)."
+                "The way out: draw from torch's default generator, or run eagerly (compile=False).",
+                Reason.OWN_GENERATOR,
             )
         return value
 
@@ -164,7 +165,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if tensor.layout != torch.strided:
             raise CaptureError(
                 "the step cannot be captured: it makes a sparse tensor, such as the gradient of a sparse embedding\n"
-                "The way out: use dense ones (sparse=False), or run eagerly (compile=False)."
+                "The way out: use dense ones (sparse=False), or run eagerly (compile=False).",
+                Reason.SPARSE,
             )
         storage = self._tracked.storage(tensor, own=True)
         if not storage.tensors:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ember.capture.scalar_index import index
+from ember.errors import Reason
 
 _READERS = {
     Tensor.numpy: ".numpy()",
@@ -63,3 +64,11 @@ def _one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
 
 class ValueTakenError(Exception):
     """Internal: turned into a :class:`~ember.errors.CaptureError` that names the user's line."""
+
+    reason = Reason.VALUE_READ
+
+
+class ShapeOfValuesError(RuntimeError):
+    """Internal: an operator whose result has a shape that depends on values."""
+
+    reason = Reason.SHAPE_OF_VALUES

@@ -25,14 +25,14 @@ from ember.infer.posterior.predictive import MHResampler as MHResampler
 from ember.infer.posterior.predictive import Predictive as Predictive
 from ember.infer.posterior.predictive import WeighedPredictive as WeighedPredictive
 from ember.infer.step.svi import SVI as SVI
-from ember.infer.terms.estimators import AnalyticKL as AnalyticKL
-from ember.infer.terms.estimators import DoublyReparameterized as DoublyReparameterized
-from ember.infer.terms.estimators import FullScore as FullScore
-from ember.infer.terms.estimators import LeaveOneOut as LeaveOneOut
-from ember.infer.terms.estimators import NoControlVariate as NoControlVariate
-from ember.infer.terms.estimators import Reparameterized as Reparameterized
-from ember.infer.terms.estimators import StickingTheLanding as StickingTheLanding
-from ember.infer.terms.estimators import VarGrad as VarGrad
+from ember.infer.terms.bound_gradients import DoublyReparameterized as DoublyReparameterized
+from ember.infer.terms.bound_gradients import Reparameterized as Reparameterized
+from ember.infer.terms.control_variates import LeaveOneOut as LeaveOneOut
+from ember.infer.terms.control_variates import NoControlVariate as NoControlVariate
+from ember.infer.terms.control_variates import VarGrad as VarGrad
+from ember.infer.terms.entropies import AnalyticKL as AnalyticKL
+from ember.infer.terms.entropies import FullScore as FullScore
+from ember.infer.terms.entropies import StickingTheLanding as StickingTheLanding
 from ember.infer.traces.validation import enable_validation as enable_validation
 from ember.infer.traces.validation import is_validation_enabled as is_validation_enabled
 

@@ -37,6 +37,9 @@ class _Call(threading.local):
 class Context:
     """Active inside ``__ongoing__`` and :func:`~ember.nn.pyro_method`; shared by a module and its submodules."""
 
+    counts_by_identity = True
+    """What it holds does not decide whether a captured program is still right."""
+
     def __init__(self) -> None:
         self.used = False
         self.param_state: StateDict = {"params": {}, "constraints": {}}

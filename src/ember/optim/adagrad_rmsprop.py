@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ember.optim.lists import step_in_place
 from ember.optim.rule_state import dense_batches, new_step, restore_steps
+from ember.optim.rules.adagrad_rmsprop import ADAGRAD_RMSPROP, AdagradRMSPropOptions
 
 
 def adagrad_rmsprop(
@@ -23,21 +25,8 @@ def adagrad_rmsprop(
     t: float,
 ) -> None:
     """One update, in place, of parameters of one device and dtype: it can be captured as it is."""
-    dtype = params[0].dtype
-    torch._foreach_add_(steps, 1.0)
-    counts = torch.stack(steps)
-    # The first squared gradient starts the average, with weight one.
-    weights = torch.where(counts == 1, torch.ones_like(counts), torch.full_like(counts, t))
-    torch._foreach_mul_(sums, (1.0 - weights).to(dtype).unbind())
-    squares = torch._foreach_mul(grads, weights.to(dtype).unbind())
-    torch._foreach_mul_(squares, grads)
-    torch._foreach_add_(sums, squares)
-    scales = torch._foreach_sqrt(sums)
-    torch._foreach_add_(scales, 1.0)
-    step_sizes = eta * counts ** (-0.5 + delta)
-    updates = torch._foreach_div(grads, scales)
-    torch._foreach_mul_(updates, step_sizes.to(dtype).unbind())
-    torch._foreach_sub_(params, updates)
+    states = [{"step": step, "sum": total} for step, total in zip(steps, sums, strict=True)]
+    step_in_place(ADAGRAD_RMSPROP, params, grads, states, AdagradRMSPropOptions(eta, delta, t))
 
 
 class AdagradRMSProp(Optimizer):

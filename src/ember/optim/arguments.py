@@ -10,11 +10,12 @@ from types import FrameType
 from typing import Any
 
 from ember.errors import OptimizerError
+from ember.optim.rules.clipping import Clipping
 from ember.params import module_from_param_with_module_name, normalize_param_name, user_param_name
 
 Options = dict[str, Any] | Callable[..., dict[str, Any]]
 
-CLIP_KEYS = ("clip_norm", "clip_value", "clip_global_norm")
+_CLIP_FIELDS = {"clip_norm": "norm", "clip_value": "value", "clip_global_norm": "global_norm"}
 
 
 def checked_options(options: Options, what: str) -> Options:
@@ -88,16 +89,16 @@ def options_for(options: Options, name: str | None, what: str) -> dict[str, Any]
     return result
 
 
-def checked_clip(clip: dict[str, Any]) -> dict[str, Any]:
-    """Clipping options without those that are None.
+def checked_clip(clip: dict[str, Any]) -> Clipping:
+    """Clipping options as a record.
 
     Raises:
         TypeError: for an unknown key.
     """
     for key in clip:
-        if key not in CLIP_KEYS:
+        if key not in _CLIP_FIELDS:
             raise TypeError(
                 f"PyroOptim._clip_grad() got an unexpected keyword argument {key!r}; "
-                f"clip_args takes {', '.join(CLIP_KEYS)}"
+                f"clip_args takes {', '.join(_CLIP_FIELDS)}"
             )
-    return {key: float(value) for key, value in clip.items() if value is not None}
+    return Clipping(**{_CLIP_FIELDS[key]: float(value) for key, value in clip.items() if value is not None})

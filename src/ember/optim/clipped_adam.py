@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ember.optim.lists import step_in_place
 from ember.optim.rule_state import dense_batches, new_step, restore_steps
+from ember.optim.rules.clipped_adam import CLIPPED_ADAM, ClippedAdamOptions
 
 
 def clipped_adam(
@@ -27,23 +29,12 @@ def clipped_adam(
     centered_variance: bool,
 ) -> None:
     """One update, in place, of parameters of one device and dtype: it can be captured as it is."""
-    beta1, beta2 = betas
-    torch._foreach_clamp_min_(grads, -clip_norm)
-    torch._foreach_clamp_max_(grads, clip_norm)
-    directions = list(torch._foreach_add(grads, params, alpha=weight_decay)) if weight_decay != 0 else grads
-    torch._foreach_add_(steps, 1.0)
-    torch._foreach_mul_(exp_avgs, beta1)
-    torch._foreach_add_(exp_avgs, directions, alpha=1 - beta1)
-    spreads = list(torch._foreach_sub(directions, exp_avgs)) if centered_variance else directions
-    torch._foreach_mul_(exp_avg_sqs, beta2)
-    torch._foreach_addcmul_(exp_avg_sqs, spreads, spreads, value=1 - beta2)
-    denominators = torch._foreach_sqrt(exp_avg_sqs)
-    torch._foreach_add_(denominators, eps)
-    t = torch.stack(steps)
-    step_sizes = lr * torch.sqrt(1 - beta2**t) / (1 - beta1**t)
-    updates = torch._foreach_div(exp_avgs, denominators)
-    torch._foreach_mul_(updates, step_sizes.to(params[0].dtype).unbind())
-    torch._foreach_sub_(params, updates)
+    options = ClippedAdamOptions(lr, betas, eps, weight_decay, clip_norm, 1.0, centered_variance)
+    states = [
+        {"step": step, "exp_avg": mean, "exp_avg_sq": square}
+        for step, mean, square in zip(steps, exp_avgs, exp_avg_sqs, strict=True)
+    ]
+    step_in_place(CLIPPED_ADAM, params, grads, states, options)
 
 
 class ClippedAdam(Optimizer):
@@ -123,6 +114,8 @@ class ClippedAdam(Optimizer):
         for group in self.param_groups:
             group["lr"] *= group["lrd"]
             for params, grads in dense_batches(group["params"]):
+                torch._foreach_clamp_min_(grads, -group["clip_norm"])
+                torch._foreach_clamp_max_(grads, group["clip_norm"])
                 states = [self._state_of(param) for param in params]
                 clipped_adam(
                     params,

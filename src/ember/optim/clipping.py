@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+from ember.optim.rules.clipping import Clipping
 
 
 @torch.no_grad()
@@ -29,25 +30,25 @@ def clip_each_norm_(params: list[Tensor], limit: float) -> None:
 
 
 class Clipper:
-    """The clipping of one step: per-parameter norms, then values, then the norm over all.
+    """The clipping of one step, in place: per-parameter norms, then values, then the norm over all.
 
     Args:
-        members: pairs of a parameter and its clipping options.
+        members: pairs of a parameter and its limits.
     """
 
     __slots__ = ("_global", "_norms", "_values")
 
-    def __init__(self, members: Iterable[tuple[Tensor, dict[str, Any]]]) -> None:
-        norms: dict[Any, list[Tensor]] = {}
+    def __init__(self, members: Iterable[tuple[Tensor, Clipping]]) -> None:
+        norms: dict[tuple[float, torch.device, torch.dtype], list[Tensor]] = {}
         self._values: dict[float, list[Tensor]] = {}
         self._global: dict[float, list[Tensor]] = {}
         for param, clip in members:
-            if "clip_norm" in clip:
-                norms.setdefault((clip["clip_norm"], param.device, param.dtype), []).append(param)
-            if "clip_value" in clip:
-                self._values.setdefault(clip["clip_value"], []).append(param)
-            if "clip_global_norm" in clip:
-                self._global.setdefault(clip["clip_global_norm"], []).append(param)
+            if clip.norm is not None:
+                norms.setdefault((clip.norm, param.device, param.dtype), []).append(param)
+            if clip.value is not None:
+                self._values.setdefault(clip.value, []).append(param)
+            if clip.global_norm is not None:
+                self._global.setdefault(clip.global_norm, []).append(param)
         self._norms = [(key[0], params) for key, params in norms.items()]
 
     def __bool__(self) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ember.optim.arguments import Options
 from ember.optim.optim import PyroOptim
+from ember.optim.rule_table import RULES
 
 
 class PyroLRScheduler(PyroOptim):
@@ -65,12 +68,27 @@ class PyroLRScheduler(PyroOptim):
         return {key: value.clone() if isinstance(value, Tensor) else value for key, value in args.items()}
 
     def _get_optim(self, param: Tensor) -> Any:
-        optimizer = super()._get_optim(param)
+        return self.schedule_of(super()._get_optim(param))
+
+    def schedule_of(self, optimizer: Optimizer) -> Any:
+        """A torch scheduler for a torch optimizer, with the options of this one."""
         kwargs = dict(self.kwargs)
         if "schedulers" in kwargs:
             kwargs["schedulers"] = [make(optimizer) for make in kwargs["schedulers"]]
             return self.pt_scheduler_constructor(optimizer=optimizer, **kwargs)
         return self.pt_scheduler_constructor(optimizer, **kwargs)
+
+    @property
+    def _keeps_optimizers(self) -> bool:
+        kind = self.pt_scheduler_constructor
+        of_torch = vars(torch.optim.lr_scheduler).get(getattr(kind, "__name__", "")) is kind
+        overridden = type(self)._get_optim is not PyroLRScheduler._get_optim
+        return (
+            of_torch
+            and not overridden
+            and "schedulers" not in self.kwargs
+            and self.pt_optim_constructor in RULES
+        )
 
     def _expects_scheduler(self) -> bool | None:
         return True
@@ -81,5 +99,5 @@ class PyroLRScheduler(PyroOptim):
         Args:
             *args: for example the loss, for ``ReduceLROnPlateau``.
         """
-        for slot in self._table:
-            slot.scheduler.step(*args, **kwargs)
+        for record in self.records:
+            record.scheduler.step(*args, **kwargs)

@@ -1,8 +1,7 @@
 """The optimizer of SVI: parameters come into being while the program runs, each with its own options.
 
-Every parameter has a torch optimizer of its own, which holds its options and state and which schedulers wrap;
-a step is taken by one torch optimizer merged from those of all parameters touched, so that torch's batched
-kernels do the work.
+Options and state are kept by parameter; a step is taken by one torch optimizer for all parameters touched, so that torch's
+batched kernels do the work. A torch optimizer for one parameter is made where somebody asks for it, or a scheduler needs it.
 """
 
 from __future__ import annotations
@@ -21,15 +20,19 @@ from ember.optim.adagrad_rmsprop import AdagradRMSProp as pt_AdagradRMSProp
 from ember.optim.arguments import Options, checked_clip, checked_options, options_for, warn_if_two_arguments
 from ember.optim.clipped_adam import ClippedAdam as pt_ClippedAdam
 from ember.optim.dct_adam import DCTAdam as pt_DCTAdam
-from ember.optim.merged import StepPlan
-from ember.optim.slots import OptimizerView, Slot, SlotTable
-from ember.optim.slots import is_scheduler as is_scheduler
+from ember.optim.plan import StepPlan
+from ember.optim.records import Record, Records
+from ember.optim.records import is_scheduler as is_scheduler
+from ember.optim.rule_table import RULES
+from ember.optim.view import OptimizerView
 from ember.params import ParamStoreDict, get_param_store
 from ember.serialization import atomic_save, safe_load
 
 # Plans kept for sets of parameters that are stepped in turn.
 _MAX_PLANS = 8
-_RUNTIME = ("_table", "_plans", "optim_objs")
+_RUNTIME = ("records", "_plans", "_templates", "optim_objs")
+# Optimizers of sets of options that are tried out once, instead of once for every parameter.
+_MAX_TEMPLATES = 16
 
 
 def _is_torch_class(constructor: object) -> bool:
@@ -66,6 +69,9 @@ class PyroOptim:
         tensor([0.4000, 1.4000], requires_grad=True)
     """
 
+    counts_by_identity = True
+    """What it holds does not decide whether a captured program is still right."""
+
     def __init__(
         self,
         optim_constructor: Callable[..., Any],
@@ -86,9 +92,10 @@ class PyroOptim:
         self._start()
 
     def _start(self) -> None:
-        self._table = SlotTable()
+        self.records = Records()
         self._plans: dict[tuple[int, ...], StepPlan] = {}
-        self.optim_objs = OptimizerView(self._table, self._plans.clear)
+        self._templates: list[tuple[dict[str, Any], Optimizer]] = []
+        self.optim_objs = OptimizerView(self.records, self._plans.clear)
 
     def __getstate__(self) -> dict[str, Any]:
         config = {key: value for key, value in vars(self).items() if key not in _RUNTIME}
@@ -113,9 +120,9 @@ class PyroOptim:
         plan = self.plan(params)
         plan.step(*args, **kwargs)
         if self._state_waiting_to_be_consumed:
-            for slot in plan.slots:
-                if slot.name is not None:
-                    self._state_waiting_to_be_consumed.pop(slot.name, None)
+            for record in plan.slots:
+                if record.name is not None:
+                    self._state_waiting_to_be_consumed.pop(record.name, None)
 
     def plan(self, params: Iterable[Tensor]) -> StepPlan:
         """What a step of these parameters does; makes optimizers for new ones, but changes no parameter."""
@@ -123,42 +130,88 @@ class PyroOptim:
         key = tuple(map(id, params))
         plan = self._plans.get(key)
         if plan is None or not plan.is_current():
-            slots = self._slots_for(params)
+            slots = self._records_for(params)
             self._plans.pop(key, None)
             while len(self._plans) >= _MAX_PLANS:
                 del self._plans[next(iter(self._plans))]
-            plan = self._plans[key] = StepPlan(slots)
+            plan = self._plans[key] = StepPlan(slots, self.records, self._steps_itself)
         return plan
 
-    def _slots_for(self, params: list[Tensor]) -> list[Slot]:
-        new = {id(param): param for param in params if self._table.get(param) is None}
+    @property
+    def _steps_itself(self) -> type | None:
+        return type(self) if type(self).__call__ is not PyroOptim.__call__ else None
+
+    def _records_for(self, params: list[Tensor]) -> list[Record]:
+        self.records.follow()
+        new = {id(param): param for param in params if self.records.get(param) is None}
         if new:
             store = get_param_store()
-            slots = [self._new_slot(param, store) for param in new.values()]
-            if self._table.park_departed():
+            made = [self._new_record(param, store) for param in new.values()]
+            if self.records.park_departed():
                 self._plans.clear()
-            for slot in slots:
-                self._table.add(slot)
-        return [found for param in params if (found := self._table.get(param)) is not None]
+            for record in made:
+                self.records.add(record)
+        return [found for param in params if (found := self.records.get(param)) is not None]
 
-    def _new_slot(self, param: Tensor, store: ParamStoreDict) -> Slot:
+    def _new_record(self, param: Tensor, store: ParamStoreDict) -> Record:
         name = store.param_name(param)
         try:
-            shown = self._get_optim(param)
+            shown = self._template(param)
+            is_template = shown is not None
+            shown = self._get_optim(param) if shown is None else shown
             clip = checked_clip(self._get_grad_clip_args(param))
         except Exception as error:
             error.add_note(f"while making the optimizer of parameter {name!r}")
             raise
-        if not isinstance(getattr(shown, "optimizer", shown), Optimizer):
+        rule = getattr(shown, "optimizer", shown)
+        if not isinstance(rule, Optimizer):
             raise OptimizerError(
                 f"{self.pt_optim_constructor!r} returned {type(shown).__name__}, which is no "
                 "torch.optim.Optimizer; give PyroOptim a class such as torch.optim.Adam"
             )
-        slot = Slot(param, name, store, shown, clip)
+        record = Record(param, name, store, clip, rule, self.records.changes)
+        if is_template:
+            self._start_state(record)
+        else:
+            record.show(shown)
+            record.handed_out = not self._keeps_optimizers
         waiting = None if name is None else self._state_waiting_to_be_consumed.get(name)
         if waiting is not None:
-            saved_state.write(slot, waiting)
-        return slot
+            saved_state.write(record, waiting)
+        return record
+
+    @property
+    def _keeps_optimizers(self) -> bool:
+        """Whether nobody else sees a torch optimizer being made, and may keep it."""
+        return self._makes_templates
+
+    @property
+    def _makes_templates(self) -> bool:
+        return type(self)._get_optim is PyroOptim._get_optim and self.pt_optim_constructor in RULES
+
+    def _template(self, param: Tensor) -> Optimizer | None:
+        """An optimizer with the options of this parameter, for another parameter; None if there must be a real one."""
+        if not self._makes_templates:
+            return None
+        options = self._get_optim_args(param)
+        if any(isinstance(value, Tensor) for value in options.values()) or options.get("fused"):
+            return None
+        for known, template in self._templates:
+            if known == options:
+                return template
+        made: Optimizer = self.pt_optim_constructor([torch.zeros((), requires_grad=True)], **options)
+        del self._templates[: len(self._templates) - _MAX_TEMPLATES + 1]
+        self._templates.append((dict(options), made))
+        return made
+
+    @staticmethod
+    def _start_state(record: Record) -> None:
+        # Some classes make the state with the optimizer, others with the first step.
+        if record.template.state:
+            rule = RULES[record.kind]
+            state = rule.init(record.param.detach(), rule.options_of(record.options))
+            values = zip(rule.fields, state, strict=True)
+            record.state[record.param] = {key: value for key, value in values if value is not None}
 
     def _get_optim(self, param: Tensor) -> Any:
         """A torch optimizer, or a scheduler around one, for one new parameter; subclasses may override it."""
@@ -175,17 +228,18 @@ class PyroOptim:
             )
         return clip
 
-    def _named_slots(self) -> dict[str, Slot]:
-        """Slots by name, of the active parameter store, or of the only store that has been used."""
-        if self._table.park_departed():
+    def _named_records(self) -> dict[str, Record]:
+        """Records by name, of the active parameter store, or of the only store that has been used."""
+        self.records.follow()
+        if self.records.park_departed():
             self._plans.clear()
         active = get_param_store()
-        by_store: dict[int, dict[str, Slot]] = {}
-        for slot in self._table:
-            if slot.name is None and (name := active.param_name(slot.param)) is not None:
-                slot.adopt(name, active)
-            if (name := slot.current_name()) is not None:
-                by_store.setdefault(id(slot.store()), {})[name] = slot
+        by_store: dict[int, dict[str, Record]] = {}
+        for record in self.records:
+            if record.name is None and (name := active.param_name(record.param)) is not None:
+                record.adopt(name, active)
+            if (name := record.current_name()) is not None:
+                by_store.setdefault(id(record.store()), {})[name] = record
         if id(active) in by_store:
             return by_store[id(active)]
         if len(by_store) > 1:
@@ -194,6 +248,14 @@ class PyroOptim:
                 "ask inside `with store.active():`"
             )
         return next(iter(by_store.values()), {})
+
+    def get_lr(self) -> dict[str, float]:
+        """The learning rates that the next step uses, by parameter name; only of parameters that have been stepped.
+
+        >>> PyroOptim(torch.optim.Adam, {"lr": 0.1}).get_lr()
+        {}
+        """
+        return {name: record.rate for name, record in self._named_records().items()}
 
     def get_state(self) -> dict[str, dict[str, Any]]:
         """A copy of the state of all named parameters, and of what waits for those not seen yet, by name.
@@ -204,7 +266,7 @@ class PyroOptim:
         >>> PyroOptim(torch.optim.Adam, {"lr": 0.1}).get_state()
         {}
         """
-        states = {name: saved_state.read(slot) for name, slot in self._named_slots().items()}
+        states = {name: saved_state.read(record) for name, record in self._named_records().items()}
         for name, waiting in self._state_waiting_to_be_consumed.items():
             if name not in states:
                 states[name] = saved_state.plain_copy(waiting)
@@ -217,17 +279,17 @@ class PyroOptim:
             OptimizerError: if the state is malformed or does not fit; nothing has changed then.
         """
         states = saved_state.checked(state_dict, self._expects_scheduler())
-        slots = self._named_slots()
-        undo: list[tuple[Slot, dict[str, Any]]] = []
+        records = self._named_records()
+        undo: list[tuple[Record, dict[str, Any]]] = []
         try:
             for name, state in states.items():
-                if name in slots:
-                    before = saved_state.read(slots[name])
-                    saved_state.write(slots[name], state)
-                    undo.append((slots[name], before))
+                if name in records:
+                    before = saved_state.read(records[name])
+                    saved_state.write(records[name], state)
+                    undo.append((records[name], before))
         except OptimizerError:
-            for slot, before in undo:
-                saved_state.write(slot, before)
+            for record, before in undo:
+                saved_state.write(record, before)
             raise
         # It goes on waiting until the next step: the parameter may be replaced by a loaded one before.
         self._state_waiting_to_be_consumed.update(states)

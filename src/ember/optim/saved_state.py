@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ember.errors import OptimizerError
-from ember.optim.slots import Slot
+from ember.optim.changes import States, Watched
+from ember.optim.records import Record
 
 
 def plain_copy(value: Any) -> Any:
@@ -21,18 +22,18 @@ def plain_copy(value: Any) -> Any:
     """
     if isinstance(value, Tensor):
         return value.detach().clone()
-    if type(value) is dict:
+    if type(value) in (dict, Watched, States):
         return {key: plain_copy(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(map(plain_copy, value))
     return copy.deepcopy(value)
 
 
-def read(slot: Slot) -> dict[str, Any]:
-    """The state of a slot: a torch ``state_dict``, or two under ``scheduler`` and ``optimizer``."""
-    state: dict[str, Any] = slot.rule.state_dict()
-    if slot.scheduler is not None:
-        state = {"scheduler": slot.scheduler.state_dict(), "optimizer": state}
+def read(record: Record) -> dict[str, Any]:
+    """The state of a parameter: a torch ``state_dict``, or two under ``scheduler`` and ``optimizer``."""
+    state: dict[str, Any] = record.rule.state_dict()
+    if record.scheduler is not None:
+        state = {"scheduler": record.scheduler.state_dict(), "optimizer": state}
     copied: dict[str, Any] = plain_copy(state)
     return copied
 
@@ -83,61 +84,62 @@ def _check_torch_state(name: str, state: dict[str, Any]) -> None:
         raise OptimizerError(f"the state of {name!r} is not that of one parameter")
 
 
-def write(slot: Slot, state: dict[str, Any]) -> None:
-    """Load a state into a slot; on an error the slot is as it was.
+def write(record: Record, state: dict[str, Any]) -> None:
+    """Load a state into a parameter's record; on an error it is as it was.
 
     Raises:
         OptimizerError: if the state does not fit the optimizer or the parameter.
     """
-    old_state, old_groups = slot.rule.state, slot.rule.param_groups
-    old_scheduler = None if slot.scheduler is None else plain_copy(slot.scheduler.state_dict())
+    old_state, old_groups = record.rule.state, record.rule.param_groups
+    old_scheduler = None if record.scheduler is None else plain_copy(record.scheduler.state_dict())
     loaded = plain_copy(state)
     try:
-        if slot.scheduler is not None:
-            _check_scheduler(slot, loaded["scheduler"])
-            slot.scheduler.load_state_dict(loaded["scheduler"])
+        if record.scheduler is not None:
+            _check_scheduler(record, loaded["scheduler"])
+            record.scheduler.load_state_dict(loaded["scheduler"])
             loaded = loaded["optimizer"]
-        slot.rule.load_state_dict(loaded)
-        _keep_scalars(slot, loaded)
-        _check_options(slot, old_groups[0])
-        _check_shapes(slot)
+        record.rule.load_state_dict(loaded)
+        _keep_scalars(record, loaded)
+        _check_options(record, old_groups[0])
+        _check_shapes(record)
+        record.follow()
     except Exception as error:
-        slot.rule.state, slot.rule.param_groups = old_state, old_groups
-        if slot.scheduler is not None:
-            slot.scheduler.load_state_dict(old_scheduler)
+        record.rule.state, record.rule.param_groups = old_state, old_groups
+        if record.scheduler is not None:
+            record.scheduler.load_state_dict(old_scheduler)
         if isinstance(error, OptimizerError):
             raise
-        kind = type(slot.rule).__name__
+        kind = type(record.rule).__name__
         raise OptimizerError(
-            f"the saved state of parameter {slot.name!r} cannot be loaded into {kind}: {error}"
+            f"the saved state of parameter {record.name!r} cannot be loaded into {kind}: {error}"
         ) from error
 
 
-def _keep_scalars(slot: Slot, saved: dict[str, Any]) -> None:
+def _keep_scalars(record: Record, saved: dict[str, Any]) -> None:
     # torch casts all but `step` to the parameter's dtype, which changes the bits of these counts.
-    if type(slot.rule) in (torch.optim.ASGD, torch.optim.NAdam):
-        state: dict[str, Tensor] = slot.rule.state.get(slot.param, {})
+    if type(record.rule) in (torch.optim.ASGD, torch.optim.NAdam):
+        state: dict[str, Tensor] = record.rule.state.get(record.param, {})
         for key, value in next(iter(saved["state"].values()), {}).items():
             if key in ("eta", "mu", "mu_product") and isinstance(value, Tensor):
                 state[key] = value.to(state[key].device)
 
 
-def _check_scheduler(slot: Slot, saved: dict[str, Any]) -> None:
-    missing = [key for key in slot.scheduler.state_dict() if not key.startswith("_") and key not in saved]
+def _check_scheduler(record: Record, saved: dict[str, Any]) -> None:
+    missing = [key for key in record.scheduler.state_dict() if not key.startswith("_") and key not in saved]
     if missing:
-        kind = type(slot.scheduler).__name__
+        kind = type(record.scheduler).__name__
         raise OptimizerError(
-            f"the saved state of parameter {slot.name!r} is not of {kind}: it lacks {', '.join(missing)}"
+            f"the saved state of parameter {record.name!r} is not of {kind}: it lacks {', '.join(missing)}"
         )
 
 
-def _check_options(slot: Slot, old_group: dict[str, Any]) -> None:
-    group = slot.rule.param_groups[0]
-    missing = [key for key in slot.rule.defaults if key in old_group and key not in group]
+def _check_options(record: Record, old_group: dict[str, Any]) -> None:
+    group = record.rule.param_groups[0]
+    missing = [key for key in record.rule.defaults if key in old_group and key not in group]
     if missing:
-        kind = type(slot.rule).__name__
+        kind = type(record.rule).__name__
         raise OptimizerError(
-            f"the saved state of parameter {slot.name!r} is of another optimizer than {kind}: "
+            f"the saved state of parameter {record.name!r} is of another optimizer than {kind}: "
             f"it lacks {', '.join(missing)}"
         )
 
@@ -147,12 +149,12 @@ def _keeps_shapes(rule: Optimizer) -> bool:
     return type(rule).__module__.startswith("torch.optim") and not isinstance(rule, torch.optim.Adafactor)
 
 
-def _check_shapes(slot: Slot) -> None:
-    if not _keeps_shapes(slot.rule):
+def _check_shapes(record: Record) -> None:
+    if not _keeps_shapes(record.rule):
         return
-    for key, value in slot.rule.state.get(slot.param, {}).items():
-        if isinstance(value, Tensor) and value.dim() and value.shape != slot.param.shape:
+    for key, value in record.rule.state.get(record.param, {}).items():
+        if isinstance(value, Tensor) and value.dim() and value.shape != record.param.shape:
             raise OptimizerError(
-                f"the saved state of parameter {slot.name!r} has {key} of shape {tuple(value.shape)}, "
-                f"but the parameter has shape {tuple(slot.param.shape)}"
+                f"the saved state of parameter {record.name!r} has {key} of shape {tuple(value.shape)}, "
+                f"but the parameter has shape {tuple(record.param.shape)}"
             )

@@ -7,6 +7,8 @@ class of :mod:`ember.distributions.constraints` is kept as it is: such a file ne
 from __future__ import annotations
 
 import inspect
+import reprlib
+from types import NoneType
 from typing import Any
 
 import torch
@@ -38,15 +40,18 @@ def decode(spec: Any) -> Constraint:
     """
     if isinstance(spec, Constraint):
         return _canonical(spec)
-    if not isinstance(spec, dict) or set(spec) != {_TAG, "args"}:
-        raise SaveFileError(f"malformed constraint in saved parameters: {spec!r}")
+    if not isinstance(spec, dict) or set(spec) != {_TAG, "args"} or not isinstance(spec["args"], dict):
+        raise SaveFileError(f"malformed constraint in saved parameters: {reprlib.repr(spec)}")
     cls = _class_named(spec[_TAG])
     if cls is None:
-        raise SaveFileError(f"unknown constraint {spec[_TAG]!r} in saved parameters")
+        raise SaveFileError(f"unknown constraint {reprlib.repr(spec[_TAG])} in saved parameters")
+    args = {name: _decode_arg(arg) for name, arg in spec["args"].items()}
     try:
-        return _canonical(cls(**{name: _decode_arg(arg) for name, arg in spec["args"].items()}))
-    except (TypeError, AttributeError, ValueError, AssertionError) as error:
-        raise SaveFileError(f"malformed constraint in saved parameters: {spec!r} ({error})") from error
+        return _canonical(cls(**args))
+    except Exception as error:  # whatever a constructor says to arguments that it was not made for
+        raise SaveFileError(
+            f"malformed constraint in saved parameters: {reprlib.repr(spec)} ({error})"
+        ) from error
 
 
 def _arguments(cls: type[Constraint]) -> list[str]:
@@ -73,9 +78,15 @@ def _encode_arg(arg: Any) -> Any:
 
 
 def _decode_arg(arg: Any) -> Any:
-    if isinstance(arg, dict) and _TAG in arg:
+    if isinstance(arg, (dict, Constraint)):
         return decode(arg)
-    return [_decode_arg(item) for item in arg] if isinstance(arg, list) else arg
+    if isinstance(arg, (list, tuple)):
+        return [_decode_arg(item) for item in arg]
+    if not isinstance(arg, (int, float, torch.Tensor, str, NoneType)):
+        raise SaveFileError(f"a constraint has no argument of type {type(arg).__name__}")
+    if isinstance(arg, (float, torch.Tensor)) and bool(torch.as_tensor(arg).isnan().any()):
+        raise SaveFileError("an argument of a constraint is not a number")
+    return arg
 
 
 def _canonical(constraint: Constraint) -> Constraint:

@@ -12,15 +12,15 @@ import warnings
 import weakref
 from collections.abc import Callable, ItemsView, Iterator, KeysView
 from contextlib import contextmanager
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch.distributions import transform_to
 from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
-from ember.errors import SaveFileError, UnknownParameterError
-from ember.params import constraint_codec
+from ember.errors import UnknownParameterError
+from ember.params import saved_state
 from ember.params.contents import Contents, ContentsByThread
 from ember.params.initialize import unconstrained_leaf
 from ember.params.lean_transforms import lean
@@ -29,16 +29,10 @@ from ember.params.names import module_from_param_with_module_name as module_from
 from ember.params.names import normalize_param_name as normalize_param_name
 from ember.params.names import param_with_module_name as param_with_module_name
 from ember.params.names import user_param_name as user_param_name
+from ember.params.saved_state import StateDict as StateDict
 from ember.serialization import atomic_save, safe_load
 
 InitValue = torch.Tensor | float | Callable[[], torch.Tensor]
-
-
-class StateDict(TypedDict):
-    """What :meth:`ParamStoreDict.get_state` returns: unconstrained leaves and constraints by name."""
-
-    params: dict[str, torch.Tensor]
-    constraints: dict[str, Constraint]
 
 
 class ParamStoreDict:
@@ -52,6 +46,9 @@ class ParamStoreDict:
         >>> store["scale"].unconstrained()
         tensor(0.6931, requires_grad=True)
     """
+
+    counts_by_identity = True
+    """A program that reaches a store is not watched for what is in it: parameters are facts of their own."""
 
     def __init__(self) -> None:
         self._local = ContentsByThread(Contents())
@@ -244,14 +241,7 @@ class ParamStoreDict:
 
     def save(self, filename: str) -> None:
         """Write all parameters to a file, atomically, in a form that loads without unpickling."""
-        state = self.get_state()
-        atomic_save(
-            {
-                "params": {name: _bare(leaf) for name, leaf in state["params"].items()},
-                "constraints": {name: constraint_codec.encode(c) for name, c in state["constraints"].items()},
-            },
-            filename,
-        )
+        atomic_save(saved_state.as_plain_data(self.get_state()), filename)
 
     def load(self, filename: str, map_location: Any = None, allow_pickle: bool = False) -> None:
         """Read parameters from a file and add them to the store.
@@ -265,7 +255,7 @@ class ParamStoreDict:
             SaveFileError: if the file is corrupt or foreign; the store is unchanged then.
         """
         loaded = safe_load(filename, map_location, allow_pickle)
-        self.set_state(_checked_state(filename, loaded))
+        self.set_state(saved_state.checked(filename, loaded))
 
     @contextmanager
     def scope(self, state: StateDict | None = None) -> Iterator[StateDict]:
@@ -327,31 +317,6 @@ class ParamStoreDict:
             f"unknown parameter {name!r}; the store has: {known}. Give an initial value, param({name!r}, init), "
             "or run the program that creates it first."
         )
-
-
-def _bare(leaf: torch.Tensor) -> torch.Tensor:
-    # Without attributes that handlers put on it; a module's Parameter stays one, so that it can go back into the module.
-    bare = leaf.detach()
-    return torch.nn.Parameter(bare) if isinstance(leaf, torch.nn.Parameter) else bare
-
-
-def _checked_state(filename: str, loaded: Any) -> StateDict:
-    if not isinstance(loaded, dict) or set(loaded) != {"params", "constraints"}:
-        raise SaveFileError(f"{filename!r} holds no parameter store")
-    params, specs = loaded["params"], loaded["constraints"]
-    well_formed = isinstance(params, dict) and isinstance(specs, dict) and set(params) == set(specs)
-    if not well_formed or not all(isinstance(value, torch.Tensor) for value in params.values()):
-        raise SaveFileError(f"{filename!r} holds a malformed parameter store")
-    for name, value in params.items():
-        if not value.is_floating_point():
-            raise SaveFileError(
-                f"{filename!r} holds a malformed parameter store: {name!r} has dtype {value.dtype}"
-            )
-    decoded = {name: constraint_codec.decode(spec) for name, spec in specs.items()}
-    return {
-        "params": {name: value.requires_grad_(True) for name, value in params.items()},
-        "constraints": decoded,
-    }
 
 
 _PYRO_PARAM_STORE = ParamStoreDict()

@@ -59,6 +59,9 @@ class Trace:
         (['_INPUT', 'z', '_RETURN'], ['z'])
     """
 
+    counts_by_identity = True
+    """What it holds does not decide whether a captured program is still right."""
+
     def __init__(self, graph_type: Literal["flat", "dense"] = "flat") -> None:
         assert graph_type in ("flat", "dense"), f"{graph_type} not a valid graph type"
         self.graph_type = graph_type

@@ -234,7 +234,7 @@ def test_compiled_steps_have_the_numbers_of_eager_steps(row):
         ember.clear_param_store()
         ember.set_rng_seed(1)
         svi = svi_for(row.make(kitchen), compile=compiled)
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
         losses = [svi.step(data()) for _ in range(5)]
         params = [value.detach().clone() for value in ember.get_param_store()._params.values()]
         results.append((losses, params))

@@ -55,9 +55,9 @@ def test_noise_is_drawn_at_once(make):
 
 
 def test_operators_grow_by_one_a_site():
-    """The softplus of each scale, which is the value of its parameter."""
+    """The softplus of each scale, which is the value of its parameter; and a draw for every fifteen sites."""
     few, many = (len(operators(AutoNormal(scalars(n)).prepare())) for n in (20, 120))
-    assert many - few == 100
+    assert 100 <= many - few <= 100 + 3 * 7
 
 
 def test_recorded_operators_per_site():
@@ -67,7 +67,7 @@ def test_recorded_operators_per_site():
         ember.clear_param_store()
         model = scalars(n)
         svi = SVI(model, AutoNormal(model), Adam({"lr": 0.01}), Trace_ELBO(), compile=True)
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
         for _ in range(2):
             svi.step()
         for _ in range(2):

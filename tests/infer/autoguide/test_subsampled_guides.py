@@ -178,7 +178,7 @@ def test_compiled_steps_choose_the_same_rows(name):
         ember.clear_param_store()
         ember.set_rng_seed(1)
         svi = SVI(drawn, GUIDES[name](drawn), Adam({"lr": 0.02}), Trace_ELBO(), compile=compiled)
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
         results.append([svi.step(DATA) for _ in range(5)])
     assert results[0] == pytest.approx(results[1], rel=1e-10)
 
@@ -189,7 +189,7 @@ def test_compiled_steps_take_the_given_rows():
         ember.clear_param_store()
         ember.set_rng_seed(1)
         svi = SVI(given, autoguide.AutoNormal(given), Adam({"lr": 0.02}), Trace_ELBO(), compile=compiled)
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
         batches = [torch.randperm(N, generator=torch.Generator().manual_seed(i))[:BATCH] for i in range(5)]
         results.append([svi.step(DATA[rows], rows) for rows in batches])
     assert results[0] == pytest.approx(results[1], rel=1e-10)

@@ -49,7 +49,7 @@ def fit(model, guide, steps=6, compile=False):
     ember.set_rng_seed(0)
     svi = SVI(model, guide, Adam({"lr": 0.05}), Trace_ELBO(), compile=compile)
     if compile:
-        svi._captured.backend = Interpreter()
+        svi.programs.backend = Interpreter()
     return [svi.step() for _ in range(steps)]
 
 

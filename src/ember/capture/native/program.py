@@ -13,16 +13,18 @@ from torch import Tensor
 from ember.capture.backend import said_if_slow
 from ember.capture.graph import CapturedGraph, collector_paused
 from ember.capture.native.build.toolchain import compile_library
-from ember.capture.native.c_writer.unit import Emitter, Source
+from ember.capture.native.c_writer.places import OWN
+from ember.capture.native.c_writer.unit import Source, written_unit
+from ember.capture.native.loops.memory import placed
 from ember.capture.native.loops.pack import packed
-from ember.capture.native.loops.schedule import Scheduler
+from ember.capture.native.loops.schedule import scheduled
 from ember.capture.native.lowering.rows import DECOMPOSER, TABLE
 from ember.capture.native.lowering.rows.external import by_torch
-from ember.capture.native.lowering.walk import Lowering, planned
+from ember.capture.native.lowering.walk import Lowering
 from ember.capture.native.torch_side import generator
 from ember.capture.native.torch_side.externs import Binding
-from ember.capture.native.values.arrays import UnsupportedError
 from ember.capture.native.values.plan import Plan
+from ember.capture.native.values.unsupported import UnsupportedError
 from ember.errors import CaptureError
 
 _RULES = ("-fno-strict-aliasing", "-fwrapv", "-Werror=implicit-function-declaration")
@@ -39,11 +41,8 @@ def written(graph: CapturedGraph, inputs: Sequence[Tensor]) -> tuple[Source, Pla
         UnsupportedError: if the graph has something that is not written in C.
     """
     with collector_paused():
-        lowered = Lowering(TABLE, DECOMPOSER, by_torch).graph(graph.graph, inputs)
-        plan = packed(planned(lowered))
-        schedule = Scheduler().schedule(plan, len(inputs))
-        dtypes = [*(tensor.dtype for tensor in inputs), *(output.dtype for output in plan.outputs[1:])]
-        return Emitter(schedule, dtypes).source(), plan
+        plan = packed(Lowering(TABLE, DECOMPOSER, by_torch).plan(graph.graph, inputs))
+        return written_unit(placed(scheduled(plan))), plan
 
 
 class NativeProgram:
@@ -77,7 +76,6 @@ class NativeProgram:
         self._engine = generator.engine()
         aligned = -(-self._arena.data_ptr() // 64) * 64
         self._arena_address = aligned
-        self._buffers = source.buffers
         self._externs = source.externs
         self._binding: Binding | None = None
         self._set_memory(None)
@@ -110,7 +108,7 @@ class NativeProgram:
             pointers[index] = tensor.data_ptr()
         # Kept alive, and known again: a caller who passes the same list has changed nothing in it.
         self._bound = inputs
-        if self._buffers:
+        if self._externs.entries:
             self._bind_calls()
 
     def _write_to(self, outputs: Sequence[Tensor]) -> None:
@@ -122,8 +120,8 @@ class NativeProgram:
         """Tell the calls of torch where their tensors lie now."""
         pointers = self._pointers
         places = [
-            (self._arena_address if index < 0 else pointers[index] or 0) + place
-            for index, place in self._buffers
+            (self._arena_address if pointer == OWN else pointers[pointer] or 0) + place
+            for pointer, place in (buffer.place for buffer in self._externs.buffers)
         ]
         if self._binding is None:
             self._binding = self._externs.bind(places)

@@ -16,19 +16,21 @@ MISSING: Final = object()
 
 _function_parts = attrgetter("__code__", "__defaults__", "__kwdefaults__")
 _shape, _trained = attrgetter("shape"), attrgetter("requires_grad")
+_trained_and_hooks = attrgetter("requires_grad", "_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class Layouts:
     """Where tensors lie, how, and whether they are trained: what can change behind an object that stays the same."""
 
-    __slots__ = ("_places", "_shapes", "_strides", "_trained", "tensors")
+    __slots__ = ("_gradient", "_places", "_shapes", "_strides", "_trained", "tensors")
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, tensors: Sequence[Tensor], hooks: bool = False) -> None:
         self.tensors = list(tensors)
+        self._gradient = _trained_and_hooks if hooks else _trained
         self._shapes = list(map(_shape, self.tensors))
         self._strides = list(map(Tensor.stride, self.tensors))
         self._places = list(map(Tensor.data_ptr, self.tensors))
-        self._trained = list(map(_trained, self.tensors))
+        self._trained = list(map(self._gradient, self.tensors))
 
     def same(self) -> bool:
         """Whether all lie as they did."""
@@ -37,13 +39,13 @@ class Layouts:
             list(map(Tensor.data_ptr, tensors)) == self._places
             and list(map(_shape, tensors)) == self._shapes
             and list(map(Tensor.stride, tensors)) == self._strides
-            and list(map(_trained, tensors)) == self._trained
+            and list(map(self._gradient, tensors)) == self._trained
         )
 
     def first_difference(self) -> int | None:
         """The position of the first that does not."""
         for index, tensor in enumerate(self.tensors):
-            now = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.requires_grad)
+            now = (tensor.data_ptr(), tensor.shape, tensor.stride(), self._gradient(tensor))
             noted = (
                 self._places[index],
                 self._shapes[index],

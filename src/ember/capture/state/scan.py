@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ember.capture.state.contents import content_part
-from ember.capture.state.facts import MISSING, Facts
+from ember.capture.state.facts import MISSING, Facts, Layouts
 from ember.capture.state.libraries import is_library
 from ember.capture.state.parts import ById, ByWeakId, is_plain, layout_part, plain_part
 from ember.capture.state.reads import Chain, Reads, reads_of
@@ -47,8 +47,23 @@ class World:
     facts: Facts
     names: frozenset[str]
     """Attributes that they may read; of other objects of the user's, too."""
+    by_text: bool
+    """Whether they may read attributes by names that they compute."""
     unseen: tuple[str, ...]
     """What they read, but nobody can watch."""
+    layouts: Layouts
+
+    def holds(self) -> bool:
+        """Whether nothing of it has changed: one look at each fact."""
+        return self.facts.same() and self.layouts.same()
+
+    def first_difference(self) -> str:
+        """What has changed first, as a user would call it."""
+        index = self.layouts.first_difference()
+        found = self.facts.first_difference()
+        if found is not None:
+            return found
+        return "nothing" if index is None else self.facts.tensor_labels[index]
 
 
 def scan(roots: Iterable[tuple[str, object]]) -> World:
@@ -67,7 +82,7 @@ def scan(roots: Iterable[tuple[str, object]]) -> World:
         walk = Walk(names, by_text)
         parts = tuple([(label, walk.part(value, label)) for label, value in roots])
         if walk.found <= names and walk.by_text == by_text:
-            return World((parts, tuple(walk.outside)), walk.facts, names, tuple(walk.unseen))
+            return walk.world(parts, names)
         # Names found late may be attributes of objects that were passed early.
         names |= walk.found
         by_text = walk.by_text
@@ -81,11 +96,18 @@ class Walk:
         self.found: set[str] = set()
         self.by_text = by_text
         self.unseen: list[str] = []
-        self.outside: list[Hashable] = []
         self._names = names
         self._all_attributes = by_text
         self._seen: dict[int, tuple[int, object]] = {}
         self._bound: set[tuple[int, str]] = set()
+
+    def world(self, key: Hashable, names: frozenset[str]) -> World:
+        """All that was found."""
+        facts = self.facts
+        dense = [index for index, tensor in enumerate(facts.tensors) if tensor.layout is torch.strided]
+        facts.tensors = [facts.tensors[index] for index in dense]
+        facts.tensor_labels = [facts.tensor_labels[index] for index in dense]
+        return World(key, facts, names, self.by_text, tuple(self.unseen), Layouts(facts.tensors))
 
     def part(self, value: object, label: str) -> Hashable:
         """What of a value belongs to the key; facts are noted on the way."""
@@ -94,6 +116,8 @@ class Walk:
         if isinstance(value, Tensor):
             self.facts.hold_tensor(value, label)
             return (ByWeakId(value), layout_part(value))
+        if value is MISSING:
+            return "missing"
         known = self._seen.get(id(value))
         if known is not None:
             return ("again", known[0])
@@ -257,7 +281,7 @@ class Walk:
             if name in _OF_EVERY_MODULE or name.endswith("_hooks"):
                 # These containers stay the same objects; what is in them counts.
                 parts.append((name, self.part(item, inside)))
-            elif name == "training" or (name in self._names if by_name else not name.startswith("_")):
+            elif name == "training" or (name in self._names if by_name else _is_option(name, item)):
                 parts.append(self._attribute(own, name, inside))
         return ("module", *parts)
 
@@ -304,6 +328,12 @@ class Walk:
             return part
         self.facts.hold_content(read, part, label)
         return part
+
+
+def _is_option(name: str, value: object) -> bool:
+    """Whether an attribute of one of Ember's modules is set by the user; what it notes about its own runs is not."""
+    simple = is_plain(value) or isinstance(value, (Tensor, FunctionType, MethodType, partial))
+    return simple and not name.startswith("_")
 
 
 def _has_owner(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -19,11 +19,13 @@ from ember.infer.autoguide.base.initialization import InitMessenger
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.prototype import at_full_size, prototype_hide_fn, record, vectorized_frames
 from ember.nn.module import PyroModule, PyroParam
+from ember.params.param_store import get_param_store
 from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.runtime import THREAD
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate, sample
+from ember.rng import fork_rng
 
 Program = Callable[..., Any]
 
@@ -92,7 +94,11 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the guide."""
         if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
+            # Where parameters of the guide's are there already, a fit goes on: the prototype leaves its random numbers alone.
+            prefix = f"{self._pyro_name}."
+            known = any(name.startswith(prefix) for name in get_param_store())
+            with fork_rng() if known else nullcontext():
+                self._setup_prototype(*args, **kwargs)
         assert self.prototype_trace is not None
         given = self._given_plates & self.frames.keys()
         try:

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ember.errors import ModelError
+from ember.infer.autoguide.base.data_sites import children_of, left_to_the_model
 from ember.infer.autoguide.base.guide import AutoGuide, Program
-from ember.poutine.handlers import block, trace
-from ember.poutine.site import site_is_subsample
+from ember.poutine.messenger import Messenger
+from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
 
 
@@ -40,9 +41,14 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
     ['x', 'y']
     """
 
+    _parts_checked = False
+    _ownership: _Ownership | None = None
+
     def _check_prototype(self, part_trace: Trace) -> None:
         own = self._prototype()
         for name, part_site in part_trace.iter_stochastic_nodes():
+            if self._ownership is not None:
+                self._ownership.claim(name)
             if name not in own.nodes:
                 raise ModelError(
                     f"a part of this AutoGuideList has the site {name!r}, which its model does not have: make the list and its "
@@ -81,33 +87,31 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
         )
         self.append(part)
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
-        super()._setup_prototype(*args, **kwargs)
-        with block():
-            self._create_plates(*args, **kwargs)
-            self._check_parts(args, kwargs)
-
-    def _check_parts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _draw_checked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
+        """Draw the sites of all parts for the first time, and see that each has one owner."""
+        result: dict[str, Tensor] = {}
+        resumed = self._has_parameters()
         owners: dict[str, str] = {}
-        for key, part in self._modules.items():
-            recorded: Trace = trace(part).get_trace(*args, **kwargs)
-            for name, site in recorded.iter_stochastic_nodes():
-                if site["infer"].get("is_auxiliary") or site_is_subsample(site):
-                    continue
-                if name in owners:
-                    raise ModelError(
-                        f"parts {owners[name]!r} and {key!r} of this AutoGuideList both have the site {name!r}: hide it from one "
-                        f"of them, poutine.block(model, hide=[{name!r}])"
-                    )
-                owners[name] = key
+        try:
+            for key, part in self._modules.items():
+                assert part is not None
+                self._ownership = _Ownership(key, owners)
+                with self._ownership:
+                    result.update(part(*args, **kwargs))
+        finally:
+            self._ownership = None
         missing = [
             name for name, site in self._latent_sites() if name not in owners and not _is_enumerable(site)
         ]
+        if missing and owners and resumed:
+            data = left_to_the_model(missing, children_of(self.model, args, kwargs))
+            missing = [name for name in missing if name not in data]
         if missing:
             raise ModelError(
                 f"no part of this AutoGuideList has the sites {missing}: append a guide for them, such as "
                 f"AutoNormal(poutine.block(model, expose={missing}))"
             )
+        return result
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw the sites of all parts.
@@ -117,10 +121,24 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
         """
         self.ensure_prototype(args, kwargs)
         self._create_plates(*args, **kwargs)
-        result: dict[str, Tensor] = {}
+        if not self._parts_checked:
+            try:
+                result = self._draw_checked(args, kwargs)
+            except ModelError:
+                self.prototype_trace = None
+                raise
+            self._parts_checked = True
+            return result
+        drawn: dict[str, Tensor] = {}
         for part in self:
-            result.update(part(*args, **kwargs))
-        return result
+            drawn.update(part(*args, **kwargs))
+        return drawn
+
+    def mask_like(self, model_trace: Trace, guide_trace: Trace) -> None:
+        """Mask the terms of all parts that are automatic guides."""
+        for part in self._parts():
+            if part.master is not None and part.prototype_trace is not None:
+                part.mask_like(model_trace, guide_trace)
 
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The medians of all parts."""
@@ -135,6 +153,31 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
         for part in self:
             result.update(part.quantiles(quantiles, *args, **kwargs))  # type: ignore[operator]
         return result
+
+
+class _Ownership(Messenger):
+    """Notes which part has which sites, before any handler around the guide sees them."""
+
+    def __init__(self, part: str, owners: dict[str, str]) -> None:
+        super().__init__()
+        self.part, self.owners = part, owners
+
+    def _pyro_sample(self, msg: Site) -> None:
+        if not msg["infer"].get("is_auxiliary") and not site_is_subsample(msg):
+            self.claim(msg["name"])
+
+    def claim(self, name: str) -> None:
+        """Note that a site is this part's.
+
+        Raises:
+            ValueError: if it is another's.
+        """
+        owner = self.owners.setdefault(name, self.part)
+        if owner != self.part:
+            raise ModelError(
+                f"parts {owner!r} and {self.part!r} of this AutoGuideList both have the site {name!r}: hide it from one of "
+                f"them, poutine.block(model, hide=[{name!r}])"
+            )
 
 
 def _is_enumerable(site: Any) -> bool:

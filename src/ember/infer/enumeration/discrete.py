@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from ember.capture.value_guard import is_recording
 from ember.errors import CaptureError
 from ember.infer.enumeration.posterior_sample import replay_posterior_sample
+from ember.infer.enumeration.runner import Memory
 from ember.infer.enumeration.traceenum_elbo import TraceEnum_ELBO
-from ember.infer.objectives.elbo import Program
+from ember.infer.traces.importance_trace import Traces
+from ember.infer.traces.run import Program, Run
 from ember.poutine.enumeration.enum_messenger import EnumMessenger
 from ember.poutine.handlers import block, replay, trace
 from ember.poutine.prune import prune_subsample_sites
-from ember.poutine.trace_struct import Trace
 
 
 def _sample_posterior(
@@ -80,10 +81,19 @@ def infer_discrete(
     )
 
 
-class _LastRun:
-    """The programs and traces of an objective's last particle. An object of its own, so that the objective's settings stay."""
+class LastRun(Memory):
+    """The run and the traces of an objective's last particle. An object of its own, so that the objective's settings stay."""
 
-    state: tuple[Program, Trace, Trace, tuple[Any, ...], dict[str, Any]] | None = None
+    state: tuple[Run, Traces] | None = None
+
+    def note(self, run: Run, traces: Traces) -> None:
+        if is_recording():
+            raise CaptureError(
+                "the step cannot be captured: TraceEnumSample_ELBO keeps the traces of each step for sample_saved()\n"
+                "The way out: use TraceEnum_ELBO, with infer_discrete or sample_posterior for samples, or run eagerly "
+                "(compile=False)."
+            )
+        self.state = run, traces
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies of an objective start without a run: its traces are neither settings nor, in general, copyable.
@@ -105,27 +115,9 @@ class TraceEnumSample_ELBO(TraceEnum_ELBO):
     tensor(1.)
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._last_run = _LastRun()
-
-    def _get_traces(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Iterator[tuple[Trace, Trace]]:
-        if is_recording():
-            raise CaptureError(
-                "the step cannot be captured: TraceEnumSample_ELBO keeps the traces of each step for sample_saved()\n"
-                "The way out: use TraceEnum_ELBO, with infer_discrete or sample_posterior for samples, or run eagerly "
-                "(compile=False)."
-            )
-        for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):
-            if self.vectorize_particles:
-                resolved = self._with_plate_nesting(model, guide, args, kwargs)
-                ran = resolved._vectorized_num_particles(model)
-            else:
-                ran = model
-            self._last_run.state = ran, model_trace, guide_trace, args, kwargs
-            yield model_trace, guide_trace
+    def __post_init__(self, max_iarange_nesting: float | None) -> None:
+        super().__post_init__(max_iarange_nesting)
+        self.memory = self._last_run = LastRun()
 
     def sample_saved(self) -> Any:
         """The result of the model, run with a posterior sample given the guide's last sample.
@@ -137,7 +129,8 @@ class TraceEnumSample_ELBO(TraceEnum_ELBO):
             raise RuntimeError(
                 "sample_saved() needs a loss computed before, such as elbo.loss(model, guide, ...)"
             )
-        model, model_trace, guide_trace, args, kwargs = self._last_run.state
+        run, (model_trace, guide_trace) = self._last_run.state
+        model = replay((run.sampled or run).model, trace=guide_trace)
         return replay_posterior_sample(
-            replay(model, trace=guide_trace), model_trace, 1, self.strict_enumeration_warning, args, kwargs
+            model, model_trace, 1, self.strict_enumeration_warning, run.args, run.kwargs
         )

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from opt_einsum import shared_intermediates
-from torch import Tensor
 
 from ember.infer.enumeration.checks import check_tmc_elbo_constraint, warn_if_nothing_enumerated
 from ember.infer.enumeration.dice import Dice
-from ember.infer.enumeration.enum_elbo import EnumerationELBO
 from ember.infer.enumeration.model_factors import ModelFactors, model_factors
 from ember.infer.enumeration.posterior_marginals import posterior_marginals
 from ember.infer.enumeration.posterior_sample import replay_posterior_sample
-from ember.infer.objectives.elbo import Estimate, Program
+from ember.infer.enumeration.runner import Enumerated, Memory, NoMemory, PackedPairing
+from ember.infer.objectives.composition import Composition
+from ember.infer.objectives.elbo import ELBO, Program
+from ember.infer.terms.estimate import Estimate, Terms
+from ember.infer.terms.pairing import Check
+from ember.infer.traces.settings import Settings
 from ember.ops import packed
 from ember.ops.contract import contract_tensor_tree
 from ember.ops.rings import LogRing
@@ -23,7 +28,26 @@ from ember.poutine.handlers import block, replay
 from ember.poutine.trace_struct import Trace
 
 
-class TraceEnum_ELBO(EnumerationELBO):
+@dataclass(frozen=True)
+class EnumTerms(Terms):
+    """The ELBO with sums over what is enumerated and DiCE factors of what is sampled: derivatives of all orders are unbiased."""
+
+    def estimate(self, model_trace: Trace, guide_trace: Trace, settings: Settings) -> Estimate:
+        parts = model_factors(model_trace, guide_trace)
+        costs = parts.costs
+        for ordinal, terms in _marginalize(parts).items():
+            costs.setdefault(ordinal, []).extend(
+                packed.scale_and_mask(term, scale=parts.scale) for term in terms
+            )
+        for name, site in guide_trace.nodes.items():
+            if site["type"] == "sample":
+                cost = packed.neg(site["packed"]["log_prob"])
+                costs.setdefault(parts.ordering[name], []).append(cost)
+        elbo = Dice(guide_trace, parts.ordering).compute_expectation(costs)
+        return Estimate(elbo, elbo)
+
+
+class TraceEnum_ELBO(ELBO):
     """The ELBO, with sums over discrete sites instead of samples.
 
     Sites of the guide marked ``infer={"enumerate": "parallel"}`` or ``"sequential"`` are summed over with the guide's
@@ -48,33 +72,18 @@ class TraceEnum_ELBO(EnumerationELBO):
     0.7985
     """
 
-    def particle(self, model_trace: Trace, guide_trace: Trace) -> Estimate:
-        parts = model_factors(model_trace, guide_trace)
-        costs = parts.costs
-        for ordinal, terms in _marginalize(parts).items():
-            costs.setdefault(ordinal, []).extend(
-                packed.scale_and_mask(term, scale=parts.scale) for term in terms
-            )
-        for name, site in guide_trace.nodes.items():
-            if site["type"] == "sample":
-                cost = packed.neg(site["packed"]["log_prob"])
-                costs.setdefault(parts.ordering[name], []).append(cost)
-        elbo = Dice(guide_trace, parts.ordering).compute_expectation(costs)
-        return Estimate(elbo, elbo)
+    memory: Memory = NoMemory()
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """The negative ELBO as a scalar tensor; its derivatives of all orders are unbiased.
-
-        Raises:
-            ValueError: if it depends on nothing that has a gradient.
-        """
-        loss = super().differentiable_loss(model, guide, *args, **kwargs)
-        if not loss.requires_grad:
-            raise ValueError(
-                f"ELBO is cannot be differentiated: {-loss}; neither model nor guide has parameters that it depends on, "
-                "or gradients are off"
-            )
-        return loss
+    def composition(self) -> Composition:
+        checks: tuple[Check, ...] = (check_tmc_elbo_constraint,)
+        if self.strict_enumeration_warning:
+            checks += (partial(warn_if_nothing_enumerated, "TraceEnum_ELBO f"),)
+        return Composition(
+            Enumerated(type(self).__name__),
+            EnumTerms(),
+            PackedPairing(checks, memory=self.memory),
+            needs_gradient=True,
+        )
 
     def compute_marginals(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
@@ -128,11 +137,6 @@ class TraceEnum_ELBO(EnumerationELBO):
                     f"The guide enumerates site {name!r}; enumerate it in the model, or sample it in the guide."
                 )
         return model_trace, guide_trace
-
-    def _check(self, model_trace: Trace, guide_trace: Trace) -> None:
-        check_tmc_elbo_constraint(model_trace, guide_trace)
-        if self.strict_enumeration_warning:
-            warn_if_nothing_enumerated("TraceEnum_ELBO f", model_trace, guide_trace)
 
 
 def _marginalize(parts: ModelFactors) -> Any:

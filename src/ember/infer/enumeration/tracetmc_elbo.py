@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,9 +14,12 @@ from torch import Tensor
 from ember.distributions.masking import is_identically_zero
 from ember.infer.enumeration.checks import warn_if_nothing_enumerated
 from ember.infer.enumeration.dice import compute_site_dice_factor
-from ember.infer.enumeration.enum_elbo import EnumerationELBO
 from ember.infer.enumeration.model_factors import ByOrdinal
-from ember.infer.objectives.elbo import Estimate
+from ember.infer.enumeration.runner import Enumerated, PackedPairing
+from ember.infer.objectives.composition import Composition
+from ember.infer.objectives.elbo import ELBO
+from ember.infer.terms.estimate import Estimate, Terms
+from ember.infer.traces.settings import Settings
 from ember.ops import packed
 from ember.ops.contract import contract_to_tensor
 from ember.ops.packed import dims_of, tagged
@@ -22,7 +27,24 @@ from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 
 
-class TraceTMC_ELBO(EnumerationELBO):
+@dataclass(frozen=True)
+class TMCTerms(Terms):
+    """The evidence estimated from all combinations of samples."""
+
+    def estimate(self, model_trace: Trace, guide_trace: Trace, settings: Settings) -> Estimate:
+        factors = _log_weights(model_trace, guide_trace) + _dice_factors(model_trace, guide_trace)
+        if not factors:
+            return Estimate(0.0, 0.0)
+        plates = {*model_trace.plate_to_symbol.values(), *guide_trace.plate_to_symbol.values()}
+        tree: ByOrdinal = OrderedDict()
+        for factor in factors:
+            tree.setdefault(frozenset(plates.intersection(dims_of(factor))), []).append(factor)
+        sum_dims = set().union(*map(dims_of, factors)) - plates
+        elbo = contract_to_tensor(tree, sum_dims)
+        return Estimate(elbo, elbo)
+
+
+class TraceTMC_ELBO(ELBO):
     """A lower bound of the log evidence from several samples of each site, combined in all ways by variable elimination.
 
     Sites of model or guide marked ``infer={"enumerate": "parallel", "num_samples": n}`` are sampled n times, those without
@@ -43,26 +65,12 @@ class TraceTMC_ELBO(EnumerationELBO):
     0.7985
     """
 
-    def particle(self, model_trace: Trace, guide_trace: Trace) -> Estimate:
-        factors = _log_weights(model_trace, guide_trace) + _dice_factors(model_trace, guide_trace)
-        if not factors:
-            return Estimate(0.0, 0.0)
-        plates = {*model_trace.plate_to_symbol.values(), *guide_trace.plate_to_symbol.values()}
-        tree: ByOrdinal = OrderedDict()
-        for factor in factors:
-            tree.setdefault(frozenset(plates.intersection(dims_of(factor))), []).append(factor)
-        sum_dims = set().union(*map(dims_of, factors)) - plates
-        elbo = contract_to_tensor(tree, sum_dims)
-        return Estimate(elbo, elbo)
-
-    def _check(self, model_trace: Trace, guide_trace: Trace) -> None:
-        if self.strict_enumeration_warning:
-            warn_if_nothing_enumerated("F", model_trace, guide_trace)
-
-    def _pack(self, model_trace: Trace, guide_trace: Trace) -> None:
+    def composition(self) -> Composition:
+        checks = (partial(warn_if_nothing_enumerated, "F"),) if self.strict_enumeration_warning else ()
         # Sites sampled in the model have DiCE factors too.
-        model_trace.add_score_parts()
-        super()._pack(model_trace, guide_trace)
+        return Composition(
+            Enumerated(type(self).__name__), TMCTerms(), PackedPairing(checks, scores_model=True)
+        )
 
 
 def _proposal(trace: Trace, site: Site) -> Tensor:

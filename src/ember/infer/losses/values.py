@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ember.errors import NonFiniteLossError
-from ember.infer.losses.policy import check_training_loss, warn_of_nan_loss
+from ember.infer.losses.policy import LeftOut, check_training_loss, warn_of_nan_loss
 from ember.ops.scalars import torch_item
 
 Loss = Any
@@ -54,7 +54,7 @@ def check(loss: Loss) -> None:
     for value in parts(loss):
         try:
             check_training_loss(value)
-        except NonFiniteLossError as error:
+        except (NonFiniteLossError, LeftOut) as error:
             error.loss = loss
             raise
 

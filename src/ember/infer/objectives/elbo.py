@@ -1,39 +1,34 @@
-"""The base of objectives: particles, vectorisation, averaging and backward, once for all estimators.
+"""The base of objectives: averaging, backward and the border to Python, once for all estimators.
 
-An objective says in :meth:`ELBO.particle` what one run of guide and model is worth. That is a pure function from traces to
-tensors; Python floats are made at the border only, in ``loss`` and ``loss_and_grads``. The elbo is maximised, the loss
+An objective says in :meth:`ELBO.composition` what it is made of. From settings, traces and parameters to tensors all is a pure
+function; Python floats are made at the border only, in ``loss`` and ``loss_and_grads``. The elbo is maximised, the loss is
 minimised, and the sign changes here.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterator
+from dataclasses import InitVar, dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ember.infer.losses import values as loss_values
 from ember.infer.losses.policy import check_training_loss, warn_of_nan_loss
-from ember.infer.traces.checks import check_if_enumerated
-from ember.infer.traces.importance_trace import get_importance_trace
-from ember.infer.traces.plate_nesting import max_plate_nesting_of
-from ember.infer.traces.validation import is_validation_enabled
+from ember.infer.objectives import hooks
+from ember.infer.objectives.composition import Composition
+from ember.infer.terms.estimate import Estimate as Estimate
+from ember.infer.terms.estimate import Worth
+from ember.infer.traces.importance_trace import Traces
+from ember.infer.traces.plate_nesting import facts_of, max_plate_nesting_of
+from ember.infer.traces.run import Program as Program
+from ember.infer.traces.run import Run, Vectorized, in_particle_plate
+from ember.infer.traces.settings import Settings, nesting_by_old_name, particle_plates
 from ember.ops.scalars import torch_item, total
 from ember.poutine.trace_struct import Trace
-from ember.primitives import plate
-
-Program = Callable[..., Any]
-
-
-class Estimate(NamedTuple):
-    """An estimate of the ELBO (a scalar), and a scalar whose gradient estimates the ELBO's gradient."""
-
-    elbo: Tensor | float
-    surrogate: Tensor | float
 
 
 class ELBOModule(torch.nn.Module):
@@ -49,6 +44,7 @@ class ELBOModule(torch.nn.Module):
         return self.elbo.differentiable_loss(self.model, self.guide, *args, **kwargs)
 
 
+@dataclass(eq=False, repr=False)
 class ELBO(ABC):
     """An estimator of the evidence lower bound (Wingate and Weber, 2013; Ranganath, Gerrish and Blei, 2014).
 
@@ -64,173 +60,211 @@ class ELBO(ABC):
         tail_adaptive_beta: exponent of the tail-adaptive objective.
 
     Called with a model and a guide it makes an :class:`ELBOModule`, for use with plain torch optimizers.
+
+    An objective of one's own defines ``particle(model_trace, guide_trace)``, what one pair of traces is worth. Those written for
+    Pyro, which override its methods instead, are called as Pyro calls them (see :mod:`ember.infer.objectives.hooks`).
     """
 
-    has_value = True
-    """Whether the loss is a value; if not, it is infinite, and only what is differentiated must be finite."""
+    num_particles: int = 1
+    max_plate_nesting: float = math.inf
+    max_iarange_nesting: InitVar[float | None] = None
+    vectorize_particles: bool = False
+    strict_enumeration_warning: bool = True
+    ignore_jit_warnings: bool = False
+    jit_options: dict[str, Any] | None = None
+    retain_graph: bool | None = None
+    tail_adaptive_beta: float = -1.0
 
-    def __init__(
-        self,
-        num_particles: int = 1,
-        max_plate_nesting: float = math.inf,
-        max_iarange_nesting: float | None = None,
-        vectorize_particles: bool = False,
-        strict_enumeration_warning: bool = True,
-        ignore_jit_warnings: bool = False,
-        jit_options: dict[str, Any] | None = None,
-        retain_graph: bool | None = None,
-        tail_adaptive_beta: float = -1.0,
-    ) -> None:
-        if max_iarange_nesting is not None:
-            warnings.warn(
-                "max_iarange_nesting is deprecated; use max_plate_nesting instead",
-                DeprecationWarning,
-                stacklevel=2,
-            )
-            max_plate_nesting = max_iarange_nesting
-        if num_particles < 1:
-            raise ValueError(f"num_particles must be at least 1, got {num_particles}")
-        self.num_particles = num_particles
-        self.vectorize_particles = vectorize_particles
-        self.max_plate_nesting = max_plate_nesting + self._num_particle_plates
-        self.strict_enumeration_warning = strict_enumeration_warning
-        self.ignore_jit_warnings = ignore_jit_warnings
-        self.jit_options = jit_options
-        self.retain_graph = retain_graph
-        self.tail_adaptive_beta = tail_adaptive_beta
+    has_value: ClassVar[bool] = True
+    """Whether the loss is a value; if not, it is infinite, and only what is differentiated must be finite."""
+    loss_is_differentiated: ClassVar[bool] = False
+    """Whether :meth:`loss` asks an overridden ``_differentiable_loss_particle``, as in some of Pyro's objectives."""
+
+    def __post_init__(self, max_iarange_nesting: float | None) -> None:
+        nesting = nesting_by_old_name(self.max_plate_nesting, max_iarange_nesting, stacklevel=3)
+        if self.num_particles < 1:
+            raise ValueError(f"num_particles must be at least 1, got {self.num_particles}")
+        self.max_plate_nesting = nesting + particle_plates(self.num_particles, self.vectorize_particles)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        hooks.complete(cls)
 
     def __call__(self, model: Program, guide: Program) -> ELBOModule:
         return ELBOModule(model, guide, self)
 
     @abstractmethod
+    def composition(self) -> Composition:
+        """What this objective is made of, as it is set now."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as they are now, in one record."""
+        return Settings(
+            self.num_particles,
+            self.max_plate_nesting,
+            self.vectorize_particles,
+            self.strict_enumeration_warning,
+            self.retain_graph,
+            self.tail_adaptive_beta,
+        )
+
+    @hooks.own
     def particle(self, model_trace: Trace, guide_trace: Trace) -> Estimate:
         """What one pair of traces contributes; with vectorised particles, the sum over them. Pure."""
+        return self.composition().terms.estimate(model_trace, guide_trace, self.settings)
 
     def estimates(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Iterator[Estimate]:
         """Terms whose sum is the estimate; each may be differentiated and forgotten before the next is made."""
-        for _, estimate in self._weighed_particles(model, guide, args, kwargs):
+        for _, estimate in self._weighed(model, guide, args, kwargs, hooks.worth_of(self)):
             yield estimate
 
     def estimate(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Estimate:
-        """The estimate as tensors: a pure function of parameters, arguments and random state."""
-        terms = list(self.estimates(model, guide, args, kwargs))
-        elbo = total([term.elbo for term in terms])
-        if all(term.elbo is term.surrogate for term in terms):
-            return Estimate(elbo, elbo)
-        return Estimate(elbo, total([term.surrogate for term in terms]))
+        """The estimate as tensors: a pure function of parameters, arguments and random state.
 
-    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
-        """The negative ELBO as a float. Warns if it is NaN."""
-        loss = 0.0
-        for traces, estimate in self._weighed_particles(model, guide, args, kwargs):
+        Raises:
+            OverriddenHookError: if the objective computes its loss, or gradients, by a method that is no such function.
+        """
+        hooks.check_not_bypassed(self)
+        return self._estimate(model, guide, args, kwargs)
+
+    @hooks.own
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Any:
+        """The negative ELBO as a float. Warns if it is NaN.
+
+        Objectives of several losses return them as a tuple of scalar tensors without gradients.
+
+        Raises:
+            NotImplementedError: by objectives whose losses have no value.
+        """
+        if not self.has_value:
+            raise NotImplementedError(f"Loss method for {type(self).__name__} not implemented")
+        loss: Any = 0.0
+        for traces, estimate in self._weighed(model, guide, args, kwargs, hooks.value_of(self)):
+            if isinstance(estimate.elbo, Tensor) and estimate.elbo.dim():
+                losses = (-estimate.elbo.detach()).unbind()
+                loss_values.warn_if_nan(loss_values.to_floats(losses))
+                return losses
             term = -torch_item(estimate.elbo)
             warn_of_nan_loss(term, *traces)
             loss += term
         return loss
 
+    @hooks.own
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """The negative ELBO as a scalar tensor that has the surrogate's gradient."""
-        elbo, surrogate = self.estimate(model, guide, args, kwargs)
-        if elbo is surrogate or not isinstance(surrogate, Tensor):
-            return -torch.as_tensor(elbo)
-        value = elbo.detach() if isinstance(elbo, Tensor) else elbo
-        return -(value + (surrogate - surrogate.detach()))
+        """The negative ELBO as a scalar tensor that has the surrogate's gradient (the sum, if there are several losses).
 
-    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        Raises:
+            ValueError: if the objective enumerates, and the loss depends on nothing that has a gradient.
+        """
+        elbo, surrogate = self._estimate(model, guide, args, kwargs)
+        if elbo is surrogate or not isinstance(surrogate, Tensor):
+            loss = -torch.as_tensor(elbo)
+        else:
+            value = elbo.detach().sum() if isinstance(elbo, Tensor) else elbo
+            loss = -(value + (surrogate - surrogate.detach()))
+        if not loss.requires_grad and self.composition().needs_gradient:
+            raise ValueError(
+                f"ELBO is cannot be differentiated: {-loss}; neither model nor guide has parameters that it depends on, "
+                "or gradients are off"
+            )
+        return loss
+
+    @hooks.own
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Any:
         """The negative ELBO as a float; the surrogate's gradient is added to ``.grad`` of the parameters.
+
+        Objectives of several losses return a tuple of floats.
 
         Raises:
             NonFiniteLossError: if the loss is NaN or infinite (see the setting ``nonfinite_loss``).
         """
-        loss = 0.0
-        for traces, estimate in self._weighed_particles(model, guide, args, kwargs):
-            term = -torch_item(estimate.elbo)
-            surrogate = estimate.surrogate
-            check_training_loss(term if self.has_value else -torch_item(surrogate), *traces)
-            loss += term
-            if isinstance(surrogate, Tensor) and surrogate.requires_grad and _has_params(*traces):
-                (-surrogate).backward(retain_graph=self._retain_graph)  # type: ignore[no-untyped-call]
+        loss: Any = 0.0
+        retain_graph = self.retain_graph
+        if retain_graph is None and self.composition().runner.pairs_share_graphs:
+            retain_graph = True
+        for traces, (elbo, surrogate) in self._weighed(model, guide, args, kwargs, hooks.worth_of(self)):
+            if isinstance(elbo, Tensor) and elbo.dim():
+                loss = loss_values.to_floats(-elbo.detach())
+                loss_values.check(loss)
+            else:
+                term = -torch_item(elbo)
+                check_training_loss(term if self.has_value else -torch_item(surrogate), *traces)
+                loss += term
+            if (
+                isinstance(surrogate, Tensor)
+                and surrogate.requires_grad
+                and (not traces or _has_params(*traces))
+            ):
+                (-surrogate).backward(retain_graph=retain_graph)  # type: ignore[no-untyped-call]
         return loss
 
-    def _weighed_particles(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Iterator[tuple[tuple[Trace, Trace], Estimate]]:
-        for traces in self._get_traces(model, guide, args, kwargs):
-            elbo, surrogate = self.particle(*traces)
-            if self.num_particles > 1:
-                same = elbo is surrogate
-                elbo = elbo / self.num_particles
-                surrogate = elbo if same else surrogate / self.num_particles
-            yield traces, Estimate(elbo, surrogate)
+    # What Pyro's objectives have under these names, for programs that call or override it.
 
+    @hooks.own
     def _get_traces(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Iterator[tuple[Trace, Trace]]:
+    ) -> Iterator[Traces]:
         """Pairs of model and guide traces: one for each particle, or one for all vectorised particles."""
-        if self.vectorize_particles:
-            yield self._with_plate_nesting(model, guide, args, kwargs)._get_vectorized_trace(
-                model, guide, args, kwargs
-            )
-        else:
-            for _ in range(self.num_particles):
-                yield self._get_trace(model, guide, args, kwargs)
+        composition = self.composition()
+        pair = hooks.pair_of(self, composition.pairing)
+        return composition.runner.pairs(self._run(model, guide, args, kwargs), self.settings, pair)
+
+    @hooks.own
+    def _get_trace(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Traces:
+        """One pair of model and guide traces with their log densities."""
+        return self.composition().pairing.pair(self._run(model, guide, args, kwargs))
+
+    @hooks.own
+    def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
+        """The loss of a pair of traces, a number, and what is differentiated in its place."""
+        elbo, surrogate = self.particle(model_trace, guide_trace)
+        return -torch_item(elbo), -surrogate
 
     def _get_vectorized_trace(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Trace, Trace]:
-        return self._get_trace(
-            self._vectorized_num_particles(model), self._vectorized_num_particles(guide), args, kwargs
-        )
-
-    def _get_trace(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Trace, Trace]:
-        """One pair of model and guide traces with their log densities."""
-        traces = get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
-        if is_validation_enabled():
-            check_if_enumerated(traces[1])
-        return traces
-
-    @property
-    def _retain_graph(self) -> bool | None:
-        return self.retain_graph
-
-    @property
-    def _num_particle_plates(self) -> int:
-        return 1 if self.vectorize_particles and self.num_particles > 1 else 0
-
-    def _with_plate_nesting(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Self:
-        """This objective with a finite ``max_plate_nesting``. It is a copy, since the nesting belongs to the pair."""
-        if math.isfinite(self.max_plate_nesting):
-            return self
-        resolved = copy.copy(self)
-        resolved.max_plate_nesting = (
-            max_plate_nesting_of(self, model, guide, args, kwargs) + self._num_particle_plates
-        )
-        return resolved
+    ) -> Traces:
+        run = self._run(model, guide, args, kwargs)
+        return next(Vectorized().pairs(run, self.settings, hooks.pair_of(self, self.composition().pairing)))
 
     def _guess_max_plate_nesting(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """Set ``max_plate_nesting`` to that of the pair, for programs that use this objective with one pair only."""
-        self.max_plate_nesting = (
-            max_plate_nesting_of(self, model, guide, args, kwargs) + self._num_particle_plates
-        )
+        found = max_plate_nesting_of(self, model, guide, args, kwargs)
+        self.max_plate_nesting = found + self.settings.particle_plates
 
     def _vectorized_num_particles(self, fn: Program) -> Program:
         """The program inside a plate of all particles, left of its own plates."""
-        if self.num_particles == 1:
-            return fn
-        particles: Program = plate(
-            "num_particles_vectorized", self.num_particles, dim=-int(self.max_plate_nesting)
-        )(fn)
-        return particles
+        return in_particle_plate(fn, self.num_particles, self.max_plate_nesting)
+
+    def _run(self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
+        """What is run. The nesting of its plates, if it is not given, belongs to the pair, and is found when it is needed."""
+        facts = facts_of(self, model, guide)
+        return Run(model, guide, args, kwargs, self.max_plate_nesting, facts)
+
+    def _weighed(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any], worth: Worth
+    ) -> Iterator[tuple[Traces | tuple[()], Estimate]]:
+        """Terms whose sum is the estimate, with the traces that they are made of."""
+        pairs = self._get_traces(model, guide, args, kwargs)
+        run = self._run(model, guide, args, kwargs)
+        return self.composition().combination.estimates(pairs, run, self.settings, worth)
+
+    def _estimate(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Estimate:
+        terms = [estimate for _, estimate in self._weighed(model, guide, args, kwargs, hooks.worth_of(self))]
+        elbo = total([term.elbo for term in terms])
+        if all(term.elbo is term.surrogate for term in terms):
+            return Estimate(elbo, elbo)
+        return Estimate(elbo, total([term.surrogate for term in terms]))
 
 
 def _has_params(*traces: Trace) -> bool:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from ember.infer.objectives.elbo import Estimate, Program
-from ember.infer.objectives.joint_elbo import Traces
 from ember.infer.objectives.trace_elbo import Trace_ELBO
-from ember.infer.terms.estimators import (
-    AnalyticKL,
-    ControlVariate,
-    Entropy,
-    NoControlVariate,
-    check_fully_reparametrized,
-)
-from ember.infer.traces.validation import is_validation_enabled
+from ember.infer.terms.entropies import AnalyticKL, Entropy
+from ember.infer.terms.pairing import Check, check_not_enumerated
+from ember.infer.terms.reparameterized import check_guide_reparametrized
 from ember.poutine.trace_struct import Trace
 
 
@@ -36,6 +29,7 @@ def _check_mean_field_requirement(model_trace: Trace, guide_trace: Trace) -> Non
         )
 
 
+@dataclass(eq=False, repr=False)
 class TraceMeanField_ELBO(Trace_ELBO):
     """The ELBO with the divergence of each site in closed form where one is registered, and sampled elsewhere.
 
@@ -56,50 +50,18 @@ class TraceMeanField_ELBO(Trace_ELBO):
     0.5
     """
 
-    def __init__(
-        self,
-        num_particles: int = 1,
-        max_plate_nesting: float = math.inf,
-        max_iarange_nesting: float | None = None,
-        vectorize_particles: bool = False,
-        strict_enumeration_warning: bool = True,
-        ignore_jit_warnings: bool = False,
-        jit_options: dict[str, Any] | None = None,
-        retain_graph: bool | None = None,
-        tail_adaptive_beta: float = -1.0,
-        *,
-        entropy: Entropy = AnalyticKL(),  # noqa: B008
-        control_variate: ControlVariate = NoControlVariate(),  # noqa: B008
-    ) -> None:
-        super().__init__(
-            num_particles,
-            max_plate_nesting,
-            max_iarange_nesting,
-            vectorize_particles,
-            strict_enumeration_warning,
-            ignore_jit_warnings,
-            jit_options,
-            retain_graph,
-            tail_adaptive_beta,
-            entropy=entropy,
-            control_variate=control_variate,
-        )
-        if not isinstance(control_variate, NoControlVariate):
+    entropy: Entropy = field(default=AnalyticKL(), kw_only=True)
+
+    checks: ClassVar[tuple[Check, ...]] = (
+        check_not_enumerated,
+        _check_mean_field_requirement,
+        check_guide_reparametrized,
+    )
+    loss_is_differentiated: ClassVar[bool] = True
+
+    def __post_init__(self, max_iarange_nesting: float | None) -> None:
+        super().__post_init__(max_iarange_nesting)
+        if self.control_variate.compares_particles:
             raise ValueError(
-                f"TraceMeanField_ELBO has no score functions for {control_variate} to act on: use Trace_ELBO"
+                f"TraceMeanField_ELBO has no score functions for {self.control_variate} to act on: use Trace_ELBO"
             )
-
-    def particle(self, model_trace: Trace, guide_trace: Trace) -> Estimate:
-        if is_validation_enabled():
-            for site in guide_trace.nodes.values():
-                if site["type"] == "sample":
-                    check_fully_reparametrized(site)
-        return super().particle(model_trace, guide_trace)
-
-    def _get_trace(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Traces:
-        traces = super()._get_trace(model, guide, args, kwargs)
-        if is_validation_enabled():
-            _check_mean_field_requirement(*traces)
-        return traces

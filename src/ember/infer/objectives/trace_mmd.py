@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ember import poutine
-from ember.infer.objectives.elbo import ELBO, Estimate, Program
-from ember.infer.objectives.joint_elbo import Traces
+from ember.infer.objectives import hooks
+from ember.infer.objectives.composition import Composition
+from ember.infer.objectives.elbo import ELBO, Program
+from ember.infer.terms.estimate import Combination, Estimate, Terms, Worth
+from ember.infer.traces.importance_trace import Traces
+from ember.infer.traces.run import Run, runner_of
+from ember.infer.traces.settings import Settings, nesting_by_old_name
 from ember.poutine.trace_struct import Trace
 
 Kernel = Callable[..., Tensor]
@@ -34,6 +40,50 @@ class _SameForAll(dict[str, Any]):
 
 def _compute_mmd(X: Tensor, Z: Tensor, kernel: Kernel) -> Tensor:
     return kernel(X).mean() + kernel(Z).mean() - 2 * kernel(X, Z).mean()
+
+
+@dataclass(frozen=True)
+class LikelihoodTerms(Terms):
+    """The likelihood alone."""
+
+    def estimate(self, model_trace: Trace, guide_trace: Trace, settings: Settings) -> Estimate:
+        likelihood = _log_likelihood(model_trace, guide_trace)
+        return Estimate(likelihood, likelihood)
+
+
+@dataclass(frozen=True)
+class Discrepancy(Combination):
+    """The mean likelihood less the discrepancy of all samples of the guide from as many of the prior."""
+
+    kernel: Mapping[str, Kernel]
+    scale: Mapping[str, float]
+
+    def estimates(
+        self, pairs: Iterator[Traces], run: Run, settings: Settings, worth: Worth
+    ) -> Iterator[tuple[Traces | tuple[()], Estimate]]:
+        likelihood, penalty, traces = self.parts(pairs, run, settings)
+        value = likelihood - penalty
+        yield traces, Estimate(value, value)
+
+    def parts(self, pairs: Iterator[Traces], run: Run, settings: Settings) -> tuple[Any, Any, Traces]:
+        """The log likelihood, the scaled discrepancies, and the last pair of traces."""
+        if settings.vectorize_particles:
+            run = run.in_particle_plate(settings)
+        likelihood: Any = 0.0
+        samples: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        traces = None
+        for traces in pairs:
+            prior_trace = poutine.trace(run.model).get_trace(*run.args, **run.kwargs)
+            likelihood = likelihood + _log_likelihood(*traces) / settings.num_particles
+            for name in _latents(*traces):
+                pair = _samples(name, prior_trace, traces[1], settings)
+                samples.setdefault(name, []).append(pair)
+        penalty: Any = 0.0
+        for name, columns in samples.items():
+            prior, posterior = (torch.cat(column) for column in zip(*columns, strict=True))
+            penalty = penalty + self.scale[name] * _compute_mmd(prior, posterior, self.kernel[name])
+        assert traces is not None
+        return likelihood, penalty, traces
 
 
 class Trace_MMD(ELBO):
@@ -76,11 +126,10 @@ class Trace_MMD(ELBO):
     ) -> None:
         super().__init__(
             num_particles,
-            max_plate_nesting,
-            max_iarange_nesting,
-            vectorize_particles,
-            strict_enumeration_warning,
-            ignore_jit_warnings,
+            nesting_by_old_name(max_plate_nesting, max_iarange_nesting, stacklevel=2),
+            vectorize_particles=vectorize_particles,
+            strict_enumeration_warning=strict_enumeration_warning,
+            ignore_jit_warnings=ignore_jit_warnings,
             retain_graph=retain_graph,
         )
         self.kernel = kernel
@@ -117,58 +166,33 @@ class Trace_MMD(ELBO):
         else:
             raise TypeError("`mmd_scale` should be either float, or a dict of floats")
 
-    def particle(self, model_trace: Trace, guide_trace: Trace) -> Estimate:
-        """The likelihood alone."""
-        likelihood = _log_likelihood(model_trace, guide_trace)
-        return Estimate(likelihood, likelihood)
+    def composition(self) -> Composition:
+        return Composition(
+            runner_of(self.settings),
+            LikelihoodTerms(),
+            combination=Discrepancy(self._kernel, self._mmd_scale),
+        )
 
-    def _weighed_particles(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Iterator[tuple[Traces, Estimate]]:
-        likelihood, penalty, traces = self._parts(model, guide, args, kwargs)
-        value = likelihood - penalty
-        yield traces, Estimate(value, value)
-
+    @hooks.own
     def _differentiable_loss_parts(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
         """The log likelihood and the scaled discrepancies."""
-        return self._parts(model, guide, args, kwargs)[:2]
+        pairs = self._get_traces(model, guide, args, kwargs)
+        run = self._run(model, guide, args, kwargs)
+        return Discrepancy(self._kernel, self._mmd_scale).parts(pairs, run, self.settings)[:2]
 
-    def _parts(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, Any, Traces]:
-        prior_model = model
-        if self.vectorize_particles:
-            self_with_nesting = self._with_plate_nesting(model, guide, args, kwargs)
-            prior_model = self_with_nesting._vectorized_num_particles(model)
-        likelihood: Any = 0.0
-        samples: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        traces = None
-        for traces in self._get_traces(model, guide, args, kwargs):
-            prior_trace = poutine.trace(prior_model).get_trace(*args, **kwargs)
-            likelihood = likelihood + _log_likelihood(*traces) / self.num_particles
-            for name in _latents(*traces):
-                samples.setdefault(name, []).append(self._samples(name, prior_trace, *traces))
-        penalty: Any = 0.0
-        for name, pairs in samples.items():
-            prior, posterior = (torch.cat(column) for column in zip(*pairs, strict=True))
-            penalty = penalty + self._mmd_scale[name] * _compute_mmd(prior, posterior, self._kernel[name])
-        assert traces is not None
-        return likelihood, penalty, traces
 
-    def _samples(
-        self, name: str, prior_trace: Trace, model_trace: Trace, guide_trace: Trace
-    ) -> tuple[Tensor, Tensor]:
-        """One row a particle: the samples of prior and guide."""
-        found = []
-        for role, trace in (("Model", prior_trace), ("Guide", guide_trace)):
-            site = trace.nodes[name]
-            if not site["fn"].has_rsample:
-                raise ValueError(f"{role} site {name} is not reparameterizable")
-            # The plate of particles stands left of all others.
-            found.append(site["value"].reshape(self.num_particles if self.vectorize_particles else 1, -1))
-        return found[0], found[1]
+def _samples(name: str, prior_trace: Trace, guide_trace: Trace, settings: Settings) -> tuple[Tensor, Tensor]:
+    """One row a particle: the samples of prior and guide."""
+    found = []
+    for role, trace in (("Model", prior_trace), ("Guide", guide_trace)):
+        site = trace.nodes[name]
+        if not site["fn"].has_rsample:
+            raise ValueError(f"{role} site {name} is not reparameterizable")
+        # The plate of particles stands left of all others.
+        found.append(site["value"].reshape(settings.num_particles if settings.vectorize_particles else 1, -1))
+    return found[0], found[1]
 
 
 def _latents(model_trace: Trace, guide_trace: Trace) -> list[str]:

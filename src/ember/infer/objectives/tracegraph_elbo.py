@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,17 +11,17 @@ import torch
 from torch import Tensor
 
 from ember.distributions.masking import is_identically_zero
-from ember.infer.losses.policy import warn_of_nan_loss
-from ember.infer.objectives.elbo import ELBO, Estimate, Program
-from ember.infer.objectives.joint_elbo import Traces
+from ember.infer.objectives.composition import Composition
+from ember.infer.objectives.elbo import ELBO
 from ember.infer.terms.baselines import apply_baseline
 from ember.infer.terms.downstream_costs import _compute_downstream_costs as _compute_downstream_costs
-from ember.infer.traces.checks import check_if_enumerated
-from ember.infer.traces.importance_trace import get_importance_trace
+from ember.infer.terms.estimate import Estimate, Terms
+from ember.infer.terms.pairing import SampledPairing
 from ember.infer.traces.plates import MultiFrameTensor
-from ember.infer.traces.validation import is_validation_enabled
+from ember.infer.traces.run import runner_of
+from ember.infer.traces.settings import Settings
 from ember.ops.provenance import Watch, detach_provenance, get_provenance, track_provenance
-from ember.ops.scalars import torch_item, total
+from ember.ops.scalars import total
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
@@ -73,25 +74,12 @@ class TrackNonReparam(Messenger):
             msg["value"] = track_provenance(msg["value"], frozenset({msg["name"]}))
 
 
-class TraceGraph_ELBO(ELBO):
-    """The ELBO with score functions that are weighed with downstream costs only, less optional baselines.
+@dataclass(frozen=True)
+class GraphTerms(Terms):
+    """The ELBO with score functions that are weighed with downstream costs, less baselines."""
 
-    What is downstream of a sample is found by following it through the computation (see :mod:`ember.ops.provenance`). Once a
-    sample is turned into a Python number, as in ``if z.item() > 0``, all statements after that count as downstream.
-
-    A site of the guide has a baseline by ``infer={"baseline": {...}}`` with the options of
-    :class:`ember.infer.terms.baselines.Baseline`. The loss that fits it is part of what is differentiated, so that
-    the same optimizer trains it.
-
-    References:
-        J. Schulman, N. Heess, T. Weber, P. Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs".
-        A. Mnih, K. Gregor (2014), "Neural Variational Inference and Learning in Belief Networks".
-        D. Wingate, N. Goodman, A. Stuhlmüller, J. Siskind (2011), "Nonstandard Interpretations of Probabilistic Programs for
-        Efficient Inference".
-    """
-
-    def particle(self, model_trace: Trace, guide_trace: Trace) -> Estimate:
-        elbo = self._elbo(model_trace, guide_trace)
+    def estimate(self, model_trace: Trace, guide_trace: Trace, settings: Settings) -> Estimate:
+        elbo = _elbo(model_trace, guide_trace)
         if not torch.is_grad_enabled():
             # Nothing is trained, so averages of costs must stay as they are.
             return Estimate(elbo, elbo)
@@ -110,30 +98,35 @@ class TraceGraph_ELBO(ELBO):
         surrogate += _score_terms(scores, _downstream_costs(model_trace, guide_trace), elbo)
         return Estimate(_plain(elbo).detach(), _plain(total(surrogate)))
 
-    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
-        """The negative ELBO as a float, without a look at baselines. Warns if it is NaN."""
-        loss = 0.0
-        for traces in self._get_traces(model, guide, args, kwargs):
-            term = -torch_item(self._elbo(*traces)) / self.num_particles
-            warn_of_nan_loss(term, *traces)
-            loss += term
-        return loss
 
-    @staticmethod
-    def _elbo(model_trace: Trace, guide_trace: Trace) -> Any:
-        log_p, log_q = (
-            total([site["log_prob_sum"] for site in _samples(trace)]) for trace in (model_trace, guide_trace)
+def _elbo(model_trace: Trace, guide_trace: Trace) -> Any:
+    log_p, log_q = (
+        total([site["log_prob_sum"] for site in _samples(trace)]) for trace in (model_trace, guide_trace)
+    )
+    return _plain(log_p - log_q)
+
+
+class TraceGraph_ELBO(ELBO):
+    """The ELBO with score functions that are weighed with downstream costs only, less optional baselines.
+
+    What is downstream of a sample is found by following it through the computation (see :mod:`ember.ops.provenance`). Once a
+    sample is turned into a Python number, as in ``if z.item() > 0``, all statements after that count as downstream.
+
+    A site of the guide has a baseline by ``infer={"baseline": {...}}`` with the options of
+    :class:`ember.infer.terms.baselines.Baseline`. The loss that fits it is part of what is differentiated, so that
+    the same optimizer trains it.
+
+    References:
+        J. Schulman, N. Heess, T. Weber, P. Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs".
+        A. Mnih, K. Gregor (2014), "Neural Variational Inference and Learning in Belief Networks".
+        D. Wingate, N. Goodman, A. Stuhlmüller, J. Siskind (2011), "Nonstandard Interpretations of Probabilistic Programs for
+        Efficient Inference".
+    """
+
+    def composition(self) -> Composition:
+        return Composition(
+            runner_of(self.settings), GraphTerms(), SampledPairing(graph_type="dense", around=TrackNonReparam)
         )
-        return _plain(log_p - log_q)
-
-    def _get_trace(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Traces:
-        with TrackNonReparam():
-            traces = get_importance_trace("dense", self.max_plate_nesting, model, guide, args, kwargs)
-        if is_validation_enabled():
-            check_if_enumerated(traces[1])
-        return traces
 
 
 def _downstream_costs(model_trace: Trace, guide_trace: Trace) -> dict[str, MultiFrameTensor]:

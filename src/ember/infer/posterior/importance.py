@@ -12,14 +12,17 @@ from torch import Tensor
 
 from ember import poutine
 from ember.infer.posterior.abstract_infer import TracePosterior
-from ember.infer.traces.importance_trace import get_importance_trace
+from ember.infer.traces.broadcasting import check_broadcasting
+from ember.infer.traces.importance_trace import Sites, get_importance_trace
+from ember.infer.traces.plate_nesting import facts_of
+from ember.infer.traces.plates import PARTICLE_PLATE
+from ember.infer.traces.run import Run
 from ember.ops.packed import dims_of
 from ember.ops.stats import fit_generalized_pareto
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate
 
 Program = Callable[..., Any]
-_PARTICLES = "num_particles_vectorized"
 
 
 class LogWeightsMixin:
@@ -158,7 +161,7 @@ def vectorized_importance_weights(
         Log weights of shape ``(num_samples,)`` (a scalar for one), the model's and the guide's trace.
 
     Raises:
-        ValueError: without ``max_plate_nesting``.
+        ValueError: without ``max_plate_nesting``, or for a model that does not broadcast over particles (it names the site).
     """
     if max_plate_nesting is None:
         raise ValueError("must provide max_plate_nesting")
@@ -166,19 +169,24 @@ def vectorized_importance_weights(
 
     def vectorize(fn: Program) -> Program:
         def in_plate(*args: Any, **kwargs: Any) -> Any:
-            with plate(_PARTICLES, num_samples, dim=-nesting):
+            with plate(PARTICLE_PLATE, num_samples, dim=-nesting):
                 return fn(*args, **kwargs)
 
         return in_plate
 
+    plates: tuple[Sites, Sites] = ({}, {})
     model_trace, guide_trace = get_importance_trace(
-        "flat", nesting, vectorize(model), vectorize(guide), args, kwargs
+        "flat", nesting, vectorize(model), vectorize(guide), args, kwargs, plates=plates
     )
+    if num_samples > 1:
+        facts = facts_of(vectorized_importance_weights, model, guide)
+        one = Run(model, guide, args, kwargs, max_plate_nesting, facts)
+        check_broadcasting(one, nesting, model_trace, plates[0])
     if num_samples == 1:
         log_weights = torch.as_tensor(model_trace.log_prob_sum() - guide_trace.log_prob_sum())
     else:
-        log_weights = log_prob_by_row(model_trace, _PARTICLES, num_samples)
-        log_weights = log_weights - log_prob_by_row(guide_trace, _PARTICLES, num_samples)
+        log_weights = log_prob_by_row(model_trace, PARTICLE_PLATE, num_samples)
+        log_weights = log_weights - log_prob_by_row(guide_trace, PARTICLE_PLATE, num_samples)
     if normalized:
         log_weights = log_weights - torch.logsumexp(log_weights, 0)
     return log_weights, model_trace, guide_trace
@@ -212,7 +220,7 @@ def psis_diagnostic(
         k-hat; infinite (and a warning) if there are too few particles in the tail.
 
     Raises:
-        ValueError: if the numbers of particles do not fit.
+        ValueError: if the numbers of particles do not fit, or the model does not broadcast over particles.
     """
     at_once = num_particles if max_simultaneous_particles is None else max_simultaneous_particles
     if num_particles % at_once != 0:

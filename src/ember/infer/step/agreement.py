@@ -6,26 +6,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ember.errors import CaptureMismatchError
 from ember.infer.losses.values import is_finite, to_floats
+from ember.infer.step.live import Observer, Taken
+from ember.infer.step.program import StepProgram
+from ember.rng import fork_torch_rng, torch_states
 
-if TYPE_CHECKING:
-    from ember.infer.step.program import StepProgram
-
-EagerStep = Callable[[Callable[[list[Tensor]], bool | None] | None], tuple[list[str] | None, Any]]
-"""Takes an observer of parameters with gradients; returns the names of the touched parameters and the loss."""
+Eager = Callable[[Observer | None], Taken]
+"""Takes an observer of parameters with gradients."""
 
 _TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (2e-3, 1e-5)}
 """Relative and absolute, by dtype. Compiled float32 reductions add up in another order."""
 
 
-def step_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor]) -> Any:
-    """Take the step eagerly, compare the program's result on copies with it, and return the eager loss.
+def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Taken:
+    """Take the step eagerly, compare the program's result on copies with it, and return the eager one.
 
     Raises:
         CaptureMismatchError: shows both.
@@ -41,15 +41,15 @@ def step_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor
     def note_gradients(params: list[Tensor]) -> None:
         grads.update({id(p): p.grad.detach().clone() for p in params if p.grad is not None})
 
-    _, loss = eager(note_gradients)
-    if program.function.has_value and not (is_finite(loss) or is_finite(captured_loss)):
+    taken = eager(note_gradients)
+    if program.has_value and not (is_finite(taken.loss) or is_finite(captured_loss)):
         # Eager execution stops at the first particle whose loss is not finite: there is nothing to compare.
-        return loss
-    with _keeping(loss):
+        return taken
+    with _keeping(taken.loss):
         _compare_random_states(drawn)
-        _compare_step(program, captured_loss, loss, outputs, copies, grads)
+        _compare_step(program, captured_loss, taken.loss, outputs, copies, grads)
     program.record.check_seconds += time.perf_counter() - started
-    return loss
+    return taken
 
 
 def _compare_step(
@@ -62,8 +62,8 @@ def _compare_step(
 ) -> None:
     _compare("the loss", torch.tensor(captured_loss), torch.tensor(loss), None)
     largest = max((float(g.abs().max()) for g in grads.values() if g.numel()), default=0.0)
-    names = program.function.names
-    if program.function.update is None:
+    names = program.flat.leaf_names()
+    if program.flat.update is None:
         compared = zip(names, outputs[1:], [grads.get(id(leaf)) for leaf in program.leaves], strict=True)
         for name, captured, eager in compared:
             if eager is not None:
@@ -84,8 +84,8 @@ def _keeping(loss: Any) -> Iterator[None]:
         raise
 
 
-def loss_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor]) -> Any:
-    """Evaluate the loss eagerly, compare the program's result with it, and return the eager loss.
+def loss_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Taken:
+    """Evaluate the loss eagerly, compare the program's result with it, and return the eager one.
 
     Raises:
         CaptureMismatchError: shows both.
@@ -93,12 +93,12 @@ def loss_agrees(program: StepProgram, eager: EagerStep, tensors: Sequence[Tensor
     started = time.perf_counter()
     with _random_state_put_back() as drawn:
         captured_loss = to_floats(program.program(program.copied_inputs(tensors))[0])
-    _, loss = eager(None)
-    with _keeping(loss):
+    taken = eager(None)
+    with _keeping(taken.loss):
         _compare_random_states(drawn)
-        _compare("the loss", torch.tensor(captured_loss), torch.tensor(loss), None)
+        _compare("the loss", torch.tensor(captured_loss), torch.tensor(taken.loss), None)
     program.record.check_seconds += time.perf_counter() - started
-    return loss
+    return taken
 
 
 @dataclass
@@ -107,33 +107,16 @@ class _RandomStates:
     after: list[Tensor]
 
 
-def random_states() -> list[Tensor]:
-    """The states of torch's generators: the CPU's and, where they are in use, those of all CUDA devices."""
-    states = [torch.get_rng_state()]
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        states += torch.cuda.get_rng_state_all()
-    return states
-
-
-def set_random_states(states: list[Tensor]) -> None:
-    """Go back to :func:`random_states`."""
-    torch.set_rng_state(states[0])
-    if len(states) > 1:
-        torch.cuda.set_rng_state_all(states[1:])
-
-
 @contextmanager
 def _random_state_put_back() -> Iterator[_RandomStates]:
-    found = _RandomStates(random_states(), [])
-    try:
+    with fork_torch_rng() as before:
+        found = _RandomStates(before, [])
         yield found
-    finally:
-        found.after = random_states()
-        set_random_states(found.before)
+        found.after = torch_states()
 
 
 def _compare_random_states(captured: _RandomStates) -> None:
-    for before, after, drawn in zip(captured.before, captured.after, random_states(), strict=True):
+    for before, after, drawn in zip(captured.before, captured.after, torch_states(), strict=True):
         if torch.equal(after, drawn):
             continue
         raise CaptureMismatchError(

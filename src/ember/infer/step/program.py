@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import ctypes
+from collections.abc import Iterator, Sequence
 from operator import is_
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,66 +13,76 @@ from torch import Tensor
 from ember.capture import backend as backends
 from ember.capture.graph import CapturedGraph
 from ember.capture.report import Capture
-from ember.infer.step.function import StepFunction
+from ember.infer.losses.policy import BadLoss
+from ember.infer.losses.values import check as check_loss
+from ember.infer.losses.values import is_finite, to_floats, warn_if_nan
+from ember.infer.step.function import Gradients
+from ember.infer.step.given import FlatStep
+from ember.infer.step.live import gradients_finite, settle
+from ember.ops.scalars import zero_grads
 from ember.optim import PyroOptim
 
 
-@dataclass
 class StepProgram:
-    """A compiled step (or loss) and the tensors it works on."""
+    """A compiled step, or loss, and its tensors.
 
-    function: StepFunction
-    leaves: list[Tensor]
-    graph: CapturedGraph
-    program: backends.Program
-    record: Capture
-    bad_steps: Tensor
-    parts: list[torch.nn.Module]
-    """Registered modules and all their parts."""
-    fixed: list[Tensor] = field(default_factory=list)
-    """Inputs that stay the same objects: leaves (detached), optimizer state, count of bad steps."""
-    trusted: bool = False
-    """Whether a result has been compared with eager execution."""
-    option_changes: int = 0
+    Args:
+        flat: what was recorded.
+        graph: the record.
+        program: what the backend has made of it.
+        record: its line in the report.
+        fixed: inputs that stay the same objects: leaves (detached), optimizer state, and the count of bad steps.
+        optimizer: takes the step where its update was not recorded.
+    """
 
-    def __post_init__(self) -> None:
-        self._given: tuple[list[Tensor], list[int], list[Tensor]] | None = None
-        self._places = [tensor.data_ptr() for tensor in self.leaves]
-        self._training = [part.training for part in self.parts]
-        own = [p for part in self.parts for p in part._parameters.values() if p is not None]
-        self._frozen = [p for p in own if not p.requires_grad]
+    def __init__(
+        self,
+        flat: FlatStep,
+        graph: CapturedGraph,
+        program: backends.Program,
+        record: Capture,
+        fixed: Sequence[Tensor],
+        optimizer: PyroOptim,
+    ) -> None:
+        self.flat = flat
+        self.graph = graph
+        self.program = program
+        self.record = record
+        self.fixed = list(fixed)
+        self.bad_steps = fixed[-1]
+        self.leaves = list(flat.leaves)
+        self._optimizer = optimizer
+        self._known: tuple[list[Tensor], list[int], list[Tensor]] | None = None
+        on_cpu = self.bad_steps.device.type == "cpu"
+        self._bad = ctypes.c_int64.from_address(self.bad_steps.data_ptr()) if on_cpu else None
 
-    def outdated(self, optim: PyroOptim) -> str | None:
-        """What is no longer that which the program works on: parameters, optimizer or modules."""
-        function, update = self.function, self.function.update
-        find = function.leaf if function.modules.local else function.store._params.get
-        if not all(map(is_, map(find, function.names), self.leaves)):
-            return "parameters have been replaced"
-        if [leaf.data_ptr() for leaf in self.leaves] != self._places:
-            return "parameters have been given other memory"
-        if self.parts and (
-            any(p.requires_grad for p in self._frozen) or not all(p.requires_grad for p in self.leaves)
-        ):
-            return "parameters have been frozen or freed"
-        if [part.training for part in self.parts] != self._training:
-            return "modules have changed their mode"
-        changed = None if update is None else update.outdated(optim._table)
-        return None if changed is None else f"{changed} of the optimizer has changed"
+    @property
+    def policy(self) -> BadLoss:
+        """What it does about losses that are not finite."""
+        return self.flat.step.policy
+
+    @property
+    def has_value(self) -> bool:
+        """Whether the loss is what must be finite."""
+        return self.flat.step.objective.has_value
 
     def inputs(self, arguments: Sequence[Tensor]) -> list[Tensor]:
-        """All inputs for these arguments."""
+        """All inputs for these arguments; the same list for the same tensors in the same memory."""
         varying = [*arguments, *self.graph.lifted]
-        # The same object may have been given other memory (``x.data = y``).
         places = [tensor.data_ptr() for tensor in varying]
-        known = self._given
+        known = self._known
         if known is not None and places == known[1] and all(map(is_, varying, known[0])):
             return known[2]
         inputs = [*self.fixed, *varying]
-        self._given = (varying, places, inputs)
+        self._known = (varying, places, inputs)
         return inputs
 
+    def forget_inputs(self) -> None:
+        """Take addresses anew at the next call."""
+        self._known = None
+
     def copied_inputs(self, arguments: Sequence[Tensor]) -> list[Tensor]:
-        """The same with copies in place of what the program changes."""
+        """The inputs with copies in place of what the program changes."""
         changed = self.changed(arguments)
         return [t.detach().clone() if i in changed else t for i, t in enumerate(self.inputs(arguments))]
 
@@ -83,3 +94,74 @@ class StepProgram:
             *self.graph.mutated_inputs,
             *(lifted + i for i in self.graph.mutated_lifted),
         }
+
+    def step(self, inputs: Sequence[Tensor]) -> Any:
+        """Take one step; returns the loss before it.
+
+        Raises:
+            NonFiniteLossError, LeftOut: as the policy says.
+        """
+        self.record.calls += 1
+        update = self.flat.update
+        if update is None:
+            return self._step_by_torch(inputs)
+        loss = self.program.loss(inputs)
+        update.write_back()
+        if self.policy.guarded:
+            bad = self._bad.value if self._bad is not None else self.bad_steps.item()
+            if bad:
+                self.settle(loss)
+        elif not is_finite(loss):
+            warn_if_nan(loss)
+        return loss
+
+    def many(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool) -> Iterator[Tensor]:
+        """Losses of many steps, as tensors, none of them waited for; the optimizer must have been recorded."""
+        self.record.calls += num_steps
+        try:
+            yield from self.program.run(inputs, num_steps, until_bad)
+        finally:
+            assert self.flat.update is not None
+            self.flat.update.write_back()
+
+    def settle(self, loss: Any) -> None:
+        """Act on a bad step of a program that has counted it, and count anew.
+
+        Raises:
+            NonFiniteLossError, LeftOut: as the policy says.
+        """
+        self.bad_steps.zero_()
+        if self.has_value and self.policy.ends:
+            check_loss(loss)
+        self.policy.found(loss, "\n  compile=False says which parameter's")
+
+    def evaluate(self, inputs: Sequence[Tensor]) -> Any:
+        """The loss alone."""
+        self.record.calls += 1
+        loss = self.program.loss(inputs)
+        if not is_finite(loss):
+            warn_if_nan(loss)
+        return loss
+
+    def _step_by_torch(self, inputs: Sequence[Tensor]) -> Any:
+        loss_tensor, *grads = self.program(inputs)
+        loss = to_floats(loss_tensor)
+        self.finish_by_torch(loss, grads)
+        return loss
+
+    def finish_by_torch(self, loss: Any, grads: Sequence[Tensor]) -> None:
+        """Judge captured gradients, and let torch's optimizer take the step with them."""
+        own = [g if has else None for g, has in zip(grads, self.flat.with_gradient, strict=True)]
+        found = Gradients(loss, loss if self.has_value else 0.0, (), self.leaves, own)
+        store = self.flat.parameters.store
+        with store.active():
+            settle(found, is_finite(found.checked) and gradients_finite(own), self.policy)
+            for leaf, grad in zip(self.leaves, own, strict=True):
+                leaf.grad = grad
+            self._optimizer(self.leaves)
+        zero_grads(self.leaves)
+
+
+def new_count(leaves: Sequence[Tensor]) -> Tensor:
+    """A count of bad steps, beside the parameters."""
+    return torch.zeros((), dtype=torch.int64, device=leaves[0].device if leaves else None)

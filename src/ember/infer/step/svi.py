@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ember.capture.choice import BackendName, check_backend
+from ember.capture.choice import BackendName, backend_of, check_backend
 from ember.capture.report import Report
-from ember.capture.signature import callable_key, take_apart
-from ember.errors import CaptureError, CaptureMismatchError
-from ember.infer.losses.policy import raises_on_nonfinite
-from ember.infer.losses.values import check as check_loss
-from ember.infer.losses.values import is_finite, to_floats
+from ember.errors import CaptureError, CaptureMismatchError, Reason
+from ember.infer.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
-from ember.infer.step.function import Guarding
-from ember.infer.step.loop import Callback, SVIResult, run
-from ember.infer.step.programs import CapturedStep
-from ember.ops.scalars import zero_grads
+from ember.infer.step.function import Args, Kwargs, Objective, Step
+from ember.infer.step.guards import Warm
+from ember.infer.step.live import Taken
+from ember.infer.step.loop import Callback, Run, SVIResult, run
+from ember.infer.step.programs import Programs, Ready
+from ember.infer.step.request import Request, Setup
 from ember.optim import PyroOptim
 from ember.params.param_store import ParamStoreDict, get_param_store
-from ember.poutine.trace_messenger import TraceMessenger
 
 Program = Callable[..., Any]
+_OF_RUNTIME = ("programs", "_warm")
 
 
 class SVI:
@@ -112,7 +108,6 @@ class SVI:
         self.backend = None if backend is None else check_backend(backend)
         self.capture_report = Report()
         self._objective = loss
-        self._captured = CapturedStep(self, self.capture_report)
         self._warned_of_fallback = False
         if isinstance(loss, ELBO):
             self.loss: Callable[..., Any] = loss.loss
@@ -121,6 +116,24 @@ class SVI:
             self.loss = loss
             self._own_loss_and_grads = _backward_of(loss)
             self.loss_and_grads = self._own_loss_and_grads if loss_and_grads is None else loss_and_grads
+        self._start()
+
+    def _start(self) -> None:
+        self.programs = Programs(self.capture_report)
+        self._warm: Warm | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Whatever changes here, the next call looks at everything again.
+        object.__setattr__(self, name, value)
+        object.__setattr__(self, "_warm", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Programs hold addresses of this process; they are made again.
+        return {name: value for name, value in vars(self).items() if name not in _OF_RUNTIME}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start()
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
         """Take one gradient step on the loss.
@@ -133,19 +146,24 @@ class SVI:
             The loss before the step, a float (a tuple of floats for objectives with several losses).
 
         Raises:
-            NonFiniteLossError: if the loss is NaN or infinite (see the setting ``nonfinite_loss``).
+            NonFiniteLossError: if the loss or a gradient is NaN or infinite (see the setting ``nonfinite_loss``).
+            CaptureError: under ``compile=True``, if the step cannot be captured.
 
         An error leaves parameters and optimizer state as they were; parameters that the failed step made are removed again.
         """
+        warm = self._warm
+        if warm is not None:
+            inputs = warm.inputs(args, kwargs, get_param_store())
+            if inputs is not None:
+                return warm.program.step(inputs)
+        request = self.request("step", active_policy(), args, kwargs)
         mode = effective_mode(self.compile, False)
-        if mode is False:
-            return self._eager_step(args, kwargs)[1]
-        guarding: Guarding = "halt" if raises_on_nonfinite() else "off"
-        return self._captured_or_eager(
-            mode,
-            lambda: self._captured.step(args, kwargs, guarding),
-            lambda: self._eager_step(args, kwargs)[1],
-        )
+        found = request.take(None) if mode is False else self._found(request, mode)
+        if isinstance(found, Taken):
+            return found.loss
+        self._keep_warm(found, args, kwargs)
+        program = found.state.program
+        return program.step(program.inputs(found.tensors))
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
         """The loss, without gradients: existing parameters and optimizer state stay as they are, bit for bit.
@@ -157,12 +175,13 @@ class SVI:
         Returns:
             A float (a tuple of floats for objectives with several losses).
         """
+        request = self.request("evaluate_loss", active_policy(), args, kwargs)
         mode = effective_mode(self.compile, False)
-        if mode is False:
-            return self._eager_loss(args, kwargs)[1]
-        return self._captured_or_eager(
-            mode, lambda: self._captured.evaluate(args, kwargs), lambda: self._eager_loss(args, kwargs)[1]
-        )
+        found = request.take(None) if mode is False else self._found(request, mode)
+        if isinstance(found, Taken):
+            return found.loss
+        program = found.state.program
+        return program.evaluate(program.inputs(found.tensors))
 
     def run(
         self,
@@ -190,62 +209,76 @@ class SVI:
             The losses of all steps, as one tensor, and how it went. Ctrl-C ends a run early, with the losses so far.
 
         Raises:
-            NonFiniteLossError: if a loss is NaN or infinite, unless ``stable`` or the setting ``nonfinite_loss`` says otherwise.
+            NonFiniteLossError: if a loss or a gradient is NaN or infinite, unless ``stable`` or the setting
+                ``nonfinite_loss`` says otherwise.
             CaptureError: under ``compile=True``, if the step cannot be captured.
         """
-        return run(self, num_steps, args, kwargs, progress, callback, callback_interval, stable)
+        mode = effective_mode(self.compile, "auto")
+        source = _Steps(self, mode, Skip() if stable else active_policy(), args, kwargs)
+        return run(Run(source, mode is not False), num_steps, progress, callback, callback_interval)
 
-    def _eager_step(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        observe: Callable[[list[Tensor]], bool | None] | None = None,
-    ) -> tuple[list[str], Any]:
-        """One step by Python: the names of the touched parameters and the loss.
+    def request(self, kind: str, policy: BadLoss, args: Args, kwargs: Kwargs) -> Request:
+        """What a call asks for, with all that this SVI has at the moment."""
+        step = Step(self._bound_objective(), policy)
+        roots = (
+            ("the model", self.model),
+            ("the guide", self.guide),
+            ("the loss", self.loss),
+            ("loss_and_grads", self.loss_and_grads),
+            ("the objective", self._objective),
+        )
+        backend = self.programs.backend or backend_of(self.backend)
+        return Request(kind, Setup(step, roots, self._store(), self.optim, backend), args, kwargs)
 
-        ``observe`` sees the parameters with their gradients before they are updated; if it returns False, they are not.
-        """
-        with self._active_store():
-            recorder = TraceMessenger(param_only=True)
-            with _undone_on_error(recorder):
-                with recorder:
-                    loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
-                params = _leaves(recorder)
-                result = to_floats(loss)
-                if not isinstance(loss, float):
-                    check_loss(result)
-                if observe is None or observe(params) is not False:
-                    self.optim(params)
-            zero_grads(params)
-        return list(recorder.trace.nodes), result
-
-    def _eager_loss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[str], Any]:
-        with self._active_store(), torch.no_grad(), TraceMessenger(param_only=True) as recorder:
-            loss = to_floats(self.loss(self.model, self.guide, *args, **kwargs))
-        return list(recorder.trace.nodes), loss
-
-    def _captured_or_eager(
-        self, mode: CompileMode, captured: Callable[[], Any], eager: Callable[[], Any]
-    ) -> Any:
-        """The result of ``captured``; under "auto", that of ``eager`` where it is not possible."""
+    def _found(self, request: Request, mode: CompileMode) -> Ready | Taken:
+        """A program, or the call taken by Python; under "auto" that is what happens where there can be no program."""
         try:
-            return captured()
+            return self.programs.find(request)
         except CaptureError as error:
-            if mode is True:
-                raise
-            self._warn_of_fallback(error)
+            self.refused(error, mode)
             if isinstance(error, CaptureMismatchError):
                 # The step has been taken, eagerly, for the comparison.
-                return error.eager_result
+                return Taken(error.eager_result, None)
             self.capture_report.eager_calls += 1
-            return eager()
+            return request.take(None)
 
-    def _warn_of_fallback(self, error: CaptureError) -> None:
+    def _keep_warm(self, found: Ready, args: Args, kwargs: Kwargs) -> None:
+        if Warm.can_be_noted(args, kwargs):
+            state = found.state
+            warm = Warm(
+                state.program,
+                state.bound,
+                found.world,
+                self.optim,
+                own_store=self.param_store is not None,
+                args=args,
+                kwargs=kwargs,
+            )
+            object.__setattr__(self, "_warm", warm)
+
+    def refused(self, error: CaptureError, mode: CompileMode) -> None:
+        """Go on eagerly, with one warning, where that is allowed.
+
+        Raises:
+            CaptureError: the error, where it is not.
+        """
+        if mode is True and error.reason is not Reason.CHANGES_ITSELF:
+            raise error
         if not self._warned_of_fallback:
             self._warned_of_fallback = True
             warnings.warn(f"SVI runs eagerly: {error}", UserWarning, stacklevel=5)
 
-    def _loss_terms(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    def _bound_objective(self) -> Objective:
+        model, guide = self.model, self.guide
+        loss, loss_and_grads = self.loss, self.loss_and_grads
+        return Objective(
+            value=lambda *args, **kwargs: loss(model, guide, *args, **kwargs),
+            backward=lambda *args, **kwargs: loss_and_grads(model, guide, *args, **kwargs),
+            terms=self._terms,
+            has_value=not isinstance(self._objective, ELBO) or self._objective.has_value,
+        )
+
+    def _terms(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """The loss and the scalar to differentiate, as tensors."""
         if isinstance(self._objective, ELBO):
             elbo, surrogate = self._objective.estimate(self.model, self.guide, args, kwargs)
@@ -253,38 +286,43 @@ class SVI:
         if self.loss_and_grads is not self._own_loss_and_grads:
             raise CaptureError(
                 "the step cannot be captured: loss_and_grads computes gradients by itself\n"
-                "The way out: give SVI a loss that returns a tensor to differentiate, or run eagerly (compile=False)."
+                "The way out: give SVI a loss that returns a tensor to differentiate, or run eagerly (compile=False).",
+                Reason.OWN_GRADIENTS,
             )
         loss = self.loss(self.model, self.guide, *args, **kwargs)
         if not isinstance(loss, Tensor):
             raise CaptureError(
                 f"the step cannot be captured: the loss is a {type(loss).__name__}, no tensor\n"
-                "The way out: return one scalar tensor, or run eagerly (compile=False)."
+                "The way out: return one scalar tensor, or run eagerly (compile=False).",
+                Reason.NOT_A_TENSOR,
             )
         return loss, loss
-
-    def _loss_key(self) -> Any:
-        """What tells this loss, and its settings, from another."""
-        if isinstance(self._objective, ELBO):
-            return (type(self._objective), take_apart(vars(self._objective), []))
-        return callable_key(self._objective)
 
     def _store(self) -> ParamStoreDict:
         return get_param_store() if self.param_store is None else self.param_store
 
-    @property
-    def _has_value(self) -> bool:
-        return not isinstance(self._objective, ELBO) or self._objective.has_value
 
-    def _check_captured_loss(self, loss: Any, bad_steps: Tensor) -> None:
-        if type(loss) is float and math.isfinite(loss):
-            return
-        if not (is_finite(loss) if self._has_value else bad_steps.item() == 0):
-            bad_steps.zero_()
-            check_loss(loss)
+class _Steps:
+    """The steps of one run."""
 
-    def _active_store(self) -> Any:
-        return nullcontext() if self.param_store is None else self.param_store.active()
+    def __init__(self, svi: SVI, mode: CompileMode, policy: BadLoss, args: Args, kwargs: Kwargs) -> None:
+        self._svi = svi
+        self._mode = mode
+        self._policy = policy
+        self._args = args
+        self._kwargs = kwargs
+
+    def _request(self) -> Request:
+        return self._svi.request("step", self._policy, self._args, self._kwargs)
+
+    def find(self) -> Ready | Taken:
+        return self._svi.programs.find(self._request())
+
+    def eager(self) -> Taken:
+        return self._request().take(None)
+
+    def refused(self, error: CaptureError) -> None:
+        self._svi.refused(error, self._mode)
 
 
 def _backward_of(loss: Callable[..., Any]) -> Callable[..., Any]:
@@ -295,22 +333,3 @@ def _backward_of(loss: Callable[..., Any]) -> Callable[..., Any]:
         return value
 
     return loss_and_grads
-
-
-def _leaves(recorder: TraceMessenger) -> list[Tensor]:
-    """The unconstrained leaves of the recorded parameters, each once, in order."""
-    leaves = (site["value"].unconstrained() for site in recorder.trace.nodes.values())
-    return list({id(leaf): leaf for leaf in leaves}.values())
-
-
-@contextmanager
-def _undone_on_error(recorder: TraceMessenger) -> Iterator[None]:
-    store = get_param_store()
-    known = set(store.keys())
-    try:
-        yield
-    except BaseException:
-        zero_grads(_leaves(recorder))
-        for name in [name for name in store if name not in known]:
-            del store[name]
-        raise

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ember.errors import ModelError
-from ember.infer.step.agreement import random_states
 from ember.infer.traces.validation import is_validation_enabled
 from ember.poutine.messenger import Messenger
 from ember.poutine.prune import prune_subsample_sites
@@ -17,6 +16,7 @@ from ember.poutine.site import Site
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.trace_struct import Trace
 from ember.poutine.values.replay_messenger import ReplayMessenger
+from ember.rng import torch_states
 
 
 class DetachSamples(Messenger):
@@ -51,9 +51,9 @@ def with_fixed_samples(
         copied = held.nodes[name] = Site(site)
         if site["type"] == "sample" and isinstance(site["value"], Tensor):
             copied["value"] = site["value"].detach()
-    before = random_states() if is_validation_enabled() else []
+    before = torch_states() if is_validation_enabled() else []
     again = TraceMessenger()(ReplayMessenger(trace=held)(program)).get_trace(*args, **kwargs)
-    if is_validation_enabled() and not all(map(torch.equal, before, random_states())):
+    if is_validation_enabled() and not all(map(torch.equal, before, torch_states())):
         raise ModelError(
             "this gradient estimator runs the program twice with the same samples, but the second run drew random numbers: "
             "move dropout and other draws into sample sites, or choose another estimator"

@@ -16,6 +16,8 @@ from ember.poutine.trace_struct import Trace
 from ember.poutine.values.replay_messenger import ReplayMessenger
 
 Sites = dict[str, Site]
+Traces = tuple[Trace, Trace]
+"""Of the model and of the guide."""
 
 
 def get_importance_trace(
@@ -27,7 +29,7 @@ def get_importance_trace(
     kwargs: dict[str, Any],
     detach: bool = False,
     plates: tuple[Sites, Sites] | None = None,
-) -> tuple[Trace, Trace]:
+) -> Traces:
     """The traces of model and guide, with log densities on the model's sites and score parts on the guide's.
 
     Args:
@@ -55,15 +57,12 @@ def get_importance_trace(
         if detach:
             guide_trace.detach_()
         model_trace = _run(ReplayMessenger(trace=guide_trace)(model), graph_type, args, kwargs)
+    if hasattr(innermost, "mask_like"):
+        innermost.mask_like(model_trace, guide_trace)
     validate = is_validation_enabled()
     if validate:
-        if hasattr(innermost, "_check_model_sites"):
-            unknown = {
-                name
-                for name in set(model_trace.stochastic_nodes) - guide_trace.nodes.keys()
-                if not isinstance(model_trace.nodes[name]["fn"], _Subsample)
-            }
-            innermost._check_model_sites(unknown, args, kwargs)
+        if hasattr(innermost, "check_model"):
+            innermost.check_model(model_trace, guide_trace, args, kwargs)
         check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
     model_plates, guide_plates = ({}, {}) if plates is None else plates
     guide_trace, model_trace = _pruned(guide_trace, guide_plates), _pruned(model_trace, model_plates)

@@ -6,6 +6,7 @@ import logging
 import math
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ember.infer.traces.checks import check_site_shape
@@ -20,26 +21,42 @@ _ByProgram = weakref.WeakKeyDictionary[Any, Any]
 _KNOWN: weakref.WeakKeyDictionary[Any, _ByProgram] = weakref.WeakKeyDictionary()
 
 
-def max_plate_nesting_of(
-    objective: Any, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> int:
-    """The nesting of the pair as this objective knows it, else that of a run with these arguments.
+@dataclass
+class PairFacts:
+    """What one user of a (model, guide) pair has found out about it."""
+
+    nesting: int | None = None
+    """How deep plates are nested, without that of particles."""
+    broadcasts: bool = False
+    """Whether the model has been seen to broadcast over particles."""
+
+
+def facts_of(user: Any, model: Program, guide: Program) -> PairFacts:
+    """What a user of the pair, an objective say, knows about it.
 
     A new objective finds out anew, so that two fits from one seed draw the same numbers.
     """
-    known: dict[tuple[Any, Any], int]
+    known: dict[tuple[Any, Any], PairFacts]
     try:
-        by_model = _KNOWN.setdefault(objective, weakref.WeakKeyDictionary())
+        by_model = _KNOWN.setdefault(user, weakref.WeakKeyDictionary())
         known = by_model.setdefault(_anchor(model), weakref.WeakKeyDictionary()).setdefault(
             _anchor(guide), {}
         )
     except TypeError:
         # A callable that cannot be referenced weakly, or not be hashed, is asked each time.
-        return guess_max_plate_nesting(model, guide, args, kwargs)
+        return PairFacts()
     key = (getattr(model, "__func__", None), getattr(guide, "__func__", None))
-    if key not in known:
-        known[key] = guess_max_plate_nesting(model, guide, args, kwargs)
-    return known[key]
+    return known.setdefault(key, PairFacts())
+
+
+def max_plate_nesting_of(
+    user: Any, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> int:
+    """The nesting of the pair as this user knows it, else that of a run with these arguments."""
+    facts = facts_of(user, model, guide)
+    if facts.nesting is None:
+        facts.nesting = guess_max_plate_nesting(model, guide, args, kwargs)
+    return facts.nesting
 
 
 def _anchor(fn: Program) -> Any:

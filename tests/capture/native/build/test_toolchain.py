@@ -167,14 +167,14 @@ def test_the_users_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert store.cache_folder() == tmp_path / "home" / ".cache" / "ember"
 
 
-@pytest.mark.parametrize("kind", ["a file in the way", "open to others"])
+@pytest.mark.parametrize("kind", ["a file in the way", "open to its group", "open to others"])
 def test_a_folder_that_cannot_be_trusted_is_replaced_by_a_private_one(tmp_path: Path, kind: str) -> None:
     named = tmp_path / "cache"
     if kind == "a file in the way":
         named.write_text("")
     else:
         named.mkdir()
-        named.chmod(0o777)
+        named.chmod(0o770 if kind == "open to its group" else 0o777)
     code = (
         "from ember.capture.native.build.toolchain import compile_library\n"
         f"library = compile_library({SEVEN!r})\n"

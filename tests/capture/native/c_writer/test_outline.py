@@ -6,30 +6,73 @@ import torch
 
 from ember.capture import Native, capture
 from ember.capture.native.c_writer.outline import outlined
+from ember.capture.native.c_writer.places import Places, Pointers
+from ember.capture.native.loops.structure import Nest, Placed, Schedule
+from ember.capture.native.values.arrays import Access, Input, Pointwise
+from ember.capture.native.values.expressions import Expression, Operand
+
+FLOAT, DOUBLE = torch.float32, torch.float64
+TWICE = Operand(0) * 2
+
+
+class Nests:
+    """Loops over nine elements, each of which writes a value to memory of its own."""
+
+    def __init__(self) -> None:
+        self.nests: list[Nest] = []
+        self.offsets: dict[Pointwise, int] = {}
+
+    def add(
+        self, source: Input | Pointwise, whole: Expression = TWICE, offset: int = 0, step: int = 2
+    ) -> Pointwise:
+        value = Pointwise(
+            source.dtype,
+            (9,),
+            (1,),
+            origin=f"site {len(self.nests)}",
+            expression=whole,
+            inputs=(Access(source, offset, (step,)),),
+            types=(source.dtype,),
+        )
+        self.nests.append(Nest((9,), [value]))
+        self.offsets[value] = 64 * len(self.offsets)
+        return value
+
+    def outlined(self) -> tuple[list[str], list[str | None]]:
+        stored = dict.fromkeys(self.offsets, (0, 0))
+        schedule = Schedule(list(self.nests), dict(stored), {}, [], (FLOAT,) * 8)
+        functions, calls = outlined(self.nests, Places(Placed(schedule, dict(self.offsets), 4096)))
+        return functions, [calls[nest].call(Pointers()) if nest in calls else None for nest in self.nests]
+
+
+def source(index: int, dtype: torch.dtype = FLOAT) -> Input:
+    return Input(dtype, (40,), (1,), index=index)
 
 
 def test_equal_loops_become_one_function():
-    blocks = [
-        ["/* 0: a loop */", "{", f"x{k}[i0] = ((float *)(A + {64 * k}))[{k} + 2 * i0];", "}"]
-        for k in range(4)
-    ]
-    blocks.append(["{", "x9[i0] = ((float *)(A + 64))[3 * i0];", "}"])
-    functions, calls = outlined(blocks, lambda number: "float")
-    assert len(functions) == 1 and "p1_[2 * i0]" in functions[0], functions
-    assert calls[0] == ["/* 0: a loop */", "loop_0(x0, ((float *)(A + 0)), failed);"]
-    assert calls[3][1] == "loop_0(x3, ((float *)(A + 192)) + 3, failed);"
-    assert calls[4] == blocks[4]
+    nests = Nests()
+    for k in range(4):
+        nests.add(source(k), offset=k)
+    nests.add(source(5), step=3)
+    functions, calls = nests.outlined()
+    assert len(functions) == 1 and "p0_[2 * i0] * 2" in functions[0] and "p1_[i0] = v0" in functions[0]
+    assert "site" not in functions[0]
+    assert calls[0] == "loop_0(x0, ((float *)(A + 0)), failed);"
+    assert calls[3] == "loop_0(x3 + 3, ((float *)(A + 192)), failed);"
+    assert calls[4] is None
 
 
 def test_other_numbers_types_and_patterns_of_pointers_stay_apart():
-    def block(number: str, first: str, second: str) -> list[str]:
-        return [f"{first}[i0] = {number} * {second}[i0];"]
-
-    same = [block("2.0f", "x1", "x2")] * 3
-    others = [block("3.0f", "x1", "x2"), block("2.0f", "x1", "x1"), block("2.0f", "x1", "x5")]
-    functions, calls = outlined(same + others, lambda number: "double" if number == 5 else "float")
+    nests = Nests()
+    for k in range(3):
+        nests.add(source(k))
+    nests.add(source(1), Operand(0) * 3)
+    nests.add(source(5, DOUBLE))
+    shared = nests.add(source(6), TWICE + 1)
+    nests.add(shared, TWICE + 1)
+    functions, calls = nests.outlined()
     assert len(functions) == 1
-    assert calls[3:] == others
+    assert calls[3:] == [None] * 4
 
 
 def test_a_chain_of_steps_in_time():

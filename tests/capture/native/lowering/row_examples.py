@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.capture.native.lowering.rows import pointwise
+from ember.capture.native.lowering.rows import choosing, pointwise
 
 aten = torch.ops.aten
+ELEMENTWISE = (*pointwise.ROWS, *choosing.ROWS)
 EDGES = (0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-3, 20.0, -7.0, 2.0)
 INTEGERS = (0, 1, -1, 2, -3, 7, -8, 100)
 # At NaN, at infinity and at poles torch's own results for these are not those of their definition.
@@ -90,7 +91,7 @@ def random(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 def edge_examples(dtype: torch.dtype) -> list[Example]:
     """Operators element by element, at numbers where their definition has a case of its own, each with each."""
     found = []
-    for name in pointwise.ROWS:
+    for name in ELEMENTWISE:
         if name.startswith("log_sigmoid_"):
             continue
         for args in _combinations(name, dtype):
@@ -158,7 +159,7 @@ def _edges(argument: str, dtype: torch.dtype, name: str) -> Tensor:
 def layout_examples() -> list[Example]:
     """Operators element by element, with operands of every layout and of several dtypes."""
     found = []
-    for number, (name, operands) in enumerate(itertools.product(pointwise.ROWS, _operands())):
+    for number, (name, operands) in enumerate(itertools.product(ELEMENTWISE, _operands())):
         if name.startswith("log_sigmoid_"):
             continue
         tensors, scalar = iter(operands), (2.5, 3)[number % 2]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ember.capture import capture
 from ember.capture.native.program import NativeProgram
-from ember.capture.native.values.arrays import UnsupportedError
+from ember.capture.native.values.unsupported import UnsupportedError
 from ember.errors import CaptureError
 from tests.capture.native.programs import Compiled, Function, assert_same, check
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ember.capture.native.values.arrays import UnsupportedError
+from ember.capture.native.values.unsupported import UnsupportedError
 from tests.capture.native.programs import QUICK, Compiled, assert_same, flags
 
 F = nn.functional

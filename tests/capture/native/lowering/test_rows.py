@@ -12,7 +12,7 @@ from ember.capture.native import program
 from ember.capture.native.lowering.rows import TABLE
 from ember.capture.native.lowering.walk import Lower
 from ember.capture.native.torch_side import generator
-from ember.capture.native.values.arrays import UnsupportedError
+from ember.capture.native.values.unsupported import UnsupportedError
 from tests.capture.native.lowering import row_examples
 from tests.capture.native.lowering.row_examples import Example, overload
 from tests.capture.native.programs import QUICK, Compiled, assert_same, check, flags, recorded, twin
@@ -172,6 +172,50 @@ def test_a_failed_decomposition_raises_as_torch_does():
     with pytest.raises(torch.linalg.LinAlgError, match="not positive-definite"):
         compiled.program([-torch.eye(3), *compiled.graph.lifted])
     assert_same(compiled.outcome([torch.eye(3)]), compiled.expected([torch.eye(3)]))
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+@pytest.mark.parametrize(
+    "bad", [[-1.0, 2.0, 1.0], [0.0, 0.0, 0.0], [float("nan"), 1.0, 1.0], [float("inf"), 1.0, 1.0]]
+)
+def test_weights_that_torch_refuses_raise_its_error(bad, replacement):
+    def drawn(flat: list[Tensor]) -> list[Tensor]:
+        return [torch.multinomial(flat[0], 2, replacement), torch.rand(2)]
+
+    good = torch.tensor([[0.2, 0.5, 0.3], [3.0, 0.0, 1.0]])
+    compiled = check(drawn, good, steps=2)
+    assert "ember_multinomial" in compiled.program.source
+    wrong = torch.stack([good[0], torch.tensor(bad)])
+    with pytest.raises(RuntimeError) as expected:
+        drawn([wrong])
+    with pytest.raises(RuntimeError) as found:
+        compiled.program([wrong, *compiled.graph.lifted])
+    assert str(found.value) == str(expected.value)
+    assert_same(compiled.outcome([good]), compiled.expected([good]))
+
+
+def test_too_few_categories_without_replacement_are_left_to_torch():
+    def drawn(flat: list[Tensor]) -> list[Tensor]:
+        return [torch.multinomial(flat[0], 2).sort(-1).values, torch.rand(2)]
+
+    compiled = check(drawn, torch.tensor([0.2, 0.5, 0.3]))
+    few = [torch.tensor([0.0, 1.0, 0.0])]
+    try:
+        expected = compiled.expected(few)
+    except RuntimeError:
+        with pytest.raises(RuntimeError):
+            compiled.program([*few, *compiled.graph.lifted])
+    else:
+        assert_same(compiled.outcome(few), expected)
+
+
+def test_categories_of_a_model_are_drawn_in_c():
+    def drawn(flat: list[Tensor]) -> list[Tensor]:
+        categorical = torch.distributions.Categorical(logits=flat[0], validate_args=False)
+        return [categorical.sample(), categorical.sample((3,))]
+
+    compiled = check(drawn, torch.randn(4, 5, generator=torch.Generator().manual_seed(0)))
+    assert "ember_multinomial" in compiled.program.source
 
 
 def test_memory_without_content():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ember.capture.native.build.toolchain import compile_library
+from ember.capture.native.c_writer import torch_calls
 from ember.capture.native.torch_side.externs import Binding, Buffer, ExternCall, Externs
 
 aten = torch.ops.aten
@@ -36,19 +36,16 @@ class Program:
         self.size += -(-max(_extent(tensor), 1) * tensor.dtype.itemsize // 64) * 64
         if filled:
             self.contents.append((at, tensor))
-        return Buffer(f"A + {at}", tensor.dtype, tuple(tensor.shape), tensor.stride())
+        return Buffer((0, at), tensor.dtype, tuple(tensor.shape), tensor.stride())
 
     def call(self, op, args, outputs, kwargs=None):
         call = ExternCall(op, args, kwargs or {}, outputs)
-        self.steps.append(f"if ({self.externs.add(call)}) return -1;")
+        self.steps.append(f"if ({torch_calls.name(self.externs.add(call))}(E)) return -1;")
 
     def load(self):
         source = "\n".join(
             [
-                self.externs.declarations(),
-                "void addresses(char *A, void **addresses) {",
-                *self.externs.addresses(),
-                "}",
+                torch_calls.declarations(self.externs),
                 "int run(void *const *E, int count) {",
                 "for (int i = 0; i < count; i++) {",
                 *self.steps,
@@ -66,10 +63,7 @@ class Program:
         for at, tensor in self.contents:
             dense = tensor.as_strided((_extent(tensor),), (1,))
             self.tensor(at, dense).copy_(dense)
-        count = len(self.externs.buffers)
-        found = (ctypes.c_void_p * max(count, 1))()
-        self.library.addresses(ctypes.c_void_p(self.base), found)
-        return list(found)[:count]
+        return [self.base + buffer.place[1] for buffer in self.externs.buffers]
 
     def tensor(self, at, like):
         start = self.base - self.memory.data_ptr() + at
@@ -78,7 +72,7 @@ class Program:
 
     def read(self, buffer: Buffer) -> Tensor:
         like = torch.empty_strided(buffer.sizes, buffer.strides, dtype=buffer.dtype)
-        return self.tensor(int(buffer.address.split()[-1]), like).clone()
+        return self.tensor(buffer.place[1], like).clone()
 
     def run(self, binding: Binding, times: int = 1):
         assert self.library.run(binding.table, times) == 0
@@ -102,7 +96,7 @@ def check(op, args, kwargs=None, seed=0, c_function=None):
     program.load()
     binding = program.externs.bind(program.place())
     if c_function is not None:
-        assert (c_function in "".join(program.externs._functions)) and all(binding.table)
+        assert (c_function in torch_calls.declarations(program.externs)) and all(binding.table)
     torch.manual_seed(seed)
     program.run(binding)
     for buffer, out in zip(results, expected, strict=True):
@@ -336,5 +330,5 @@ def test_many_calls_in_a_loop_and_nothing_is_left_behind():
 
 def test_no_calls():
     externs = Externs()
-    assert externs.declarations() == "" and externs.addresses() == []
+    assert torch_calls.declarations(externs) == "" and externs.buffers == []
     assert len(externs.bind([]).table) == 2

@@ -17,8 +17,8 @@ MOST_FILES = 1000
 def cache_folder() -> Path:
     """The folder for compiled libraries: ``EMBER_CACHE_DIR``, else ``ember`` in the user's cache folder.
 
-    A folder that cannot be written to, or that others could write to, is not used: what lies there is loaded as code. A private
-    temporary folder, removed at the end of the process, takes its place.
+    A folder that cannot be written to, or that its group or others could write to, is not used: what lies there is loaded as
+    code. A private temporary folder, removed at the end of the process, takes its place.
     """
     named = os.environ.get("EMBER_CACHE_DIR")
     if named:
@@ -34,7 +34,7 @@ def _usable_once(folder: Path) -> bool:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o002):
+        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
             return False
         with tempfile.TemporaryFile(dir=folder):
             return True

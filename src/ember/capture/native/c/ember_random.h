@@ -261,12 +261,30 @@ EMBER_FN void ember_randperm_i64(ember_rng *g, int64_t *restrict out, int64_t n)
     }
 }
 
-/* ---- categories: `p` has `rows` rows of `k` non-negative weights; `work` holds k values ------------------------- */
+/* ---- categories: `p` has `rows` rows of `k` weights; `work` holds k values ---------------------------------------
+ *
+ * These return 0, or 1 if nothing was drawn because of the weights: one is negative, infinite or NaN, a row has no weight, or
+ * fewer categories with weight than are to be drawn without replacement.
+ */
 
 #define EMBER_MULTINOMIAL(T, S)                                                                                        \
+    EMBER_FN int ember_weights_refused_##S(const T *p, int64_t rows, int64_t k, int64_t least) {                       \
+        for (int64_t row = 0; row < rows; row++, p += k) {                                                             \
+            T sum = 0;                                                                                                 \
+            int64_t positive = 0;                                                                                      \
+            for (int64_t j = 0; j < k; j++) {                                                                          \
+                if (!(p[j] >= 0 && p[j] - p[j] == 0)) return 1;                                                        \
+                sum += p[j];                                                                                           \
+                positive += p[j] > 0;                                                                                  \
+            }                                                                                                          \
+            if (!(sum > 0 && sum - sum == 0) || positive < least) return 1;                                            \
+        }                                                                                                              \
+        return 0;                                                                                                      \
+    }                                                                                                                  \
     /* `draws` categories with replacement, two or more: by bisection of the cumulated weights. */                     \
-    EMBER_FN void ember_multinomial_##S(ember_rng *g, const T *p, int64_t *out, int64_t rows, int64_t k, int64_t draws,\
+    EMBER_FN int ember_multinomial_##S(ember_rng *g, const T *p, int64_t *out, int64_t rows, int64_t k, int64_t draws, \
                                         T *restrict work) {                                                            \
+        if (ember_weights_refused_##S(p, rows, k, 1)) return 1;                                                        \
         for (int64_t row = 0; row < rows; row++, p += k, out += draws) {                                               \
             T sum = 0;                                                                                                 \
             for (int64_t j = 0; j < k; j++) work[j] = sum += p[j];                                                     \
@@ -283,11 +301,13 @@ EMBER_FN void ember_randperm_i64(ember_rng *g, int64_t *restrict out, int64_t n)
                 out[d] = low;                                                                                          \
             }                                                                                                          \
         }                                                                                                              \
+        return 0;                                                                                                      \
     }                                                                                                                  \
     /* `draws` categories without replacement, or a single one in any case: each category gets an exponential waiting  \
      * time with its weight as rate, those that come first win. All times are drawn before the first is looked at. */  \
-    EMBER_FN void ember_multinomial_race_##S(ember_rng *g, const T *p, int64_t *out, int64_t rows, int64_t k,          \
+    EMBER_FN int ember_multinomial_race_##S(ember_rng *g, const T *p, int64_t *out, int64_t rows, int64_t k,           \
                                              int64_t draws, T *restrict work) {                                        \
+        if (ember_weights_refused_##S(p, rows, k, draws)) return 1;                                                    \
         for (int64_t row = 0; row < rows; row++, p += k, out += draws) {                                               \
             for (int64_t j = 0; j < k; j++) work[j] = p[j] / (T)ember_exponential_one(g, 1.0);                         \
             for (int64_t d = 0; d < draws; d++) {                                                                      \
@@ -298,6 +318,7 @@ EMBER_FN void ember_randperm_i64(ember_rng *g, int64_t *restrict out, int64_t n)
                 work[best] = -1;                                                                                       \
             }                                                                                                          \
         }                                                                                                              \
+        return 0;                                                                                                      \
     }
 EMBER_MULTINOMIAL(float, f32)
 EMBER_MULTINOMIAL(double, f64)

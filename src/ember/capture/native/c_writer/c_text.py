@@ -1,4 +1,4 @@
-"""Small pieces of C: numbers, conversions, addresses, comments."""
+"""Small pieces of C: numbers, conversions, addresses, comments, expressions."""
 
 from __future__ import annotations
 
@@ -7,20 +7,40 @@ from collections.abc import Sequence
 
 import torch
 
-from ember.capture.native.values.arrays import Number
+from ember.capture.native.values.dtypes import DTYPES, Number, c_type
+from ember.capture.native.values.expressions import (
+    CHOOSE,
+    UNARY,
+    Expression,
+    Function,
+    Index,
+    Literal,
+    Op,
+    Operand,
+)
 
-C_TYPES = {
-    torch.float32: "float",
-    torch.float64: "double",
-    torch.int64: "int64_t",
-    torch.int32: "int32_t",
-    torch.bool: "uint8_t",
-    torch.uint8: "uint8_t",
+_SIGNS = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "and": "&",
+    "or": "|",
+    "xor": "^",
+    "eq": "==",
+    "ne": "!=",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+    "neg": "-",
+    "not": "!",
+    "invert": "~",
 }
 
 
 def literal(number: Number, dtype: torch.dtype) -> str:
-    """A number as C."""
+    """A number of a dtype."""
     if dtype is torch.bool:
         return "1" if number else "0"
     if not dtype.is_floating_point:
@@ -28,14 +48,18 @@ def literal(number: Number, dtype: torch.dtype) -> str:
             return "INT64_MIN"
         return f"INT64_C({int(number)})" if dtype is torch.int64 else f"({int(number)})"
     value = float(number)
-    suffix = "f" if dtype is torch.float32 else ""
+    if math.isfinite(value):
+        return _in_double(value, "f" if dtype is torch.float32 else "")
+    return f"(({c_type(dtype)}){_in_double(value)})"
+
+
+def _in_double(value: float, suffix: str = "") -> str:
     if math.isnan(value):
-        return f"(({C_TYPES[dtype]})NAN)"
+        return "NAN"
     if math.isinf(value):
-        return f"(({C_TYPES[dtype]}){'-' if value < 0 else ''}INFINITY)"
-    text = repr(value) if "e" in repr(value) or "." in repr(value) else f"{value!r}.0"
-    text += suffix
-    return f"({text})" if value < 0 else text
+        return f"{'-' if value < 0 else ''}INFINITY"
+    text = repr(value) + suffix
+    return f"({text})" if math.copysign(1.0, value) < 0 else text
 
 
 def converted(text: str, source: torch.dtype, to: torch.dtype) -> str:
@@ -44,24 +68,7 @@ def converted(text: str, source: torch.dtype, to: torch.dtype) -> str:
         return text
     if to is torch.bool:
         return f"(uint8_t)({text} != 0)"
-    return f"({C_TYPES[to]})({text})"
-
-
-def comment(text: str) -> str:
-    """A line that says something to the reader."""
-    return f"/* {text.replace('*/', '* /')} */"
-
-
-def address(offset: int, strides: Sequence[int], names: Sequence[str]) -> str:
-    """``offset + sum(index * stride)`` as C."""
-    terms = [
-        name if stride == 1 else f"{stride} * {name}"
-        for name, stride in zip(names, strides, strict=True)
-        if stride
-    ]
-    if offset or not terms:
-        terms.insert(0, str(offset))
-    return " + ".join(terms)
+    return f"({c_type(to)})({text})"
 
 
 def cast(number: Number, dtype: torch.dtype) -> Number:
@@ -69,3 +76,54 @@ def cast(number: Number, dtype: torch.dtype) -> Number:
     if dtype is torch.bool:
         return bool(number)
     return float(number) if dtype.is_floating_point else int(number)
+
+
+def formula(whole: Expression, operands: Sequence[str], indices: Sequence[str]) -> str:
+    """An expression over the texts of its operands and of the indices of the dims."""
+    if isinstance(whole, Operand):
+        return operands[whole.position]
+    if isinstance(whole, Index):
+        return indices[whole.dim]
+    if isinstance(whole, Literal):
+        return _number(whole.number)
+    if isinstance(whole, Function):
+        assert whole.dtype is not None
+        args = ", ".join(formula(arg, operands, indices) for arg in whole.args)
+        return f"ember_{whole.name}_{DTYPES[whole.dtype].suffix}({args})"
+    assert isinstance(whole, Op)
+    parts = [_enclosed(arg, formula(arg, operands, indices)) for arg in whole.args]
+    if whole.name == CHOOSE:
+        return f"{parts[0]} ? {parts[1]} : {parts[2]}"
+    if whole.name in UNARY:
+        return f"{_SIGNS[whole.name]}{parts[0]}"
+    return f"{parts[0]} {_SIGNS[whole.name]} {parts[1]}"
+
+
+def _enclosed(part: Expression, text: str) -> str:
+    return f"({text})" if isinstance(part, Op) else text
+
+
+def _number(number: Number) -> str:
+    """A number that is of no dtype: whole ones are integers."""
+    if isinstance(number, float):
+        return _in_double(number)
+    return f"({int(number)})" if number < 0 else str(int(number))
+
+
+def comment(text: str) -> str:
+    """A line that says something to the reader."""
+    return f"/* {text.replace('*/', '* /')} */"
+
+
+def terms(strides: Sequence[int], names: Sequence[str]) -> list[str]:
+    """What ``sum(index * stride)`` is a sum of."""
+    return [
+        name if stride == 1 else f"{stride} * {name}"
+        for name, stride in zip(names, strides, strict=True)
+        if stride
+    ]
+
+
+def total(offset: int, parts: Sequence[str]) -> str:
+    """``offset`` and some terms added up."""
+    return " + ".join([str(offset), *parts] if offset or not parts else parts)

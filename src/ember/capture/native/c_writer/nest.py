@@ -3,359 +3,205 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 
-from ember.capture.native.c_writer.c_text import C_TYPES, address, cast, comment, converted, literal
+from ember.capture.native.c_writer.accumulation import BLOCK, accumulations
+from ember.capture.native.c_writer.c_text import cast, comment, converted, formula, literal, terms
+from ember.capture.native.c_writer.places import Base, Memory, Places
 from ember.capture.native.loops.geometry import merged, walked
-from ember.capture.native.loops.schedule import Kernel, Store
-from ember.capture.native.values.arrays import (
-    Access,
-    Constant,
-    Dims,
-    Pointwise,
-    Reduce,
-    Take,
-    UnsupportedError,
-    Value,
-)
+from ember.capture.native.loops.structure import Nest, Store
+from ember.capture.native.values.arrays import Access, Pointwise, Reduce, Take, Value, Walk
+from ember.capture.native.values.dtypes import c_type
+from ember.capture.native.values.expressions import COPY
 
-_SUFFIX = {
-    torch.float32: "f32",
-    torch.float64: "f64",
-    torch.int64: "i64",
-    torch.int32: "i32",
-    torch.uint8: "u8",
-}
-# A float32 sum is added up in pieces of this length, and the pieces in float64.
-BLOCK = 256
-# Arrays of so many sums lie on the stack.
-MOST_COLUMNS = 4096
 # Rows and columns of a piece of a loop that reads one array along its rows and another across them.
 TILE = 32
-
-Location = Callable[[Value], str]
-"""The name of a C pointer to the memory of a value."""
+_FEWEST_TILED = 2**14
 
 
-@dataclass
-class LoopWriter:
-    """Writes the C of one kernel."""
+def written_nest(nest: Nest, places: Places, memory: Memory, *, comments: bool = True) -> list[str]:
+    """The lines of a nest."""
+    return _NestWriter(nest, places, memory, comments).lines()
 
-    kernel: Kernel
-    location: Location
-    stored: Callable[[Value], bool]
-    lines: list[str] = field(default_factory=list)
 
-    def write(self) -> list[str]:
-        """The lines, as one block."""
+class _NestWriter:
+    def __init__(self, nest: Nest, places: Places, memory: Memory, comments: bool) -> None:
+        self.nest = nest
+        self.places = places
+        self.memory = memory
+        self.comments = comments
+        self.geometry = merged(nest)
+        self.dims = self.geometry.dims
+        self.indices = [f"i{k}" for k in range(len(self.dims))]
+        self.ways = accumulations(nest, self.geometry, self.indices, places, memory)
+        self.tiled = self._walks_across()
         self._names: dict[Value, str] = {}
-        self._geometry = merged(self.kernel)
-        self._reduces = [item for item in self.kernel.items if isinstance(item, Reduce)]
-        self._indices = [f"i{k}" for k in range(len(self._geometry.dims))]
-        self._checks = False
         self._walked = 0
-        self._chunk = self._chunked_columns()
-        self._tiled = self._walks_across()
-        self._setup()
+
+    def lines(self) -> list[str]:
         body = self._body()
-        self._nest(body)
-        self._finish()
-        return self.lines
+        loops = self._loop(0, body, self._pragma())
+        around = [
+            *(line for way in self.ways.values() for line in way.before()),
+            *loops,
+            *(line for way in self.ways.values() for line in way.after()),
+        ]
+        return ["int bad = 0;", *around, "if (bad) *failed = 1;"] if self._walked else around
 
-    def _over_loops(self, strides: Sequence[int]) -> list[int]:
-        """Strides over the loops: those of the last dim of each group."""
-        return [strides[group[-1]] for group in self._geometry.groups]
-
-    def _at(self, offset: int, strides: Sequence[int]) -> str:
-        return address(offset, self._over_loops(strides), self._indices)
-
-    # ---- reductions
-
-    def _kept_loops(self, reduce: Reduce) -> list[int]:
-        return [k for k, group in enumerate(self._geometry.groups) if group[-1] in reduce.kept]
-
-    def _depth(self, reduce: Reduce) -> int | None:
-        """At which depth of the loops its accumulator lives; None if it is an array."""
-        kept = self._kept_loops(reduce)
-        return len(kept) if kept == list(range(len(kept))) else None
-
-    def _out_address(self, reduce: Reduce) -> str:
-        over = [0] * len(self.kernel.dims)
-        for k, d in enumerate(reduce.kept):
-            over[d] = reduce.strides[k]
-        return address(0, self._over_loops(over), self._indices)
-
-    def _accumulator(self, reduce: Reduce) -> torch.dtype:
-        if reduce.dtype is torch.float32 and reduce.rule == "sum":
-            return torch.float64
-        return reduce.dtype
-
-    def _start(self, reduce: Reduce) -> str:
-        dtype = reduce.dtype
-        if reduce.rule in ("sum", "any"):
-            return literal(0, dtype)
-        if reduce.rule in ("prod", "all"):
-            return literal(1, dtype)
-        if dtype.is_floating_point:
-            return literal(-math.inf if reduce.rule == "max" else math.inf, dtype)
-        info = torch.iinfo(dtype)
-        return literal(info.min if reduce.rule == "max" else info.max, dtype)
-
-    def _combined(self, reduce: Reduce, target: str, text: str) -> str:
-        rule = reduce.rule
-        if rule == "sum":
-            return f"{target} += {text};"
-        if rule == "prod":
-            return f"{target} *= {text};"
-        if rule in ("any", "all"):
-            return f"{target} {'|' if rule == 'any' else '&'}= ({text} != 0);"
-        if self._watches_nan(reduce):
-            # The plain comparison, which becomes vector code, drops NaN: those are noted by the side.
-            number, sign = self._reduces.index(reduce), ">" if rule == "max" else "<"
-            kept = f"{target} = {target} {sign} w ? {target} : w;"
-            return f"{{ const {C_TYPES[reduce.dtype]} w = {text}; {kept} n{number} |= w != w; }}"
-        return f"{target} = ember_{rule}_{_SUFFIX[reduce.dtype]}({target}, {text});"
-
-    def _watches_nan(self, reduce: Reduce) -> bool:
-        return (
-            reduce.rule in ("max", "min")
-            and reduce.dtype.is_floating_point
-            and self._depth(reduce) is not None
-        )
-
-    def _wide(self, reduce: Reduce) -> bool:
-        """Whether so many float32 are added to one element of an array, within a block of rows, that it must be of float64."""
-        if self._depth(reduce) is not None or reduce.dtype is not torch.float32 or reduce.rule != "sum":
-            return False
-        kept = self._kept_loops(reduce)
-        gone = [min(n, BLOCK) if k == 0 else n for k, n in enumerate(self._geometry.dims) if k not in kept]
-        return math.prod(gone) > 4 * BLOCK and reduce.extent <= MOST_COLUMNS
-
-    def _chunked_columns(self) -> bool:
-        """Whether sums over rows go to arrays, one block of rows after another."""
-        columns = self._columns()
-        rows = self._geometry.dims[0] if self._geometry.dims else 0
-        return bool(columns) and rows > BLOCK and all(r.extent <= MOST_COLUMNS for _, r in columns)
-
-    # ---- text
-
-    def _read(self, access: Access, to: torch.dtype) -> str:
-        value = access.value
-        if isinstance(value, Constant):
-            return literal(value.number if value.dtype == to else cast(value.number, to), to)
-        if value in self._names and access.is_identity(self.kernel.dims):
-            return converted(self._names[value], value.dtype, to)
-        text = f"{self.location(value)}[{self._at(access.offset, access.strides)}]"
-        return converted(text, value.dtype, to)
+    # ---- what is done at one index
 
     def _body(self) -> list[str]:
-        """What is done at one index."""
         lines: list[str] = []
         stores: list[str] = []
         origin = ""
-        for item in self.kernel.items:
-            if not isinstance(item, Store) and item.origin not in ("", origin):
-                origin = item.origin
-                lines.append(comment(origin))
+        for item in self.nest.items:
             if isinstance(item, Store):
                 stores += self._stored_part(item)
-            elif isinstance(item, Pointwise):
-                self._name(item, lines, self._expression(item))
+                continue
+            if self.comments and item.origin not in ("", origin):
+                origin = item.origin
+                lines.append(comment(origin))
+            if isinstance(item, Pointwise):
+                lines.append(self._named(item, self._computed(item)))
             elif isinstance(item, Take):
-                self._name(item, lines, self._taken(item, lines))
+                steps, text = self._taken(item)
+                lines += [*steps, self._named(item, text)]
             elif isinstance(item, Reduce):
-                assert item.operand is not None
-                target = self._target(item)
-                lines.append(self._combined(item, target, self._read(item.operand, item.dtype)))
+                lines.append(self.ways[item].combined(self._read(item.operand, item.dtype)))
         for value, name in self._names.items():
-            if self.stored(value):
-                stores.append(f"{self.location(value)}[{self._at(0, value.strides)}] = {name};")
+            if self.places.is_stored(value):
+                stores.append(f"{self._element(self.places.base(value), 0, value.strides)} = {name};")
         return lines + stores
 
-    def _name(self, value: Value, lines: list[str], text: str) -> None:
-        name = f"v{len(self._names)}"
-        lines.append(f"const {C_TYPES[value.dtype]} {name} = {text};")
-        self._names[value] = name
+    def _element(self, base: Base, offset: int, strides: Sequence[int], more: Sequence[str] = ()) -> str:
+        """An element of memory, ``strides`` being over the dims of the nest."""
+        walk = terms(self.geometry.over_loops(strides), self.indices)
+        return self.memory.element(base, offset, [*walk, *more])
 
-    def _expression(self, value: Pointwise) -> str:
-        operands = [self._read(a, t) for a, t in zip(value.inputs, value.types, strict=True)]
-        names = {f"i{d}": self._indices[k] for k, g in enumerate(self._geometry.groups) for d in g}
-        text = value.expression.format(*operands, **names)
-        if value.expression == "{0}":
-            return converted(text, value.types[0], value.dtype)
+    def _read(self, access: Access, to: torch.dtype) -> str:
+        value, number = access.value, access.number
+        if number is not None:
+            return literal(number if value.dtype == to else cast(number, to), to)
+        if value in self._names and access.is_identity(self.nest.dims):
+            return converted(self._names[value], value.dtype, to)
+        text = self._element(self.places.base(value), access.offset, access.strides)
+        return converted(text, value.dtype, to)
+
+    def _named(self, value: Value, text: str) -> str:
+        name = self._names[value] = f"v{len(self._names)}"
+        return f"const {c_type(value.dtype)} {name} = {text};"
+
+    def _computed(self, value: Pointwise) -> str:
+        operands = [self._read(access, to) for access, to in zip(value.inputs, value.types, strict=True)]
+        if value.expression == COPY:
+            return converted(operands[0], value.types[0], value.dtype)
+        # Where an expression has an index, no dims have been merged: each has a loop of its own.
+        text = formula(value.expression, operands, self.indices)
         # Arithmetic of truth values is that of bytes: 1 + 1 is true, which is 1.
         return f"(({text}) != 0)" if value.dtype is torch.bool else text
 
-    def _target(self, reduce: Reduce) -> str:
-        number = self._reduces.index(reduce)
-        if self._depth(reduce) is not None:
-            return f"p{number}" if self._blocked(reduce) else f"a{number}"
-        if self._chunk and (number, reduce) in self._columns():
-            return f"c{number}[{self._out_address(reduce)}]"
-        if self._wide(reduce):
-            return f"d{number}[{self._out_address(reduce)}]"
-        return f"{self.location(reduce)}[{self._out_address(reduce)}]"
-
-    def _blocked(self, reduce: Reduce) -> bool:
-        """Whether the innermost loop adds up float32 by itself, for a float64 around it."""
-        innermost = len(self._geometry.dims) - 1
-        return (
-            reduce.dtype is torch.float32
-            and reduce.rule == "sum"
-            and innermost >= 0
-            and self._geometry.dims[innermost] > 16
-            and self._depth(reduce) is not None
-        )
-
-    def _walk(
-        self, access: Access, indices: Sequence[Access], strides: Dims, sizes: Dims, lines: list[str]
-    ) -> str:
-        """The address of an element that indices point to; an index out of range is noted and replaced by 0."""
-        terms = [self._at(access.offset, access.strides)]
-        for index, stride, size in zip(indices, strides, sizes, strict=True):
+    def _steps(self, walks: Sequence[Walk]) -> tuple[list[str], list[str]]:
+        """Statements that find where indices lead, and the terms that they add to an address. An index out of range is noted and
+        replaced by 0."""
+        lines, parts = [], []
+        for walk in walks:
             name = f"at{self._walked}"
             self._walked += 1
-            text = self._read(index, torch.int64)
-            if isinstance(index.value, Constant):
-                text = f"INT64_C({int(index.value.number)})"
-            lines.append(f"int64_t {name} = {text};")
-            lines.append(f"{name} += {name} < 0 ? {size} : 0;")
-            lines.append(f"bad |= (uint64_t){name} >= {size}u;")
-            lines.append(f"{name} = (uint64_t){name} >= {size}u ? 0 : {name};")
-            terms.append(f"{stride} * {name}")
-            self._checks = True
-        return " + ".join(terms)
+            number = walk.index.number
+            text = (
+                self._read(walk.index, torch.int64) if number is None else literal(int(number), torch.int64)
+            )
+            lines += [
+                f"int64_t {name} = {text};",
+                f"{name} += {name} < 0 ? {walk.size} : 0;",
+                f"bad |= (uint64_t){name} >= {walk.size}u;",
+                f"{name} = (uint64_t){name} >= {walk.size}u ? 0 : {name};",
+            ]
+            parts.append(f"{walk.stride} * {name}")
+        return lines, parts
 
-    def _taken(self, take: Take, lines: list[str]) -> str:
-        assert take.source is not None
-        if 0 in take.index_sizes:
-            raise UnsupportedError("an index into an empty tensor")
-        place = self._walk(take.source, take.indices, take.index_strides, take.index_sizes, lines)
-        value = take.source.value
-        if isinstance(value, Constant):
-            return literal(value.number, value.dtype)
-        return f"{self.location(value)}[{place}]"
+    def _taken(self, take: Take) -> tuple[list[str], str]:
+        lines, parts = self._steps(take.walks)
+        source = take.source
+        if source.number is not None:
+            return lines, literal(source.number, source.value.dtype)
+        return lines, self._element(self.places.base(source.value), source.offset, source.strides, parts)
 
     def _stored_part(self, store: Store) -> list[str]:
         part = store.part
-        lines: list[str] = []
-        to = Access(part.operand.value, part.offset, part.strides)
-        place = self._walk(to, part.indices, part.index_strides, part.index_sizes, lines)
-        target = self.location(store.target) if isinstance(store.target, Value) else f"x{store.target}"
+        lines, parts = self._steps(part.walks)
+        target = self._element(self.places.target(store), part.offset, part.strides, parts)
         dtype = part.operand.value.dtype if isinstance(store.target, int) else store.target.dtype
-        text = self._read(part.operand, dtype)
-        lines.append(f"{target}[{place}] {'+=' if part.accumulate else '='} {text};")
-        return lines
+        return [*lines, f"{target} {'+=' if part.accumulate else '='} {self._read(part.operand, dtype)};"]
 
-    def _setup(self) -> None:
-        for number, reduce in enumerate(self._reduces):
-            if self._depth(reduce) is None:
-                start, size = self._start(reduce), reduce.extent
-                self.lines.append(
-                    f"for (int64_t i = 0; i < {size}; i++) {self.location(reduce)}[i] = {start};"
-                )
-                if self._chunk and (number, reduce) in self._columns():
-                    self.lines.append(f"{C_TYPES[reduce.dtype]} c{number}[{size}];")
-                if self._wide(reduce):
-                    self.lines += [f"double d{number}[{size}];", f"memset(d{number}, 0, sizeof d{number});"]
+    # ---- the loops around it
 
-    def _nest(self, body: list[str]) -> None:
-        """The loops around the body."""
-        self._pragma = self._clauses()
-        self.lines += self._loop(0, body)
+    def _loop(self, depth: int, body: list[str], pragma: list[str]) -> list[str]:
+        """The loops from a depth on, with the variables that live there."""
+        here = [way for way in self.ways.values() if way.depth == depth]
+        last = depth == len(self.dims)
+        inner = body if last else self._one_loop(depth, self._loop(depth + 1, body, pragma), pragma)
+        return [
+            *(line for way in here for line in way.opened()),
+            *inner,
+            *(line for way in here for line in way.closed()),
+        ]
 
-    def _loop(self, depth: int, body: list[str]) -> list[str]:
-        """The loops from a depth on, with the accumulators that live there."""
-        here = [(n, r) for n, r in enumerate(self._reduces) if self._depth(r) == depth]
-        lines = [f"{C_TYPES[self._accumulator(r)]} a{n} = {self._start(r)};" for n, r in here]
-        lines += [f"int n{n} = 0;" for n, r in here if self._watches_nan(r)]
-        if depth == len(self._geometry.dims):
-            lines += body
-        else:
-            lines += self._one_loop(depth, self._loop(depth + 1, body))
-        for n, r in here:
-            text = converted(f"a{n}", self._accumulator(r), r.dtype)
-            if self._watches_nan(r):
-                text = f"n{n} ? NAN : {text}"
-            lines.append(f"{self.location(r)}[{self._out_address(r)}] = {text};")
-        return lines
-
-    def _one_loop(self, depth: int, inner: list[str]) -> list[str]:
-        size, name = self._geometry.dims[depth], self._indices[depth]
-        last = depth == len(self._geometry.dims) - 1
-        sums = [n for n, r in enumerate(self._reduces) if last and self._blocked(r)]
-        columns = self._columns() if depth == 0 and self._chunk else []
-        in_tile = self._tiled and depth >= len(self._geometry.dims) - 2
-        in_blocks = size > BLOCK and bool(sums or columns) and not in_tile
+    def _one_loop(self, depth: int, inner: list[str], pragma: list[str]) -> list[str]:
+        size, name = self.dims[depth], self.indices[depth]
+        last = depth == len(self.dims) - 1
+        cutting = [way for way in self.ways.values() if way.cut == depth]
+        in_tile = self.tiled and depth >= len(self.dims) - 2
+        in_blocks = size > BLOCK and bool(cutting) and not in_tile
         start, end = "0", str(size)
         if in_blocks:
             start, end = "b", f"(b + {BLOCK} < {size} ? b + {BLOCK} : {size})"
         elif in_tile:
             start, end = f"t{depth}", f"(t{depth} + {TILE} < {size} ? t{depth} + {TILE} : {size})"
-        pragma = [self._pragma] if last and self._pragma and size > 1 else []
-        loop = [*pragma, f"for (int64_t {name} = {start}; {name} < {end}; {name}++) {{", *inner, "}"]
+        head = pragma if last and size > 1 else []
+        loop = [*head, f"for (int64_t {name} = {start}; {name} < {end}; {name}++) {{", *inner, "}"]
         if in_tile and not last:
-            tiles = [
-                f"for (int64_t t{d} = 0; t{d} < {self._geometry.dims[d]}; t{d} += {TILE})"
-                for d in (depth, depth + 1)
-            ]
-            return [*tiles, "{", *loop, "}"]
-        if not (sums or columns):
+            return [*(self._over_tiles(d) for d in (depth, depth + 1)), "{", *loop, "}"]
+        if not cutting:
             return loop
-        before = [f"float p{n} = 0;" for n in sums]
-        before += [f"for (int64_t i = 0; i < {r.extent}; i++) c{n}[i] = 0;" for n, r in columns]
-        after = [f"a{n} += p{n};" for n in sums]
-        after += [
-            f"for (int64_t i = 0; i < {r.extent}; i++) {self.location(r)}[i] += c{n}[i];" for n, r in columns
+        return [
+            f"for (int64_t b = 0; b < {size}; b += {BLOCK}) {{" if in_blocks else "{",
+            *(line for way in cutting for line in way.block_opened()),
+            *loop,
+            *(line for way in cutting for line in way.block_closed()),
+            "}",
         ]
-        around = f"for (int64_t b = 0; b < {size}; b += {BLOCK}) {{" if in_blocks else "{"
-        return [around, *before, *loop, *after, "}"]
+
+    def _over_tiles(self, depth: int) -> str:
+        return f"for (int64_t t{depth} = 0; t{depth} < {self.dims[depth]}; t{depth} += {TILE})"
 
     def _walks_across(self) -> bool:
         """Whether the two inner loops walk an array across its rows, so that they are better cut into tiles."""
-        dims = self._geometry.dims
-        if len(dims) < 2 or min(dims[-2:]) < 2 * TILE or math.prod(dims) < 2**14:
+        dims = self.dims
+        if len(dims) < 2 or min(dims[-2:]) < 2 * TILE or math.prod(dims) < _FEWEST_TILED:
             return False
-        if any(depth is None or depth > len(dims) - 2 for depth in map(self._depth, self._reduces)):
+        if any(way.depth is None or way.depth > len(dims) - 2 for way in self.ways.values()):
             return False
-        walks = [self._over_loops(strides)[-2:] for _, strides in walked(self.kernel)]
+        walks = [self.geometry.over_loops(strides)[-2:] for strides in walked(self.nest)]
         return any(outer == 1 and inner > 1 for outer, inner in walks)
 
-    def _columns(self) -> list[tuple[int, Reduce]]:
-        """Sums over rows in float32, which are added up in blocks of rows."""
-        return [
-            (n, r)
-            for n, r in enumerate(self._reduces)
-            if self._depth(r) is None and r.dtype is torch.float32 and r.rule == "sum" and not self._wide(r)
-        ]
+    def _pragma(self) -> list[str]:
+        """For the innermost loop, if it may have one."""
+        if not self.dims or any(isinstance(item, Store) and item.part.walks for item in self.nest.items):
+            return []
+        clauses = [way.clause() for way in self.ways.values()]
+        if None in clauses:
+            return []
+        checks = " reduction(|:bad)" if self._walked else ""
+        return [f"#pragma omp simd{checks}{''.join(clause or '' for clause in clauses)}"]
 
-    def _clauses(self) -> str:
-        """The pragma for the innermost loop, if it may have one."""
-        innermost = len(self._geometry.dims) - 1
-        if innermost < 0 or any(isinstance(item, Store) and item.part.indices for item in self.kernel.items):
-            return ""
-        clauses = " reduction(|:bad)" if self._checks else ""
-        for number, reduce in enumerate(self._reduces):
-            depth = self._depth(reduce)
-            if depth is None:
-                # An array is added to at another place for each index of an innermost loop that is kept.
-                if innermost not in self._kept_loops(reduce):
-                    return ""
-                continue
-            sign = {"sum": "+", "prod": "*", "any": "|", "all": "&"}.get(reduce.rule, reduce.rule)
-            clauses += f" reduction({sign}:{'p' if self._blocked(reduce) else 'a'}{number})"
-            if self._watches_nan(reduce):
-                clauses += f" reduction(|:n{number})"
-        return f"#pragma omp simd{clauses}"
 
-    def _finish(self) -> None:
-        for number, reduce in enumerate(self._reduces):
-            if self._wide(reduce):
-                target = f"{self.location(reduce)}[i] = (float)d{number}[i]"
-                self.lines.append(f"for (int64_t i = 0; i < {reduce.extent}; i++) {target};")
-        if self._checks:
-            self.lines.insert(0, "int bad = 0;")
-            self.lines.append("if (bad) *failed = 1;")
+def origins(nest: Nest) -> list[str]:
+    """Where in the user's program the items of a nest come from, as comments."""
+    return [comment(origin) for origin in dict.fromkeys(_origin(item) for item in nest.items) if origin]
+
+
+def _origin(item: Value | Store) -> str:
+    return "" if isinstance(item, Store) else item.origin

@@ -1,4 +1,4 @@
-"""Loops that are the same but for the memory they work on become one C function.
+"""Nests that are the same but for the memory they work on become one C function.
 
 A model that goes through two hundred steps of a time series has each of its loops two hundred times. A compiler that sees
 each of them takes two hundred times as long.
@@ -6,75 +6,118 @@ each of them takes two hundred times as long.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ember.capture.native.c_writer.nest import written_nest
+from ember.capture.native.c_writer.places import Base, Parameters, Places, Pointers
+from ember.capture.native.loops.structure import Item, Nest, Store
+from ember.capture.native.values.arrays import Access, Pointwise, Reduce, Take, Value, Walk
+
 FEWEST_TIMES = 3
-# A pointer, and how far from it an access begins.
-_POINTER = re.compile(
-    r"(?:\(\((?P<kind>\w+) \*\)\(A \+ \d+\)\)|\bx(?P<input>\d+)\b)(?:\[(?P<offset>\d+)(?P<end> \+ |\]))?"
-)
+
+Shape = tuple[object, ...]
 
 
 @dataclass(frozen=True)
-class _Canonical:
-    """The text of a loop with ``p0``, ``p1`` ... for its pointers, and their types."""
+class Form:
+    """A nest but for its memory: equal forms compute the same with other pointers."""
 
-    text: str
-    types: tuple[str, ...]
+    shape: Shape
+    kinds: tuple[str, ...]
+    """The types that its pointers point to."""
 
 
-def outlined(
-    blocks: Sequence[list[str]], pointer_type: Callable[[int], str]
-) -> tuple[list[str], list[list[str]]]:
-    """Functions for the loops that occur again and again, and the blocks with calls in their place.
+@dataclass(frozen=True)
+class Outlined:
+    """A nest as a call of a function that several nests share."""
 
-    Args:
-        blocks: lines of each loop; those that are comments do not count.
-        pointer_type: the C type behind the pointer ``x<number>``.
-    """
-    forms = [_canonical(lines, pointer_type) for lines in blocks]
-    times = Counter(form for form, _ in forms)
-    names: dict[_Canonical, str] = {}
+    name: str
+    pointers: list[tuple[Base, int]]
+
+    def call(self, memory: Pointers) -> str:
+        """The statement."""
+        starts = (memory.start(base) + (f" + {offset}" if offset else "") for base, offset in self.pointers)
+        return f"{self.name}({', '.join([*starts, 'failed'])});"
+
+
+def outlined(nests: Sequence[Nest], places: Places) -> tuple[list[str], dict[Nest, Outlined]]:
+    """Functions for the nests that occur again and again, and the calls of them that take the nests' places."""
+    forms = {nest: _Reader(nest, places).read() for nest in nests}
+    times = Counter(form for form, _ in forms.values())
+    names: dict[Form, str] = {}
     functions: list[str] = []
-    result: list[list[str]] = []
-    for lines, (form, pointers) in zip(blocks, forms, strict=True):
+    calls: dict[Nest, Outlined] = {}
+    for nest, (form, pointers) in forms.items():
         if times[form] < FEWEST_TIMES or not pointers:
-            result.append(lines)
             continue
         if form not in names:
             names[form] = f"loop_{len(names)}"
-            functions.append(_function(names[form], form))
-        comments = dict.fromkeys(line for line in lines if _is_comment(line))
-        result.append([*comments, f"{names[form]}({', '.join([*pointers, 'failed'])});"])
-    return functions, result
+            lines = written_nest(nest, places, Parameters(pointers), comments=False)
+            functions.append(_function(names[form], form, lines))
+        calls[nest] = Outlined(names[form], pointers)
+    return functions, calls
 
 
-def _canonical(lines: list[str], pointer_type: Callable[[int], str]) -> tuple[_Canonical, list[str]]:
-    pointers: dict[str, tuple[int, str]] = {}
-
-    def parameter(match: re.Match[str]) -> str:
-        kind = match["kind"] or pointer_type(int(match["input"]))
-        base = match[0].partition("[")[0]
-        place = base if match["offset"] in (None, "0") else f"{base} + {match['offset']}"
-        position = pointers.setdefault(place, (len(pointers), kind))[0]
-        if match["offset"] is None:
-            return f"p{position}_"
-        return f"p{position}_[0]" if match["end"] == "]" else f"p{position}_["
-
-    text = _POINTER.sub(parameter, "\n".join(line for line in lines if not _is_comment(line)))
-    return _Canonical(text, tuple(kind for _, kind in pointers.values())), list(pointers)
-
-
-def _function(name: str, form: _Canonical) -> str:
-    parameters = [f"{kind} *restrict const p{k}_" for k, kind in enumerate(form.types)]
+def _function(name: str, form: Form, lines: Sequence[str]) -> str:
+    parameters = [f"{kind} *restrict const p{k}_" for k, kind in enumerate(form.kinds)]
     head = (
         f"static __attribute__((noinline)) void {name}({', '.join([*parameters, 'int32_t *const failed'])})"
     )
-    return f"{head} {{\n{form.text}\n}}\n"
+    return "\n".join([f"{head} {{", *lines, "}", ""])
 
 
-def _is_comment(line: str) -> bool:
-    return line.startswith("/*")
+class _Reader:
+    """Goes over a nest, and numbers the places in memory that it begins to read or write at."""
+
+    def __init__(self, nest: Nest, places: Places) -> None:
+        self.nest = nest
+        self.places = places
+        self.numbers: dict[tuple[Base, int], int] = {}
+        self.local: dict[Value, int] = {}
+
+    def read(self) -> tuple[Form, list[tuple[Base, int]]]:
+        shape: list[object] = [self.nest.dims]
+        for item in self.nest.items:
+            shape.append(self._item(item))
+            if isinstance(item, Pointwise | Take):
+                self.local[item] = len(self.local)
+        for value in self.local:
+            stored = self.places.is_stored(value)
+            shape.append(self._place(self.places.base(value), 0) if stored else None)
+        pointers = list(self.numbers)
+        return Form(tuple(shape), tuple(base.kind for base, _ in pointers)), pointers
+
+    def _place(self, base: Base, offset: int) -> int:
+        return self.numbers.setdefault((base, offset), len(self.numbers))
+
+    def _access(self, access: Access) -> Shape:
+        value = access.value
+        if access.number is not None:
+            return access.key
+        if value in self.local and access.is_identity(self.nest.dims):
+            return (self.local[value],)
+        return (self._place(self.places.base(value), access.offset), value.dtype, access.strides)
+
+    def _walks(self, walks: Sequence[Walk]) -> Shape:
+        return tuple((self._access(walk.index), walk.stride, walk.size) for walk in walks)
+
+    def _item(self, item: Item) -> Shape:
+        if isinstance(item, Store):
+            part = item.part
+            target = self._place(self.places.target(item), part.offset)
+            kept = None if isinstance(item.target, int) else item.target.dtype
+            own = (target, kept, part.operand.value.dtype, part.strides, part.accumulate)
+            return (*own, self._access(part.operand), self._walks(part.walks))
+        return self._value(item)
+
+    def _value(self, item: Value) -> Shape:
+        own = (type(item), item.dtype, item.strides)
+        if isinstance(item, Pointwise):
+            return (*own, item.expression, item.types, *(self._access(a) for a in item.inputs))
+        if isinstance(item, Take):
+            return (*own, self._access(item.source), self._walks(item.walks))
+        assert isinstance(item, Reduce)
+        place = self._place(self.places.base(item), 0)
+        return (*own, item.rule, item.kept, place, self._access(item.operand))

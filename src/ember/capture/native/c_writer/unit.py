@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-
-from ember.capture.native.c_writer.c_text import C_TYPES, address, comment, literal
-from ember.capture.native.c_writer.nest import LoopWriter
-from ember.capture.native.c_writer.outline import outlined
-from ember.capture.native.loops.memory import place
-from ember.capture.native.loops.schedule import Kernel, Schedule
-from ember.capture.native.torch_side.externs import Buffer, ExternCall, Externs
-from ember.capture.native.values.arrays import Access, Call, Constant, Dims, Input, Slot, Value
+from ember.capture.native.c_writer import torch_calls
+from ember.capture.native.c_writer.c_text import comment, literal
+from ember.capture.native.c_writer.calls import CallWriter
+from ember.capture.native.c_writer.nest import origins, written_nest
+from ember.capture.native.c_writer.outline import Outlined, outlined
+from ember.capture.native.c_writer.places import Block, Places, Pointers
+from ember.capture.native.loops.structure import Nest, Placed, Step
+from ember.capture.native.torch_side.externs import Externs
+from ember.capture.native.values.arrays import Access
+from ember.capture.native.values.calls import Call, Collect, SamplerCall, Spread, TorchCall
 
 # Compilers take more than linear time for very long functions.
 MOST_LINES = 400
@@ -58,210 +57,114 @@ class Source:
     text: str
     arena_bytes: int
     externs: Externs
-    buffers: list[tuple[int, int]]
-    """Where each buffer of the calls of torch lies: which input (-1: in the program's own memory), and how many bytes in."""
 
 
-class Emitter:
-    """Writes a schedule as C."""
+def written_unit(placed: Placed) -> Source:
+    """A schedule as a translation unit."""
+    return _UnitWriter(placed).source()
 
-    def __init__(self, schedule: Schedule, pointer_dtypes: Sequence[torch.dtype]) -> None:
-        self.schedule = schedule
-        self.pointer_dtypes = pointer_dtypes
-        """Of the inputs, and then of the outputs but the first."""
-        self.offsets, self.arena_bytes = place(schedule.stored)
+
+class _UnitWriter:
+    def __init__(self, placed: Placed) -> None:
+        self.placed = placed
+        self.places = Places(placed)
         self.externs = Externs()
-        self.addresses: dict[str, tuple[int, int]] = {}
+        self.calls = CallWriter(self.places, self.externs)
+        self.functions: list[str] = []
+        self.steps: list[str] = []
+        """Statements of the function that takes one step."""
+        self._open: list[Block] = []
+        """What goes to the next function."""
 
     def source(self) -> Source:
-        """The translation unit."""
-        functions: list[str] = []
-        steps: list[str] = []
-        lines: list[str] = []
+        schedule = self.placed.schedule
+        loops = [step for step in schedule.steps if isinstance(step, Nest) and step.dims]
+        repeated, calls = outlined(loops, self.places)
+        for number, step in enumerate(schedule.steps):
+            self._step(number, step, calls)
+        self._close(_RESTRICTED)
+        memory = Pointers()
+        losses = [f"losses[{k}] = (double)({self._loss(a, memory)});" for k, a in enumerate(schedule.losses)]
+        step_head = f"static void step({_SHARED}, void *const *const E, double *losses)"
+        step_block = Block([*self.steps, *losses], frozenset(memory.used))
+        last = self._function(step_head, [step_block], "")
+        main = _MAIN.replace("WIDTH", str(len(schedule.losses)))
+        declared = torch_calls.declarations(self.externs)
+        text = "\n".join([_HEADER, declared, *repeated, *self.functions, last, main])
+        return Source(text, self.placed.size, self.externs)
 
-        def close(parameters: str) -> None:
-            if lines:
-                name = f"part_{len(functions)}"
-                functions.append(
-                    self._function(f"static __attribute__((noinline)) void {name}({parameters})", lines)
-                )
-                steps.extend([f"{name}(A, P, g, failed);", "if (*failed) return;"])
-                lines.clear()
+    def _step(self, number: int, step: Step, calls: dict[Nest, Outlined]) -> None:
+        memory = Pointers()
+        if isinstance(step, Nest):
+            lines = self._nest(number, step, calls.get(step), memory)
+            self._add(Block(lines, frozenset(memory.used)))
+            return
+        head = _title(number, step)
+        if isinstance(step, SamplerCall) and step.fallback is None:
+            self._add(Block([head, *self.calls.sampler(step, memory)], frozenset(memory.used)))
+            return
+        # What reaches memory by another way than the pointers of a function must not stand in it: they are `restrict`.
+        self._close(_RESTRICTED)
+        if isinstance(step, Collect | Spread):
+            copied = (
+                self.calls.collect(step, memory)
+                if isinstance(step, Collect)
+                else self.calls.spread(step, memory)
+            )
+            self._add(Block([head, *copied], frozenset(memory.used)))
+            self._close(_SHARED)
+        elif isinstance(step, SamplerCall):
+            self._in_step(Block([head, *self.calls.sampler(step, memory)], frozenset(memory.used)))
+        elif isinstance(step, TorchCall):
+            self._in_step(Block([head, *self.calls.torch(step)], frozenset()))
 
-        blocks = [self._kernel(number, kernel) for number, kernel in enumerate(self.schedule.kernels)]
-        loops = [i for i, kernel in enumerate(self.schedule.kernels) if kernel.dims]
-        repeated, shortened = outlined([blocks[i] for i in loops], self._pointer_type)
-        for i, lines_of_loop in zip(loops, shortened, strict=True):
-            blocks[i] = lines_of_loop
-        for kernel, written in zip(self.schedule.kernels, blocks, strict=True):
-            # What reaches memory by another way than the pointers of a function must not stand in it: they are `restrict`.
-            apart = kernel.call is not None and not kernel.call.name.startswith("ember_")
-            if apart or len(lines) + len(written) > MOST_LINES:
-                close(_RESTRICTED)
-            if apart and kernel.call is not None and kernel.call.name == "torch":
-                steps += written
-                continue
-            lines += written
-            if apart:
-                close(_SHARED)
-        close(_RESTRICTED)
-        tables = [self.addresses[buffer.address] for buffer in self.externs.buffers]
-        step = self._function(
-            f"static void step({_SHARED}, void *const *const E, double *losses)", [*steps, *self._losses()]
-        )
-        main = _MAIN.replace("WIDTH", str(len(self.schedule.losses)))
-        text = "\n".join([_HEADER, self.externs.declarations(), *repeated, *functions, step, main])
-        return Source(text, max(self.arena_bytes, 64), self.externs, tables)
+    def _nest(self, number: int, nest: Nest, shared: Outlined | None, memory: Pointers) -> list[str]:
+        dims = " x ".join(map(str, nest.dims))
+        head = comment(f"{number}: a loop over {dims}" if dims else f"{number}: single numbers")
+        if shared is not None:
+            return [head, *origins(nest), shared.call(memory)]
+        return [head, "{", *written_nest(nest, self.places, memory), "}"]
 
-    def _function(self, head: str, lines: list[str]) -> str:
-        text = "\n".join(lines)
-        inputs = self._used_pointers(text)
-        return "\n".join([f"{head} {{", *inputs, text, "}", ""])
+    def _add(self, block: Block) -> None:
+        """Put lines into the function that is being filled."""
+        if sum(len(part.lines) for part in self._open) + len(block.lines) > MOST_LINES:
+            self._close(_RESTRICTED)
+        self._open.append(block)
 
-    def _used_pointers(self, text: str) -> list[str]:
-        code = re.sub(r"/\*.*?\*/", "", text)  # comments name sites, and a site may be called x7
-        used = sorted({int(name[1:]) for name in re.findall(r"\bx\d+\b", code)})
-        return [f"{self._pointer_type(i)} *restrict const x{i} = P[{i}];" for i in used]
+    def _close(self, parameters: str) -> None:
+        """Make a function of the lines so far, and call it in the step."""
+        if not self._open:
+            return
+        name = f"part_{len(self.functions)}"
+        head = f"static __attribute__((noinline)) void {name}({parameters})"
+        self.functions.append(self._function(head, self._open))
+        self.steps += [f"{name}(A, P, g, failed);", "if (*failed) return;"]
+        self._open = []
 
-    def _pointer_type(self, index: int) -> str:
-        return C_TYPES[self.pointer_dtypes[index]]
+    def _in_step(self, block: Block) -> None:
+        """Put lines that need the table of torch's calls into the step itself."""
+        if block.pointers:
+            declared = [self._declared(pointer) for pointer in sorted(block.pointers)]
+            self.steps += ["{", *declared, *block.lines, "}"]
+        else:
+            self.steps += block.lines
 
-    def _losses(self) -> list[str]:
-        return [f"losses[{k}] = (double)({self._element(a)});" for k, a in enumerate(self.schedule.losses)]
+    def _function(self, head: str, blocks: Sequence[Block], restrict: str = "restrict ") -> str:
+        pointers = sorted(frozenset[int]().union(*(block.pointers for block in blocks)))
+        lines = [line for block in blocks for line in block.lines]
+        declared = [self._declared(pointer, restrict) for pointer in pointers]
+        return "\n".join([f"{head} {{", *declared, *lines, "}", ""])
 
-    def _element(self, access: Access) -> str:
-        if isinstance(access.value, Constant):
-            return literal(access.value.number, access.value.dtype)
-        return f"{self.location(access.value)}[{access.offset}]"
+    def _declared(self, pointer: int, restrict: str = "") -> str:
+        return f"{self.places.pointer(pointer).kind} *{restrict}const x{pointer} = P[{pointer}];"
 
-    def location(self, value: Value) -> str:
-        """A pointer to the memory of a value."""
-        if isinstance(value, Input):
-            return f"x{value.index}"
-        if value in self.schedule.direct:
-            return f"x{self.schedule.direct[value]}"
-        return f"(({C_TYPES[value.dtype]} *)(A + {self.offsets[value]}))"
-
-    def _is_stored(self, value: Value) -> bool:
-        return value in self.schedule.direct or value in self.schedule.stored
-
-    def _kernel(self, number: int, kernel: Kernel) -> list[str]:
-        if kernel.call is not None:
-            origins = dict.fromkeys(result.origin for result in kernel.call.outputs if result.origin)
-            name = str(kernel.call.attributes[0]) if kernel.call.name == "torch" else kernel.call.name
-            return [comment("; ".join([f"{number}: {name}", *origins])), *self._call(kernel.call)]
-        body = LoopWriter(kernel, self.location, self._is_stored).write()
-        dims = " x ".join(map(str, kernel.dims))
-        return [
-            comment(f"{number}: a loop over {dims}" if dims else f"{number}: single numbers"),
-            "{",
-            *body,
-            "}",
-        ]
-
-    def _call(self, call: Call) -> list[str]:
-        if call.name.startswith("ember_"):
-            inputs = [self._address(access) for access in call.inputs]
-            outputs = [self.location(value) for value in call.outputs if value not in call.attributes]
-            others = [self.location(a) if isinstance(a, Value) else _attribute(a) for a in call.attributes]
-            arguments = ", ".join(["g"] * call.draws + inputs + outputs + others)
-            return [f"{call.name}({arguments});"]
-        if call.name == "collect":
-            return self._collect(call)
-        if call.name == "spread":
-            return self._spread(call)
-        return self._torch(call)
-
-    def _torch(self, call: Call) -> list[str]:
-        """A call of torch, on our memory."""
-        op, arguments, named = call.attributes
-        buffers = [
-            self._buffer(access.value, access.offset, dims, access.strides)
-            for access, dims in zip(call.inputs, call.input_dims, strict=True)
-        ]
-        results = iter(call.outputs)
-        outputs = tuple(
-            None if shape is None else self._buffer(next(results), 0, *shape) for shape in call.shapes
-        )
-
-        def filled(value: Any) -> Any:
-            if isinstance(value, Slot):
-                return buffers[value.position]
-            return [filled(item) for item in value] if isinstance(value, list) else value
-
-        made = ExternCall(op, tuple(filled(arguments)), {k: filled(v) for k, v in named.items()}, outputs)
-        return [f"if ({self.externs.add(made)}) {{ *failed = 1; return; }}"]
-
-    def _buffer(self, value: Value, offset: int, sizes: Dims, strides: Dims) -> Buffer:
-        index, place = self._where(value, offset)
-        address = f"{'A' if index < 0 else f'P[{index}]'} + {place}"
-        self.addresses[address] = (index, place)
-        return Buffer(address, value.dtype, tuple(sizes), tuple(strides))
-
-    def _where(self, value: Value, offset: int) -> tuple[int, int]:
-        """Which input a value lies in (-1: our own memory), and how many bytes from its start."""
-        place = offset * value.dtype.itemsize
-        if isinstance(value, Input):
-            return value.index, place
-        if value in self.schedule.direct:
-            return self.schedule.direct[value], place
-        return -1, self.offsets[value] + place
-
-    def _table(self, pieces: Sequence[tuple[Value, int]]) -> str:
-        """Where several pieces lie: which input (-1: our own memory), and how many bytes into it."""
-        places = [self._where(value, offset) for value, offset in pieces]
-        rows = [f"{{{index},{place}}}" for index, place in places]
-        return f"static const struct {{ int32_t input, place; }} T[{len(rows)}] = {{{','.join(rows)}}};"
-
-    def _pieces(self, count: int, kind: str, constant: str) -> list[str]:
-        return [
-            f"for (int64_t k = 0; k < {count}; k++) {{",
-            f"{constant}{kind} *const s = ({constant}{kind} *)((T[k].input < 0 ? A : (char *)P[T[k].input]) + T[k].place);",
-        ]
-
-    def _collect(self, call: Call) -> list[str]:
-        """Copy pieces from many places to one after another."""
-        whole = call.outputs[0]
-        dims, to = whole.dims[1:], whole.strides
-        loops, names = _inner_loops(dims)
-        source = address(0, call.inputs[0].strides, names)
-        target = address(0, to, ["k", *names])
-        return [
-            "{",
-            self._table([(access.value, access.offset) for access in call.inputs]),
-            *self._pieces(whole.dims[0], C_TYPES[whole.dtype], "const "),
-            f"{loops} {self.location(whole)}[{target}] = s[{source}];",
-            "}",
-            "}",
-        ]
-
-    def _spread(self, call: Call) -> list[str]:
-        """Copy pieces of one value to many inputs."""
-        old: Sequence[Input] = call.attributes
-        source = call.inputs[0].value
-        loops, names = _inner_loops(old[0].dims)
-        offsets = ",".join(str(access.offset) for access in call.inputs)
-        read = address(0, call.inputs[0].strides, names)
-        target = address(0, old[0].strides, names)
-        return [
-            "{",
-            self._table([(value, 0) for value in old]),
-            f"static const int32_t O[{len(old)}] = {{{offsets}}};",
-            *self._pieces(len(old), C_TYPES[source.dtype], ""),
-            f"{loops} s[{target}] = {self.location(source)}[O[k] + {read}];",
-            "}",
-            "}",
-        ]
-
-    def _address(self, access: Access) -> str:
-        return f"({self.location(access.value)} + {access.offset})"
+    def _loss(self, access: Access, memory: Pointers) -> str:
+        if access.number is not None:
+            return literal(access.number, access.value.dtype)
+        return memory.element(self.places.base(access.value), access.offset, [])
 
 
-def _inner_loops(dims: Dims) -> tuple[str, list[str]]:
-    names = [f"i{d}" for d in range(len(dims))]
-    loops = [f"for (int64_t {n} = 0; {n} < {size}; {n}++)" for n, size in zip(names, dims, strict=True)]
-    return " ".join(loops), names
-
-
-def _attribute(value: object) -> str:
-    return repr(value) if not isinstance(value, float) else value.hex()
+def _title(number: int, call: Call) -> str:
+    """A call for the reader, and where in the user's program it comes from."""
+    places = dict.fromkeys(result.origin for result in call.outputs if result.origin)
+    return comment("; ".join([f"{number}: {call.title}", *places]))

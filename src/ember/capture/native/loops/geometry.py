@@ -1,66 +1,75 @@
-"""Which loops a kernel has: adjacent dims that all its arrays walk as one are one loop."""
+"""Which loops a nest has: adjacent dims that all its arrays walk as one are one loop."""
 
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ember.capture.native.loops.schedule import Kernel, Store
-from ember.capture.native.values.arrays import Constant, Dims, Pointwise, Reduce
+from ember.capture.native.loops.structure import Nest, Store
+from ember.capture.native.values.arrays import Access, Constant, Pointwise, Reduce
+from ember.capture.native.values.expressions import uses_index
+from ember.capture.native.values.layout import Dims
 
-INDEX = re.compile(r"\{i(\d+)\}")
-"""An index of a dim in an expression."""
 
-
-@dataclass
+@dataclass(frozen=True)
 class Geometry:
     """The loops after adjacent dims have been merged."""
 
-    dims: list[int]
-    groups: list[list[int]]
-    """Which of the kernel's dims each loop walks."""
+    dims: tuple[int, ...]
+    groups: tuple[tuple[int, ...], ...]
+    """Which of the nest's dims each loop walks."""
+
+    def over_loops(self, strides: Sequence[int]) -> list[int]:
+        """Strides over the loops: those of the last dim of each group."""
+        return [strides[group[-1]] for group in self.groups]
+
+    def kept_loops(self, reduce: Reduce) -> list[int]:
+        """The loops over which a reduction does not go."""
+        return [k for k, group in enumerate(self.groups) if group[-1] in reduce.kept]
 
 
-def walked(kernel: Kernel) -> list[tuple[int, Dims]]:
+def walked(nest: Nest) -> list[Dims]:
     """All strides that are walked, so that it can be seen which dims are walked as one."""
-    found: list[tuple[int, Dims]] = []
-    for item in kernel.items:
+    found: list[Dims] = []
+    for item in nest.items:
         if isinstance(item, Store):
-            part = item.part
-            found.append((part.offset, part.strides))
-            found += [(a.offset, a.strides) for a in part.operands() if not isinstance(a.value, Constant)]
+            found += [item.part.strides, *_strides(item.part.operands())]
             continue
-        found += [(a.offset, a.strides) for a in item.operands() if not isinstance(a.value, Constant)]
+        found += _strides(item.operands())
         if isinstance(item, Reduce):
-            over = [0] * len(kernel.dims)
-            mark = [0] * len(kernel.dims)
-            for k, d in enumerate(item.kept):
-                over[d] = item.strides[k]
-            found.append((0, tuple(over)))
-            # Dims that are kept never merge with dims that are not.
-            kept_size = 1
-            for d in range(len(kernel.dims) - 1, -1, -1):
-                if d in item.kept:
-                    mark[d] = kept_size
-                    kept_size *= kernel.dims[d]
-            found.append((0, tuple(mark)))
+            found += [item.over_domain, _kept_marks(item)]
         else:
-            found.append((0, item.strides))
+            found.append(item.strides)
     return found
 
 
-def merged(kernel: Kernel) -> Geometry:
-    """The loops of a kernel, adjacent dims that are walked as one merged."""
-    dims = kernel.dims
-    uses_index = any(isinstance(item, Pointwise) and INDEX.search(item.expression) for item in kernel.items)
+def _strides(accesses: Sequence[Access]) -> list[Dims]:
+    return [access.strides for access in accesses if not isinstance(access.value, Constant)]
+
+
+def _kept_marks(reduce: Reduce) -> Dims:
+    """Strides by which dims that are kept never merge with dims that are not."""
+    marks = [0] * len(reduce.domain)
+    size = 1
+    for d in range(len(reduce.domain) - 1, -1, -1):
+        if d in reduce.kept:
+            marks[d] = size
+            size *= reduce.domain[d]
+    return tuple(marks)
+
+
+def merged(nest: Nest) -> Geometry:
+    """The loops of a nest, adjacent dims that are walked as one merged."""
+    dims = nest.dims
     groups = [[d] for d in range(len(dims))]
-    if not uses_index:
-        patterns = [strides for _, strides in walked(kernel)]
+    if not any(isinstance(item, Pointwise) and uses_index(item.expression) for item in nest.items):
+        patterns = set(walked(nest))
         groups = []
         for d in range(len(dims)):
             if groups and all(s[d - 1] == s[d] * dims[d] for s in patterns):
                 groups[-1].append(d)
             else:
                 groups.append([d])
-    return Geometry([math.prod(dims[d] for d in group) for group in groups], groups)
+    sizes = tuple(math.prod(dims[d] for d in group) for group in groups)
+    return Geometry(sizes, tuple(map(tuple, groups)))

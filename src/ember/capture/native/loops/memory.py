@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ember.capture.native.loops.structure import Placed, Schedule
 from ember.capture.native.values.arrays import Value
 
 _ALIGNMENT = 64
 # Smaller values have memory of their own: sharing it would save nothing.
 _SMALL = 4096
+
+
+def placed(schedule: Schedule) -> Placed:
+    """A schedule with a place in memory for all that needs one."""
+    offsets, size = place(schedule.stored)
+    return Placed(schedule, offsets, max(size, _ALIGNMENT))
 
 
 def place(lives: dict[Value, tuple[int, int]]) -> tuple[dict[Value, int], int]:

@@ -7,28 +7,29 @@ number of *kinds* of sites, and its loops become vector code.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import groupby
 
-from ember.capture.native.loops.schedule import reachable
 from ember.capture.native.values.arrays import (
     Access,
+    AccessKey,
     Assemble,
-    Call,
     Constant,
-    Dims,
     Input,
     Part,
     Pointwise,
-    Reduce,
-    Result,
-    Take,
     Value,
 )
+from ember.capture.native.values.calls import Call, Collect, Result, SamplerCall
+from ember.capture.native.values.expressions import Expression, Index, mapped
+from ember.capture.native.values.layout import Dims, contiguous
+from ember.capture.native.values.order import reachable
 from ember.capture.native.values.plan import Plan
+
+Kind = tuple[object, ...]
+"""Values of one kind can be computed by one loop."""
 
 # A program with fewer small values is short enough as it is.
 FEWEST_VALUES = 400
@@ -51,9 +52,10 @@ class _Packer:
     def __init__(self, plan: Plan, values: list[Value]) -> None:
         self.plan = plan
         self.values = values
+        self._drawn = set(plan.draws)
         self._place: dict[Value, tuple[Value, int, int]] = {}
         """Where a packed value is now: in which, as which member, and from which element on."""
-        self._collected: dict[Any, Value] = {}
+        self._collected: dict[tuple[AccessKey, ...], Value] = {}
 
     def run(self) -> Plan:
         self._draw_together()
@@ -62,9 +64,12 @@ class _Packer:
         for value in self.values:
             by_level[levels[value]].append(value)
         for level in sorted(by_level):
-            groups: dict[Any, list[Pointwise]] = defaultdict(list)
+            groups: dict[Kind, list[Pointwise]] = defaultdict(list)
             for value in by_level[level]:
-                self._rewrite(value)
+                if value not in self._place:
+                    value.rewire(self._moved)
+                if isinstance(value, Assemble):
+                    value.parts = _joined(value.parts)
                 if (
                     isinstance(value, Pointwise)
                     and value not in self._place
@@ -74,9 +79,11 @@ class _Packer:
             for members in groups.values():
                 if len(members) >= FEWEST_MEMBERS:
                     self._pack(members)
-        finals = [(old, self._moved(access)) for old, access in self.plan.finals]
-        outputs = [replace(output, access=self._moved(output.access)) for output in self.plan.outputs]
-        return Plan(finals, outputs, self.plan.draws)
+        return replace(
+            self.plan,
+            finals=tuple((old, self._moved(access)) for old, access in self.plan.finals),
+            outputs=tuple(replace(output, access=self._moved(output.access)) for output in self.plan.outputs),
+        )
 
     def _levels(self) -> dict[Value, int]:
         """How many values stand before each. Draws keep their order: none stands before an earlier one, whatever it needs."""
@@ -84,39 +91,35 @@ class _Packer:
         drawn = 0
         for value in self.values:
             levels[value] = 1 + max((levels.get(a.value, 0) for a in value.operands()), default=-1)
-            if isinstance(value, Result) and value.call is not None and value.call.draws:
+            if isinstance(value, Result) and value.call in self._drawn:
                 levels[value] = drawn = max(drawn, levels[value])
         return levels
 
     def _draw_together(self) -> None:
         """Calls that draw a few normal numbers each, with nothing else drawn between them, become one call."""
         draws: list[Call] = []
-        run: list[Call] = []
-        for call in [*self.plan.draws, None]:
-            if call is not None and _is_few_normals(call) and (not run or _alike(run[0], call)):
-                run.append(call)
-                continue
-            draws += self._one_call(run)
-            run = []
-            if call is not None and _is_few_normals(call):
-                run = [call]
-            elif call is not None:
-                draws.append(call)
-        self.plan = Plan(self.plan.finals, self.plan.outputs, draws)
+        for kind, run in groupby(self.plan.draws, _kind_of_few_normals):
+            calls = list(run)
+            draws += (
+                calls if kind is None else self._one_call([c for c in calls if isinstance(c, SamplerCall)])
+            )
+        self.plan = replace(self.plan, draws=tuple(draws))
 
-    def _one_call(self, run: list[Call]) -> list[Call]:
+    def _one_call(self, run: list[SamplerCall]) -> Sequence[Call]:
         if len(run) < FEWEST_MEMBERS:
             return run
-        total = sum(call.attributes[0] for call in run)
-        name = run[0].name.replace("ember_normal_", "ember_normal_serial_")
+        counts = [int(call.numbers[0]) for call in run]
         first = run[0].outputs[0]
-        together = Call(name, (), (), (total, *run[0].attributes[1:]), draws=True)
-        noise = Result(first.dtype, (total,), (1,), origin=first.origin, call=together, serial=first.serial)
-        together.outputs = [noise]
+        numbers = (sum(counts), *run[0].numbers[1:])
+        together = SamplerCall(
+            function="normal_serial", dtypes=run[0].dtypes, numbers=numbers, inputs=(), input_dims=()
+        )
+        noise = together.result(first.dtype, (sum(counts),), (1,), origin=first.origin)
+        noise.serial = first.serial
         at = 0
-        for member, call in enumerate(run):
+        for member, (call, count) in enumerate(zip(run, counts, strict=True)):
             self._place[call.outputs[0]] = (noise, member, at)
-            at += call.attributes[0]
+            at += count
         return [together]
 
     def _moved(self, access: Access) -> Access:
@@ -124,26 +127,6 @@ class _Packer:
         if place is None:
             return access
         return Access(place[0], place[2] + access.offset, access.strides)
-
-    def _rewrite(self, value: Value) -> None:
-        """Let a value read what it needs where that is now."""
-        if isinstance(value, Pointwise):
-            value.inputs = tuple(map(self._moved, value.inputs))
-        elif isinstance(value, Reduce):
-            assert value.operand is not None
-            value.operand = self._moved(value.operand)
-        elif isinstance(value, Take):
-            assert value.source is not None
-            value.source = self._moved(value.source)
-            value.indices = tuple(map(self._moved, value.indices))
-        elif isinstance(value, Assemble):
-            value.base = None if value.base is None else self._moved(value.base)
-            for part in value.parts:
-                part.operand = self._moved(part.operand)
-                part.indices = tuple(map(self._moved, part.indices))
-            value.parts = _joined(value.parts)
-        elif isinstance(value, Result) and value.call is not None and value not in self._place:
-            value.call.inputs = tuple(map(self._moved, value.call.inputs))
 
     def _pack(self, members: list[Pointwise]) -> None:
         members.sort(key=lambda v: _order(v.inputs))
@@ -185,7 +168,7 @@ class _Packer:
         return Access(copy, 0, copy.strides)
 
 
-def _joined(parts: list[Part]) -> list[Part]:
+def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Parts that read one value, and write, at equal distances become one part."""
     joined: list[Part] = []
     start = 0
@@ -204,13 +187,13 @@ def _joined(parts: list[Part]) -> list[Part]:
             )
         joined.append(first)
         start += count
-    return joined
+    return tuple(joined)
 
 
 def _run_length(parts: Sequence[Part]) -> int:
     """How many of the first parts are alike and lie at equal distances, behind each other."""
     first = parts[0]
-    if len(parts) < 2 or first.indices or 0 in first.dims:
+    if len(parts) < 2 or first.walks or 0 in first.dims:
         return 1
     read, written = parts[1].operand.offset - first.operand.offset, parts[1].offset - first.offset
     extent = 1 + sum((n - 1) * s for n, s in zip(first.dims, first.strides, strict=True))
@@ -218,7 +201,7 @@ def _run_length(parts: Sequence[Part]) -> int:
         alike = (
             part.operand.value is first.operand.value
             and part.operand.strides == first.operand.strides
-            and (part.dims, part.strides, part.indices) == (first.dims, first.strides, ())
+            and (part.dims, part.strides, part.walks) == (first.dims, first.strides, ())
         )
         at = (first.operand.offset + count * read, first.offset + count * written)
         if not alike or (part.operand.offset, part.offset) != at:
@@ -230,18 +213,14 @@ def _run_length(parts: Sequence[Part]) -> int:
 
 def _collect(accesses: Sequence[Access], dims: Dims) -> Value:
     """A copy of what several accesses read, side by side."""
-    call = Call("collect", tuple(accesses), (dims,) * len(accesses))
-    strides, step = [0] * len(dims), 1
-    for i in range(len(dims) - 1, -1, -1):
-        strides[i] = step
-        step *= max(dims[i], 1)
-    dtype, serial = accesses[0].value.dtype, max(access.value.serial for access in accesses)
-    call.outputs = [Result(dtype, (len(accesses), *dims), (step, *strides), call=call, serial=serial)]
-    return call.outputs[0]
+    call = Collect(inputs=tuple(accesses), input_dims=(dims,) * len(accesses))
+    whole = (len(accesses), *dims)
+    result = call.result(accesses[0].value.dtype, whole, contiguous(whole))
+    result.serial = max(access.value.serial for access in accesses)
+    return result
 
 
-def _kind(value: Pointwise) -> Any:
-    """Values with the same kind can be computed by one loop."""
+def _kind(value: Pointwise) -> Kind:
     operands = tuple(
         ("constant", repr(a.value.number), a.value.dtype)
         if isinstance(a.value, Constant)
@@ -251,7 +230,7 @@ def _kind(value: Pointwise) -> Any:
     return value.expression, value.types, value.dtype, value.dims, value.strides, operands
 
 
-def _order(inputs: Sequence[Access]) -> Any:
+def _order(inputs: Sequence[Access]) -> tuple[int, ...]:
     """By the place of what has been packed before, so that members stand in the same order everywhere."""
     for access in inputs:
         if not isinstance(access.value, Constant | Input):
@@ -259,22 +238,17 @@ def _order(inputs: Sequence[Access]) -> Any:
     return tuple(access.value.serial for access in inputs if isinstance(access.value, Input)) or (0,)
 
 
-def _shifted(expression: str) -> str:
-    """Indices of dims in an expression, with one dim put in front."""
-    return re.sub(r"\{i(\d+)\}", lambda m: f"{{i{int(m[1]) + 1}}}", expression)
+def _shifted(whole: Expression) -> Expression:
+    """The same with one dim put in front of those of its indices."""
+    return mapped(whole, lambda part: Index(part.dim + 1) if isinstance(part, Index) else part)
 
 
 def _named(origins: list[str]) -> str:
     return "; ".join(origins[:2]) + (f" and {len(origins) - 2} more" if len(origins) > 2 else "")
 
 
-def _is_few_normals(call: Call) -> bool:
-    return (
-        call.name in ("ember_normal_f32", "ember_normal_f64")
-        and not call.inputs
-        and call.attributes[0] < _SERIAL_NORMALS
-    )
-
-
-def _alike(one: Call, other: Call) -> bool:
-    return one.name == other.name and one.attributes[1:] == other.attributes[1:]
+def _kind_of_few_normals(call: Call) -> Kind | None:
+    """Equal for calls that draw a few normal numbers each and can become one; None for other calls."""
+    if not isinstance(call, SamplerCall) or call.function != "normal" or call.numbers[0] >= _SERIAL_NORMALS:
+        return None
+    return call.dtypes, call.numbers[1:]

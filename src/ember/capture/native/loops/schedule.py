@@ -7,27 +7,24 @@ another loop reads, or that is read at another index, is kept in memory.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
-from itertools import pairwise
-from typing import Any
+from collections.abc import Iterable
 
+from ember.capture.native.loops.structure import Item, Nest, Schedule, Step, Store
 from ember.capture.native.values.arrays import (
     Access,
     Assemble,
-    Call,
     Constant,
-    Dims,
     Input,
     Part,
     Pointwise,
     Reduce,
-    Result,
     Take,
     Value,
-    contiguous,
 )
+from ember.capture.native.values.calls import Call, Result, Spread
+from ember.capture.native.values.expressions import COPY
+from ember.capture.native.values.layout import Dims, contiguous
+from ember.capture.native.values.order import reachable
 from ember.capture.native.values.plan import Output, Plan
 
 # Statements in one loop: more would not stay in registers, and compilers take longer for long bodies.
@@ -35,55 +32,27 @@ MOST_ITEMS = 96
 MOST_SCALARS = 2000
 
 
-@dataclass(eq=False)
-class Store:
-    """Writes an operand to the memory of a value (``offset + sum(index * strides)``), or of an input or output by number."""
-
-    target: Assemble | int
-    part: Part
-
-
-Item = Value | Store
-
-
-@dataclass(eq=False)
-class Kernel:
-    """A nest of loops over ``dims`` with what is computed in it, in order; or one call."""
-
-    dims: Dims
-    items: list[Item] = field(default_factory=list)
-    call: Call | None = None
-
-
-@dataclass(eq=False)
-class Schedule:
-    """Loops in order, and the values that need memory with the loops between which they do."""
-
-    kernels: list[Kernel]
-    stored: dict[Value, tuple[int, int]]
-    """First and last loop."""
-    direct: dict[Value, int]
-    """Values that are written to the memory of an input at once."""
-    losses: list[Access]
-    """The elements of the first output."""
-    num_inputs: int
+def scheduled(plan: Plan) -> Schedule:
+    """Loops for a whole plan."""
+    return Scheduler().schedule(plan)
 
 
 class Scheduler:
     """Puts values into loops, one after another."""
 
     def __init__(self) -> None:
-        self.kernels: list[Kernel] = []
+        self.steps: list[Step] = []
+        self._nests: dict[int, Nest] = {}
         self._by_dims: dict[Dims, list[int]] = {}
         self._at: dict[Value, int] = {}
         self._last_use: dict[Value, int] = {}
         self._first: dict[Value, int] = {}
         self._stored: set[Value] = set()
         self._calls: dict[Call, int] = {}
-        # Accesses to inputs, by input: (kernel, access, dims of the loop).
+        # Accesses to inputs, by input: (step, access, dims of the loop).
         self._reads: dict[int, list[tuple[int, Access, Dims]]] = {}
 
-    def schedule(self, plan: Plan, num_inputs: int) -> Schedule:
+    def schedule(self, plan: Plan) -> Schedule:
         """Loops for a whole plan."""
         order = reachable(plan.roots(), plan.draws)
         flatten(order, plan.roots())
@@ -93,17 +62,18 @@ class Scheduler:
             self._place_call(call)
         # What is read of the inputs' old contents comes before these are written over.
         for k, output in enumerate(plan.outputs[1:]):
-            self._output(output, num_inputs + k)
+            self._output(output, len(plan.inputs) + k)
         losses = self._losses(plan.outputs[0], {old for old, _ in plan.finals}) if plan.outputs else []
         direct = self._write_back(plan.finals)
         for loss in losses:
-            self._last_use[loss.value] = len(self.kernels)
+            self._last_use[loss.value] = len(self.steps)
         stored = {
             value: (self._first.get(value, self._at[value]), self._last_use.get(value, self._at[value]))
             for value in self._stored
             if value in self._at and value not in direct
         }
-        return Schedule(self.kernels, stored, direct, losses, num_inputs)
+        pointers = (*(old.dtype for old in plan.inputs), *(output.dtype for output in plan.outputs[1:]))
+        return Schedule(self.steps, stored, direct, losses, pointers)
 
     def _place(self, value: Value) -> None:
         if isinstance(value, Pointwise | Take):
@@ -114,7 +84,6 @@ class Scheduler:
         elif isinstance(value, Assemble):
             self._assemble(value)
         elif isinstance(value, Result):
-            assert value.call is not None
             self._place_call(value.call)
 
     def _assemble(self, value: Assemble) -> None:
@@ -138,9 +107,9 @@ class Scheduler:
         bound = 0
         for access in call.inputs:
             bound = max(bound, self._bound(access, None))
-        at = len(self.kernels)
+        at = len(self.steps)
         assert bound <= at
-        self.kernels.append(Kernel((), call=call))
+        self.steps.append(call)
         self._calls[call] = at
         for access in call.inputs:
             self._used(access, at, None)
@@ -151,21 +120,22 @@ class Scheduler:
     def _add(self, dims: Dims, item: Item, operands: Iterable[Access], bound: int = 0) -> int:
         """Put an item into the first loop over these dims in which all that it reads is known."""
         operands = tuple(operands)
-        together = not (isinstance(item, Take) or (isinstance(item, Store) and item.part.indices))
+        together = not (isinstance(item, Take) or (isinstance(item, Store) and item.part.walks))
         for access in operands:
             bound = max(bound, self._bound(access, dims if together else None))
         known = self._by_dims.setdefault(dims, [])
         at = -1
         most = MOST_ITEMS if dims else MOST_SCALARS
         for position in range(bisect_left(known, bound), len(known)):
-            if len(self.kernels[known[position]].items) < most:
+            if len(self._nests[known[position]].items) < most:
                 at = known[position]
                 break
         if at < 0:
-            at = len(self.kernels)
-            self.kernels.append(Kernel(dims))
+            at = len(self.steps)
+            self._nests[at] = Nest(dims)
+            self.steps.append(self._nests[at])
             known.append(at)
-        self.kernels[at].items.append(item)
+        self._nests[at].items.append(item)
         for access in operands:
             self._used(access, at, dims)
         return at
@@ -188,7 +158,7 @@ class Scheduler:
             if self._at[value] != at:
                 self._stored.add(value)
 
-    def _write_back(self, finals: list[tuple[Input, Access]]) -> dict[Value, int]:
+    def _write_back(self, finals: Iterable[tuple[Input, Access]]) -> dict[Value, int]:
         """Bring new contents into the inputs' memory: at once where nothing reads the old ones any more, else at the end."""
         direct: dict[Value, int] = {}
         late = [
@@ -211,7 +181,7 @@ class Scheduler:
             else:
                 self._stored.add(new)
                 late.append((old, access))
-        start = len(self.kernels)
+        start = len(self.steps)
         spread: dict[tuple[Value, Dims, Dims, Dims], list[tuple[Input, Access]]] = {}
         for old, access in late:
             spread.setdefault((access.value, access.strides, old.dims, old.strides), []).append((old, access))
@@ -227,26 +197,27 @@ class Scheduler:
     def _copied(self, old: Input, access: Access, strides: Dims | None = None) -> Access:
         """What lies in an input, which may change, or is one number, in memory of its own."""
         strides = contiguous(old.dims) if strides is None else strides
-        copy = Pointwise(old.dtype, old.dims, strides, expression="{0}", types=(old.dtype,))
-        constant = isinstance(access.value, Constant)
-        copy.inputs = (Access(access.value, 0, (0,) * len(old.dims)) if constant else access,)
+        if isinstance(access.value, Constant):
+            access = Access(access.value, 0, (0,) * len(old.dims))
+        copy = Pointwise(old.dtype, old.dims, strides, expression=COPY, inputs=(access,), types=(old.dtype,))
         self._at[copy] = self._add(copy.dims, copy, copy.inputs)
         self._stored.add(copy)
         return Access(copy, 0, copy.strides)
 
     def _spread(self, group: list[tuple[Input, Access]]) -> None:
         """Bring several pieces of one value to the memory of several inputs."""
-        at = len(self.kernels)
+        at = len(self.steps)
         accesses = tuple(access for _, access in group)
-        call = Call("spread", accesses, tuple(old.dims for old, _ in group), tuple(old for old, _ in group))
-        self.kernels.append(Kernel((), call=call))
+        targets = tuple(old for old, _ in group)
+        dims = tuple(old.dims for old in targets)
+        self.steps.append(Spread(inputs=accesses, input_dims=dims, targets=targets))
         for access in accesses:
             self._used(access, at, None)
 
     def _may_write(self, old: Input, at: int) -> bool:
         return all(
-            kernel < at or (kernel == at and access.is_identity(dims))
-            for kernel, access, dims in self._reads.get(old.index, ())
+            step < at or (step == at and access.is_identity(dims))
+            for step, access, dims in self._reads.get(old.index, ())
         )
 
     def _output(self, output: Output, pointer: int) -> None:
@@ -270,40 +241,6 @@ class Scheduler:
         return [Access(value, place, ()) for place in places]
 
 
-def reachable(roots: Iterable[Value], draws: Sequence[Call] = ()) -> list[Value]:
-    """All values that these need, operands first, in the order in which they came into being as far as that allows. Results of
-    ``draws`` stand in the order of the calls."""
-    needs: dict[Value, list[Value]] = {}
-    stack = list(roots)
-    after = {result: earlier.outputs[0] for earlier, later in pairwise(draws) for result in later.outputs}
-    while stack:
-        value = stack.pop()
-        if value not in needs:
-            needs[value] = list({access.value: None for access in value.operands()})
-            if value in after:
-                needs[value].append(after[value])
-            stack += needs[value]
-    users: dict[Value, list[Value]] = {value: [] for value in needs}
-    missing = {value: len(set(operands)) for value, operands in needs.items()}
-    for value, operands in needs.items():
-        for operand in set(operands):
-            users[operand].append(value)
-    # Values may share a number; where they were found settles their order, the same in every process.
-    rank = {value: position for position, value in enumerate(needs)}
-    ready = [(value.serial, rank[value], value) for value, count in missing.items() if not count]
-    heapify(ready)
-    order = []
-    while ready:
-        _, _, value = heappop(ready)
-        order.append(value)
-        for user in users[value]:
-            missing[user] -= 1
-            if not missing[user]:
-                heappush(ready, (user.serial, rank[user], user))
-    assert len(order) == len(needs)
-    return order
-
-
 def flatten(order: list[Value], roots: Iterable[Value]) -> None:
     """Several writes to one piece of memory, one after another, become parts of one value."""
     uses: dict[Value, int] = {}
@@ -312,12 +249,12 @@ def flatten(order: list[Value], roots: Iterable[Value]) -> None:
             uses[access.value] = uses.get(access.value, 0) + 1
     for root in roots:
         uses[root] = uses.get(root, 0) + 1
-    gone: set[Any] = set()
+    gone: set[Value] = set()
     for value in order:
         if not isinstance(value, Assemble) or value.base is None:
             continue
         base = value.base.value
         if isinstance(base, Assemble) and uses[base] == 1 and value.base.is_identity(value.dims):
-            value.base, value.parts, value.ordered = base.base, [*base.parts, *value.parts], True
+            value.base, value.parts, value.ordered = base.base, (*base.parts, *value.parts), True
             gone.add(base)
     order[:] = [value for value in order if value not in gone]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Interpreter, Node
+from torch._ops import OpOverload
+from torch.fx import Graph, GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ember.capture.meta import Meta
 from ember.capture.native.lowering.refs import Ref, row_name
+from ember.capture.native.values.layout import Dims
+
+Decompositions = Mapping[OpOverload, Callable[..., object]]
 
 
 class Decomposer:
@@ -20,11 +25,11 @@ class Decomposer:
 
     def __init__(self, rows: frozenset[str]) -> None:
         self._rows = rows
-        self._known: dict[Any, GraphModule | None] = {}
+        self._known: dict[tuple[OpOverload, str], Graph | None] = {}
 
-    def __call__(self, op: Any, arguments: dict[str, Any]) -> tuple[GraphModule | None, list[Any]]:
+    def __call__(self, op: OpOverload, arguments: Mapping[str, object]) -> tuple[Graph | None, list[Ref]]:
         """A graph that computes the operator, of its tensor arguments, and these; None if torch has no decomposition."""
-        tensors: list[Any] = []
+        tensors: list[Ref] = []
         shape = {name: _template(value, tensors) for name, value in arguments.items()}
         key = (op, repr(shape))
         if key not in self._known:
@@ -32,18 +37,31 @@ class Decomposer:
         return self._known[key], tensors
 
     @cached_property
-    def _table(self) -> dict[Any, Any]:
+    def _table(self) -> dict[OpOverload, Callable[..., object]]:
         """All of torch's decompositions, but for operators that have a row."""
         from torch._decomp import decomposition_table
 
         return {
             op: decomposition
             for op, decomposition in decomposition_table.items()
-            if hasattr(op, "_schema") and row_name(op) not in self._rows
+            if isinstance(op, OpOverload) and row_name(op) not in self._rows
         }
 
 
-def _template(value: Any, tensors: list[Any]) -> Any:
+@dataclass(frozen=True)
+class _Slot:
+    """Stands for a tensor."""
+
+    position: int
+    shape: Dims
+    strides: Dims
+    dtype: torch.dtype
+
+    def empty(self) -> Tensor:
+        return torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device="meta")
+
+
+def _template(value: object, tensors: list[Ref]) -> object:
     if isinstance(value, Ref):
         tensors.append(value)
         return _Slot(len(tensors) - 1, value.shape, value.strides, value.dtype)
@@ -52,41 +70,23 @@ def _template(value: Any, tensors: list[Any]) -> Any:
     return value
 
 
-class _Slot:
-    def __init__(self, position: int, *layout: Any) -> None:
-        self.position, self.layout = position, layout
-
-    def __repr__(self) -> str:
-        return f"slot {self.position} {self.layout}"
-
-    def empty(self) -> Tensor:
-        shape, strides, dtype = self.layout
-        return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+def _slots(value: object) -> list[_Slot]:
+    if isinstance(value, list):
+        return [slot for item in value for slot in _slots(item)]
+    return [value] if isinstance(value, _Slot) else []
 
 
-def _recorded(op: Any, template: dict[str, Any], table: dict[Any, Any]) -> GraphModule | None:
-    slots: list[_Slot] = []
+def _filled(value: object, flat: Sequence[Tensor]) -> object:
+    if isinstance(value, _Slot):
+        return flat[value.position]
+    return [_filled(item, flat) for item in value] if isinstance(value, list) else value
 
-    def collect(value: Any) -> None:
-        if isinstance(value, _Slot):
-            slots.append(value)
-        elif isinstance(value, list):
-            for item in value:
-                collect(item)
 
-    for value in template.values():
-        collect(value)
-    inputs = [slot.empty() for slot in slots]
+def _recorded(op: OpOverload, template: dict[str, object], table: Decompositions) -> Graph | None:
+    inputs = [slot.empty() for slot in _slots(list(template.values()))]
 
-    def fill(value: Any, flat: Sequence[Tensor]) -> Any:
-        if isinstance(value, _Slot):
-            return flat[value.position]
-        if isinstance(value, list):
-            return [fill(item, flat) for item in value]
-        return value
-
-    def call(flat: list[Tensor]) -> Any:
-        filled = {name: _on_meta(name, fill(value, flat)) for name, value in template.items()}
+    def call(flat: list[Tensor]) -> object:
+        filled = {name: _on_meta(name, _filled(value, flat)) for name, value in template.items()}
         positional = [filled[a.name] for a in op._schema.arguments if not a.kwarg_only]
         named = {a.name: filled[a.name] for a in op._schema.arguments if a.kwarg_only}
         if op in table:
@@ -99,29 +99,25 @@ def _recorded(op: Any, template: dict[str, Any], table: dict[Any, Any]) -> Graph
 
     try:
         with torch.no_grad():
-            module = make_fx(call, decomposition_table=table)(inputs)
+            module = make_fx(call, decomposition_table=dict(table))(inputs)
     except Exception:
         # Some operators have no kernel, or no decomposition that is right, for tensors without values.
         return None
     if any(node.target is op for node in module.graph.nodes):
         return None
-    flat = GraphModule(module, _flat(module))
-    attach_metas(flat, inputs)
-    return flat
+    module.graph.set_codegen(torch.fx.graph.CodeGen())
+    flat = GraphModule(module, module.graph)
+    with torch.no_grad():
+        _MetaRun(flat).run(*inputs)
+    return flat.graph
 
 
 class _NoDecompositionError(Exception):
     pass
 
 
-def _on_meta(name: str, value: Any) -> Any:
+def _on_meta(name: str, value: object) -> object:
     return torch.device("meta") if name == "device" else value
-
-
-def _flat(module: GraphModule) -> torch.fx.Graph:
-    graph = module.graph
-    graph.set_codegen(torch.fx.graph.CodeGen())
-    return graph
 
 
 class _MetaRun(Interpreter):
@@ -130,14 +126,14 @@ class _MetaRun(Interpreter):
     def __init__(self, module: GraphModule) -> None:
         super().__init__(module, garbage_collect_values=False)
         self._storages: dict[int, int] = {}
-        self._alive: list[Any] = []
+        self._alive: list[Tensor] = []
 
     def run_node(self, n: Node) -> Any:
         result = super().run_node(n)
         n.meta["ember"] = self._meta(result)
         return result
 
-    def _meta(self, value: Any) -> Any:
+    def _meta(self, value: object) -> object:
         if isinstance(value, tuple | list):
             return tuple(self._meta(item) for item in value)
         if not isinstance(value, Tensor):
@@ -152,9 +148,3 @@ class _MetaRun(Interpreter):
             storage,
             str(value.device),
         )
-
-
-def attach_metas(module: GraphModule, inputs: Sequence[Tensor]) -> None:
-    """Write down for each node where its tensor lies, by running the graph on these inputs."""
-    with torch.no_grad():
-        _MetaRun(module).run(*inputs)

@@ -63,7 +63,7 @@ def _taken(op: OpOverload, wanted: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(names) if len(names) == len(wanted) else None
 
 
-def element_arguments(op: OpOverload, one: OneTensor, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def element_arguments(one: OneTensor, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """The arguments of each call on one tensor, from those of the list operator in order."""
     schema = one.op._schema.arguments
     kinds = {argument.name: str(argument.type) for argument in schema}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch._ops import OpOverload
 
 from ember.capture.meta import Meta
-from ember.capture.native.values.arrays import Dims, Value
-from ember.capture.native.values.arrays import contiguous as contiguous
+from ember.capture.native.values.arrays import Value
+from ember.capture.native.values.layout import Dims, sorted_dims
 
 
 @dataclass(eq=False)
@@ -35,6 +35,11 @@ class Ref:
     def numel(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def meta(self) -> Meta:
+        """Its layout, as an operator that changes it in place leaves it."""
+        return Meta(self.dtype, self.shape, self.strides, self.offset, -1, "cpu")
+
     def over(self, shape: Dims) -> Dims:
         """Strides of this tensor, broadcast to a shape."""
         missing = len(shape) - len(self.shape)
@@ -42,13 +47,24 @@ class Ref:
         return (*[0] * missing, *own)
 
 
-def row_name(op: Any) -> str:
+@dataclass(frozen=True)
+class Layout:
+    """Where the elements of a tensor lie: its dims of more than one element, widest stride first."""
+
+    order: tuple[int, ...]
+    """Which of the tensor's dims these are."""
+    dims: Dims
+    strides: Dims
+
+
+def layout(shape: Dims, strides: Dims) -> Layout:
+    """The layout of a tensor of these sizes and strides."""
+    order = tuple(sorted_dims(shape, strides))
+    return Layout(order, tuple(shape[i] for i in order), tuple(strides[i] for i in order))
+
+
+def row_name(op: OpOverload) -> str:
     """The name of an operator's row: ``add.Tensor`` for ``aten::add.Tensor``; with the namespace where that is not aten."""
     namespace, _, plain = op._schema.name.partition("::")
     overload = op._schema.overload_name or "default"
     return f"{plain}.{overload}" if namespace == "aten" else f"{op._schema.name}.{overload}"
-
-
-def meta_of_ref(ref: Ref) -> Meta:
-    """The layout of a tensor, as an operator that changes it in place leaves it."""
-    return Meta(ref.dtype, ref.shape, ref.strides, ref.offset, -1, "cpu")

@@ -10,6 +10,7 @@ import ctypes
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cache, partial
 from typing import Any
 
@@ -33,10 +34,10 @@ _FIRST = 2
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory seen as a tensor. ``address`` is a C expression for its first element, if :meth:`Externs.addresses` is to be
-    compiled, or any text by which the caller knows it."""
+    """Memory seen as a tensor."""
 
-    address: str
+    place: tuple[int, int]
+    """By which the caller knows where its first element lies: a piece of memory, and how many bytes in."""
     dtype: torch.dtype
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
@@ -55,56 +56,54 @@ class ExternCall:
     kwargs: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[Buffer | None, ...] = ()
 
+    @property
+    def factors(self) -> tuple[float, float]:
+        """Of the matrix and of the product, where the operator has those."""
+        return float(self.kwargs.get("beta", 1)), float(self.kwargs.get("alpha", 1))
+
+
+class Way(Enum):
+    """How a call reaches torch."""
+
+    PYTHON = "by a Python object"
+    PRODUCT = "by the C function of a product of matrices"
+    SUM_AND_PRODUCT = "by the C function of a sum of a matrix and a product"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A call, and the first of its words in the table of a :class:`Binding`."""
+
+    call: ExternCall
+    first: int
+    way: Way
+
 
 class Externs:
-    """The calls of one program: their C, and what binds them to memory."""
+    """The calls of one program, and what binds them to memory."""
 
     def __init__(self) -> None:
-        self._calls: list[tuple[ExternCall, int]] = []
-        self._functions: list[str] = []
+        self.entries: list[Entry] = []
         self._buffers: dict[Buffer, int] = {}
         self._words = _FIRST
 
-    def add(self, call: ExternCall) -> str:
-        """C of the call: an expression that is 0, or else a Python exception is set. ``E`` is the table of a :class:`Binding`."""
-        number = len(self._calls)
-        self._calls.append((call, self._words))
-        _replace_buffers((call.args, tuple(call.kwargs.values()), call.outputs), self._note)
-        self._functions.append(f"static int extern_{number}(void *const *E) {{ return {self._body(call)}; }}")
-        return f"extern_{number}(E)"
-
-    def _note(self, buffer: Buffer) -> None:
-        self._buffers.setdefault(buffer, len(self._buffers))
-
-    def _body(self, call: ExternCall) -> str:
-        first = self._words
-        if not _has_c_function(call):
-            self._words += 1
-            return f"ember_call_python(E, {first})"
-        self._words += 1 + len(_tensors_of_product(call)) + 1
-        if call.op in _PRODUCTS:
-            return f"ember_call_product(E, {first})"
-        beta, alpha = (float(call.kwargs.get(name, 1)).hex() for name in ("beta", "alpha"))
-        return f"ember_call_sum_and_product(E, {first}, {beta}, {alpha})"
-
-    def declarations(self) -> str:
-        """C to stand before the functions with the calls."""
-        if not self._calls:
-            return ""
-        return "\n".join(['#include "torch_call.h"', *self._functions, ""])
+    def add(self, call: ExternCall) -> int:
+        """The number of the call."""
+        way = _way(call)
+        self.entries.append(Entry(call, self._words, way))
+        self._words += 1 if way is Way.PYTHON else 1 + len(_tensors_of_product(call)) + 1
+        for buffer in _buffers_of(call):
+            self._buffers.setdefault(buffer, len(self._buffers))
+        return len(self.entries) - 1
 
     @property
     def buffers(self) -> list[Buffer]:
         """The different buffers of the calls, in the order in which :meth:`bind` takes their addresses."""
         return [*self._buffers]
 
-    def addresses(self) -> list[str]:
-        """C statements that write the address of each buffer to ``void **addresses``."""
-        return [f"addresses[{i}] = (void *)({buffer.address});" for buffer, i in self._buffers.items()]
-
     def bind(self, addresses: Sequence[int]) -> Binding:
         """The calls on memory at these addresses (0 or None for a buffer without elements)."""
-        return Binding([*self._buffers], self._calls, self._words, addresses)
+        return Binding([*self._buffers], self.entries, self._words, addresses)
 
 
 class Binding:
@@ -116,18 +115,18 @@ class Binding:
     def __init__(
         self,
         buffers: list[Buffer],
-        calls: list[tuple[ExternCall, int]],
+        entries: Sequence[Entry],
         words: int,
         addresses: Sequence[int],
     ) -> None:
         self.table = (ctypes.c_void_p * words)()
         self._buffers = buffers
-        self._calls = calls
+        self._entries = entries
         self._addresses: list[int] = []
-        self._used = [_buffers_of(call) for call, _ in calls]
+        self._used = [set(_buffers_of(entry.call)) for entry in entries]
         self._tensors: dict[Buffer, Tensor] = {}
         self._handles: dict[Buffer, Handle] = {}
-        self._callables: list[Callable[[], Any] | None] = [None] * len(calls)
+        self._callables: list[Callable[[], Any] | None] = [None] * len(entries)
         api = ctypes.pythonapi
         self.table[0] = ctypes.cast(api.PyObject_CallNoArgs, ctypes.c_void_p).value
         self.table[1] = ctypes.cast(api.Py_DecRef, ctypes.c_void_p).value
@@ -148,17 +147,18 @@ class Binding:
             if handle is not None:
                 handle.close()
             self._tensors[buffer] = tensor_at(address, buffer.dtype, buffer.sizes, buffer.strides)
-        for number, (call, first) in enumerate(self._calls):
+        for number, entry in enumerate(self._entries):
             if moved.keys() & self._used[number] or not self._addresses:
-                self._callables[number] = self._fill(call, first)
+                self._callables[number] = self._fill(entry)
         self._addresses = addresses
 
-    def _fill(self, call: ExternCall, first: int) -> Callable[[], Any]:
+    def _fill(self, entry: Entry) -> Callable[[], object]:
+        call, first = entry.call, entry.first
         find = self._tensors.__getitem__
         args = _replace_buffers(call.args, find)
         kwargs = {name: _replace_buffers(value, find) for name, value in call.kwargs.items()}
         function = _callable(call.op, args, kwargs, _replace_buffers(call.outputs, find))
-        if _has_c_function(call):
+        if entry.way is not Way.PYTHON:
             operands = [self._handle(buffer) for buffer in _tensors_of_product(call)]
             # Without all of its handles the call goes through Python.
             self.table[first] = function_address(_c_function(call)) if all(operands) else None
@@ -181,9 +181,9 @@ def _close(handles: dict[Buffer, Handle]) -> None:
     handles.clear()
 
 
-def _buffers_of(call: ExternCall) -> set[Buffer]:
-    found: set[Buffer] = set()
-    _replace_buffers((call.args, tuple(call.kwargs.values()), call.outputs), found.add)
+def _buffers_of(call: ExternCall) -> list[Buffer]:
+    found: list[Buffer] = []
+    _replace_buffers((call.args, tuple(call.kwargs.values()), call.outputs), found.append)
     return found
 
 
@@ -195,14 +195,16 @@ def _tensors_of_product(call: ExternCall) -> list[Buffer]:
     return [*(buffer for buffer in call.outputs if buffer is not None), *call.args]
 
 
-def _has_c_function(call: ExternCall) -> bool:
-    if call.op not in _PRODUCTS and call.op not in _SUMS_AND_PRODUCTS:
-        return False
-    count = 2 if call.op in _PRODUCTS else 3
+def _way(call: ExternCall) -> Way:
+    if call.op in _PRODUCTS:
+        way, count = Way.PRODUCT, 3
+    elif call.op in _SUMS_AND_PRODUCTS:
+        way, count = Way.SUM_AND_PRODUCT, 4
+    else:
+        return Way.PYTHON
     buffers = _tensors_of_product(call)
-    return len(buffers) == count + 1 and all(
-        isinstance(buffer, Buffer) and buffer.dtype in _FLOATS for buffer in buffers
-    )
+    fit = len(buffers) == count and all(isinstance(b, Buffer) and b.dtype in _FLOATS for b in buffers)
+    return way if fit else Way.PYTHON
 
 
 def _callable(

@@ -8,18 +8,17 @@ operator that writes in place makes a new value for the memory that it wrote to.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any
 
 import torch
 
-Number = bool | int | float
-Dims = tuple[int, ...]
+from ember.capture.native.values.dtypes import Number
+from ember.capture.native.values.expressions import Expression
+from ember.capture.native.values.layout import Dims
 
-
-class UnsupportedError(Exception):
-    """Internal: a graph has something for which no C is written; the text says what."""
+AccessKey = tuple[object, ...]
 
 
 @dataclass(eq=False, repr=False)
@@ -31,7 +30,7 @@ class Value:
     strides: Dims
     origin: str = field(default="", kw_only=True)
     serial: int = field(default_factory=count().__next__, kw_only=True)
-    """Operands have smaller ones."""
+    """In which order values came into being."""
 
     @property
     def numel(self) -> int:
@@ -48,6 +47,9 @@ class Value:
         """What it is computed from."""
         return ()
 
+    def rewire(self, moved: Callable[[Access], Access]) -> None:
+        """Let it read each of its operands through another access."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Access:
@@ -62,139 +64,132 @@ class Access:
         return self.offset == 0 and self.value.dims == dims and self.value.strides == self.strides
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> AccessKey:
+        """Equal for accesses that read the same."""
         value = self.value
         if isinstance(value, Constant):
             return ("constant", type(value.number), repr(value.number), value.dtype)
         return (id(value), self.offset, self.strides)
 
+    @property
+    def number(self) -> Number | None:
+        """What it reads, if that is one number everywhere."""
+        return self.value.number if isinstance(self.value, Constant) else None
 
-@dataclass(eq=False, repr=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Walk:
+    """Where a tensor of indices leads: an index adds ``stride`` times its value, which is below ``size`` (or negative, counted
+    from there)."""
+
+    index: Access
+    stride: int
+    size: int
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class Input(Value):
     """What an input holds before the step. ``strides`` may have gaps and need not be sorted."""
 
-    index: int = 0
+    index: int
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Constant(Value):
     """One number everywhere. It has no memory."""
 
-    number: Number = 0
+    number: Number
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Pointwise(Value):
-    """Element by element: ``expression`` is C over ``{0}``, ``{1}`` ... and the indices ``{i0}``, ``{i1}`` ...; each operand is
-    converted to its type in ``types`` first."""
+    """Element by element: an expression over the inputs, each converted to its type in ``types`` first."""
 
-    expression: str = ""
-    inputs: tuple[Access, ...] = ()
-    types: tuple[torch.dtype, ...] = ()
+    expression: Expression
+    inputs: tuple[Access, ...]
+    types: tuple[torch.dtype, ...]
 
     def operands(self) -> tuple[Access, ...]:
         return self.inputs
 
+    def rewire(self, moved: Callable[[Access], Access]) -> None:
+        self.inputs = tuple(map(moved, self.inputs))
 
-@dataclass(eq=False, repr=False)
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class Take(Value):
-    """Elements of ``source`` at places that tensors of indices give: ``{address}`` is ``source.offset`` and its strides over the
-    dims, and, for each index, its value times a stride."""
+    """Elements of ``source`` at places that tensors of indices give, from ``source.offset`` and its strides on."""
 
-    source: Access | None = None
-    indices: tuple[Access, ...] = ()
-    index_strides: Dims = ()
-    index_sizes: Dims = ()
+    source: Access
+    walks: tuple[Walk, ...]
 
     def operands(self) -> tuple[Access, ...]:
-        assert self.source is not None
-        return (self.source, *self.indices)
+        return (self.source, *(walk.index for walk in self.walks))
+
+    def rewire(self, moved: Callable[[Access], Access]) -> None:
+        self.source = moved(self.source)
+        self.walks = _rewired(self.walks, moved)
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Reduce(Value):
     """``rule`` over those dims of ``domain`` that are not in ``kept``; the operand is read over ``domain``."""
 
-    rule: str = "sum"
-    operand: Access | None = None
-    domain: Dims = ()
-    kept: tuple[int, ...] = ()
+    rule: str
+    operand: Access
+    domain: Dims
+    kept: tuple[int, ...]
 
     def operands(self) -> tuple[Access, ...]:
-        assert self.operand is not None
         return (self.operand,)
 
+    def rewire(self, moved: Callable[[Access], Access]) -> None:
+        self.operand = moved(self.operand)
 
-@dataclass(eq=False, repr=False)
+    @property
+    def over_domain(self) -> Dims:
+        """Strides over the domain: 0 where it is reduced."""
+        over = [0] * len(self.domain)
+        for stride, dim in zip(self.strides, self.kept, strict=True):
+            over[dim] = stride
+        return tuple(over)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Part:
-    """Writes ``operand``, read over ``dims``, to ``offset + sum(index * strides)``; with ``indices``, where they say."""
+    """Writes ``operand``, read over ``dims``, to ``offset + sum(index * strides)``; with ``walks``, where indices say."""
 
     operand: Access
     dims: Dims
     offset: int
     strides: Dims
-    indices: tuple[Access, ...] = ()
-    index_strides: Dims = ()
-    index_sizes: Dims = ()
+    walks: tuple[Walk, ...] = ()
     accumulate: bool = False
 
     def operands(self) -> tuple[Access, ...]:
-        return (self.operand, *self.indices)
+        return (self.operand, *(walk.index for walk in self.walks))
+
+    def rewired(self, moved: Callable[[Access], Access]) -> Part:
+        """The same that reads each of its operands through another access."""
+        return replace(self, operand=moved(self.operand), walks=_rewired(self.walks, moved))
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Assemble(Value):
     """``base`` (None: nothing of it is left) with parts of it written over. Parts that may overlap are written in order."""
 
-    base: Access | None = None
-    parts: list[Part] = field(default_factory=list)
-    ordered: bool = False
+    base: Access | None
+    parts: tuple[Part, ...]
+    ordered: bool
 
     def operands(self) -> tuple[Access, ...]:
         own = () if self.base is None else (self.base,)
         return (*own, *(access for part in self.parts for access in part.operands()))
 
-
-@dataclass(eq=False, repr=False)
-class Call:
-    """A call that fills whole values at once: of a sampler, a scan or torch. Calls keep their order where ``draws``."""
-
-    name: str
-    inputs: tuple[Access, ...]
-    input_dims: tuple[Dims, ...]
-    attributes: tuple[Any, ...] = ()
-    draws: bool = False
-    outputs: list[Result] = field(default_factory=list)
-    shapes: list[tuple[Dims, Dims] | None] = field(default_factory=list)
-    """Sizes and strides of the results as torch sees them, for a call of torch; None for one that it leaves out."""
+    def rewire(self, moved: Callable[[Access], Access]) -> None:
+        self.base = None if self.base is None else moved(self.base)
+        self.parts = tuple(part.rewired(moved) for part in self.parts)
 
 
-@dataclass(eq=False, repr=False)
-class Result(Value):
-    """One output of a call."""
-
-    call: Call | None = None
-
-    def operands(self) -> tuple[Access, ...]:
-        assert self.call is not None
-        return self.call.inputs
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Stands for an input, by number, in the arguments of a call of torch."""
-
-    position: int
-
-
-def sorted_dims(shape: Dims, strides: Dims) -> list[int]:
-    """The dims of more than one element, widest stride first."""
-    return sorted((i for i, size in enumerate(shape) if size != 1), key=lambda i: -strides[i])
-
-
-def contiguous(shape: Dims) -> Dims:
-    """Strides of a dense row-major array."""
-    strides = [1] * len(shape)
-    for i in range(len(shape) - 2, -1, -1):
-        strides[i] = strides[i + 1] * max(shape[i + 1], 1)
-    return tuple(strides)
+def _rewired(walks: tuple[Walk, ...], moved: Callable[[Access], Access]) -> tuple[Walk, ...]:
+    return tuple(replace(walk, index=moved(walk.index)) for walk in walks)

@@ -1,4 +1,4 @@
-"""A graph as values: what the inputs hold afterwards, and the outputs."""
+"""What a program has to bring about: what the inputs hold afterwards, the outputs, and the draws on the way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ember.capture.native.values.arrays import Access, Call, Dims, Input, Value
+from ember.capture.native.values.arrays import Access, Input, Value
+from ember.capture.native.values.calls import Call
+from ember.capture.native.values.layout import Dims
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,13 @@ class Output:
 class Plan:
     """What a program has to bring about."""
 
-    finals: list[tuple[Input, Access]]
+    inputs: tuple[Input, ...]
+    """What the inputs hold before the step."""
+    finals: tuple[tuple[Input, Access], ...]
     """New contents of inputs."""
-    outputs: list[Output]
-    draws: list[Call]
+    outputs: tuple[Output, ...]
+    """The first is the loss."""
+    draws: tuple[Call, ...]
     """Calls that draw random numbers, in order."""
 
     def roots(self) -> list[Value]:

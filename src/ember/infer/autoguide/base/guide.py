@@ -5,22 +5,28 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ember.errors import ModelError
+from ember.infer.autoguide.base.data_sites import children_of, left_to_the_model
 from ember.infer.autoguide.base.given_rows import rows_given
 from ember.infer.autoguide.base.initialization import InitFn, InitMessenger
 from ember.infer.autoguide.base.layout import SiteLayout, layouts_of
+from ember.infer.autoguide.base.masks import Mask, add_mask, masks_of
 from ember.infer.autoguide.base.prototype import full_size_of, prototype_hide_fn, record, vectorized_frames
+from ember.modules import module
 from ember.nn.module import PyroModule
-from ember.poutine.handlers import block
+from ember.params.names import param_with_module_name
+from ember.params.param_store import get_param_store
+from ember.poutine.handlers import block, condition
 from ember.poutine.plates.indep_messenger import CondIndepStackFrame
-from ember.poutine.site import Site
+from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate
+from ember.rng import fork_rng
 
 Program = Callable[..., Any]
 
@@ -51,6 +57,7 @@ class AutoGuide(PyroModule):
         self._prototype_frames: dict[str, CondIndepStackFrame] = {}
         self._given_plates: frozenset[str] = frozenset()
         self._hidden_sites: set[str] = set()
+        self._absent_data: dict[str, Tensor] = {}
 
     @property
     def model(self) -> Program:
@@ -86,9 +93,9 @@ class AutoGuide(PyroModule):
             part._update_master(weakref.ref(self))
 
     def _parts(self) -> Iterator[AutoGuide]:
-        for module in self.modules():
-            if module is not self and isinstance(module, AutoGuide):
-                yield module
+        for part in self.modules():
+            if part is not self and isinstance(part, AutoGuide):
+                yield part
 
     def _update_master(self, master_ref: Callable[[], AutoGuide | None]) -> None:
         self.master = master_ref
@@ -106,9 +113,48 @@ class AutoGuide(PyroModule):
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         """Run the model once and note its latent sites and plates; subclasses make their parameters after that."""
-        recorded, given = record(self.model, self._prototype_hide_fn, args, kwargs)
+        recorded, given = self._record(args, kwargs)
         frames = vectorized_frames(recorded, "AutoGuide")
         self._adopt_prototype(recorded, frames, given)
+
+    def _record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Trace, frozenset[str]]:
+        """The trace of the latent sites, and the plates that were given their rows.
+
+        Sites of data that this first call does not give are told by the parameters, if there are any.
+        """
+        self._absent_data = {}
+        recorded, given = record(self.model, self._prototype_hide_fn, args, kwargs)
+        absent = self._sites_left_to_model(recorded, args, kwargs) if self._has_parameters() else set()
+        if absent:
+            self._absent_data = {name: recorded.nodes[name]["value"] for name in absent}
+            recorded, given = record(self._with_data(self.model), self._prototype_hide_fn, args, kwargs)
+        return recorded, given
+
+    def _with_data(self, model: Program) -> Program:
+        """A model whose sites of data are observed, those without data at stand-ins."""
+        conditioned: Program = condition(model, data=self._absent_data) if self._absent_data else model
+        return conditioned
+
+    def _parameter_of(self, site: str) -> str | None:
+        """The name, below the guide's own, of a parameter that a latent site has; None in guides where that is not known."""
+        return None
+
+    def _sites_left_to_model(
+        self, recorded: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> set[str]:
+        """The sites that look latent in a run, but are data according to the parameters in the store.
+
+        Raises:
+            ValueError: if that cannot be told.
+        """
+        store = get_param_store()
+        places = {name: self._parameter_of(name) for name, _ in recorded.iter_stochastic_nodes()}
+        missing = {
+            name for name, place in places.items() if place and f"{self._pyro_name}.{place}" not in store
+        }
+        if not missing or len(missing) == len(places):
+            return set()
+        return left_to_the_model(missing, children_of(self.model, args, kwargs))
 
     def _adopt_prototype(
         self, recorded: Trace, frames: dict[str, CondIndepStackFrame], given: frozenset[str]
@@ -132,11 +178,28 @@ class AutoGuide(PyroModule):
             return
         self.__dict__.pop("_layout_cache", None)
         try:
-            self._setup_prototype(*args, **kwargs)
+            # Where the parameters are there already, a fit goes on: the prototype leaves its random numbers alone.
+            with fork_rng() if self._has_parameters() else nullcontext():
+                self._setup_prototype(*args, **kwargs)
         except BaseException:
             self.prototype_trace = None
             self._prototype_frames, self._given_plates = {}, frozenset()
             raise
+
+    def _has_parameters(self) -> bool:
+        """Whether the active store has parameters of the guide's name: loaded ones, or those of a guide before it."""
+        prefix = f"{self._pyro_name}."
+        return any(name.startswith(prefix) for name in get_param_store())
+
+    def _as_stored(self, path: str, part: Any) -> Any:
+        """A part of the guide; a plain torch module takes the store's parameters, where others were loaded than it has."""
+        if isinstance(part, nn.Module) and not isinstance(part, PyroModule):
+            name, store = f"{self._pyro_name}.{path}", get_param_store()
+            for key, own in part.named_parameters():
+                stored = param_with_module_name(name, key)
+                if stored in store and store[stored] is not own:
+                    return module(name, part, update_module_params=True)
+        return part
 
     def prepare(self, *args: Any, **kwargs: Any) -> AutoGuide:
         """Make all parameters now, so that ``parameters()`` is complete before the first step.
@@ -224,18 +287,53 @@ class AutoGuide(PyroModule):
             if frame.vectorized
         )
 
+    # ---- masks ----------------------------------------------------------------------------------------------------
+
+    def mask_like(self, model_trace: Trace, guide_trace: Trace) -> None:
+        """Give the terms of the guide the masks that the model's latent sites have in this run.
+
+        Args:
+            model_trace: of the model, replayed against the guide.
+            guide_trace: of the guide; its sites are changed.
+        """
+        masks = masks_of(model_trace)
+        if masks:
+            own = dict(self._latent_sites())
+            self._mask_terms({name: mask for name, mask in masks.items() if name in own}, guide_trace)
+
+    def _mask_terms(self, masks: dict[str, Mask], guide_trace: Trace) -> None:
+        """Mask the guide's sites; subclasses that draw at auxiliary sites mask those too."""
+        for name, mask in masks.items():
+            if name in guide_trace.nodes:
+                add_mask(guide_trace.nodes[name], mask)
+
     # ---- the model's sites after the first call ---------------------------------------------------------------------
 
-    def _check_model_sites(self, unknown: set[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Look at latent sites that the model has and the guide has not: were they there at the first call?
+    def check_model(
+        self, model_trace: Trace, guide_trace: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Look at the sites that the model has in this run: are they those of the guide's first call?
+
+        Args:
+            model_trace: of the model, replayed against the guide.
+            guide_trace: of the guide.
+            args: the arguments of both.
+            kwargs: the keyword arguments of both.
 
         Raises:
-            ValueError: if one appears in the guide's own model now, but did not then.
+            ValueError: if a latent site appears in the guide's own model now, but did not then; or if one has data now.
         """
-        unknown = unknown - self._hidden_sites
+        self._check_data(model_trace, guide_trace)
+        unknown = {
+            name
+            for name, site in model_trace.iter_stochastic_nodes()
+            if name not in guide_trace.nodes and not site_is_subsample(site)
+        }
+        unknown = unknown - self._hidden_sites - self._absent_data.keys()
         if not unknown or self.prototype_trace is None:
             return
-        now, _ = record(self.model, self._prototype_hide_fn, args, kwargs)
+        with fork_rng():
+            now, _ = record(self.model, self._prototype_hide_fn, args, kwargs)
         new = sorted(unknown & set(now.stochastic_nodes) - set(self.prototype_trace.nodes))
         if new:
             raise ModelError(
@@ -243,6 +341,16 @@ class AutoGuide(PyroModule):
                 "learns the sites from one run. Make the model use the same sites in every run, or make a new guide."
             )
         self._hidden_sites |= unknown
+
+    def _check_data(self, model_trace: Trace, guide_trace: Trace) -> None:
+        for name, _ in [] if self.prototype_trace is None else self._latent_sites():
+            site = model_trace.nodes.get(name)
+            if site is not None and site["is_observed"] and name in guide_trace.nodes:
+                raise ModelError(
+                    f"site {name!r} has data now, but had none when {type(self).__name__} was first called, so the guide took it "
+                    "for a latent site and would invent it. Make a new guide, after ember.clear_param_store(), and call it with "
+                    "the data first: guide.prepare(...)."
+                )
 
     # ---- what subclasses say ----------------------------------------------------------------------------------------
 

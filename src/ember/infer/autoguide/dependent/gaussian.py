@@ -15,6 +15,7 @@ from ember.errors import ModelError
 from ember.infer.autoguide.base.guide import AutoGuide, Program, check_init_scale, with_initializer
 from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible
 from ember.infer.autoguide.base.layout import SiteLayout
+from ember.infer.autoguide.base.masks import Mask, mask_packed
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr, product
 from ember.infer.autoguide.base.point import Point, log_density_of
 from ember.infer.autoguide.base.prototype import at_full_size, full_size_of, unconstrained_start
@@ -23,6 +24,7 @@ from ember.nn.module import PyroModule, PyroParam
 from ember.poutine.handlers import block, mask
 from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.runtime import get_mask
+from ember.poutine.trace_struct import Trace
 from ember.primitives import sample, subsample
 
 Plates = frozenset[CondIndepStackFrame]
@@ -92,6 +94,9 @@ class AutoGaussian(AutoGuide):
 
     # ---- setting up -----------------------------------------------------------------------------------------------
 
+    def _parameter_of(self, site: str) -> str | None:
+        return f"locs.{site}"
+
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts = {}
@@ -105,7 +110,7 @@ class AutoGaussian(AutoGuide):
                 "such as 'def guide(*args, **kwargs): pass'"
             )
         assert self._original_model is not None
-        found: Any = block(get_dependencies)(self._original_model[0], args, kwargs)
+        found: Any = block(get_dependencies)(self._with_data(self._original_model[0]), args, kwargs)
         self.dependencies: dict[str, list[str]] = {}
         for name, upstreams in found["prior_dependencies"].items():
             latent = [upstream for upstream in upstreams if upstream in starts and upstream != name]
@@ -245,6 +250,14 @@ class AutoGaussian(AutoGuide):
             with self._plates_of(layout.site):
                 result[layout.name] = sample(layout.name, points[layout.name])
         return result
+
+    def _mask_terms(self, masks: dict[str, Mask], guide_trace: Trace) -> None:
+        super()._mask_terms(masks, guide_trace)
+        packed = guide_trace.nodes.get(f"_{self._pyro_name}_latent")
+        if packed is None:
+            return  # a subclass draws in a way of its own
+        shapes = [(layout, self._shapes[layout.name]) for layout in self._layouts()]
+        mask_packed(packed, shapes, masks, guide_trace)
 
     @torch.no_grad()
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:

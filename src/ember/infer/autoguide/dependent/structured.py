@@ -15,6 +15,7 @@ from ember.distributions.typed_torch import broadcast_shapes
 from ember.errors import ModelError
 from ember.infer.autoguide.base.guide import AutoGuide, Program, check_init_scale, with_initializer
 from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible
+from ember.infer.autoguide.base.masks import Mask, MaskedEntries, at_all_rows, entry_mask
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.point import Point, log_density_of
 from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
@@ -24,6 +25,7 @@ from ember.nn.module import PyroModule, PyroParam
 from ember.poutine.handlers import block, infer_config
 from ember.poutine.runtime import get_mask
 from ember.poutine.site import Site
+from ember.poutine.trace_struct import Trace
 from ember.primitives import sample, subsample
 
 Kind = str | Callable[..., Any]
@@ -91,6 +93,9 @@ class AutoStructured(AutoGuide):
 
     # ---- setting up -----------------------------------------------------------------------------------------------
 
+    def _parameter_of(self, site: str) -> str | None:
+        return f"locs.{site}"
+
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
         sites = dict(self._latent_sites())
@@ -114,7 +119,7 @@ class AutoStructured(AutoGuide):
         if not isinstance(dependencies, Mapping):
             assert self._original_model is not None
             kind = dependencies
-            pairs = _posterior_pairs(self._original_model[0], list(sites), args, kwargs)
+            pairs = _posterior_pairs(self._with_data(self._original_model[0]), list(sites), args, kwargs)
             dependencies = {down: dict.fromkeys(ups, kind) for down, ups in pairs.items()}
         return dict(conditionals), {down: dict(ups) for down, ups in dependencies.items()}
 
@@ -170,7 +175,8 @@ class AutoStructured(AutoGuide):
             noise, log_density = self._noise(name, loc, with_density)
             # What is upstream enters before this site's own place is noted: so the precision is sparse, not the covariance.
             for upstream in self.dependencies.get(name, {}):
-                noise = noise + deep_getattr(deep_getattr(self.deps, name), upstream)(shifted[upstream])
+                dep = deep_getattr(deep_getattr(self.deps, name), upstream)
+                noise = noise + self._as_stored(f"deps.{name}.{upstream}", dep)(shifted[upstream])
             shifted[name] = noise
             result[name] = noise + loc, log_density
         return result
@@ -178,7 +184,7 @@ class AutoStructured(AutoGuide):
     def _noise(self, name: str, loc: Tensor, with_density: bool) -> tuple[Tensor, Any]:
         conditional = self.conditionals[name]
         if callable(conditional):
-            return deep_getattr(self.conds, name)(), 0.0
+            return self._as_stored(f"conds.{name}", deep_getattr(self.conds, name))(), 0.0
         zero = torch.zeros_like(loc)
         if conditional == "delta":
             return zero, 0.0
@@ -225,6 +231,16 @@ class AutoStructured(AutoGuide):
                 point = self._point(name, site, drawn[name], with_density, True)
                 result[name] = sample(name, point)
         return result
+
+    def _mask_terms(self, masks: dict[str, Mask], guide_trace: Trace) -> None:
+        super()._mask_terms(masks, guide_trace)
+        for name, mask in masks.items():
+            noise = guide_trace.nodes.get(f"{name}_aux")
+            if noise is not None:
+                whole = at_all_rows(mask, self._prototype().nodes[name], guide_trace)
+                shapes = self._batch_shapes[name], self._unconstrained_event_shapes[name]
+                entries = entry_mask(whole, *shapes, noise["fn"].batch_shape)
+                noise["fn"] = MaskedEntries(noise["fn"], entries)
 
     @torch.no_grad()
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from abc import ABCMeta
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ember.distributions.torch_distribution import MaskedDistribution
 from ember.errors import ModelError
+from ember.infer.autoguide.base.data_sites import children_of, left_to_the_model
 from ember.infer.autoguide.base.guide import Program
 from ember.infer.autoguide.base.initialization import InitFn, checked_start
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
+from ember.infer.autoguide.base.prototype import prototype_hide_fn, record
 from ember.infer.autoguide.base.support import transform_of
 from ember.infer.traces.validation import is_validation_enabled
 from ember.nn.module import PyroModule, PyroParam, pyro_method
 from ember.ops.tensor_utils import periodic_repeat
+from ember.params.param_store import get_param_store
 from ember.poutine.handlers import block
 from ember.poutine.rewriting.guide import GuideMessenger
 from ember.poutine.runtime import get_plates
+from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
+from ember.rng import fork_rng
 
 
 class AutoMessengerMeta(ABCMeta, type(PyroModule)):  # type: ignore[misc]
@@ -40,6 +47,18 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
         self._pyro_name = type(self).__name__
         self.amortized_plates = tuple(amortized_plates)
         self._outer_plates: tuple[str, ...] = ()
+        self._data_sites: set[str] = set()
+        self._unsure_sites: set[str] = set()
+        self._data_told = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Whether all latent sites have parameters that are found by their names; a user's get_posterior may do without.
+        by_user = "get_posterior" in vars(cls) and "posterior_by_name" not in vars(cls)
+        cls.posterior_by_name = cls.posterior_by_name and not by_user
+
+    posterior_by_name = True
+    """Whether each latent site ``x`` has a parameter ``locs.x``."""
 
     @pyro_method
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,9 +70,36 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
         # Plates around the guide belong to particles: parameters that are made now must not get their dims.
         self._outer_plates = tuple(frame.name for frame in get_plates())
         try:
+            if not self._data_told:
+                self._data_told = True
+                self._tell_data(args, kwargs)
             return super().__call__(*args, **kwargs)
         finally:
             self._outer_plates = ()
+
+    def _tell_data(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before the first call: which sites that look latent are data, according to the parameters in the store?"""
+        prefix, store = f"{self._pyro_name}.locs.", get_param_store()
+        if not any(name.startswith(prefix) for name in store):
+            return
+        with fork_rng():
+            recorded, _ = record(self.model, prototype_hide_fn, args, kwargs)
+        missing = {name for name in recorded.stochastic_nodes if prefix + name not in store}
+        left = left_to_the_model(missing, children_of(self.model, args, kwargs)) if missing else set()
+        if self.posterior_by_name:
+            self._data_sites |= left
+        else:
+            self._unsure_sites = left
+
+    def _pyro_sample(self, msg: Site) -> None:
+        prior, name = msg["fn"], msg["name"]
+        if msg["is_observed"]:
+            self._data_sites.add(name)
+        elif name in self._data_sites:
+            return  # data in other calls: what the model draws is what it predicts
+        super()._pyro_sample(msg)
+        if isinstance(prior, MaskedDistribution) and msg["fn"] is not prior:
+            msg["fn"] = msg["fn"].mask(prior.applied_mask)
 
     def __getstate__(self) -> dict[str, Any]:
         state = PyroModule.__getstate__(self)
@@ -103,10 +149,18 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
 
     def _start(self, init_loc_fn: InitFn, name: str, prior: Any) -> tuple[Tensor, int]:
         """The unconstrained start of a site for the rows of all plates, and its event dim."""
+        if name in self._unsure_sites:
+            raise ModelError(
+                f"{type(self).__name__} has parameters in the store, but none for the site {name!r}, which looks latent in this "
+                "first call. If it is observed in others, call the guide with the data first, guide.prepare(...); if the "
+                "parameters are of another model, call ember.clear_param_store()."
+            )
         site: Any = {"name": name, "fn": prior}
         transform = transform_of(site)
         event_dim = prior.event_dim + transform.domain.event_dim - transform.codomain.event_dim
-        with torch.no_grad():
+        known = f"{self._pyro_name}.locs.{name}" in get_param_store()
+        # Where the parameter is there already, a fit goes on: its start leaves the fit's random numbers alone.
+        with torch.no_grad(), fork_rng() if known else nullcontext():
             constrained = init_loc_fn(site)
             if is_validation_enabled():
                 constrained = checked_start(init_loc_fn, site, constrained)

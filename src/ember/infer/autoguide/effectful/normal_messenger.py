@@ -65,6 +65,8 @@ class AutoNormalMessenger(AutoMessenger):
         self._init_scale = init_scale
         self._computing_median = False
 
+    posterior_by_name = True
+
     def get_posterior(self, name: str, prior: Any) -> Any:
         """A normal distribution, mapped to the prior's support; the median of it while :meth:`median` runs."""
         if self._computing_median:

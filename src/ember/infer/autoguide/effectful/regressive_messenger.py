@@ -54,6 +54,8 @@ class AutoRegressiveMessenger(AutoMessenger):
         self.init_loc_fn = init_loc_fn
         self._init_scale = init_scale
 
+    posterior_by_name = True
+
     def get_posterior(self, name: str, prior: Any) -> Any:
         """The prior, taken to unconstrained space, stretched and moved, and taken back."""
         transform = transform_of({"name": name, "fn": prior})

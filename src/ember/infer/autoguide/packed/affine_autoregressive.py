@@ -88,13 +88,15 @@ class InverseAutoregressive(TransformModule):
 
 
 def affine_autoregressive(
-    input_dim: int, hidden_dims: Sequence[int] | None = None, **kwargs: Any
+    input_dim: int, hidden_dims: Sequence[int] | None = None, *, order: Tensor | None = None, **kwargs: Any
 ) -> InverseAutoregressive:
     """An :class:`InverseAutoregressive` with a masked network over a random order (Germain et al., 2015).
 
     Args:
         input_dim: the length of the vectors.
         hidden_dims: the sizes of the hidden layers; by default one of ``3 * input_dim + 1``.
+        order: the entries in the order in which they depend on each other; by default a random one, which no parameter store
+            keeps.
         kwargs: options of :class:`InverseAutoregressive`.
 
     Raises:
@@ -105,7 +107,8 @@ def affine_autoregressive(
             from zuko.nn import MaskedMLP
     except ImportError as error:
         raise ImportError("autoregressive flows need the package zuko: pip install zuko") from error
-    order = torch.randperm(input_dim)
+    if order is None:
+        order = torch.randperm(input_dim)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(input_dim)
     precedes = rank[:, None] > rank

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,14 +11,19 @@ from torch import Tensor
 from ember import distributions as dist
 from ember.distributions.normal import Normal
 from ember.distributions.typed_torch import broadcast_shapes
+from ember.errors import ModelError
+from ember.infer.autoguide.base.data_sites import children_of, sets_of_size
 from ember.infer.autoguide.base.guide import AutoGuide, Program, with_initializer
 from ember.infer.autoguide.base.initialization import InitFn, init_to_median
 from ember.infer.autoguide.base.layout import SiteLayout
+from ember.infer.autoguide.base.masks import Mask, mask_packed
 from ember.infer.autoguide.base.naming import product
 from ember.infer.autoguide.base.point import Point, point_at, points_together
 from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
+from ember.params.param_store import get_param_store
 from ember.poutine.runtime import get_mask
 from ember.poutine.site import Site
+from ember.poutine.trace_struct import Trace
 from ember.primitives import sample, subsample
 
 
@@ -45,6 +50,33 @@ class AutoContinuous(AutoGuide):
         self, model: Program, init_loc_fn: InitFn = init_to_median, *, create_plates: Program | None = None
     ) -> None:
         super().__init__(with_initializer(model, init_loc_fn), create_plates=create_plates)
+
+    def _stored_length(self, possible: Sequence[int]) -> int | None:
+        """The length of the vector that the parameters in the store are for; None where that cannot be told.
+
+        Args:
+            possible: the lengths that it may have.
+        """
+        name, store = f"{self._pyro_name}.loc", get_param_store()
+        return store[name].numel() if name in store else None
+
+    def _sites_left_to_model(
+        self, recorded: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> set[str]:
+        sizes = {name: _length(site) for name, site in recorded.iter_stochastic_nodes()}
+        total = sum(sizes.values())
+        stored = self._stored_length(range(total, 0, -1))
+        if stored is None or stored >= total:
+            return set()
+        fitting = sets_of_size(total - stored, sizes, children_of(self.model, args, kwargs))
+        if len(fitting) != 1:
+            raise ModelError(
+                f"the first call of this {type(self).__name__} finds {total} latent values, at the sites {list(sizes)}, but its "
+                f"parameters in the store are for {stored}. Sites of data look latent in a call without their data: call the "
+                "guide with the data first, guide.prepare(...). If the parameters are of another model, call "
+                "ember.clear_param_store()."
+            )
+        return fitting[0]
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
@@ -154,6 +186,14 @@ class AutoContinuous(AutoGuide):
     def _alike(layout: SiteLayout) -> Any:
         return layout.event_dim, layout.unconstrained_event_dim, layout.family
 
+    def _mask_terms(self, masks: dict[str, Mask], guide_trace: Trace) -> None:
+        super()._mask_terms(masks, guide_trace)
+        packed = guide_trace.nodes.get(f"_{self._pyro_name}_latent")
+        if packed is None:
+            return  # a subclass draws in a way of its own
+        shapes = [(layout, self._unconstrained_shapes[layout.name]) for layout in self._layouts()]
+        mask_packed(packed, shapes, masks, guide_trace)
+
     def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Location and scale of each entry of the packed vector, for :meth:`median` and :meth:`quantiles`."""
         raise NotImplementedError(f"{type(self).__name__} has no closed form for its median and quantiles")
@@ -185,3 +225,10 @@ class AutoContinuous(AutoGuide):
     def _constrained(self, latent: Tensor) -> dict[str, Tensor]:
         pairs = zip(self._layouts(), self._unpacked(latent), strict=True)
         return {layout.name: layout.transform(value) for layout, value in pairs}
+
+
+def _length(site: Site) -> int:
+    """The number of unconstrained values of a site, for all rows of its plates."""
+    start = unconstrained_start(site)
+    event_dim = site["fn"].event_dim + start.dim() - site["value"].dim()
+    return product(at_full_size(start, site, event_dim).shape)

@@ -15,6 +15,8 @@ from ember.infer.autoguide.base.guide import Program
 from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible
 from ember.infer.autoguide.packed.affine_autoregressive import affine_autoregressive
 from ember.infer.autoguide.packed.continuous import AutoContinuous
+from ember.params.names import param_with_module_name
+from ember.params.param_store import get_param_store
 
 
 class AutoNormalizingFlow(AutoContinuous):
@@ -47,6 +49,19 @@ class AutoNormalizingFlow(AutoContinuous):
         if self.transform is None:
             self.transform = self._init_transform_fn(self.latent_dim)
 
+    def _stored_length(self, possible: Sequence[int]) -> int | None:
+        """That of the first flow whose parameters have the shapes of those in the store."""
+        store, name = get_param_store(), f"{self._pyro_name}.transform"
+        for length in possible:
+            flow = self._init_transform_fn(length)
+            own = dict(flow.named_parameters()) if isinstance(flow, nn.Module) else {}
+            stored = {key: param_with_module_name(name, key) for key in own}
+            if not own or not all(place in store for place in stored.values()):
+                return None
+            if all(store[place].shape == own[key].shape for key, place in stored.items()):
+                return length
+        return None
+
     def get_base_dist(self) -> Any:
         """Standard normal, of the dtype and on the device of the transform."""
         dtype, device = self._prototype_options
@@ -59,7 +74,7 @@ class AutoNormalizingFlow(AutoContinuous):
 
     def get_transform(self, *args: Any, **kwargs: Any) -> Any:
         """The flow."""
-        return self.transform
+        return self._as_stored("transform", self.transform)
 
 
 class AutoIAFNormal(AutoNormalizingFlow):
@@ -98,6 +113,15 @@ class AutoIAFNormal(AutoNormalizingFlow):
 
 
 def _flows(repeats: int, hidden_dims: Sequence[int] | None, options: dict[str, Any], latent_dim: int) -> Any:
+    # The same orders in every process: they are no parameters, and a fit that is loaded must find them again.
+    orders = iter(range(repeats))
     return dist.transforms.iterated(
-        repeats, affine_autoregressive, latent_dim, hidden_dims=hidden_dims, **options
+        repeats,
+        lambda: affine_autoregressive(
+            latent_dim, hidden_dims, order=_order(latent_dim, next(orders)), **options
+        ),
     )
+
+
+def _order(latent_dim: int, index: int) -> torch.Tensor:
+    return torch.randperm(latent_dim, generator=torch.Generator().manual_seed(index))

@@ -44,6 +44,9 @@ class AutoDelta(AutoGuide):
         super().__init__(with_initializer(model, init_loc_fn), create_plates=create_plates)
         self.init_loc_fn = init_loc_fn
 
+    def _parameter_of(self, site: str) -> str | None:
+        return site
+
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts = {}

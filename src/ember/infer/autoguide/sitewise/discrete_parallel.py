@@ -9,7 +9,7 @@ from torch import Tensor
 from ember import distributions as dist
 from ember.infer.autoguide.base.guide import AutoGuide
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
-from ember.infer.autoguide.base.prototype import at_full_size, record, vectorized_frames
+from ember.infer.autoguide.base.prototype import at_full_size, vectorized_frames
 from ember.nn.module import PyroParam
 from ember.poutine.site import Site
 from ember.primitives import sample
@@ -38,8 +38,11 @@ class AutoDiscreteParallel(AutoGuide):
     tensor(0.2500)
     """
 
+    def _parameter_of(self, site: str) -> str | None:
+        return f"{site}_probs"
+
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
-        recorded, given = record(self.model, self._prototype_hide_fn, args, kwargs)
+        recorded, given = self._record(args, kwargs)
         starts = {}
         for name, site in recorded.iter_stochastic_nodes():
             family = _family(name, site)

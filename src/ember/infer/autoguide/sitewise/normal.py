@@ -13,6 +13,7 @@ from ember.distributions import constraints
 from ember.distributions.normal import Normal
 from ember.infer.autoguide.base.guide import AutoGuide, Program, check_init_scale, with_initializer
 from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible
+from ember.infer.autoguide.base.masks import Mask
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
 from ember.infer.autoguide.sitewise.normal_group import NormalSite, groups_of
@@ -20,6 +21,7 @@ from ember.nn.module import PyroModule, PyroParam
 from ember.params.lean_transforms import lean
 from ember.params.param_store import get_param_store
 from ember.poutine.runtime import get_mask, get_plates
+from ember.poutine.trace_struct import Trace
 from ember.primitives import sample
 
 
@@ -61,6 +63,9 @@ class AutoNormal(AutoGuide):
         self.init_loc_fn = init_loc_fn
         self._init_scale = init_scale
 
+    def _parameter_of(self, site: str) -> str | None:
+        return f"locs.{site}"
+
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts: dict[str, tuple[Tensor, int]] = {}
@@ -92,15 +97,15 @@ class AutoNormal(AutoGuide):
         sites = self._read_parameters()
         fns: list[Any] = [None] * len(sites)
         groups = groups_of(sites, get_plates(), lean(transform_to(self.scale_constraint)))
-        for group, positions in groups:
-            for position, fn in zip(positions, group.distributions(), strict=True):
+        for group in groups:
+            for position, fn in zip(group.positions, group.distributions(), strict=True):
                 fns[position] = fn
         values = [self._draw_auxiliary(site, fn) for site, fn in zip(sites, fns, strict=True)]
         with_density = get_mask() is not False
         points: list[Any] = [None] * len(sites)
-        for group, positions in groups:
-            group_points = group.points([values[position] for position in positions], with_density)
-            for position, point in zip(positions, group_points, strict=True):
+        for group in groups:
+            group_points = group.points([values[position] for position in group.positions], with_density)
+            for position, point in zip(group.positions, group_points, strict=True):
                 points[position] = point
         result = {}
         for site, value, point in zip(sites, values, points, strict=True):
@@ -141,6 +146,10 @@ class AutoNormal(AutoGuide):
                 leaf = getattr(scale, "unconstrained", None)
             sites.append(NormalSite(layout, loc, scale, None if leaf is None else leaf()))
         return sites
+
+    def _mask_terms(self, masks: dict[str, Mask], guide_trace: Trace) -> None:
+        drawn = {f"{name}_unconstrained": mask for name, mask in masks.items()}
+        super()._mask_terms({**masks, **drawn}, guide_trace)
 
     @torch.no_grad()
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:

@@ -1,23 +1,23 @@
 """Many normal sites as one: their noise is drawn at once, and sites of one shape and family are evaluated together.
 
-A thousand scalar sites cost a handful of operators instead of some thousands. Each site keeps its own parameters and its own two
-statements; what was computed together is handed out at the statement, and is not used where a handler replaces a value or a plate
-expands the distribution.
+A thousand scalar sites cost some dozen operators instead of some thousands, and the numbers are those of one draw a site. Each
+site keeps its own parameters and two statements; what was computed together is handed out at the statement, and is not used
+where a handler replaces a value or a plate expands the distribution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Size, Tensor
-from torch.distributions.utils import _standard_normal
 
 from ember.distributions.fast_checks import checks_values, set_checks
 from ember.distributions.normal import Normal
 from ember.infer.autoguide.base.layout import SiteLayout
 from ember.infer.autoguide.base.point import Point, point_at, points_together
+from ember.infer.autoguide.sitewise.noise import Noise
 from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 
 Map = Callable[[Tensor], Tensor]
@@ -74,27 +74,36 @@ class NormalGroup:
     """Sites of one shape and family. Nothing is drawn or evaluated before it is asked for.
 
     Args:
-        sites: two or more.
+        sites: the sites, by their positions in the guide.
         outer: the plates around the guide, such as that of particles.
         scale_of: from unconstrained scales to scales.
+        noise: what the sites draw from.
 
     Raises:
         ValueError: (under validation) if a parameter is improper.
     """
 
     def __init__(
-        self, sites: Sequence[NormalSite], outer: Sequence[CondIndepStackFrame], scale_of: Map
+        self,
+        sites: Mapping[int, NormalSite],
+        outer: Sequence[CondIndepStackFrame],
+        scale_of: Map,
+        noise: Noise,
     ) -> None:
-        self.sites = sites
+        self.positions = list(sites)
+        self.sites = list(sites.values())
         self.handed_out: set[int] = set()
-        self.loc, self.scale = _stacked(sites, scale_of)
+        self.loc, self.scale = _stacked(self.sites, scale_of)
         Normal(self.loc, self.scale)
-        shape = sites[0].loc.shape
-        self.shape = _within_plates(shape, sites[0].layout.unconstrained_event_dim, outer)
+        shape = self.sites[0].loc.shape
+        self.shape = _within_plates(shape, self.sites[0].layout.unconstrained_event_dim, outer)
         if self.shape != shape:
             aligned = (len(sites), *(1,) * (len(self.shape) - len(shape)), *shape)
             self.loc, self.scale = self.loc.reshape(aligned), self.scale.reshape(aligned)
         self.parameters: list[tuple[Tensor, Tensor]] = []
+        for position in self.positions:
+            noise.reserve(position, self.shape, self.loc)
+        self._source = noise
         self._noise: Tensor | None = None
         self._value: Tensor | None = None
         self._values: tuple[Tensor, ...] = ()
@@ -118,9 +127,7 @@ class NormalGroup:
     def values(self) -> tuple[Tensor, ...]:
         """The draws, one for each site."""
         if self._value is None:
-            like = self.loc
-            size = Size((len(self.sites), *self.shape))
-            self._noise = _standard_normal(size, dtype=like.dtype, device=like.device)
+            self._noise = self._source.stacked(self.positions)
             self._value = torch.addcmul(self.loc, self._noise, self.scale)
             self._values = self._value.unbind(0)
         return self._values
@@ -146,7 +153,11 @@ class NormalGroup:
         together too.
         """
         layout = self.sites[0].layout
-        if layout.family is None or any(value.shape != values[0].shape for value in values):
+        if (
+            len(values) == 1
+            or layout.family is None
+            or any(value.shape != values[0].shape for value in values)
+        ):
             pairs = zip(self.sites, values, strict=True)
             return [site.point(value, with_density) for site, value in pairs]
         own = all(self.drew(index, value) for index, value in enumerate(values))
@@ -156,21 +167,34 @@ class NormalGroup:
 
 def groups_of(
     sites: Sequence[NormalSite], outer: Sequence[CondIndepStackFrame], scale_of: Map
-) -> list[tuple[NormalGroup, list[int]]]:
-    """The groups, each with the positions of its sites; sites without a like are in none."""
+) -> list[NormalGroup]:
+    """The groups: sites that are alike, and sites without a like whose draws come between those of a group."""
     alike: dict[Hashable, list[int]] = {}
     for position, site in enumerate(sites):
         if site.loc.shape == site.scale.shape and type(site.loc) in _PLAIN:
             alike.setdefault(site.like(), []).append(position)
     groups = []
-    for positions in alike.values():
-        if len(positions) > 1:
-            try:
-                group = NormalGroup([sites[position] for position in positions], outer, scale_of)
-            except ValueError:
-                continue  # one by one, they raise an error that names the site
-            groups.append((group, positions))
+    for stretch in _stretches([positions for positions in alike.values() if len(positions) > 1]):
+        noise = Noise()
+        for positions in alike.values():
+            if positions[0] in stretch:
+                try:
+                    members = {position: sites[position] for position in positions}
+                    groups.append(NormalGroup(members, outer, scale_of, noise))
+                except ValueError:
+                    continue  # one by one, they raise an error that names the site
     return groups
+
+
+def _stretches(groups: Sequence[Sequence[int]]) -> list[range]:
+    """The parts of the guide in which sites of groups are drawn; groups that overlap share one."""
+    stretches: list[range] = []
+    for first, last in sorted((positions[0], positions[-1]) for positions in groups):
+        if stretches and first < stretches[-1].stop:
+            stretches[-1] = range(stretches[-1].start, max(stretches[-1].stop, last + 1))
+        else:
+            stretches.append(range(first, last + 1))
+    return stretches
 
 
 def _stacked(sites: Sequence[NormalSite], scale_of: Map) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from ember.capture.native.lowering.decompose import Decomposer
-from ember.capture.native.lowering.rows import external, gathering, linear, pointwise, random, shapes
-from ember.capture.native.lowering.walk import Lower
+from ember.capture.native.lowering.rows import (
+    choosing,
+    external,
+    gathering,
+    linear,
+    pointwise,
+    random,
+    shapes,
+)
+from ember.capture.native.lowering.workspace import Lower
 
 TABLE: dict[str, Lower] = {
     **external.ROWS,
     **pointwise.ROWS,
+    **choosing.ROWS,
     **shapes.ROWS,
     **gathering.ROWS,
     **linear.ROWS,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import torch
+from torch._ops import OpOverload
 
-from ember.capture.native.lowering.refs import Ref
-from ember.capture.native.lowering.table import layout
-from ember.capture.native.lowering.walk import Lower, Lowering, OpCall
+from ember.capture.native.lowering.refs import Ref, layout
+from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace
 from ember.capture.native.torch_side import generator
-from ember.capture.native.values.arrays import Access, Call, Constant, Result, Slot, UnsupportedError
+from ember.capture.native.values.calls import Argument, Operator, Result, Slot, TorchCall
+from ember.capture.native.values.unsupported import UnsupportedError
 
 _LINEAR_ALGEBRA = (
     "_linalg_det.default",
@@ -18,7 +19,6 @@ _LINEAR_ALGEBRA = (
     "_linalg_slogdet.default",
     "_linalg_solve_ex.default",
     "_linalg_svd.default",
-    "bmm.default",
     "cholesky_inverse.default",
     "cholesky_solve.default",
     "linalg_cholesky_ex.default",
@@ -33,7 +33,6 @@ _LINEAR_ALGEBRA = (
     "linalg_qr.default",
     "linalg_solve_triangular.default",
     "lu_unpack.default",
-    "mm.default",
     "triangular_solve.default",
 )
 _ALONG_A_DIM = (
@@ -81,74 +80,71 @@ _INDICES = (
     "tril_indices.default",
     "triu_indices.default",
 )
-_SAMPLERS = (
-    "binomial.default",
-    "multinomial.default",
-    "poisson.default",
-)
-EXTERNAL = (*_LINEAR_ALGEBRA, *_ALONG_A_DIM, *_LAYERS, *_SPECIAL, *_INDICES, *_SAMPLERS)
+EXTERNAL = (*_LINEAR_ALGEBRA, *_ALONG_A_DIM, *_LAYERS, *_SPECIAL, *_INDICES)
 
 
-def external(name: str, *, draws: bool = False) -> Lower:
+def external(name: str) -> Lower:
     """A row that calls torch."""
-
-    def lower(low: Lowering, call: OpCall) -> Any:
-        return call_torch(low, call, _overload(name), draws)
-
-    return lower
+    packet, _, overload = name.partition(".")
+    op: OpOverload = getattr(getattr(torch.ops.aten, packet), overload)
+    return lambda low, call: call_torch(low, call, op)
 
 
-def call_torch(low: Lowering, call: OpCall, op: Any, draws: bool = False) -> Any:
+def call_torch(low: Workspace, call: OpCall, op: OpOverload, draws: bool = False) -> Outcome:
     """Values for the results of an operator that torch computes."""
     if draws and not generator.engine().direct:
         raise UnsupportedError(f"the sampler {call.name} beside a copy of the generator's state")
-    refs: list[Ref] = []
-    arguments = [_template(call.arguments[a.name], refs) for a in op._schema.arguments if not a.kwarg_only]
-    named = {a.name: _template(call.arguments[a.name], refs) for a in op._schema.arguments if a.kwarg_only}
-    inputs = []
-    for ref in refs:
-        if isinstance(ref.memory.value, Constant):
-            inputs.append(low.dense(ref))
-        else:
-            inputs.append(Access(ref.memory.value, ref.offset, ref.strides))
-    made = Call("torch", tuple(inputs), tuple(ref.shape for ref in refs), (op, arguments, named), draws)
-    if draws:
-        low.draws.append(made)
-    metas = call.metas if isinstance(call.metas, tuple) else (call.metas,)
+    torch_runs, refs = operator(call, op)
+    made = TorchCall(
+        operator=torch_runs, inputs=tuple(map(low.held, refs)), input_dims=tuple(ref.shape for ref in refs)
+    )
     results: list[Result | None] = []
-    for meta in metas:
+    for meta in call.all_metas:
         if meta is None:
             # Such as the gradient of a layer's data, which nobody asks for.
-            made.shapes.append(None)
             results.append(None)
             continue
-        _, dims, strides = layout(meta)
-        made.shapes.append((tuple(meta.shape), tuple(meta.stride)))
-        results.append(Result(meta.dtype, dims, strides, origin=call.origin, call=made))
-    made.outputs = [result for result in results if result is not None]
+        to = layout(meta.shape, meta.stride)
+        results.append(made.result(meta.dtype, to.dims, to.strides, origin=call.origin))
+    if draws:
+        low.draws.append(made)
     return results if isinstance(call.metas, tuple) else results[0]
 
 
-def by_torch(low: Lowering, call: OpCall, op: Any) -> Any:
+def operator(call: OpCall, op: OpOverload) -> tuple[Operator, list[Ref]]:
+    """What torch runs, and the tensors that it reads."""
+    refs: list[Ref] = []
+    arguments = [_template(call[a.name], refs) for a in op._schema.arguments if not a.kwarg_only]
+    named = {a.name: _template(call[a.name], refs) for a in op._schema.arguments if a.kwarg_only}
+    shapes = tuple(None if meta is None else (meta.shape, meta.stride) for meta in call.all_metas)
+    return Operator(op, arguments, named, shapes), refs
+
+
+def by_torch(low: Workspace, call: OpCall, op: OpOverload) -> Outcome:
     """For operators that have neither a row nor a decomposition."""
     if call.metas is None:
-        raise UnsupportedError(f"the operator {call.name}, at {low.origin}")
+        raise _missing(low, call)
     return call_torch(low, call, op, torch.Tag.nondeterministic_seeded in op.tags)
 
 
-def _check_errors(low: Lowering, call: OpCall) -> None:
+def _check_errors(low: Workspace, call: OpCall) -> None:
     """The call whose ``info`` is looked at raises by itself."""
-    source = call["info"].memory.value
+    source = call.ref("info").memory.value
     made = source.call if isinstance(source, Result) else None
-    if made is None or made.name != "torch":
-        raise UnsupportedError(f"the operator {call.name}, at {low.origin}")
-    op, positional, named = made.attributes
-    if not any(argument.name == "check_errors" for argument in op._schema.arguments if argument.kwarg_only):
-        raise UnsupportedError(f"the operator {call.name} after {op}, at {low.origin}")
-    made.attributes = (op, positional, {**named, "check_errors": True})
+    if not isinstance(made, TorchCall):
+        raise _missing(low, call)
+    runs = made.operator
+    if not any(a.name == "check_errors" for a in runs.op._schema.arguments if a.kwarg_only):
+        raise UnsupportedError(f"the operator {call.name} after {runs.op}, at {low.origin}")
+    made.operator = replace(runs, named={**runs.named, "check_errors": True})
 
 
-def _template(value: Any, refs: list[Ref]) -> Any:
+def _missing(low: Workspace, call: OpCall) -> UnsupportedError:
+    where = f", at {low.origin}" if low.origin else ""
+    return UnsupportedError(f"the operator {call.name}{where}")
+
+
+def _template(value: object, refs: list[Ref]) -> Argument:
     if isinstance(value, Ref):
         refs.append(value)
         return Slot(len(refs) - 1)
@@ -159,14 +155,7 @@ def _template(value: Any, refs: list[Ref]) -> Any:
     return value
 
 
-def _overload(name: str) -> Any:
-    packet, _, overload = name.partition(".")
-    return getattr(getattr(torch.ops.aten, packet), overload)
-
-
 ROWS: dict[str, Lower] = {
-    name: external(name, draws=name in _SAMPLERS)
-    for name in EXTERNAL
-    if name not in ("mm.default", "bmm.default")
+    **{name: external(name) for name in EXTERNAL},
+    "_linalg_check_errors.default": _check_errors,
 }
-ROWS["_linalg_check_errors.default"] = _check_errors

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
-from ember.capture.native.lowering import table
-from ember.capture.native.lowering.refs import Ref
-from ember.capture.native.lowering.rows.external import call_torch
-from ember.capture.native.lowering.walk import Lower, Lowering, OpCall
+from ember.capture.meta import Meta
+from ember.capture.native.lowering.elementwise import A, B, C, full, pointwise
+from ember.capture.native.lowering.refs import Ref, layout
+from ember.capture.native.lowering.rows.external import call_torch, operator
+from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace
 from ember.capture.native.torch_side import generator
-from ember.capture.native.values.arrays import UnsupportedError, Value, contiguous
+from ember.capture.native.values.arrays import Value
+from ember.capture.native.values.calls import Operator, SamplerCall
+from ember.capture.native.values.dtypes import DTYPES, Number
+from ember.capture.native.values.layout import contiguous
+from ember.capture.native.values.unsupported import UnsupportedError
 
 aten = torch.ops.aten
-_OUT = {torch.float32: "f32", torch.float64: "f64", torch.int64: "i64", torch.bool: "b8"}
+_FLOATS = (torch.float32, torch.float64)
 
 
-def _checked(call: OpCall) -> Any:
+def _checked(call: OpCall) -> Meta:
     """The layout of what is drawn: torch fills row by row only what lies so."""
     if call.arguments.get("generator") is not None:
         raise UnsupportedError("a generator of the program's own")
@@ -29,114 +34,149 @@ def _checked(call: OpCall) -> Any:
         n != 1 and s != d for n, s, d in zip(meta.shape, meta.stride, dense, strict=True)
     ):
         raise UnsupportedError("random numbers drawn into memory that does not lie row by row")
-    if meta.dtype not in _OUT:
+    if meta.dtype not in DTYPES or not DTYPES[meta.dtype].sampled:
         raise UnsupportedError(f"random numbers of dtype {meta.dtype}")
     return meta
 
 
-def _count(meta: Any) -> int:
-    return math.prod(meta.shape)
-
-
-def _by_torch(low: Lowering, call: OpCall) -> Value:
-    """A draw by a call of torch, where torch's own stream is another one here."""
-    given = {"self": low.placed(table.full(low, call, 0), call.meta)}
-    op = {"exponential_.default": aten.exponential.default}.get(call.name, aten.bernoulli.p)
-    drawn: Value = call_torch(low, replace(call, arguments={**call.arguments, **given}), op, draws=True)
+def _sampled(
+    low: Workspace,
+    call: OpCall,
+    function: str,
+    numbers: tuple[Number, ...],
+    *,
+    refs: Sequence[Ref] = (),
+    dtypes: tuple[torch.dtype, ...] | None = None,
+    scratch: tuple[int, torch.dtype] | None = None,
+    fallback: Operator | None = None,
+) -> Value:
+    """What a sampler of the C headers draws, from tensors laid out row by row. ``scratch`` says how much it works in."""
+    made = SamplerCall(
+        function=function,
+        dtypes=dtypes or (call.meta.dtype,),
+        numbers=numbers,
+        fallback=fallback,
+        inputs=tuple(map(low.dense, refs)),
+        input_dims=tuple(ref.shape for ref in refs),
+    )
+    to = layout(call.meta.shape, call.meta.stride)
+    drawn = made.result(call.meta.dtype, to.dims, to.strides, origin=call.origin)
+    if scratch is not None:
+        count, dtype = scratch
+        made.scratch = made.result(dtype, (count,), (1,), origin=call.origin)
+    low.draws.append(made)
     return drawn
 
 
-def _draw(function: str, *names: str, default: tuple[Any, ...] = ()) -> Lower:
+def _by_torch(low: Workspace, call: OpCall) -> Outcome:
+    """A draw by a call of torch, where torch's own stream is another one here."""
+    given = {"self": low.placed(full(low, call, 0), call.meta)}
+    op = {"exponential_.default": aten.exponential.default}.get(call.name, aten.bernoulli.p)
+    return call_torch(low, replace(call, arguments={**call.arguments, **given}), op, draws=True)
+
+
+def _draw(function: str, *names: str, default: tuple[float, ...] = ()) -> Lower:
     """A row for ``ember_<function>(generator, out, count, *numbers)``; the numbers are arguments of the operator, or given."""
 
-    def lower(low: Lowering, call: OpCall) -> Value:
+    def lower(low: Workspace, call: OpCall) -> Outcome:
         meta = _checked(call)
         if function in generator.sampler_differences():
             return _by_torch(low, call)
         numbers = tuple(float(call[name]) for name in names) or default
-        drawn = table.called(
-            low, call, f"ember_{function}_{_OUT[meta.dtype]}", [], (_count(meta), *numbers), draws=True
-        )
-        return drawn[0]
+        return _sampled(low, call, function, (math.prod(meta.shape), *numbers))
 
     return lower
 
 
 def _bernoulli(p_name: str) -> Lower:
-    def lower(low: Lowering, call: OpCall) -> Value:
+    def lower(low: Workspace, call: OpCall) -> Outcome:
         meta = _checked(call)
-        p = call[p_name]
+        p, count = call[p_name], math.prod(meta.shape)
         if not isinstance(p, Ref):
             if "bernoulli_scalar" in generator.sampler_differences():
                 return _by_torch(low, call)
-            attributes = (_count(meta), float(p))
-            return table.called(
-                low, call, f"ember_bernoulli_scalar_{_OUT[meta.dtype]}", [], attributes, draws=True
-            )[0]
-        source = p if p.shape == tuple(meta.shape) else _expanded(p, tuple(meta.shape))
-        kind = {torch.float32: "f32", torch.float64: "f64"}.get(p.dtype)
-        if kind is None:
+            return _sampled(low, call, "bernoulli_scalar", (count, float(p)))
+        if p.dtype not in _FLOATS:
             raise UnsupportedError(f"a probability of dtype {p.dtype}")
-        name = f"ember_bernoulli_{kind}_{_OUT[meta.dtype]}"
-        return table.called(low, call, name, [source], (_count(meta),), draws=True)[0]
+        if p.shape != meta.shape:
+            p = Ref(p.memory, p.offset, meta.shape, p.over(meta.shape), p.dtype)
+        return _sampled(low, call, "bernoulli", (count,), refs=[p], dtypes=(p.dtype, meta.dtype))
 
     return lower
 
 
-def _expanded(ref: Ref, shape: tuple[int, ...]) -> Ref:
-    return Ref(ref.memory, ref.offset, shape, ref.over(shape), ref.dtype)
-
-
-def _randint(low: Lowering, call: OpCall) -> Value:
+def _randint(low: Workspace, call: OpCall) -> Value:
     meta = _checked(call)
     begin, end = call.arguments.get("low", 0), call["high"]
     if meta.dtype != torch.int64:
         raise UnsupportedError(f"randint of dtype {meta.dtype}")
-    return table.called(
-        low, call, "ember_randint_i64", [], (_count(meta), int(begin or 0), int(end)), draws=True
-    )[0]
+    return _sampled(low, call, "randint", (math.prod(meta.shape), int(begin or 0), int(end)))
 
 
-def _randperm(low: Lowering, call: OpCall) -> Value:
+def _randperm(low: Workspace, call: OpCall) -> Value:
     meta = _checked(call)
     if meta.dtype != torch.int64:
         raise UnsupportedError(f"randperm of dtype {meta.dtype}")
-    return table.called(low, call, "ember_randperm_i64", [], (_count(meta),), draws=True)[0]
+    return _sampled(low, call, "randperm", (math.prod(meta.shape),))
 
 
-def _normal_of(low: Lowering, call: OpCall) -> Value:
+def _normal_of(low: Workspace, call: OpCall) -> Value:
     """``normal`` with tensors: standard draws, scaled and shifted."""
     meta = _checked(call)
-    name = f"ember_normal_{_OUT[meta.dtype]}"
-    drawn = table.called(low, call, name, [], (_count(meta), 0.0, 1.0), draws=True)[0]
-    dtype = meta.dtype
-    noise = low.placed(drawn, meta)
-    return table.pointwise(
-        low, call, "{0} * {1} + {2}", [(noise, dtype), (call["std"], dtype), (call["mean"], dtype)]
-    )
+    noise = low.placed(_sampled(low, call, "normal", (math.prod(meta.shape), 0.0, 1.0)), meta)
+    operands = [(operand, meta.dtype) for operand in (noise, call["std"], call["mean"])]
+    return pointwise(low, call, A * B + C, operands)
 
 
 def _by_element(function: str, *names: str) -> Lower:
     """A row for samplers with a tensor of parameters for each element."""
 
-    def lower(low: Lowering, call: OpCall) -> Value:
+    def lower(low: Workspace, call: OpCall) -> Value:
         meta = _checked(call)
-        refs = [call[name] for name in names]
-        if any(ref.dtype != meta.dtype or ref.shape != tuple(meta.shape) for ref in refs):
+        refs = [call.ref(name) for name in names]
+        if any(ref.dtype != meta.dtype or ref.shape != meta.shape for ref in refs):
             raise UnsupportedError(f"{call.name} with parameters of another dtype or shape")
-        name = f"ember_{function}_{_OUT[meta.dtype]}"
-        return table.called(low, call, name, refs, (_count(meta),), draws=True)[0]
+        return _sampled(low, call, function, (math.prod(meta.shape),), refs=refs)
 
     return lower
 
 
-def _dirichlet(low: Lowering, call: OpCall) -> Value:
-    meta = _checked(call)
-    ref: Ref = call["self"]
+def _dirichlet(low: Workspace, call: OpCall) -> Value:
+    ref, count = call.ref("self"), math.prod(_checked(call).shape)
     width = ref.shape[-1]
-    rows = _count(meta) // max(width, 1)
-    name = f"ember_dirichlet_{_OUT[meta.dtype]}"
-    return table.called(low, call, name, [ref], (rows, width), draws=True, scratch=rows * width)[0]
+    rows = count // max(width, 1)
+    return _sampled(low, call, "dirichlet", (rows, width), refs=[ref], scratch=(rows * width, torch.float64))
+
+
+def _multinomial(low: Workspace, call: OpCall) -> Outcome:
+    """Categories by their weights. Weights that torch may refuse are left to torch, which then raises its error."""
+    _checked(call)
+    ref, draws = call.ref("self"), int(call["num_samples"])
+    race = not call["replacement"] or draws == 1
+    if not ref.numel or ref.dtype not in _FLOATS or not generator.engine().direct:
+        return call_torch(low, call, aten.multinomial.default, draws=True)
+    if race and ("exponential" in generator.sampler_differences() or not _row_by_row(ref)):
+        return call_torch(low, call, aten.multinomial.default, draws=True)
+    width = ref.shape[-1]
+    instead, refs = operator(call, aten.multinomial.default)
+    return _sampled(
+        low,
+        call,
+        "multinomial_race" if race else "multinomial",
+        (ref.numel // width, width, draws),
+        refs=refs,
+        dtypes=(ref.dtype,),
+        scratch=(width, ref.dtype),
+        fallback=instead,
+    )
+
+
+def _row_by_row(ref: Ref) -> bool:
+    """Whether torch draws for the elements of a matrix in their order: it goes by memory."""
+    if len(ref.shape) < 2 or ref.shape[0] == 1:
+        return True
+    width = ref.shape[1]
+    return ref.strides[0] >= width and (width == 1 or ref.strides[1] == 1)
 
 
 ROWS: dict[str, Lower] = {
@@ -151,6 +191,7 @@ ROWS: dict[str, Lower] = {
     "exponential_.default": _draw("exponential", "lambd"),
     "geometric_.default": _draw("geometric", "p"),
     "log_normal_.default": _draw("log_normal", "mean", "std"),
+    "multinomial.default": _multinomial,
     "normal.Tensor_Tensor": _normal_of,
     "normal.Tensor_float": _normal_of,
     "normal.float_Tensor": _normal_of,

@@ -2,89 +2,92 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ember.capture.native.lowering import table
+from ember.capture.native.lowering.assembly import Place, assembled, part
+from ember.capture.native.lowering.elementwise import A, copy, flat, full, index_value, wrapped
 from ember.capture.native.lowering.refs import Ref
-from ember.capture.native.lowering.walk import Lower, Lowering, OpCall
-from ember.capture.native.values.arrays import Access, Assemble, Dims, UnsupportedError, Value
+from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace
+from ember.capture.native.values.arrays import Access, Assemble, Value
+from ember.capture.native.values.dtypes import Number
+from ember.capture.native.values.expressions import Index, op
+from ember.capture.native.values.layout import Dims
+from ember.capture.native.values.unsupported import UnsupportedError
 
 
-def _full(name: str | None, number: Any = 0) -> Lower:
-    def lower(low: Lowering, call: OpCall) -> Value:
+def _full(name: str | None, number: Number = 0) -> Lower:
+    def lower(low: Workspace, call: OpCall) -> Value:
         value = call[name] if name is not None else number
         if isinstance(value, Ref):
-            return table.copy(low, call, value)
-        return table.full(low, call, value)
+            return copy(low, call, value)
+        return full(low, call, value)
 
     return lower
 
 
-def _copy(low: Lowering, call: OpCall) -> Value:
-    return table.copy(low, call, call["self"])
+def _copy(low: Workspace, call: OpCall) -> Value:
+    return copy(low, call, call["self"])
 
 
-def _copy_from(low: Lowering, call: OpCall) -> Value:
-    return table.copy(low, call, call["src"])
+def _copy_from(low: Workspace, call: OpCall) -> Value:
+    return copy(low, call, call["src"])
 
 
-def _arange(low: Lowering, call: OpCall) -> Value:
+def _arange(low: Workspace, call: OpCall) -> Value:
     start, step = call.arguments.get("start", 0) or 0, call.arguments.get("step", 1)
-    step = 1 if step is None else step
-    return table.index_value(low, call, f"({start!r}) + ({step!r}) * {{d0}}")
+    return index_value(low, call, start + (1 if step is None else step) * Index(0))
 
 
-def _linspace(low: Lowering, call: OpCall) -> Value:
+def _linspace(low: Workspace, call: OpCall) -> Value:
     start, end, steps = call["start"], call["end"], call["steps"]
     if steps == 1:
-        return table.full(low, call, start)
+        return full(low, call, start)
     step = (end - start) / max(steps - 1, 1)
+    i = Index(0)
     # From both ends, as torch does, so that the last is exact.
-    text = f"(({{d0}}) < {steps // 2} ? {start!r} + {step!r} * ({{d0}}) : {end!r} - {step!r} * ({steps - 1} - ({{d0}})))"
-    return table.index_value(low, call, text)
+    return index_value(
+        low, call, op("choose", i < steps // 2, start + step * i, end - step * (steps - 1 - i))
+    )
 
 
-def _eye(low: Lowering, call: OpCall) -> Value:
-    return table.index_value(low, call, "({d0}) == ({d1})")
+def _eye(low: Workspace, call: OpCall) -> Value:
+    return index_value(low, call, op("eq", Index(0), Index(1)))
 
 
 def _triangle(lower_part: bool) -> Lower:
-    def lower(low: Lowering, call: OpCall) -> Value:
+    def lower(low: Workspace, call: OpCall) -> Value:
         rank = len(call.meta.shape)
-        k = call["diagonal"]
-        sign = "<=" if lower_part else ">="
-        text = f"(({{d{rank - 1}}}) - ({{d{rank - 2}}}) {sign} ({k}) ? {{0}} : 0)"
-        return table.index_value(low, call, text, [(call["self"], call.meta.dtype)])
+        distance = Index(rank - 1) - Index(rank - 2)
+        kept = distance <= call["diagonal"] if lower_part else distance >= call["diagonal"]
+        return index_value(low, call, op("choose", kept, A, 0), [(call["self"], call.meta.dtype)])
 
     return lower
 
 
-def _cat(low: Lowering, call: OpCall) -> Value:
+def _cat(low: Workspace, call: OpCall) -> Value:
     tensors = [ref for ref in call["tensors"] if ref.shape != (0,)]
-    dim = table.wrapped(call["dim"], len(call.meta.shape))
+    dim = wrapped(call["dim"], len(call.meta.shape))
     strides = tuple(call.meta.stride)
     parts, at = [], 0
     for ref in tensors:
         parts.append((ref, at * strides[dim], strides))
         at += ref.shape[dim]
-    return table.assembled(low, call, None, parts)
+    return assembled(low, call, None, parts)
 
 
-def _stack(low: Lowering, call: OpCall) -> Value:
-    dim = table.wrapped(call["dim"], len(call.meta.shape))
+def _stack(low: Workspace, call: OpCall) -> Value:
+    dim = wrapped(call["dim"], len(call.meta.shape))
     strides = tuple(call.meta.stride)
     rest = strides[:dim] + strides[dim + 1 :]
     parts = [(ref, i * strides[dim], rest) for i, ref in enumerate(call["tensors"])]
-    return table.assembled(low, call, None, parts)
+    return assembled(low, call, None, parts)
 
 
-def _select_backward(low: Lowering, call: OpCall) -> Value:
-    dim = table.wrapped(call["dim"], len(call.meta.shape))
+def _select_backward(low: Workspace, call: OpCall) -> Value:
+    dim = wrapped(call["dim"], len(call.meta.shape))
     strides = tuple(call.meta.stride)
     index = call["index"]
     index += call.meta.shape[dim] if index < 0 else 0
     rest = strides[:dim] + strides[dim + 1 :]
-    return table.assembled(low, call, 0, [(call["grad_output"], index * strides[dim], rest)])
+    return assembled(low, call, 0, [(call["grad_output"], index * strides[dim], rest)])
 
 
 def _slice_bounds(call: OpCall, size: int) -> tuple[int, int]:
@@ -93,39 +96,41 @@ def _slice_bounds(call: OpCall, size: int) -> tuple[int, int]:
     return start, step
 
 
-def _slice_backward(low: Lowering, call: OpCall) -> Value:
-    dim = table.wrapped(call["dim"], len(call.meta.shape))
+def _slice_backward(low: Workspace, call: OpCall) -> Value:
+    dim = wrapped(call["dim"], len(call.meta.shape))
     start, step = _slice_bounds(call, call.meta.shape[dim])
     strides = list(call.meta.stride)
     offset = start * strides[dim]
     strides[dim] *= step
-    return table.assembled(low, call, 0, [(call["grad_output"], offset, tuple(strides))])
+    return assembled(low, call, 0, [(call["grad_output"], offset, tuple(strides))])
 
 
-def _diagonal_backward(low: Lowering, call: OpCall) -> Value:
+def _diagonal_backward(low: Workspace, call: OpCall) -> Value:
     rank = len(call.meta.shape)
-    one, two = table.wrapped(call["dim1"], rank), table.wrapped(call["dim2"], rank)
+    one, two = wrapped(call["dim1"], rank), wrapped(call["dim2"], rank)
     strides, k = tuple(call.meta.stride), call["offset"]
     offset = k * strides[two] if k >= 0 else -k * strides[one]
     rest = tuple(s for i, s in enumerate(strides) if i not in (one, two))
-    return table.assembled(
-        low, call, 0, [(call["grad_output"], offset, (*rest, strides[one] + strides[two]))]
+    return assembled(low, call, 0, [(call["grad_output"], offset, (*rest, strides[one] + strides[two]))])
+
+
+def _written_over(low: Workspace, call: OpCall, offset: int, strides: Dims) -> Value:
+    base = copy(low, call, call["self"])
+    source = call.ref("src")
+    parts = (part(low, call, source, Place(source.shape, offset, strides)),) if source.numel else ()
+    return Assemble(
+        base.dtype,
+        base.dims,
+        base.strides,
+        base=Access(base, 0, base.strides),
+        parts=parts,
+        ordered=True,
+        origin=call.origin,
     )
 
 
-def _written_over(low: Lowering, call: OpCall, offset: int, strides: Dims) -> Value:
-    base = table.copy(low, call, call["self"])
-    result = Assemble(base.dtype, base.dims, base.strides, ordered=True, origin=call.origin)
-    result.base = Access(base, 0, base.strides)
-    if call["src"].numel:
-        result.parts.append(
-            table.part(low, call, call["src"], call["src"].shape, offset, strides, call.meta.dtype)
-        )
-    return result
-
-
-def _slice_scatter(low: Lowering, call: OpCall) -> Value:
-    dim = table.wrapped(call["dim"], len(call.meta.shape))
+def _slice_scatter(low: Workspace, call: OpCall) -> Value:
+    dim = wrapped(call["dim"], len(call.meta.shape))
     start, step = _slice_bounds(call, call.meta.shape[dim])
     strides = list(call.meta.stride)
     offset = start * strides[dim]
@@ -133,14 +138,14 @@ def _slice_scatter(low: Lowering, call: OpCall) -> Value:
     return _written_over(low, call, offset, tuple(strides))
 
 
-def _select_scatter(low: Lowering, call: OpCall) -> Value:
-    dim = table.wrapped(call["dim"], len(call.meta.shape))
+def _select_scatter(low: Workspace, call: OpCall) -> Value:
+    dim = wrapped(call["dim"], len(call.meta.shape))
     strides, index = tuple(call.meta.stride), call["index"]
     index += call.meta.shape[dim] if index < 0 else 0
     return _written_over(low, call, index * strides[dim], strides[:dim] + strides[dim + 1 :])
 
 
-def _pad(low: Lowering, call: OpCall) -> Value:
+def _pad(low: Workspace, call: OpCall) -> Value:
     ref: Ref = call["self"]
     pads = list(call["pad"])
     rank = len(ref.shape)
@@ -155,31 +160,31 @@ def _pad(low: Lowering, call: OpCall) -> Value:
     inner = Ref(ref.memory, offset, tuple(n for _, n in view), ref.strides, ref.dtype)
     strides = tuple(call.meta.stride)
     to = sum(start * s for start, s in zip(starts, strides, strict=True))
-    return table.assembled(low, call, call["value"], [(inner, to, strides)])
+    return assembled(low, call, call["value"], [(inner, to, strides)])
 
 
-def _flip(low: Lowering, call: OpCall) -> Value:
+def _flip(low: Workspace, call: OpCall) -> Value:
     ref: Ref = call["self"]
-    dims = {table.wrapped(d, len(ref.shape)) for d in call["dims"]}
+    dims = {wrapped(d, len(ref.shape)) for d in call["dims"]}
     offset = ref.offset + sum((ref.shape[d] - 1) * ref.strides[d] for d in dims if ref.numel)
     strides = tuple(-s if d in dims else s for d, s in enumerate(ref.strides))
-    return table.copy(low, call, Ref(ref.memory, offset, ref.shape, strides, ref.dtype))
+    return copy(low, call, Ref(ref.memory, offset, ref.shape, strides, ref.dtype))
 
 
-def _roll(low: Lowering, call: OpCall) -> Value:
+def _roll(low: Workspace, call: OpCall) -> Value:
     ref: Ref = call["self"]
-    shifts, dims = list(call["shifts"]), [table.wrapped(d, len(ref.shape)) for d in call["dims"]]
+    shifts, dims = list(call["shifts"]), [wrapped(d, len(ref.shape)) for d in call["dims"]]
     strides = tuple(call.meta.stride)
     if not ref.numel or len(set(dims)) < len(dims):
         raise UnsupportedError("roll of an empty tensor, or twice over one dim")
     if not dims:
         # All elements in a row.
-        ref = table.flat(low, ref)
+        ref = flat(low, ref)
         dims, strides = [0], (1,)
     pieces = [(ref, 0)]
     for dim, shift in zip(dims, shifts, strict=True):
         pieces = [half for piece in pieces for half in _rolled(*piece, dim, shift, strides[dim])]
-    return table.assembled(low, call, None, [(piece, to, strides) for piece, to in pieces])
+    return assembled(low, call, None, [(piece, to, strides) for piece, to in pieces])
 
 
 def _rolled(ref: Ref, to: int, dim: int, shift: int, stride: int) -> list[tuple[Ref, int]]:

@@ -1,0 +1,105 @@
+"""Where the memory of values lies, and how C names it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ember.capture.native.c_writer.c_text import total
+from ember.capture.native.loops.structure import Placed, Store
+from ember.capture.native.values.arrays import Input, Value
+from ember.capture.native.values.dtypes import c_type
+
+OWN = -1
+"""Stands, among the numbers of pointers, for the program's own memory."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The first element of a piece of memory: of what the pointer of this number points to, or so many bytes into our own."""
+
+    pointer: int
+    place: int
+    kind: str
+    """The C type of its elements."""
+
+    @property
+    def text(self) -> str:
+        """The pointer in C."""
+        return f"x{self.pointer}" if self.pointer != OWN else f"(({self.kind} *)(A + {self.place}))"
+
+
+class Places:
+    """Where all values of a schedule lie."""
+
+    def __init__(self, placed: Placed) -> None:
+        self._schedule = placed.schedule
+        self._offsets = placed.offsets
+
+    def base(self, value: Value) -> Base:
+        """The memory of a value."""
+        if isinstance(value, Input):
+            return Base(value.index, 0, c_type(value.dtype))
+        if value in self._schedule.direct:
+            return Base(self._schedule.direct[value], 0, c_type(value.dtype))
+        return Base(OWN, self._offsets[value], c_type(value.dtype))
+
+    def pointer(self, number: int) -> Base:
+        """The memory of an input or output."""
+        return Base(number, 0, c_type(self._schedule.pointers[number]))
+
+    def target(self, store: Store) -> Base:
+        """The memory that an item writes to."""
+        return self.pointer(store.target) if isinstance(store.target, int) else self.base(store.target)
+
+    def is_stored(self, value: Value) -> bool:
+        """Whether a value has memory."""
+        return value in self._schedule.direct or value in self._schedule.stored
+
+    def where(self, value: Value, offset: int) -> tuple[int, int]:
+        """Which pointer an element of a value lies behind, and how many bytes from there."""
+        base = self.base(value)
+        return base.pointer, base.place + offset * value.dtype.itemsize
+
+
+class Memory(ABC):
+    """How a piece of C names elements of memory."""
+
+    @abstractmethod
+    def element(self, base: Base, offset: int, parts: Sequence[str]) -> str:
+        """The element at an offset plus terms."""
+
+
+class Pointers(Memory):
+    """By the pointers that a program has. Notes which are used, for the function around to declare them."""
+
+    def __init__(self) -> None:
+        self.used: set[int] = set()
+
+    def element(self, base: Base, offset: int, parts: Sequence[str]) -> str:
+        return f"{self.start(base)}[{total(offset, parts)}]"
+
+    def start(self, base: Base) -> str:
+        """The pointer to the first element."""
+        if base.pointer != OWN:
+            self.used.add(base.pointer)
+        return base.text
+
+
+class Parameters(Memory):
+    """By parameters of a function, each of which points to an offset in a piece of memory."""
+
+    def __init__(self, pointers: Iterable[tuple[Base, int]]) -> None:
+        self._numbers = {pointer: number for number, pointer in enumerate(pointers)}
+
+    def element(self, base: Base, offset: int, parts: Sequence[str]) -> str:
+        return f"p{self._numbers[base, offset]}_[{total(0, parts)}]"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines of C, and which pointers they use."""
+
+    lines: list[str]
+    pointers: frozenset[int]

@@ -1,0 +1,124 @@
+"""Calls that fill whole values at once, each kind a type of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch._ops import OpOverload
+
+from ember.capture.native.values.arrays import Access, Input, Value
+from ember.capture.native.values.dtypes import Number
+from ember.capture.native.values.layout import Dims
+
+Argument = object
+"""Of an operator that torch runs: a :class:`Slot`, a list of arguments, or anything that has no tensor in it."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Stands for an input, by number, in the arguments of a call of torch."""
+
+    position: int
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """An operator for torch, with slots for the inputs of a call."""
+
+    op: OpOverload
+    arguments: list[Argument]
+    named: Mapping[str, Argument]
+    shapes: tuple[tuple[Dims, Dims] | None, ...]
+    """Sizes and strides of the results as torch sees them; None for one that is left out."""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Call:
+    """A call with what it reads, each over dims of its own, and what it fills."""
+
+    inputs: tuple[Access, ...]
+    input_dims: tuple[Dims, ...]
+    outputs: list[Result] = field(default_factory=list)
+
+    def result(self, dtype: torch.dtype, dims: Dims, strides: Dims, *, origin: str = "") -> Result:
+        """One more value that it fills."""
+        made = Result(dtype, dims, strides, origin=origin, call=self)
+        self.outputs.append(made)
+        return made
+
+    @property
+    def title(self) -> str:
+        """For a reader of the program."""
+        return type(self).__name__.lower()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Result(Value):
+    """One output of a call."""
+
+    call: Call
+
+    def operands(self) -> tuple[Access, ...]:
+        return self.call.inputs
+
+    def rewire(self, moved: Callable[[Access], Access]) -> None:
+        self.call.inputs = tuple(map(moved, self.call.inputs))
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SamplerCall(Call):
+    """A sampler of the C headers: ``function(generator, inputs, outputs, numbers, scratch)``."""
+
+    function: str
+    dtypes: tuple[torch.dtype, ...]
+    """Which its name ends with."""
+    numbers: tuple[Number, ...]
+    scratch: Result | None = None
+    """Memory that it works in."""
+    fallback: Operator | None = None
+    """What torch runs instead where the sampler says that it has drawn nothing: torch raises the error, if it is one."""
+
+    @property
+    def title(self) -> str:
+        return self.function
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class TorchCall(Call):
+    """An operator that torch runs on the program's memory."""
+
+    operator: Operator
+
+    @property
+    def title(self) -> str:
+        return str(self.operator.op)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Collect(Call):
+    """Copies what it reads from many places to one after another."""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Spread(Call):
+    """Copies pieces of one value to the memory of many inputs, all of one layout."""
+
+    targets: tuple[Input, ...]
+
+
+def filled(value: Argument, tensors: Callable[[int], object]) -> Argument:
+    """An argument with something in the place of its slots."""
+    if isinstance(value, Slot):
+        return tensors(value.position)
+    return [filled(item, tensors) for item in value] if isinstance(value, list) else value
+
+
+def slots(value: Argument) -> Iterator[Slot]:
+    """The slots of an argument."""
+    if isinstance(value, Slot):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from slots(item)

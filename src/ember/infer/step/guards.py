@@ -1,0 +1,271 @@
+"""The table of facts: all that an eager step would notice, and a captured one would not by itself.
+
+Facts of a call make the key of a program: where one differs, another program runs, or a new one is made. Facts of a program are
+about what it was bound to: where one does not hold any more, it is forgotten. The rest of the file looks at both cheaply, so that
+the usual call of a trusted program costs a few comparisons of identities and counters. What no row stands for is refused when the
+program is recorded, or listed in ``docs/compile.md``, with its test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from operator import is_
+
+import torch
+from torch import Tensor
+
+from ember import settings
+from ember.capture.state.facts import Layouts
+from ember.capture.state.parts import ById, is_plain
+from ember.capture.state.scan import World
+from ember.infer.losses.policy import BadLoss
+from ember.infer.step.function import Args, Kwargs
+from ember.infer.step.program import StepProgram
+from ember.nn.context import module_local_params
+from ember.optim import PyroOptim
+from ember.optim.traced import Outdated
+from ember.params.param_store import ParamStoreDict
+from ember.poutine.stack import THREAD
+
+
+class Fact(Enum):
+    """What can have changed."""
+
+    KIND = "another kind of call"
+    PROGRAMS = "model, guide or loss, or what they read, have changed"
+    ARGUMENTS = "second call with such arguments"
+    STORE = "another parameter store"
+    POLICY = "another answer to losses that are not finite"
+    BACKEND = "another backend"
+    DTYPE = "another default dtype"
+    GRAD_MODE = "gradients switched on or off"
+    AUTOCAST = "autocast switched on or off"
+    MODES = "modes of torch entered or left (a default device, say)"
+    LOCAL_PARAMS = "the setting module_local_params has changed"
+    PARAMETERS = "parameters have been replaced"
+    MEMORY = "parameters have been given other memory, or have been frozen or freed"
+    LAYOUT = "tensors that the program reads have been given another shape or other strides"
+    STATE = "state of the optimizer has changed"
+    OPTIONS = "options of the optimizer have changed"
+
+
+@dataclass(frozen=True)
+class Call:
+    """All that decides which program a call needs."""
+
+    kind: str
+    world: World
+    arguments: Hashable
+    store: ParamStoreDict
+    policy: BadLoss | None
+    backend: str
+
+
+_OF_CALLS: tuple[tuple[Fact, Callable[[Call], Hashable]], ...] = (
+    (Fact.KIND, lambda call: call.kind),
+    (Fact.PROGRAMS, lambda call: call.world.key),
+    (Fact.ARGUMENTS, lambda call: call.arguments),
+    (Fact.STORE, lambda call: ById(call.store)),
+    (Fact.POLICY, lambda call: call.policy),
+    (Fact.BACKEND, lambda call: call.backend),
+    (Fact.DTYPE, lambda call: torch.get_default_dtype()),
+    (Fact.GRAD_MODE, lambda call: (torch.is_grad_enabled(), torch.is_inference_mode_enabled())),
+    (Fact.AUTOCAST, lambda call: _autocast()),
+    (Fact.MODES, lambda call: _modes()),
+    (Fact.LOCAL_PARAMS, lambda call: module_local_params()),
+)
+
+_OF_PROGRAMS: tuple[tuple[Fact, Callable[[StepProgram, Bound], bool]], ...] = (
+    (Fact.PARAMETERS, lambda program, bound: bound.same_parameters(program)),
+    (Fact.MEMORY, lambda program, bound: bound.same_memory()),
+    (Fact.LAYOUT, lambda program, bound: bound.same_layouts()),
+)
+
+
+_OF_OPTIMIZERS = {Outdated.STATE: Fact.STATE, Outdated.OPTIONS: Fact.OPTIONS}
+Key = tuple[Hashable, ...]
+
+
+def key_of(call: Call) -> Key:
+    """The key of the program that a call needs."""
+    return tuple([read(call) for _, read in _OF_CALLS])
+
+
+def first_difference(key: Key, other: Key) -> Fact:
+    """The first fact in which two keys of one kind differ; arguments if there is none."""
+    if key[0] != other[0]:
+        return Fact.ARGUMENTS
+    for (fact, _), part, noted in zip(_OF_CALLS, key, other, strict=True):
+        if part != noted:
+            return fact
+    return Fact.ARGUMENTS
+
+
+def _autocast() -> tuple[object, ...]:
+    on = torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled()
+    if not any(on):
+        return on
+    return (*on, torch.get_autocast_dtype("cpu"), torch.get_autocast_dtype("cuda"))
+
+
+def _modes() -> tuple[Hashable, ...]:
+    depth = torch._C._len_torch_function_stack()
+    found = [torch._C._get_function_stack_at(index) for index in range(depth)]
+    dispatch = torch._C._len_torch_dispatch_stack()
+    return (*map(ById, found), dispatch, torch.is_anomaly_enabled())
+
+
+class Bound:
+    """What a program was bound to when it was made."""
+
+    def __init__(self, program: StepProgram) -> None:
+        self._leaves = program.leaves
+        self._memory = Layouts(program.leaves, hooks=True)
+        self._lifted = program.graph.lifted
+        self._layouts = [(tensor.shape, tensor.stride()) for tensor in self._lifted]
+        self._others = program.flat.others
+        self._other_grads = [other.grad for other in self._others]
+
+    def same_parameters(self, program: StepProgram) -> bool:
+        """Whether all names still have their leaves."""
+        now = program.flat.parameters.leaves()
+        return len(now) == len(self._leaves) and all(map(is_, now, self._leaves))
+
+    def same_memory(self) -> bool:
+        """Whether they lie where they did, and are still trained, or not trained."""
+        return self._memory.same()
+
+    def same_layouts(self) -> bool:
+        """Whether tensors that the program found by itself are laid out as they were, and their gradients lie where they did."""
+        return [(t.shape, t.stride()) for t in self._lifted] == self._layouts and self.same_gradients()
+
+    def same_gradients(self) -> bool:
+        """Whether gradients of tensors that are no parameters are still added to the same tensors."""
+        return not self._others or all(map(is_, [other.grad for other in self._others], self._other_grads))
+
+    def outdated(self, program: StepProgram, optimizer: PyroOptim) -> Fact | None:
+        """The first fact that does not hold any more."""
+        for fact, holds in _OF_PROGRAMS:
+            if not holds(program, self):
+                return fact
+        update = program.flat.update
+        changed = None if update is None else update.outdated(optimizer.records)
+        return None if changed is None else _OF_OPTIMIZERS[changed]
+
+
+class Warm:
+    """A trusted program with what it was called with last: says at little cost that this call is one more of the kind.
+
+    It says no where it is not sure; the whole key is compared then.
+    """
+
+    __slots__ = (
+        "_args",
+        "_bound",
+        "_flags",
+        "_inputs",
+        "_layouts",
+        "_names",
+        "_optimizer",
+        "_own_store",
+        "_store_version",
+        "_tensors",
+        "_world",
+        "program",
+    )
+
+    def __init__(
+        self,
+        program: StepProgram,
+        bound: Bound,
+        world: World,
+        optimizer: PyroOptim,
+        *,
+        own_store: bool,
+        args: Args,
+        kwargs: Kwargs,
+    ) -> None:
+        self.program = program
+        self._bound = bound
+        self._world = world.facts
+        self._optimizer = optimizer
+        self._own_store = own_store
+        self._store_version = program.flat.parameters.store.version
+        self._names = tuple(kwargs)
+        self._args = (*args, *kwargs.values())
+        self._flags = _flags()
+        self._note_tensors()
+
+    def _note_tensors(self) -> None:
+        self._tensors = [arg for arg in self._args if isinstance(arg, Tensor)]
+        self._inputs = self.program.inputs(self._tensors)
+        watched = [*self._tensors, *self._world.tensors, *self.program.graph.lifted]
+        unique = {id(tensor): tensor for tensor in watched if tensor.layout is torch.strided}
+        for leaf in self.program.leaves:
+            unique.pop(id(leaf), None)
+        self._layouts = Layouts(list(unique.values()))
+
+    @staticmethod
+    def can_be_noted(args: Args, kwargs: Kwargs) -> bool:
+        """Whether these arguments can be compared by identity, or as tensors."""
+        values = (*args, *kwargs.values())
+        return all(type(v) in (Tensor, torch.nn.Parameter) or is_plain(v) for v in values)
+
+    def inputs(self, args: Args, kwargs: Kwargs, active: ParamStoreDict) -> Sequence[Tensor] | None:
+        """The inputs of the program, if a call with these arguments is one of the same kind; else None."""
+        if kwargs or self._names:
+            if tuple(kwargs) != self._names:
+                return None
+            args = (*args, *kwargs.values())
+        if len(args) != len(self._args) or THREAD.stack:
+            return None
+        if not all(map(is_, args, self._args)):
+            if not all(map(_alike, args, self._args)):
+                return None
+            self._args = args
+            self._note_tensors()
+        store = self.program.flat.parameters.store
+        if (
+            (self._own_store or active is store)
+            and store.version == self._store_version
+            and _flags() == self._flags
+            and self._layouts.same()
+            and self._world.same()
+            and self._bound.same_memory()
+            and self._bound.same_gradients()
+            and self._update_is_current()
+        ):
+            return self._inputs
+        return None
+
+    def _update_is_current(self) -> bool:
+        update = self.program.flat.update
+        return update is None or update.outdated(self._optimizer.records) is None
+
+
+def _flags() -> tuple[object, ...]:
+    return (
+        settings.version(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled(),
+        torch._C._len_torch_function_stack(),
+        torch._C._len_torch_dispatch_stack(),
+    )
+
+
+def _alike(new: object, old: object) -> bool:
+    if new is old:
+        return True
+    return (
+        type(new) is Tensor
+        and type(old) is Tensor
+        and new.shape == old.shape
+        and new.stride() == old.stride()
+        and new.dtype is old.dtype
+        and new.device == old.device
+        and new.requires_grad is old.requires_grad
+    )

@@ -1,0 +1,76 @@
+"""A call of an SVI: what is asked for, with what, and how Python answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ember.capture import backend as backends
+from ember.capture.state.arguments import take_apart
+from ember.capture.state.scan import Walk, World
+from ember.infer.step.agreement import loss_agrees, step_agrees
+from ember.infer.step.function import Args, Kwargs, Step
+from ember.infer.step.guards import Call, Key, key_of
+from ember.infer.step.live import Live, Observer, Taken, evaluate
+from ember.infer.step.program import StepProgram
+from ember.optim import PyroOptim
+from ember.params.param_store import ParamStoreDict
+
+Roots = tuple[tuple[str, object], ...]
+"""Model, guide and loss, with their names: where a walk through what they read begins."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an SVI takes steps with, at the time of a call."""
+
+    step: Step
+    roots: Roots
+    store: ParamStoreDict
+    optimizer: PyroOptim
+    backend: backends.Backend
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call."""
+
+    kind: str
+    """``"step"`` or ``"evaluate_loss"``."""
+    setup: Setup
+    args: Args
+    kwargs: Kwargs
+
+    @property
+    def trains(self) -> bool:
+        """Whether parameters are to be changed."""
+        return self.kind == "step"
+
+    def key(self, world: World, tensors: list[Tensor]) -> Key:
+        """The key of the program that it needs; the tensors of its arguments are appended to ``tensors``."""
+        walk = Walk(world.names, world.by_text)
+        arguments = take_apart((self.args, self.kwargs), tensors, walk)
+        setup = self.setup
+        policy = setup.step.policy if self.trains else None
+        unseen = tuple(walk.unseen)
+        return key_of(Call(self.kind, world, (arguments, unseen), setup.store, policy, setup.backend.name))
+
+    def take(self, observe: Observer | None) -> Taken:
+        """Answer it by Python."""
+        setup = self.setup
+        if self.trains:
+            return Live(setup.optimizer, observe).take(setup.step, setup.store, self.args, self.kwargs)
+        return evaluate(setup.step.objective, setup.store, self.args, self.kwargs)
+
+    def compared(self, program: StepProgram, tensors: Sequence[Tensor]) -> Taken:
+        """Answer it by Python, and compare the program's answer.
+
+        Raises:
+            CaptureMismatchError: shows both.
+        """
+        agrees: Callable[..., Any] = step_agrees if self.trains else loss_agrees
+        taken: Taken = agrees(program, self.take, tensors)
+        return taken
