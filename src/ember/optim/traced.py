@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 
 from ember.errors import CaptureError
 from ember.optim.foreign import Options, updates_each_parameter
-from ember.optim.foreign_update import ForeignUpdate
-from ember.optim.layout import Numbered, laid_out
 from ember.optim.plan import StepPlan
-from ember.optim.recorded import RuleUpdate
+from ember.optim.recording.foreign_update import ForeignUpdate
+from ember.optim.recording.layout import Numbered, laid_out
+from ember.optim.recording.rule_update import RuleUpdate
 from ember.optim.records import Record, Records
 from ember.optim.rule_table import RULES
 from ember.optim.rules.clipping import clip_global_norm
