@@ -21,7 +21,9 @@ from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
 from ember.infer.step.request import Request, Setup
 from ember.optim import PyroOptim
+from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict, get_param_store
+from ember.poutine.messenger import unwrap
 
 Program = Callable[..., Any]
 _OF_RUNTIME = ("programs", "_warm")
@@ -104,6 +106,8 @@ class SVI:
         self.num_steps = num_steps
         self.num_samples = num_samples
         self.param_store = param_store
+        for program in (model, guide):
+            note_fit(unwrap(program), param_store)
         self.compile = check_mode(compile if compile is not None else getattr(loss, "compile", None))
         self.backend = None if backend is None else check_backend(backend)
         self.capture_report = Report()
