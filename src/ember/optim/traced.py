@@ -213,6 +213,11 @@ class TracedUpdate:
         self._rates[rates.numel() :] = rates[-1]
         self._taken.zero_()
 
+    @property
+    def writes_back(self) -> bool:
+        """Whether :meth:`write_back` has anything to do."""
+        return self._rates is not None or any(group.changes_rate for group in self._groups)
+
     def write_back(self) -> None:
         """Show the owners of options what steps did to their learning rates.
 

@@ -157,7 +157,7 @@ class SVI:
         """
         warm = self._warm
         if warm is not None:
-            inputs = warm.inputs(args, kwargs, get_param_store())
+            inputs = warm.inputs(args, kwargs)
             if inputs is not None:
                 return warm.program.step(inputs)
         request = self.request("step", active_policy(), args, kwargs)
@@ -251,7 +251,6 @@ class SVI:
             state = found.state
             warm = Warm(
                 state.program,
-                state.bound,
                 found.world,
                 self.optim,
                 own_store=self.param_store is not None,
