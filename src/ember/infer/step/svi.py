@@ -82,20 +82,7 @@ class SVI:
         backend: BackendName | None = None,
         param_store: ParamStoreDict | None = None,
     ) -> None:
-        if num_steps:
-            warnings.warn(
-                "The `num_steps` argument to SVI is deprecated and will be removed in a future release. "
-                "Use `SVI.step` directly to control the number of iterations.",
-                FutureWarning,
-                stacklevel=2,
-            )
-        if num_samples:
-            warnings.warn(
-                "The `num_samples` argument to SVI is deprecated and will be removed in a future release. "
-                "Use `pyro.infer.Predictive` class to draw samples from the posterior.",
-                FutureWarning,
-                stacklevel=2,
-            )
+        _warn_of_deprecated(num_steps, num_samples)
         if not isinstance(optim, PyroOptim):
             raise ValueError(
                 "Optimizer should be an instance of pyro.optim.PyroOptim class. "
@@ -350,6 +337,23 @@ class _Steps:
 
     def refused(self, error: CaptureError) -> None:
         self._svi.refused(error, self._mode)
+
+
+def _warn_of_deprecated(num_steps: int, num_samples: int) -> None:
+    if num_steps:
+        warnings.warn(
+            "The `num_steps` argument to SVI is deprecated and will be removed in a future release. "
+            "Use `SVI.step` directly to control the number of iterations.",
+            FutureWarning,
+            stacklevel=3,
+        )
+    if num_samples:
+        warnings.warn(
+            "The `num_samples` argument to SVI is deprecated and will be removed in a future release. "
+            "Use `pyro.infer.Predictive` class to draw samples from the posterior.",
+            FutureWarning,
+            stacklevel=3,
+        )
 
 
 def _backward_of(loss: Callable[..., Any]) -> Callable[..., Any]:
