@@ -65,7 +65,7 @@ def test_a_wrong_name_is_an_error_that_lists_the_right_ones():
 def test_options_that_were_not_given_are_none():
     site = Site(BY_HAND)
     assert (site.enumeration, site.num_samples, site.enumerate_dim, site.prior) == (None,) * 4
-    assert not (site.is_auxiliary or site.is_deterministic or site.stays_inside)
+    assert not (site.is_auxiliary or site.is_deterministic)
     assert site.is_latent and site.is_sample and not site.is_param
 
 

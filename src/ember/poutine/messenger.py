@@ -89,12 +89,12 @@ class Messenger:
         """Forget the run so far; called when a nonlocal exit starts it anew."""
 
     def _process_message(self, msg: Site) -> None:
-        method = getattr(self, "_pyro_" + msg.type, None)
+        method = getattr(self, "_pyro_" + msg["type"], None)
         if method is not None:
             method(msg)
 
     def _postprocess_message(self, msg: Site) -> None:
-        method = getattr(self, "_pyro_post_" + msg.type, None)
+        method = getattr(self, "_pyro_post_" + msg["type"], None)
         if method is not None:
             method(msg)
 
@@ -131,11 +131,12 @@ class Messenger:
         return fn
 
 
+# From here to the end of apply_stack by key: this runs for every handler at every site, and an attribute costs a little more.
 def default_process_message(msg: Site) -> None:
     """What happens at a site that no handler has settled: call its function."""
-    if not (msg.done or msg.is_observed or msg.value is not None):
-        msg.value = msg.fn(*msg.args, **msg.kwargs)
-    msg.done = True
+    if not (msg["done"] or msg["is_observed"] or msg["value"] is not None):
+        msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])
+    msg["done"] = True
 
 
 def _site_of(frame: FrameType, innermost: FrameType) -> str:
@@ -143,30 +144,23 @@ def _site_of(frame: FrameType, innermost: FrameType) -> str:
     return f"{'param' if site.is_param else 'site'} {site.name!r}"
 
 
+@works_for(_site_of)
 def apply_stack(initial_msg: dict[str, Any]) -> None:
     """Run a message through the handlers: innermost to outermost, the default action, and back.
 
     A handler that sets ``msg["stop"]`` hides the site from those outside of it. The message of a primitive that a program has
     made by hand may be a plain dict.
     """
-    if isinstance(initial_msg, Site):
-        _apply_stack(initial_msg)
+    if not isinstance(initial_msg, Site):
+        _apply_to_dict(initial_msg)
         return
-    site = Site(initial_msg)
-    try:
-        _apply_stack(site)
-    finally:
-        initial_msg.update(site)
-
-
-@works_for(_site_of)
-def _apply_stack(msg: Site) -> None:
+    msg = initial_msg
     stack = THREAD.stack
     reached = len(stack)
     while reached:
         reached -= 1
         stack[reached]._process_message(msg)
-        if msg.stop:
+        if msg["stop"]:
             break
 
     default_process_message(msg)
@@ -175,8 +169,17 @@ def _apply_stack(msg: Site) -> None:
     for handler in stack[reached:]:
         handler._postprocess_message(msg)
 
-    if msg.continuation is not None:
-        msg.continuation(msg)
+    continuation = msg["continuation"]
+    if continuation is not None:
+        continuation(msg)
+
+
+def _apply_to_dict(msg: dict[str, Any]) -> None:
+    site = Site(msg)
+    try:
+        apply_stack(site)
+    finally:
+        msg.update(site)
 
 
 def process_by(handlers: list[Messenger], msg: Site) -> None:

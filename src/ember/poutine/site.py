@@ -115,11 +115,6 @@ class Site(Record):
         return bool(self.infer.get("_deterministic"))
 
     @property
-    def stays_inside(self) -> bool:
-        """Whether traces leave it out."""
-        return bool(self.infer.get("_do_not_trace"))
-
-    @property
     def plates(self) -> tuple[CondIndepStackFrame, ...]:
         """The frames of the plates around it that lie along a dim."""
         return tuple([frame for frame in self.cond_indep_stack if frame.vectorized])

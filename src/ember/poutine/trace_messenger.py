@@ -77,7 +77,7 @@ class TraceMessenger(Messenger):
             self.trace.nodes[INPUT] = inputs
 
     def _pyro_post_sample(self, msg: Site) -> None:
-        if not self.param_only and not msg.stays_inside:
+        if not self.param_only and not msg.infer.get("_do_not_trace"):
             assert msg.name is not None, "a sample statement needs a name to be traced"
             self.trace.add_site(msg.name, Site(msg))
 

@@ -119,7 +119,7 @@ class Trace:
                 raise RuntimeError(f"{name} is already in the trace as a {known.type}")
             if not site.is_param:
                 raise RuntimeError(f"Multiple {site.type} sites named '{name}'")
-        self.nodes[name] = site
+        dict.__setitem__(self.nodes, name, site)
 
     def add_edge(self, site1: str, site2: str) -> None:
         """Add an edge between two sites; a site that the trace lacks is added without contents."""
@@ -209,11 +209,11 @@ class Trace:
         for name, site in self._sample_sites(site_filter):
             if "log_prob" not in site:
                 log_prob = self._evaluate(name, site, "log_prob", "log_prob")
-                site.unscaled_log_prob = log_prob
+                site["unscaled_log_prob"] = log_prob
                 if not _is_plain(site):
                     log_prob = _weigh(name, site, partial(scale_and_mask, log_prob))
-                site.log_prob = log_prob
-                site.log_prob_sum = log_prob.sum() if log_prob.dim() else log_prob
+                site["log_prob"] = log_prob
+                site["log_prob_sum"] = log_prob.sum() if log_prob.dim() else log_prob
                 fresh.append(name)
         return fresh
 

@@ -138,7 +138,13 @@ def plate_log_prob_sum(trace: Trace, plate_symbol: str) -> Tensor:
 
 
 def vectorized_importance_weights(
-    model: Program, guide: Program, *args: Any, **kwargs: Any
+    model: Program,
+    guide: Program,
+    *args: object,
+    num_samples: int = 1,
+    max_plate_nesting: int | None = None,
+    normalized: bool = False,
+    **kwargs: object,
 ) -> tuple[Tensor, Trace, Trace]:
     """Log importance weights of many particles in one run of a model and guide that have plates for all batch dims.
 
@@ -146,8 +152,10 @@ def vectorized_importance_weights(
         model: the program whose posterior is sought.
         guide: the proposal.
         args: of both.
-        kwargs: of both, and these three: ``num_samples`` (1), ``max_plate_nesting`` (must be given: how many dims from the
-            right belong to plates), ``normalized`` (False; True for weights that sum to one).
+        num_samples: how many particles.
+        max_plate_nesting: how many dims from the right belong to plates; must be given.
+        normalized: whether the weights are to sum to one.
+        kwargs: of both.
 
     Returns:
         Log weights of shape ``(num_samples,)`` (a scalar for one), the model's and the guide's trace.
@@ -155,9 +163,6 @@ def vectorized_importance_weights(
     Raises:
         ValueError: without ``max_plate_nesting``, or for a model that does not broadcast over particles (it names the site).
     """
-    num_samples = kwargs.pop("num_samples", 1)
-    max_plate_nesting = kwargs.pop("max_plate_nesting", None)
-    normalized = kwargs.pop("normalized", False)
     if max_plate_nesting is None:
         raise ValueError("must provide max_plate_nesting")
     nesting = max_plate_nesting + 1
@@ -176,7 +181,7 @@ def vectorized_importance_weights(
     if num_samples > 1:
         facts = facts_of(vectorized_importance_weights, model, guide)
         one = Run(model, guide, args, kwargs, max_plate_nesting, facts)
-        check_broadcasting(one, nesting, model_trace, plates[0])
+        check_broadcasting(one, nesting, model_trace, plates[1] | plates[0])
     if num_samples == 1:
         log_weights = torch.as_tensor(model_trace.log_prob_sum() - guide_trace.log_prob_sum())
     else:
@@ -188,7 +193,15 @@ def vectorized_importance_weights(
 
 
 @torch.no_grad()
-def psis_diagnostic(model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+def psis_diagnostic(
+    model: Program,
+    guide: Program,
+    *args: object,
+    num_particles: int = 1000,
+    max_simultaneous_particles: int | None = None,
+    max_plate_nesting: int = 7,
+    **kwargs: Any,
+) -> float:
     """k-hat, the shape of the tail of the importance weights (Vehtari, Gelman and Gabry, 2015; Yao et al., 2018).
 
     Below 0.5 the guide is a good approximation of the posterior; up to 0.7 it may be useful; above, mistrust it. A guide may
@@ -198,8 +211,10 @@ def psis_diagnostic(model: Program, guide: Program, *args: Any, **kwargs: Any) -
         model: the program whose posterior is sought.
         guide: its approximation.
         args: of both.
-        kwargs: of both, and these three: ``num_particles`` (1000), ``max_simultaneous_particles`` (all), of which the first
-            must be a multiple, and ``max_plate_nesting`` (7).
+        num_particles: how many particles, a multiple of
+        max_simultaneous_particles: how many of them at a time; all by default.
+        max_plate_nesting: how many dims belong to plates at most.
+        kwargs: of both.
 
     Returns:
         k-hat; infinite (and a warning) if there are too few particles in the tail.
@@ -207,15 +222,14 @@ def psis_diagnostic(model: Program, guide: Program, *args: Any, **kwargs: Any) -
     Raises:
         ValueError: if the numbers of particles do not fit, or the model does not broadcast over particles.
     """
-    num_particles = kwargs.pop("num_particles", 1000)
-    at_once = kwargs.pop("max_simultaneous_particles", num_particles)
-    max_plate_nesting = kwargs.pop("max_plate_nesting", 7)
+    at_once = num_particles if max_simultaneous_particles is None else max_simultaneous_particles
     if num_particles % at_once != 0:
         raise ValueError("num_particles must be divisible by max_simultaneous_particles.")
-    options = {"num_samples": at_once, "max_plate_nesting": max_plate_nesting, **kwargs}
     log_weights = torch.cat(
         [
-            vectorized_importance_weights(model, guide, *args, **options)[0].reshape(-1)
+            vectorized_importance_weights(
+                model, guide, *args, num_samples=at_once, max_plate_nesting=max_plate_nesting, **kwargs
+            )[0].reshape(-1)
             for _ in range(num_particles // at_once)
         ]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -199,6 +200,15 @@ def _joined(batches: list[Samples]) -> Samples:
     return joined
 
 
+@dataclass
+class _Layouts:
+    """What the first batch has seen of the programs of the others."""
+
+    guide: Layout | None = None
+    scored: Layout | None = None
+    model: Layout | None = None
+
+
 class WeighedPredictive(Predictive):
     """A :class:`Predictive` with a guide whose samples carry the log weights ``log p - log q``.
 
@@ -233,7 +243,7 @@ class WeighedPredictive(Predictive):
             raise ValueError("WeighedPredictive needs a guide: WeighedPredictive(model, guide=guide, ...)")
         step = self.batch_size or self.num_samples
         sizes = [min(step, self.num_samples - start) for start in range(0, self.num_samples, step)]
-        layouts: dict[str, Layout] = {}
+        layouts = _Layouts()
         batches = []
         with (
             torch.no_grad(),
@@ -259,26 +269,24 @@ class WeighedPredictive(Predictive):
         size: int,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        layouts: dict[str, Layout],
+        layouts: _Layouts,
     ) -> tuple[Samples, Tensor, Tensor]:
         """Samples and the log densities of guide and model; ``layouts`` are filled by the first batch."""
         run = in_parallel if self.parallel else in_sequence
         guide, sites = self.guide, self.return_sites or None
         assert guide is not None
-        first = "guide" not in layouts
-        if first:
-            layouts["guide"] = layout_of(guide, {}, None, args, kwargs, mask=False)
-        drawn = run(guide, {}, size, layouts["guide"], args, kwargs, score=True, check=first)
-        if "scored" not in layouts:
-            layouts["scored"] = layout_of(model_guide, drawn.samples, sites, args, kwargs, mask=False)
-        scored = run(
-            model_guide, drawn.samples, size, layouts["scored"], args, kwargs, score=True, check=first
-        )
+        first = layouts.guide is None
+        seen = layouts.guide or layout_of(guide, {}, None, args, kwargs, mask=False)
+        layouts.guide = seen
+        drawn = run(guide, {}, size, seen, args, kwargs, score=True, check=first)
+        seen = layouts.scored or layout_of(model_guide, drawn.samples, sites, args, kwargs, mask=False)
+        layouts.scored = seen
+        scored = run(model_guide, drawn.samples, size, seen, args, kwargs, score=True, check=first)
         densities = _log_probs(drawn, size), _log_probs(scored, size)
         if model_guide is not self.model:
-            if "model" not in layouts:
-                layouts["model"] = layout_of(self.model, drawn.samples, sites, args, kwargs)
-            scored = run(self.model, drawn.samples, size, layouts["model"], args, kwargs, check=first)
+            seen = layouts.model or layout_of(self.model, drawn.samples, sites, args, kwargs)
+            layouts.model = seen
+            scored = run(self.model, drawn.samples, size, seen, args, kwargs, check=first)
         return scored.samples, *densities
 
 

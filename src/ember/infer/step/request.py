@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from ember.capture import backend as backends
-from ember.capture.state.arguments import take_apart
+from ember.capture.state.arguments import has_numbers, numbers_as_tensors, take_apart
 from ember.capture.state.scan import Walk, World
 from ember.infer.step.agreement import loss_agrees, step_agrees
 from ember.infer.step.function import Args, Kwargs, Step
 from ember.infer.step.guards import Call, Key, key_of
 from ember.infer.step.live import Live, Observer, Taken, evaluate
 from ember.infer.step.program import StepProgram
-from ember.optim import PyroOptim
+from ember.optim import PyroLRScheduler, PyroOptim
+from ember.optim.schedules import advance, rates
 from ember.params.param_store import ParamStoreDict
 
 Roots = tuple[tuple[str, object], ...]
 """Model, guide and loss, with their names: where a walk through what they read begins."""
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """Learning rates that are known in advance, which a program reads from an array."""
+
+    optimizer: PyroLRScheduler
+    size: int
+    """How many fit into the array."""
+
+    def array(self) -> Tensor:
+        """The array, filled with the next rate."""
+        return self.next_rates(1).expand(self.size).clone()
+
+    def next_rates(self, num_steps: int) -> Tensor:
+        """The rates of so many steps from now on."""
+        return rates(self.optimizer, num_steps)
+
+    def advance(self, num_steps: int) -> None:
+        """Bring the scheduler to where it is after so many steps."""
+        advance(self.optimizer, num_steps)
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,8 @@ class Setup:
     store: ParamStoreDict
     optimizer: PyroOptim
     backend: backends.Backend
+    scheduled: Scheduled | None = None
+    """The schedule that is stepped after every step, if one is."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,18 @@ class Request:
     setup: Setup
     args: Args
     kwargs: Kwargs
+    lifted: tuple[Args, Kwargs] | None = None
+    """The arguments with tensors in place of numbers, for a program that takes any number."""
+
+    @property
+    def given(self) -> tuple[Args, Kwargs]:
+        """The arguments as a program gets them."""
+        return (self.args, self.kwargs) if self.lifted is None else self.lifted
+
+    def for_any_number(self) -> Request | None:
+        """The same call, for a program that takes any numbers; None if there are none among the arguments."""
+        arguments = (self.args, self.kwargs)
+        return replace(self, lifted=numbers_as_tensors(arguments)) if has_numbers(arguments) else None
 
     @property
     def trains(self) -> bool:
@@ -52,11 +88,14 @@ class Request:
     def key(self, world: World, tensors: list[Tensor]) -> Key:
         """The key of the program that it needs; the tensors of its arguments are appended to ``tensors``."""
         walk = Walk(world.names, world.by_text)
-        arguments = take_apart((self.args, self.kwargs), tensors, walk)
+        arguments = (self.lifted is not None, take_apart(self.given, tensors, walk))
         setup = self.setup
         policy = setup.step.policy if self.trains else None
         unseen = tuple(walk.unseen)
-        return key_of(Call(self.kind, world, (arguments, unseen), setup.store, policy, setup.backend.name))
+        size = setup.scheduled.size if setup.scheduled is not None else 0
+        return key_of(
+            Call(self.kind, world, (arguments, unseen), setup.store, policy, setup.backend.name, size)
+        )
 
     def take(self, observe: Observer | None) -> Taken:
         """Answer it by Python."""

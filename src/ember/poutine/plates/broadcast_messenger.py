@@ -17,13 +17,13 @@ def expand_to_plates(msg: Site) -> None:
     Raises:
         ModelError: if the batch shape is neither 1 nor the plate's size at a plate's dim.
     """
-    fn = msg.fn
-    if msg.done or msg.type != "sample" or not isinstance(fn, TorchDistributionMixin):
+    fn = msg["fn"]
+    if msg["done"] or msg["type"] != "sample" or not isinstance(fn, TorchDistributionMixin):
         return
     actual = fn.batch_shape
     target = list(actual)
     changed = False
-    for frame in msg.cond_indep_stack:
+    for frame in msg["cond_indep_stack"]:
         dim, size = frame.dim, as_int(frame.size)
         if dim is None or size == -1:
             continue

@@ -102,8 +102,8 @@ class SubsampleMessenger(IndepMessenger):
 
     def _process_message(self, msg: Site) -> None:
         frame = CondIndepStackFrame(self.name, self.dim, self.subsample_size, self.counter, self.size)
-        msg.cond_indep_stack = (frame, *msg.cond_indep_stack)
-        msg.scale = msg.scale * self.size / self.subsample_size
+        msg["cond_indep_stack"] = (frame, *msg["cond_indep_stack"])
+        msg["scale"] = msg["scale"] * self.size / self.subsample_size
 
     def _postprocess_message(self, msg: Site) -> None:
         if msg.type in ("param", "subsample") and self.dim is not None:

@@ -32,18 +32,19 @@ class ReplayMessenger(Messenger):
         self.params = params
 
     def _pyro_sample(self, msg: Site) -> None:
-        name: str = msg.name
-        if self.trace is None or msg.is_observed:
+        # By key, as in apply_stack: this runs at every site of every step.
+        name = msg["name"]
+        if self.trace is None or msg["is_observed"]:
             return
         recorded = self.trace.nodes.get(name)
         if recorded is None:
             return
-        if not recorded.is_latent:
+        if recorded["type"] != "sample" or recorded["is_observed"]:
             raise TraceError(f"site {name} must be sampled in trace")
-        msg.done = True
-        msg.value = recorded.value
+        msg["done"] = True
+        msg["value"] = recorded["value"]
         # A copy: what the model's run writes into its site must not reach the guide's.
-        msg.infer = dict(recorded.infer)
+        msg["infer"] = dict(recorded["infer"])
 
     def _pyro_param(self, msg: Site) -> None:
         name: str = msg.name

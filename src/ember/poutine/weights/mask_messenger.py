@@ -30,4 +30,5 @@ class MaskMessenger(Messenger):
         self.mask = mask
 
     def _process_message(self, msg: Site) -> None:
-        msg.mask = self.mask if msg.mask is None else msg.mask & self.mask
+        outer = msg["mask"]
+        msg["mask"] = self.mask if outer is None else outer & self.mask

@@ -31,4 +31,4 @@ class ScaleMessenger(Messenger):
         self.scale = scale
 
     def _process_message(self, msg: Site) -> None:
-        msg.scale = self.scale * msg.scale
+        msg["scale"] = self.scale * msg["scale"]
