@@ -42,8 +42,8 @@ def masks_of(model_trace: Trace) -> dict[str, Mask]:
     """The masks of latent sites by name, of handlers and of distributions; sites that are counted everywhere are left out."""
     found: dict[str, Mask] = {}
     for name, site in model_trace.iter_stochastic_nodes():
-        fn = site["fn"]
-        mask = joint_mask(site["mask"], fn.applied_mask if isinstance(fn, MaskedDistribution) else None)
+        fn = site.fn
+        mask = joint_mask(site.mask, fn.applied_mask if isinstance(fn, MaskedDistribution) else None)
         if mask is not None and mask is not True:
             found[name] = mask
     return found
@@ -51,7 +51,7 @@ def masks_of(model_trace: Trace) -> dict[str, Mask]:
 
 def add_mask(site: Site, mask: Mask) -> None:
     """Mask a site of a guide's trace too."""
-    site["mask"] = joint_mask(site["mask"], mask)
+    site.mask = joint_mask(site.mask, mask)
 
 
 def entry_mask(mask: Mask, batch_shape: Size, event_shape: Size, lead: Size) -> Tensor:
@@ -76,16 +76,16 @@ def entry_mask(mask: Mask, batch_shape: Size, event_shape: Size, lead: Size) -> 
 
 def at_all_rows(mask: Mask, site: Site, guide_trace: Trace) -> Mask:
     """A mask of the rows that plates have chosen, for all their rows: those that were not chosen are counted."""
-    for frame in site["cond_indep_stack"]:
+    for frame in site.cond_indep_stack:
         full_size = full_size_of(frame)
         chosen = guide_trace.nodes.get(frame.name)
         if not isinstance(mask, Tensor) or chosen is None or not _varies(mask, frame):
             continue
-        if len(chosen["value"]) != full_size:
+        if len(chosen.value) != full_size:
             shape = list(mask.shape)
             assert frame.dim is not None
             shape[frame.dim] = full_size
-            mask = mask.new_ones(shape).index_copy(frame.dim, chosen["value"], mask)
+            mask = mask.new_ones(shape).index_copy(frame.dim, chosen.value, mask)
     return mask
 
 
@@ -104,16 +104,16 @@ def mask_packed(
         masks: those of the model's sites.
         guide_trace: the trace that the site is in.
     """
-    if isinstance(packed["fn"], dist.Delta):
+    if isinstance(packed.fn, dist.Delta):
         return  # a point has no density that could count
-    lead, parts = packed["fn"].batch_shape, []
+    lead, parts = packed.fn.batch_shape, []
     for layout, shape in shapes:
         event_start = len(shape) - layout.unconstrained_event_dim
         mask = at_all_rows(masks.get(layout.name, True), layout.site, guide_trace)
         parts.append(entry_mask(mask, shape[:event_start], shape[event_start:], lead))
     around = broadcast_shapes(*(part.shape[:-1] for part in parts))
     whole = torch.cat([part.expand(around + part.shape[-1:]) for part in parts], -1)
-    packed["fn"] = MaskedEntries(packed["fn"], whole.to(packed["value"].device))
+    packed.fn = MaskedEntries(packed.fn, whole.to(packed.value.device))
 
 
 class MaskedEntries(dist.TorchDistribution):

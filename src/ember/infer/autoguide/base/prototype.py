@@ -41,7 +41,7 @@ def vectorized_frames(recorded: Trace, guide: str) -> dict[str, CondIndepStackFr
     """
     frames: dict[str, CondIndepStackFrame] = {}
     for name, site in recorded.iter_stochastic_nodes():
-        for frame in site["cond_indep_stack"]:
+        for frame in site.cond_indep_stack:
             if not frame.vectorized:
                 raise NotImplementedError(
                     f"{guide} does not support sequential pyro.plate: site {name!r} is inside 'for ... in "
@@ -59,9 +59,10 @@ def full_size_of(frame: CondIndepStackFrame) -> int:
 
 def at_full_size(value: Tensor, site: Site, event_dim: int) -> Tensor:
     """A value for all rows of the plates around a site: the rows at hand, repeated."""
-    for frame in site["cond_indep_stack"]:
+    for frame in site.cond_indep_stack:
         full_size = full_size_of(frame)
         if full_size != frame.size:
+            assert frame.dim is not None, "a sequential plate"
             value = periodic_repeat(value, full_size, frame.dim - event_dim)
     # Never the user's own tensor: training would change it in place.
     return value.detach().clone().contiguous()
@@ -73,7 +74,7 @@ def unconstrained_start(site: Site) -> Tensor:
     Raises:
         ValueError: if the site is discrete or on a sphere, or its initial value is at the border of the support.
     """
-    start: Tensor = transform_of(site).inv(site["value"].detach()).detach()
+    start: Tensor = transform_of(site).inv(site.value.detach()).detach()
     if not bool(start.isfinite().all()):
         raise ModelError(
             f"the initial value of site {site['name']!r} has no finite image in unconstrained space: it is at the border of its "

@@ -92,14 +92,14 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
             self._unsure_sites = left
 
     def _pyro_sample(self, msg: Site) -> None:
-        prior, name = msg["fn"], msg["name"]
-        if msg["is_observed"]:
+        prior, name = msg.fn, msg.name
+        if msg.is_observed:
             self._data_sites.add(name)
         elif name in self._data_sites:
             return  # data in other calls: what the model draws is what it predicts
         super()._pyro_sample(msg)
-        if isinstance(prior, MaskedDistribution) and msg["fn"] is not prior:
-            msg["fn"] = msg["fn"].mask(prior.applied_mask)
+        if isinstance(prior, MaskedDistribution) and msg.fn is not prior:
+            msg.fn = msg.fn.mask(prior.applied_mask)
 
     def __getstate__(self) -> dict[str, Any]:
         state = PyroModule.__getstate__(self)
