@@ -20,6 +20,7 @@ from ember.infer.step.live import Taken
 from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
 from ember.infer.step.request import Request, Scheduled, Setup
+from ember.infer.traces.program_checks import check_program
 from ember.optim import PyroLRScheduler, PyroOptim
 from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict, get_param_store
@@ -83,6 +84,8 @@ class SVI:
         param_store: ParamStoreDict | None = None,
     ) -> None:
         _warn_of_deprecated(num_steps, num_samples)
+        check_program(model, "model")
+        check_program(guide, "guide")
         if not isinstance(optim, PyroOptim):
             raise ValueError(
                 "Optimizer should be an instance of pyro.optim.PyroOptim class. "
