@@ -78,12 +78,12 @@ def _proposal(trace: Trace, site: Site) -> Tensor:
 
     Where samples chose one sample of each ancestor, it is the mixture over all that they might have chosen.
     """
-    log_prob: Tensor = site["packed"]["log_prob"]
-    if site["infer"].get("num_samples") is None:
+    log_prob: Tensor = site.packed.log_prob
+    if site.infer.get("num_samples") is None:
         return log_prob
-    shape = site["value"].shape[: site["value"].dim() - getattr(site["fn"], "event_dim", 0)]
+    shape = site.value.shape[: site.value.dim() - getattr(site.fn, "event_dim", 0)]
     own = {trace_dim - len(shape) for trace_dim, size in enumerate(shape) if size > 1}
-    symbols = {site["infer"]["_dim_to_symbol"].get(dim) for dim in own} | set(trace.plate_to_symbol.values())
+    symbols = {site.infer["_dim_to_symbol"].get(dim) for dim in own} | set(trace.plate_to_symbol.values())
     dims = dims_of(log_prob)
     ancestors = [position for position, dim in enumerate(dims) if dim not in symbols]
     if not ancestors:
@@ -94,7 +94,7 @@ def _proposal(trace: Trace, site: Site) -> Tensor:
 
 
 def _is_sampled_in_parallel(site: Site) -> bool:
-    infer = site["infer"]
+    infer = site.infer
     return infer.get("enumerate") == "parallel" and infer.get("num_samples") is not None
 
 
@@ -102,11 +102,11 @@ def _log_weights(model_trace: Trace, guide_trace: Trace) -> list[Tensor]:
     """log p(x, z) - log q(z); for a site that was sampled from its prior, q is made of the prior."""
     weights = [packed.neg(_proposal(guide_trace, site)) for _, site in guide_trace.iter_stochastic_nodes()]
     for name, site in model_trace.nodes.items():
-        if site["type"] != "sample":
+        if site.type != "sample":
             continue
-        if not site["is_observed"] and name not in guide_trace and _is_sampled_in_parallel(site):
+        if not site.is_observed and name not in guide_trace and _is_sampled_in_parallel(site):
             weights.append(packed.neg(_proposal(model_trace, site)))
-        weights.append(site["packed"]["log_prob"])
+        weights.append(site.packed.log_prob)
     return weights
 
 
@@ -117,7 +117,7 @@ def _dice_factors(model_trace: Trace, guide_trace: Trace) -> list[Tensor]:
         (model_trace, site)
         for name, site in model_trace.iter_stochastic_nodes()
         if name not in guide_trace
-        and (site["infer"].get("enumerate") != "parallel" or _is_sampled_in_parallel(site))
+        and (site.infer.get("enumerate") != "parallel" or _is_sampled_in_parallel(site))
     ]
     sites += [(guide_trace, site) for _, site in guide_trace.iter_stochastic_nodes()]
     factors = (_dice_factor(trace, site) for trace, site in sites)
@@ -127,10 +127,10 @@ def _dice_factors(model_trace: Trace, guide_trace: Trace) -> list[Tensor]:
 def _dice_factor(trace: Trace, site: Site) -> Any:
     log_prob, log_times = compute_site_dice_factor(site)
     proposal = _proposal(trace, site)
-    if proposal is not site["packed"]["log_prob"]:
-        pathwise = is_identically_zero(site["packed"]["score_parts"].score_function)
+    if proposal is not site.packed.log_prob:
+        pathwise = is_identically_zero(site.packed["score_parts"].score_function)
         score = torch.zeros_like(proposal) if pathwise else proposal - proposal.detach()
-        return tagged(score - math.log(site["infer"]["num_samples"]), dims_of(proposal))
+        return tagged(score - math.log(site.infer["num_samples"]), dims_of(proposal))
     if log_times:
         dims = dims_of(log_prob) if isinstance(log_prob, Tensor) else ""
         log_prob = tagged(proposal.new_zeros(()) + log_prob - log_times, dims)

@@ -49,7 +49,7 @@ def baseline_of(site: Site) -> Baseline:
         ValueError: for options that there are not.
         AssertionError: if ``nn_baseline`` and ``baseline_value`` are both given.
     """
-    options = site["infer"].get("baseline") or {}
+    options = site.infer.get("baseline") or {}
     unknown = [name for name in options if name not in _OPTIONS]
     if unknown:
         raise ValueError(

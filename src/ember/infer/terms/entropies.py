@@ -47,10 +47,10 @@ class Entropy(ABC):
 
 
 def _sampled(site: Site) -> list[Any]:
-    log_prob, _, entropy_term = site["score_parts"]
+    log_prob, _, entropy_term = site.score_parts
     if is_identically_zero(entropy_term):
         return []
-    return [site["log_prob_sum"] if entropy_term is log_prob else entropy_term.sum()]
+    return [site.log_prob_sum if entropy_term is log_prob else entropy_term.sum()]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class AnalyticKL(Entropy):
 
     def divergence(self, model_site: Site, guide_site: Site) -> Tensor | None:
         kl = analytic_kl(model_site, guide_site)
-        if kl is None and guide_site["infer"].get("entropy") is not None:
+        if kl is None and guide_site.infer.get("entropy") is not None:
             raise ValueError(
                 f"at site {guide_site['name']!r}, AnalyticKL is not possible: no divergence of {guide_site['fn']} from "
                 f"{model_site['fn']} is known in closed form"
@@ -140,10 +140,10 @@ def entropy_of(site: Site, default: Entropy) -> Entropy:
     Raises:
         ValueError: if the site asks for what is not possible there.
     """
-    asked = site["infer"].get("entropy")
+    asked = site.infer.get("entropy")
     if asked is None:
         return default.at_silent(site)
-    entropy: Entropy = checked(asked, f'at site {site["name"]!r}, infer["entropy"]', ENTROPIES)
+    entropy: Entropy = checked(asked, f'at site {site.name!r}, infer["entropy"]', ENTROPIES)
     entropy.check_possible(site)
     return entropy
 

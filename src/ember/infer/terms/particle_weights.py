@@ -35,10 +35,10 @@ def layout_of(model_trace: Trace, guide_trace: Trace) -> Layout:
         site
         for trace in (model_trace, guide_trace)
         for site in trace.nodes.values()
-        if site["type"] == "sample"
+        if site.type == "sample"
     ]
     sum_dims = get_dependent_plate_dims(sites)
-    common = set.intersection(*(set(site["cond_indep_stack"]) for site in sites)) if sites else set()
+    common = set.intersection(*(set(site.cond_indep_stack) for site in sites)) if sites else set()
     scale = 1.0
     frames = sites[0]["cond_indep_stack"] if sites else ()
     for frame in frames:
