@@ -37,9 +37,7 @@ class ModelFactors(NamedTuple):
 
 def find_ordinal(trace: Trace, site: Site) -> Ordinal:
     """The symbols of the vectorised plates around a site."""
-    return frozenset(
-        trace.plate_to_symbol[frame.name] for frame in site.cond_indep_stack if frame.vectorized
-    )
+    return frozenset(trace.plate_to_symbol[frame.name] for frame in site.cond_indep_stack if frame.vectorized)
 
 
 def masked_log_prob(site: Site) -> Tensor:

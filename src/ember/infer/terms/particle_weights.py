@@ -32,10 +32,7 @@ class Layout(NamedTuple):
 def layout_of(model_trace: Trace, guide_trace: Trace) -> Layout:
     """The layout of a pair of traces."""
     sites = [
-        site
-        for trace in (model_trace, guide_trace)
-        for site in trace.nodes.values()
-        if site.type == "sample"
+        site for trace in (model_trace, guide_trace) for site in trace.nodes.values() if site.type == "sample"
     ]
     sum_dims = get_dependent_plate_dims(sites)
     common = set.intersection(*(set(site.cond_indep_stack) for site in sites)) if sites else set()

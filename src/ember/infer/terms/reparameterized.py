@@ -13,9 +13,7 @@ def is_fully_reparameterized(site: Site) -> bool:
     """Whether gradients of the site go through its sample alone."""
     _, score_function, entropy_term = site.score_parts
     return bool(
-        site.fn.has_rsample
-        and not is_identically_zero(entropy_term)
-        and is_identically_zero(score_function)
+        site.fn.has_rsample and not is_identically_zero(entropy_term) and is_identically_zero(score_function)
     )
 
 
