@@ -121,7 +121,7 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
                 else:
                     yield _make_name(path, key), leaf
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         context = self._pyro_context
         with context:
             note_module(self)
