@@ -35,19 +35,22 @@ class _Entry(NamedTuple):
         return getattr(owner, name)
 
     def write(self, value: Any) -> None:
-        global _changes
-        _changes += 1
+        CHANGES.number += 1
         owner, name = self._owner()
         setattr(owner, name, value)
 
 
 _REGISTRY: dict[str, _Entry] = {}
-_changes = 0
 
 
-def version() -> int:
-    """A number that grows whenever a setting may have been changed."""
-    return _changes
+class _Changes:
+    """How often settings have been written."""
+
+    number = 0
+
+
+CHANGES = _Changes()
+"""``CHANGES.number`` grows whenever a setting may have been changed."""
 
 
 def _entry(alias: str) -> _Entry:

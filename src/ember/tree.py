@@ -1,7 +1,8 @@
 """One walk over nested values: arguments, results and settings that hold tensors somewhere inside.
 
-Branches are lists, tuples (named ones too), deques, sets, mappings, dataclasses, attrs classes and plain namespaces; all else
-is a leaf: tensors, arrays, numbers, modules, objects of other classes. Values that hold themselves are not supported.
+Branches are lists, tuples (named ones too), deques, sets, mappings, dataclasses, attrs classes, plain namespaces and partial
+functions; all else is a leaf: tensors, arrays, numbers, modules, objects of other classes. Values that hold themselves are not
+supported.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import functools
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -93,6 +95,11 @@ _DICT = _Rule(
 _MAPPING = _Rule(tuple, lambda value: [value[key] for key in value], _copied_mapping)
 _SET = _Rule(_no_names, list, lambda value, items: type(value)(items))
 _DEQUE = _Rule(lambda value: value.maxlen, list, lambda value, items: type(value)(items, value.maxlen))
+_PARTIAL = _Rule(
+    lambda value: (value.func,),
+    lambda value: [value.args, value.keywords],
+    lambda value, items: type(value)(value.func, *items[0], **items[1]),
+)
 _NAMESPACE = _object_rule(lambda value: tuple(vars(value)))
 
 _RULES: dict[type, _Rule | None] = {list: _LIST, tuple: _TUPLE, dict: _DICT}
@@ -136,6 +143,7 @@ _OF_BASES: dict[type, _Rule] = {
     AbstractSet: _SET,
     SimpleNamespace: _NAMESPACE,
     argparse.Namespace: _NAMESPACE,
+    functools.partial: _PARTIAL,
 }
 
 

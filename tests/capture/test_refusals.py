@@ -167,12 +167,30 @@ def comes_and_goes(kind):
 
 @pytest.mark.parametrize("kind", ["parameter", "site"])
 def test_sites_that_come_and_go(kind):
-    COUNTS["calls"] = 0
-    svi = new_svi(guide=comes_and_goes(kind))
+    def losses(compile):
+        COUNTS["calls"] = 0
+        svi = new_svi(guide=comes_and_goes(kind), compile=compile)
+        return svi, [svi.step(data()) for _ in range(6)]
+
+    _, expected = losses(False)
+    # The guide counts its own runs, in a global: that is noticed, and every step is an eager one.
+    with pytest.warns(UserWarning, match="the program changes 'COUNTS' as it runs"):
+        svi, found = losses(True)
+    assert found == expected
+    assert ember.capture.explain(svi).num_captures == 0
+
+
+def test_parameters_that_come_and_go_by_what_nobody_can_watch(monkeypatch):
+    def guide(data):
+        simple_guide()
+        if os.getcwd() == "/":
+            ember.param("extra", torch.tensor(0.0))
+
+    svi = new_svi(guide=guide)
     svi.step(data())
-    with pytest.raises(CaptureError, match="extra" if kind == "parameter" else "random numbers"):
-        for _ in range(3):
-            svi.step(data())
+    monkeypatch.chdir("/")
+    with pytest.raises(CaptureError, match="extra"):
+        svi.step(data())
 
 
 def test_handlers_around_the_step():

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ember.optim.adagrad_rmsprop import AdagradRMSProp
-from ember.optim.blocks import Block
 from ember.optim.clipped_adam import ClippedAdam
 from ember.optim.dct_adam import DCTAdam
+from ember.optim.flat.blocks import Block
 from ember.optim.rule_table import RULES
 from ember.optim.rules import clipping
 from ember.optim.rules.rule import Rule

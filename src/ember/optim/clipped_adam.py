@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ember.optim.lists import step_in_place
+from ember.optim.flat.lists import step_in_place
 from ember.optim.rule_state import dense_batches, new_step, restore_steps
 from ember.optim.rules.clipped_adam import CLIPPED_ADAM, ClippedAdamOptions
 

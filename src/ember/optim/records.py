@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ember.optim.changes import Changes, States, Watched
-from ember.optim.flat_state import StateBuffer
+from ember.optim.flat.state import StateBuffer
 from ember.optim.foreign import Options, has_hooks, shell, updates_each_parameter
 from ember.optim.rules.clipping import Clipping
 from ember.params import ParamStoreDict

@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 
 from ember.errors import CaptureError
 from ember.optim.foreign import Options, updates_each_parameter
-from ember.optim.foreign_update import ForeignUpdate
-from ember.optim.layout import Numbered, laid_out
 from ember.optim.plan import StepPlan
-from ember.optim.recorded import RuleUpdate
+from ember.optim.recording.foreign_update import ForeignUpdate
+from ember.optim.recording.layout import Numbered, laid_out
+from ember.optim.recording.rule_update import RuleUpdate
 from ember.optim.records import Record, Records
 from ember.optim.rule_table import RULES
 from ember.optim.rules.clipping import clip_global_norm
@@ -212,6 +212,11 @@ class TracedUpdate:
         self._rates[: rates.numel()] = rates
         self._rates[rates.numel() :] = rates[-1]
         self._taken.zero_()
+
+    @property
+    def writes_back(self) -> bool:
+        """Whether :meth:`write_back` has anything to do."""
+        return self._rates is not None or any(group.changes_rate for group in self._groups)
 
     def write_back(self) -> None:
         """Show the owners of options what steps did to their learning rates.

@@ -54,7 +54,8 @@ class ParamStoreDict:
     """A program that reaches a store is not watched for what is in it: parameters are facts of their own."""
 
     def __init__(self) -> None:
-        self._local = ContentsByThread(Contents())
+        self.by_thread = ContentsByThread(Contents())
+        """What this thread sees as ``contents``."""
 
     @property
     def version(self) -> int:
@@ -71,11 +72,11 @@ class ParamStoreDict:
             >>> store["loc"] = torch.tensor(0.0)
             >>> assert store.version != before
         """
-        return self._local.contents.version.number
+        return self.by_thread.contents.version.number
 
     @property
     def _contents(self) -> Contents:
-        return self._local.contents
+        return self.by_thread.contents
 
     # Pyro programs read these three, and write to them: they count their changes.
     @property
@@ -275,25 +276,21 @@ class ParamStoreDict:
 
     @contextmanager
     def _replaced_contents(self) -> Iterator[None]:
-        outer = self._local.contents
-        self._local.contents = Contents()
+        outer = self.by_thread.contents
+        self.by_thread.contents = Contents()
         try:
             yield
         finally:
-            self._local.contents = outer
+            self.by_thread.contents = outer
 
     @contextmanager
     def active(self) -> Iterator[ParamStoreDict]:
         """Make this the store that :func:`ember.param` and :func:`get_param_store` use in this thread."""
-        outer = _ACTIVE.__dict__.get("store")
-        _ACTIVE.store = self
+        outer, ACTIVE.store = ACTIVE.store, self
         try:
             yield self
         finally:
-            if outer is None:
-                del _ACTIVE.store
-            else:
-                _ACTIVE.store = outer
+            ACTIVE.store = outer
 
     def replace_param(self, param_name: str, new_param: torch.Tensor, old_param: torch.Tensor) -> None:
         """Deprecated: assign to ``store[name]``."""
@@ -323,15 +320,19 @@ class ParamStoreDict:
 
 
 _PYRO_PARAM_STORE = ParamStoreDict()
-_ACTIVE = threading.local()
+
+
+class _Active(threading.local):
+    store = _PYRO_PARAM_STORE
+
+
+ACTIVE = _Active()
+"""The store that is active in this thread, as ``ACTIVE.store``: what :func:`get_param_store` returns."""
 
 
 def get_param_store() -> ParamStoreDict:
     """The store that is active in this thread: the process's own, unless :meth:`ParamStoreDict.active` says otherwise."""
-    try:
-        return _ACTIVE.store  # type: ignore[no-any-return]
-    except AttributeError:
-        return _PYRO_PARAM_STORE
+    return ACTIVE.store
 
 
 def clear_param_store() -> None:

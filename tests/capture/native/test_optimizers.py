@@ -43,7 +43,7 @@ def recorded(
 
 def check_native(graph: CapturedGraph, inputs: list[Tensor]) -> None:
     source, _ = written(graph, [*inputs, *graph.lifted])
-    assert not source.buffers, source.externs
+    assert not source.externs.buffers
 
 
 @CASE

@@ -113,6 +113,17 @@ def test_parameters_of_masked_values_are_left_alone():
         assert leaf.grad[:KEPT].abs().min() > 0 and leaf.grad[KEPT:].abs().max() == 0
 
 
+@pytest.mark.parametrize("name", ["AutoNormal", "AutoMultivariateNormal"])
+def test_samples_that_are_held_fixed_are_masked_too(name):
+    """Sticking the landing: a second run of the guide, whose gradient must not see the masked rows either."""
+    _, guide = loss(GUIDES[name], by_handler, DATA, HELD)
+    Trace_ELBO(entropy=ember.infer.StickingTheLanding()).loss_and_grads(by_handler, guide, DATA, HELD)
+    leaves = dict(guide.named_parameters())
+    loc = leaves.get("locs.local_unconstrained", leaves.get("loc"))
+    rows = slice(None) if name == "AutoNormal" else slice(1, 1 + N)
+    assert loc.grad[rows][:KEPT].abs().min() > 0 and loc.grad[rows][KEPT:].abs().max() == 0
+
+
 def subsampled(rows, held):
     z = ember.sample("z", dist.Normal(0.0, 2.0))
     with ember.plate("rows", N, subsample=rows), mask(mask=held):

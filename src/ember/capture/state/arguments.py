@@ -7,13 +7,31 @@ values of everything else. Functions count by what they do (code, bound argument
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from ember import tree
 from ember.capture.state.parts import is_plain, layout_part, plain_part
 from ember.capture.state.scan import Walk
+
+T = TypeVar("T")
+
+
+def numbers_as_tensors(value: T) -> T:
+    """A nested value with a tensor in the place of each number, for numbers that are others from call to call.
+
+    >>> import torch
+    >>> numbers_as_tensors([1, 0.5, True, "text"])
+    [tensor(1), tensor(0.5000), True, 'text']
+    """
+    return tree.map_leaves(lambda leaf: torch.tensor(leaf) if type(leaf) in (int, float) else leaf, value)
+
+
+def has_numbers(value: object) -> bool:
+    """Whether :func:`numbers_as_tensors` would change anything."""
+    return any(type(leaf) in (int, float) for leaf in tree.leaves(value))
 
 
 def take_apart(value: Any, tensors: list[Tensor], walk: Walk) -> Hashable:
@@ -40,4 +58,4 @@ def _iterated(names: Hashable) -> tuple[object, ...]:
     return names if isinstance(names, tuple) else (names,)
 
 
-__all__ = ["take_apart"]
+__all__ = ["has_numbers", "numbers_as_tensors", "take_apart"]

@@ -14,43 +14,44 @@ from torch import Tensor
 MISSING: Final = object()
 """Stands for what is not there."""
 
-_function_parts = attrgetter("__code__", "__defaults__", "__kwdefaults__")
-_shape, _trained = attrgetter("shape"), attrgetter("requires_grad")
+function_parts = attrgetter("__code__", "__defaults__", "__kwdefaults__")
+cell_contents = attrgetter("cell_contents")
+shape_of, _trained = attrgetter("shape"), attrgetter("requires_grad")
 _trained_and_hooks = attrgetter("requires_grad", "_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class Layouts:
     """Where tensors lie, how, and whether they are trained: what can change behind an object that stays the same."""
 
-    __slots__ = ("_gradient", "_places", "_shapes", "_strides", "_trained", "tensors")
+    __slots__ = ("gradient", "places", "shapes", "strides", "tensors", "trained")
 
     def __init__(self, tensors: Sequence[Tensor], hooks: bool = False) -> None:
         self.tensors = list(tensors)
-        self._gradient = _trained_and_hooks if hooks else _trained
-        self._shapes = list(map(_shape, self.tensors))
-        self._strides = list(map(Tensor.stride, self.tensors))
-        self._places = list(map(Tensor.data_ptr, self.tensors))
-        self._trained = list(map(self._gradient, self.tensors))
+        self.gradient = _trained_and_hooks if hooks else _trained
+        self.shapes = list(map(shape_of, self.tensors))
+        self.strides = list(map(Tensor.stride, self.tensors))
+        self.places = list(map(Tensor.data_ptr, self.tensors))
+        self.trained = list(map(self.gradient, self.tensors))
 
     def same(self) -> bool:
         """Whether all lie as they did."""
         tensors = self.tensors
         return (
-            list(map(Tensor.data_ptr, tensors)) == self._places
-            and list(map(_shape, tensors)) == self._shapes
-            and list(map(Tensor.stride, tensors)) == self._strides
-            and list(map(self._gradient, tensors)) == self._trained
+            list(map(Tensor.data_ptr, tensors)) == self.places
+            and list(map(shape_of, tensors)) == self.shapes
+            and list(map(Tensor.stride, tensors)) == self.strides
+            and list(map(self.gradient, tensors)) == self.trained
         )
 
     def first_difference(self) -> int | None:
         """The position of the first that does not."""
         for index, tensor in enumerate(self.tensors):
-            now = (tensor.data_ptr(), tensor.shape, tensor.stride(), self._gradient(tensor))
+            now = (tensor.data_ptr(), tensor.shape, tensor.stride(), self.gradient(tensor))
             noted = (
-                self._places[index],
-                self._shapes[index],
-                self._strides[index],
-                self._trained[index],
+                self.places[index],
+                self.shapes[index],
+                self.strides[index],
+                self.trained[index],
             )
             if now != noted:
                 return index
@@ -89,6 +90,8 @@ class Facts:
     empty_labels: list[str] = field(default_factory=list)
     contents: list[tuple[Callable[[], object], object, str]] = field(default_factory=list)
     """Objects that only a comparison of their whole content tells apart."""
+    random: set[str] = field(default_factory=set)
+    """Labels of contents that are streams of random numbers."""
     tensors: list[Tensor] = field(default_factory=list)
     tensor_labels: list[str] = field(default_factory=list)
 
@@ -115,7 +118,7 @@ class Facts:
     def hold_function(self, function: FunctionType) -> None:
         """Note a function's code and defaults."""
         self.functions.append(function)
-        self.function_parts.extend(_function_parts(function))
+        self.function_parts.extend(function_parts(function))
 
     def hold_dict(self, value: dict[object, object], label: str) -> None:
         """Note a whole dictionary."""
@@ -152,9 +155,19 @@ class Facts:
         """Whether all hold, but those on tensors (see :class:`Layouts`)."""
         return (
             _all_are(map(dict.get, self.dicts, self.keys, repeat(MISSING)), self.values)
-            and not any(self.empty)
-            and (not self.functions or self._functions_same())
-            and (not self.cells or self._cells_same())
+            and self._functions_same()
+            and self._cells_same()
+            and self.rest_same()
+        )
+
+    def has_rest(self) -> bool:
+        """Whether there is anything for :meth:`rest_same` to look at."""
+        return bool(self.empty or self.wholes or self.items or self.class_dicts or self.contents)
+
+    def rest_same(self) -> bool:
+        """Whether all hold but those on names, variables and functions."""
+        return (
+            not any(self.empty)
             and (not self.wholes or self._wholes_same())
             and (not self.items or self._items_same())
             and (not self.class_dicts or self._classes_same())
@@ -162,11 +175,11 @@ class Facts:
         )
 
     def _functions_same(self) -> bool:
-        return _all_are(chain.from_iterable(map(_function_parts, self.functions)), self.function_parts)
+        return _all_are(chain.from_iterable(map(function_parts, self.functions)), self.function_parts)
 
     def _cells_same(self) -> bool:
         try:
-            return _all_are(map(attrgetter("cell_contents"), self.cells), self.cell_values)
+            return _all_are(map(cell_contents, self.cells), self.cell_values)
         except ValueError:  # a variable that has been deleted
             return False
 
@@ -203,7 +216,7 @@ class Facts:
             if now is not noted:
                 return label
         for index, function in enumerate(self.functions):
-            if not _all_are(_function_parts(function), self.function_parts[3 * index : 3 * index + 3]):
+            if not _all_are(function_parts(function), self.function_parts[3 * index : 3 * index + 3]):
                 return f"the code or the defaults of {function.__qualname__}"
         for value, label in zip(self.empty, self.empty_labels, strict=True):
             if value:
@@ -243,4 +256,4 @@ def _first_container(
     return None
 
 
-__all__ = ["MISSING", "Facts", "Layouts"]
+__all__ = ["MISSING", "Facts", "Layouts", "cell_contents", "function_parts", "shape_of"]

@@ -6,6 +6,7 @@ on from there: into containers, objects, modules and other functions. Code of li
 
 from __future__ import annotations
 
+import random
 import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -57,6 +58,10 @@ class World:
         """Whether nothing of it has changed: one look at each fact."""
         return self.facts.same() and self.layouts.same()
 
+    def has_drawn(self) -> bool:
+        """Whether what has changed first is a stream of random numbers."""
+        return self.first_difference() in self.facts.random
+
     def first_difference(self) -> str:
         """What has changed first, as a user would call it."""
         index = self.layouts.first_difference()
@@ -66,8 +71,8 @@ class World:
         return "nothing" if index is None else self.facts.tensor_labels[index]
 
 
-def scan(roots: Iterable[tuple[str, object]]) -> World:
-    """What the named programs read.
+def scan(roots: Iterable[tuple[str, object]], embers_own: bool = True) -> World:
+    """What the named programs read, without what Ember's own modules hold if ``embers_own`` is false.
 
     >>> box = {"beta": 1.0}
     >>> world = scan([("box", box)])
@@ -79,7 +84,7 @@ def scan(roots: Iterable[tuple[str, object]]) -> World:
     names: frozenset[str] = frozenset()
     by_text = False
     while True:
-        walk = Walk(names, by_text)
+        walk = Walk(names, by_text, embers_own)
         parts = tuple([(label, walk.part(value, label)) for label, value in roots])
         if walk.found <= names and walk.by_text == by_text:
             return walk.world(parts, names)
@@ -91,13 +96,14 @@ def scan(roots: Iterable[tuple[str, object]]) -> World:
 class Walk:
     """One walk: what has been met, and what was found."""
 
-    def __init__(self, names: frozenset[str], by_text: bool = False) -> None:
+    def __init__(self, names: frozenset[str], by_text: bool = False, embers_own: bool = True) -> None:
         self.facts = Facts()
         self.found: set[str] = set()
         self.by_text = by_text
         self.unseen: list[str] = []
         self._names = names
         self._all_attributes = by_text
+        self._embers_own = embers_own
         self._seen: dict[int, tuple[int, object]] = {}
         self._bound: set[tuple[int, str]] = set()
 
@@ -255,9 +261,12 @@ class Walk:
 
     def _class(self, value: type) -> Hashable:
         parts: list[Hashable] = []
-        for base in value.__mro__:
-            if is_library(base.__module__):
-                continue
+        own = [base for base in value.__mro__ if not is_library(base.__module__)]
+        inherited = {name for base in own for name in vars(base)} & self._names
+        for base in own:
+            for name in sorted(inherited - vars(base).keys()):
+                # Set here, it would hide that of a base.
+                self.facts.bind_class(base, name, MISSING, f"{base.__name__}.{name}")
             # A library may call any method of a class that is derived from one of its own.
             whole = any(is_library(other.__module__) for other in base.__mro__[:-1])
             for name, item in sorted(vars(base).items()):
@@ -271,6 +280,8 @@ class Walk:
     def _module(self, module: torch.nn.Module, label: str) -> Hashable:
         own = vars(module)
         home = type(module).__module__
+        if home.startswith("ember.") and not self._embers_own:
+            return ById(module)
         parts: list[Hashable] = [self.part(type(module), label)]
         if home.startswith("torch."):
             self.facts.hold_dict(own, label)  # type: ignore[arg-type]
@@ -327,6 +338,8 @@ class Walk:
         if isinstance(part, ById):
             return part
         self.facts.hold_content(read, part, label)
+        if isinstance(value, random.Random) or type(value).__module__.startswith("numpy.random"):
+            self.facts.random.add(label)
         return part
 
 

@@ -79,6 +79,12 @@ class ELBO(ABC):
     """Whether the loss is a value; if not, it is infinite, and only what is differentiated must be finite."""
     loss_is_differentiated: ClassVar[bool] = False
     """Whether :meth:`loss` asks an overridden ``_differentiable_loss_particle``, as in some of Pyro's objectives."""
+    uncalled_hooks: ClassVar[tuple[str, ...]] = (
+        "_guess_max_plate_nesting",
+        "_vectorized_num_particles",
+        "_get_vectorized_trace",
+    )
+    """Methods that Pyro calls and Ember does not, so that overriding them is an error."""
 
     def __post_init__(self, max_iarange_nesting: float | None) -> None:
         nesting = nesting_by_old_name(self.max_plate_nesting, max_iarange_nesting, stacklevel=3)

@@ -7,8 +7,12 @@ is called where Pyro calls it:
     make the traces, in all that computes a loss.
 ``_differentiable_loss_particle``
     says what a pair of traces is worth, in ``differentiable_loss`` and ``loss_and_grads``, and for some objectives in ``loss``.
+``_loss_and_surrogate_loss_particle``
+    does so for :class:`TraceGraph_ELBO`.
 ``loss``, ``differentiable_loss``, ``loss_and_grads``
     replace what SVI calls. A captured step differentiates by itself: it cannot call them, and says so.
+
+What Pyro calls and Ember does not, a class declares as ``uncalled_hooks``: overriding it is an error.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ from ember.poutine.trace_struct import Trace
 Method = TypeVar("Method", bound=Callable[..., Any])
 _OWN: set[Any] = set()
 _WORTH = "_differentiable_loss_particle"
+_WORTH_OF_GRAPH = "_loss_and_surrogate_loss_particle"
 _LOSSES = ("loss", "differentiable_loss", "loss_and_grads")
 
 
@@ -57,6 +62,7 @@ class Objective(Protocol):
 
     max_plate_nesting: float
     loss_is_differentiated: ClassVar[bool]
+    uncalled_hooks: ClassVar[tuple[str, ...]]
 
     @property
     def settings(self) -> Settings: ...
@@ -76,7 +82,17 @@ def overrides(kind: type, method: str) -> bool:
 
 
 def complete(kind: type) -> None:
-    """Give a user's class that says what a pair of traces is worth, or computes losses by itself, its parts."""
+    """Give a user's class that says what a pair of traces is worth, or computes losses by itself, its parts.
+
+    Raises:
+        TypeError: if it overrides what is not called.
+    """
+    for method in kind.uncalled_hooks:  # type: ignore[attr-defined]
+        if method in vars(kind):
+            raise TypeError(
+                f"{kind.__name__}.{method} would never be called: override _get_traces, _get_trace or loss_and_grads, or define "
+                "particle(model_trace, guide_trace), what a pair of traces is worth"
+            )
     if getattr(kind.composition, "__isabstractmethod__", False) and any(  # type: ignore[attr-defined]
         overrides(kind, method) for method in ("particle", _WORTH, *_LOSSES)
     ):
@@ -104,6 +120,8 @@ def worth_of(objective: Objective) -> Worth:
     """What a pair of traces is worth where it is differentiated."""
     if overrides(type(objective), _WORTH):
         return partial(_by_loss, getattr(objective, _WORTH))
+    if hasattr(objective, _WORTH_OF_GRAPH) and overrides(type(objective), _WORTH_OF_GRAPH):
+        return partial(_by_elbo, getattr(objective, _WORTH_OF_GRAPH))
     return objective.particle
 
 
@@ -136,6 +154,14 @@ def _by_loss(
     with _numbers_as_tensors():
         loss, surrogate = hook(model_trace, guide_trace)
     return Estimate(-loss, -surrogate)
+
+
+def _by_elbo(
+    hook: Callable[[Trace, Trace], tuple[Any, Any]], model_trace: Trace, guide_trace: Trace
+) -> Estimate:
+    with _numbers_as_tensors():
+        elbo, surrogate_loss = hook(model_trace, guide_trace)
+    return Estimate(elbo, -surrogate_loss)
 
 
 def pair_of(objective: Objective, pairing: Pairing) -> Pair:

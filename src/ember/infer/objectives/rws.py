@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from ember.infer.objectives.composition import Composition
 from ember.infer.objectives.elbo import ELBO
@@ -38,6 +39,13 @@ class ReweightedWakeSleep(ELBO):
         T. A. Le, A. Kosiorek, N. Siddharth, Y. W. Teh, F. Wood (2019), "Revisiting Reweighted Wake-Sleep for Models with
         Stochastic Control Flow".
     """
+
+    uncalled_hooks: ClassVar[tuple[str, ...]] = (
+        *ELBO.uncalled_hooks,
+        "_loss",
+        "_get_matched_trace",
+        "_vectorized_num_sleep_particles",
+    )
 
     def __init__(
         self,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from ember.distributions.masking import is_identically_zero
+from ember.infer.objectives import hooks
 from ember.infer.objectives.composition import Composition
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.terms.baselines import apply_baseline
@@ -126,10 +127,18 @@ class TraceGraph_ELBO(ELBO):
         Efficient Inference".
     """
 
+    uncalled_hooks: ClassVar[tuple[str, ...]] = (*ELBO.uncalled_hooks, "_loss_and_surrogate_loss")
+
     def composition(self) -> Composition:
         return Composition(
             runner_of(self.settings), GraphTerms(), SampledPairing(graph_type="dense", around=TrackNonReparam)
         )
+
+    @hooks.own
+    def _loss_and_surrogate_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
+        """The ELBO of a pair of traces, and the loss that is differentiated in its place."""
+        elbo, surrogate = self.particle(model_trace, guide_trace)
+        return elbo, -surrogate
 
 
 def _downstream_costs(model_trace: Trace, guide_trace: Trace) -> dict[str, MultiFrameTensor]:

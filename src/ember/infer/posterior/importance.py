@@ -181,7 +181,7 @@ def vectorized_importance_weights(
     if num_samples > 1:
         facts = facts_of(vectorized_importance_weights, model, guide)
         one = Run(model, guide, args, kwargs, max_plate_nesting, facts)
-        check_broadcasting(one, nesting, model_trace, plates[0])
+        check_broadcasting(one, nesting, model_trace, plates[1] | plates[0])
     if num_samples == 1:
         log_weights = torch.as_tensor(model_trace.log_prob_sum() - guide_trace.log_prob_sum())
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from ember.infer.posterior.importance import log_prob_by_row
 from ember.infer.posterior.prediction_runs import PLATE, Layout, Run, in_parallel, in_sequence, layout_of
 from ember.infer.posterior.weighed_samples import MHResampler as MHResampler
 from ember.infer.posterior.weighed_samples import WeighedPredictiveResults as WeighedPredictiveResults
+from ember.params.fits import store_of
+from ember.poutine.messenger import unwrap
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.trace_struct import Trace
 
@@ -94,7 +96,11 @@ class Predictive(torch.nn.Module):
 
     def forward(self, *args: object, **kwargs: object) -> Any:
         """Samples by site."""
-        with torch.no_grad(), tqdm(total=self.num_samples) if self.progress else nullcontext() as bar:
+        with (
+            torch.no_grad(),
+            fitted(self.guide, self.model),
+            tqdm(total=self.num_samples) if self.progress else nullcontext() as bar,
+        ):
             return _joined(list(self._batches(args, kwargs, bar)))
 
     def _batches(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: object) -> Iterator[Samples]:
@@ -127,6 +133,10 @@ class Predictive(torch.nn.Module):
     @torch.no_grad()
     def get_vectorized_trace(self, *args: object, **kwargs: object) -> Trace:
         """One trace of the model with all samples along a plate. All batch dims of the model must have plates."""
+        with fitted(self.guide, self.model):
+            return self._vectorized_trace(args, kwargs)
+
+    def _vectorized_trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
         samples = self.posterior_samples
         if self.guide is not None:
             run = in_parallel if self.parallel else in_sequence
@@ -152,6 +162,13 @@ def _number_of(samples: Samples, num_samples: int | None) -> int:
     if num_samples is None:
         raise ValueError("No sample sites in posterior samples to infer `num_samples`.")
     return int(num_samples)
+
+
+def fitted(*programs: Program | None) -> AbstractContextManager[object]:
+    """Work on the store in which one of the programs was fitted, if that is not the active one."""
+    stores = [store_of(unwrap(program)) for program in programs if program is not None]
+    known = next((store for store in stores if store is not None), None)
+    return nullcontext() if known is None else known.active()
 
 
 def _joined(batches: list[Samples]) -> Samples:
@@ -209,7 +226,11 @@ class WeighedPredictive(Predictive):
         sizes = [min(step, self.num_samples - start) for start in range(0, self.num_samples, step)]
         layouts = _Layouts()
         batches = []
-        with torch.no_grad(), tqdm(total=self.num_samples) if self.progress else nullcontext() as bar:
+        with (
+            torch.no_grad(),
+            fitted(self.guide, self.model),
+            tqdm(total=self.num_samples) if self.progress else nullcontext() as bar,
+        ):
             for size in sizes:
                 batches.append(self._batch(model_guide, size, args, kwargs, layouts))
                 if bar is not None:

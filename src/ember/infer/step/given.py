@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from ember import tree
 from ember.distributions.validation import values_unchecked
@@ -39,6 +40,10 @@ class Parameters:
         if name in self.modules.local:
             return self.modules.local_leaf(name)
         return self.store.leaf(name)
+
+    def constraints(self) -> list[Constraint]:
+        """The constraints of those in the store."""
+        return [self.store.constraint(name) for name in self.names if name not in self.modules.local]
 
     def leaves(self) -> list[Tensor]:
         """The leaves, each once: a network may be registered under two names."""

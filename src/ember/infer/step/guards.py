@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain, repeat
 from operator import is_
 
 import torch
 from torch import Tensor
 
 from ember import settings
-from ember.capture.state.facts import Layouts
+from ember.capture.state.facts import MISSING, Layouts, cell_contents, function_parts, shape_of
 from ember.capture.state.parts import ById, is_plain
 from ember.capture.state.scan import World
 from ember.infer.losses.policy import BadLoss
@@ -26,7 +27,7 @@ from ember.infer.step.program import StepProgram
 from ember.nn.context import module_local_params
 from ember.optim import PyroOptim
 from ember.optim.traced import Outdated
-from ember.params.param_store import ParamStoreDict
+from ember.params.param_store import ACTIVE, ParamStoreDict
 from ember.poutine.stack import THREAD
 
 
@@ -46,6 +47,7 @@ class Fact(Enum):
     LOCAL_PARAMS = "the setting module_local_params has changed"
     PARAMETERS = "parameters have been replaced"
     MEMORY = "parameters have been given other memory, or have been frozen or freed"
+    CONSTRAINTS = "constraints of parameters have been replaced"
     LAYOUT = "tensors that the program reads have been given another shape or other strides"
     STATE = "state of the optimizer has changed"
     OPTIONS = "options of the optimizer have changed"
@@ -80,6 +82,7 @@ _OF_CALLS: tuple[tuple[Fact, Callable[[Call], Hashable]], ...] = (
 _OF_PROGRAMS: tuple[tuple[Fact, Callable[[StepProgram, Bound], bool]], ...] = (
     (Fact.PARAMETERS, lambda program, bound: bound.same_parameters(program)),
     (Fact.MEMORY, lambda program, bound: bound.same_memory()),
+    (Fact.CONSTRAINTS, lambda program, bound: bound.same_constraints(program)),
     (Fact.LAYOUT, lambda program, bound: bound.same_layouts()),
 )
 
@@ -123,6 +126,7 @@ class Bound:
     def __init__(self, program: StepProgram) -> None:
         self._leaves = program.leaves
         self._memory = Layouts(program.leaves, hooks=True)
+        self._constraints = program.flat.parameters.constraints()
         self._lifted = program.graph.lifted
         self._layouts = [(tensor.shape, tensor.stride()) for tensor in self._lifted]
         self._others = program.flat.others
@@ -132,6 +136,10 @@ class Bound:
         """Whether all names still have their leaves."""
         now = program.flat.parameters.leaves()
         return len(now) == len(self._leaves) and all(map(is_, now, self._leaves))
+
+    def same_constraints(self, program: StepProgram) -> bool:
+        """Whether all have the constraints that they had."""
+        return all(map(is_, program.flat.parameters.constraints(), self._constraints))
 
     def same_memory(self) -> bool:
         """Whether they lie where they did, and are still trained, or not trained."""
@@ -158,28 +166,30 @@ class Bound:
 class Warm:
     """A trusted program with what it was called with last: says at little cost that this call is one more of the kind.
 
-    It says no where it is not sure; the whole key is compared then.
+    It says no where it is not sure; the whole key is compared then. All looks stand in one function, since a call of a function
+    costs as much as two of them.
     """
 
     __slots__ = (
         "_args",
-        "_bound",
+        "_facts",
         "_flags",
         "_inputs",
         "_layouts",
         "_names",
-        "_optimizer",
+        "_others",
         "_own_store",
+        "_records",
+        "_rest",
+        "_store",
         "_store_version",
-        "_tensors",
-        "_world",
+        "_update",
         "program",
     )
 
     def __init__(
         self,
         program: StepProgram,
-        bound: Bound,
         world: World,
         optimizer: PyroOptim,
         *,
@@ -188,24 +198,35 @@ class Warm:
         kwargs: Kwargs,
     ) -> None:
         self.program = program
-        self._bound = bound
-        self._world = world.facts
-        self._optimizer = optimizer
+        self._facts = world.facts
+        self._rest = world.facts.has_rest()
+        self._update = program.flat.update
+        self._records = optimizer.records
         self._own_store = own_store
-        self._store_version = program.flat.parameters.store.version
+        self._store = program.flat.parameters.store
+        self._store_version = self._store.version
+        self._others = [(other, other.grad) for other in program.flat.others]
         self._names = tuple(kwargs)
-        self._args = (*args, *kwargs.values())
-        self._flags = _flags()
-        self._note_tensors()
+        self._flags = (
+            settings.CHANGES.number,
+            torch.get_default_dtype(),
+            torch.is_grad_enabled(),
+            torch.is_autocast_enabled("cpu"),
+            torch.is_autocast_enabled(),
+            _len_function_stack(),
+            _len_dispatch_stack(),
+        )
+        self._take((*args, *kwargs.values()))
 
-    def _note_tensors(self) -> None:
-        self._tensors = [arg for arg in self._args if isinstance(arg, Tensor)]
-        self._inputs = self.program.inputs(self._tensors)
-        watched = [*self._tensors, *self._world.tensors, *self.program.graph.lifted]
-        unique = {id(tensor): tensor for tensor in watched if tensor.layout is torch.strided}
-        for leaf in self.program.leaves:
-            unique.pop(id(leaf), None)
-        self._layouts = Layouts(list(unique.values()))
+    def _take(self, args: tuple[object, ...]) -> None:
+        """Note arguments that are like those before."""
+        self._args = args
+        tensors = [arg for arg in args if isinstance(arg, Tensor)]
+        self._inputs = self.program.inputs(tensors)
+        watched = [*tensors, *self._facts.tensors, *self.program.graph.lifted, *self.program.leaves]
+        self._layouts = Layouts(
+            list({id(t): t for t in watched if t.layout is torch.strided}.values()), hooks=True
+        )
 
     @staticmethod
     def can_be_noted(args: Args, kwargs: Kwargs) -> bool:
@@ -213,7 +234,7 @@ class Warm:
         values = (*args, *kwargs.values())
         return all(type(v) in (Tensor, torch.nn.Parameter) or is_plain(v) for v in values)
 
-    def inputs(self, args: Args, kwargs: Kwargs, active: ParamStoreDict) -> Sequence[Tensor] | None:
+    def inputs(self, args: Args, kwargs: Kwargs) -> Sequence[Tensor] | None:
         """The inputs of the program, if a call with these arguments is one of the same kind; else None."""
         if kwargs or self._names:
             if tuple(kwargs) != self._names:
@@ -224,37 +245,43 @@ class Warm:
         if not all(map(is_, args, self._args)):
             if not all(map(_alike, args, self._args)):
                 return None
-            self._args = args
-            self._note_tensors()
-        store = self.program.flat.parameters.store
-        if (
-            (self._own_store or active is store)
-            and store.version == self._store_version
-            and _flags() == self._flags
-            and self._layouts.same()
-            and self._world.same()
-            and self._bound.same_memory()
-            and self._bound.same_gradients()
-            and self._update_is_current()
-        ):
-            return self._inputs
-        return None
+            self._take(args)
+        facts, layouts, update = self._facts, self._layouts, self._update
+        tensors = layouts.tensors
+        try:
+            same = (
+                (self._own_store or ACTIVE.store is self._store)
+                and self._store.by_thread.contents.version.number == self._store_version
+                and (
+                    settings.CHANGES.number,
+                    torch.get_default_dtype(),
+                    torch.is_grad_enabled(),
+                    torch.is_autocast_enabled("cpu"),
+                    torch.is_autocast_enabled(),
+                    _len_function_stack(),
+                    _len_dispatch_stack(),
+                )
+                == self._flags
+                and list(map(Tensor.data_ptr, tensors)) == layouts.places
+                and list(map(shape_of, tensors)) == layouts.shapes
+                and list(map(Tensor.stride, tensors)) == layouts.strides
+                and list(map(layouts.gradient, tensors)) == layouts.trained
+                and all(map(is_, map(dict.get, facts.dicts, facts.keys, repeat(MISSING)), facts.values))
+                and all(
+                    map(is_, chain.from_iterable(map(function_parts, facts.functions)), facts.function_parts)
+                )
+                and all(map(is_, map(cell_contents, facts.cells), facts.cell_values))
+                and not (self._rest and not facts.rest_same())
+                and not (self._others and any(other.grad is not grad for other, grad in self._others))
+                and not (update is not None and update.outdated(self._records) is not None)
+            )
+        except ValueError:  # a variable that has been deleted
+            return None
+        return self._inputs if same else None
 
-    def _update_is_current(self) -> bool:
-        update = self.program.flat.update
-        return update is None or update.outdated(self._optimizer.records) is None
 
-
-def _flags() -> tuple[object, ...]:
-    return (
-        settings.version(),
-        torch.get_default_dtype(),
-        torch.is_grad_enabled(),
-        torch.is_autocast_enabled("cpu"),
-        torch.is_autocast_enabled(),
-        torch._C._len_torch_function_stack(),
-        torch._C._len_torch_dispatch_stack(),
-    )
+_len_function_stack = torch._C._len_torch_function_stack
+_len_dispatch_stack = torch._C._len_torch_dispatch_stack
 
 
 def _alike(new: object, old: object) -> bool:

@@ -86,7 +86,7 @@ class Run:
         except CaptureError as error:
             self._source.refused(error)
             self._captures = False
-            if isinstance(error, CaptureMismatchError):
+            if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
                 # The step has been taken, eagerly, for the comparison.
                 return Taken(error.eager_result, None)
             return self._source.eager()

@@ -45,6 +45,8 @@ class StepProgram:
         optimizer: PyroOptim,
     ) -> None:
         self.flat = flat
+        self.policy: BadLoss = flat.step.policy
+        """What it does about losses that are not finite."""
         self.graph = graph
         self.program = program
         self.record = record
@@ -52,14 +54,10 @@ class StepProgram:
         self.bad_steps = fixed[-1]
         self.leaves = list(flat.leaves)
         self._optimizer = optimizer
+        self._writes_back = flat.update is not None and flat.update.writes_back
         self._known: tuple[list[Tensor], list[int], list[Tensor]] | None = None
         on_cpu = self.bad_steps.device.type == "cpu"
         self._bad = ctypes.c_int64.from_address(self.bad_steps.data_ptr()) if on_cpu else None
-
-    @property
-    def policy(self) -> BadLoss:
-        """What it does about losses that are not finite."""
-        return self.flat.step.policy
 
     @property
     def has_value(self) -> bool:
@@ -106,7 +104,8 @@ class StepProgram:
         if update is None:
             return self._step_by_torch(inputs)
         loss = self.program.loss(inputs)
-        update.write_back()
+        if self._writes_back:
+            update.write_back()
         if self.policy.guarded:
             bad = self._bad.value if self._bad is not None else self.bad_steps.item()
             if bad:

@@ -12,18 +12,20 @@ from ember.capture.backend import Backend
 from ember.capture.blame import explain
 from ember.capture.report import Capture, Report
 from ember.capture.state.scan import World, scan
-from ember.errors import CaptureMismatchError, Reason
+from ember.errors import CaptureError, CaptureMismatchError, Reason
 from ember.infer.losses.values import is_finite
 from ember.infer.step.given import Parameters
 from ember.infer.step.guards import Bound, Fact, Key, first_difference
 from ember.infer.step.live import Taken
-from ember.infer.step.recording import changes_itself, record, refuse_handlers, refuse_unseen
+from ember.infer.step.recording import changes_itself, draws_elsewhere, record, refuse_handlers, refuse_unseen
 from ember.infer.step.request import Request, Roots
 from ember.infer.step.states import First, Recorded, Refused, State, Trusted
 from ember.modules import registered_modules
 
 logger = logging.getLogger("ember.capture")
 _MAX_ENTRIES = 64
+# After so many kinds of arguments that differ in numbers alone, a program that takes any number is tried.
+_MAX_NUMBERS = 3
 # So many times a program may change what it reads before nobody tries to capture it any more.
 _MAX_SELF_CHANGES = 3
 
@@ -52,6 +54,11 @@ class Programs:
         self._world: World | None = None
         self._roots: Roots = ()
         self._self_changes = 0
+        self._changes = ""
+        self._draws_elsewhere = False
+        self._steady = False
+        """Whether a run has been seen to leave what it reads as it was."""
+        self._seen_with_numbers: dict[Key, int] = {}
         self._last_key: Key | None = None
 
     def find(self, request: Request) -> Ready | Taken:
@@ -61,17 +68,43 @@ class Programs:
             CaptureError: if there can be none.
         """
         refuse_handlers()
+        if self._draws_elsewhere:
+            raise draws_elsewhere(self._changes)
         if self._self_changes >= _MAX_SELF_CHANGES:
-            raise changes_itself(self._world)
-        tensors: list[Tensor] = []
+            raise changes_itself(self._changes)
         world = self._read(request.setup.roots)
+        tensors: list[Tensor] = []
         key = request.key(world, tensors)
+        if key not in self.entries and (general := request.for_any_number()) is not None:
+            found = self._for_any_number(general, world)
+            if found is not None:
+                return found
+        return self._find(request, key, world, tensors)
+
+    def _for_any_number(self, request: Request, world: World) -> Ready | Taken | None:
+        """Where numbers among the arguments are others in call after call: a program that takes any; None if there is none."""
+        tensors: list[Tensor] = []
+        key = request.key(world, tensors)
+        seen = self._seen_with_numbers[key] = self._seen_with_numbers.get(key, 0) + 1
+        if seen <= _MAX_NUMBERS or isinstance(self.entries.get(key), Refused):
+            return None
+        try:
+            return self._find(request, key, world, tensors)
+        except CaptureMismatchError as error:
+            # The step has been taken, eagerly, for the comparison.
+            return Taken(error.eager_result, None)
+        except CaptureError:
+            return None
+
+    def _find(self, request: Request, key: Key, world: World, tensors: list[Tensor]) -> Ready | Taken:
         state = self.entries.get(key)
         if isinstance(state, Refused):
             raise state.error()
         if state is None:
             return self._first(request, key, self._reason(key))
         if isinstance(state, First):
+            if not state.settled:
+                return self._first(request, key, Fact.PROGRAMS)
             if any(state.parameters.leaf(name) is None for name in state.parameters.names):
                 return self._first(request, key, Fact.PARAMETERS)
             recorded = self._recorded(request, key, state, world, tensors)
@@ -102,14 +135,17 @@ class Programs:
         """Run eagerly, and note what a recording needs to know."""
         self._report.eager_calls += 1
         self.entries.pop(key, None)
+        # Of Ember's own modules the first run makes much: a guide sets itself up.
+        before_run = None if self._steady else scan(request.setup.roots, embers_own=False)
         with registered_modules() as modules:
             taken = request.take(None)
+        settled = before_run is None or not self._changed_itself(before_run)
+        self._steady = self._steady or settled
         if taken.names is not None:
-            # The first run may make what the next one reads: a guide sets itself up.
             after = request.key(self._read(request.setup.roots), [])
             changes = (before.option_changes if before else 0) + (fact is Fact.OPTIONS)
             known = Parameters(taken.names, request.setup.store, modules)
-            self.entries[after] = First(known, fact, changes)
+            self.entries[after] = First(known, fact, settled, changes)
             self._forget_some()
         return taken
 
@@ -122,6 +158,7 @@ class Programs:
             "step to step as tensors",
             _MAX_ENTRIES,
         )
+        self._seen_with_numbers.clear()
         firsts = [key for key, entry in self.entries.items() if isinstance(entry, First)]
         for key in firsts[:-1] or list(self.entries)[:1]:
             del self.entries[key]
@@ -148,9 +185,11 @@ class Programs:
     def _changed_itself(self, world: World) -> bool:
         if world.holds():
             return False
+        if world.has_drawn():
+            self._draws_elsewhere = True
         self._self_changes += 1
-        what = world.first_difference()
-        logger.warning("the program changes %s as it runs: the step is taken eagerly", what)
+        self._changes = world.first_difference()
+        logger.info("the program changes %s as it runs: the step is taken eagerly", self._changes)
         return True
 
     def _checked(

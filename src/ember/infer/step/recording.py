@@ -10,7 +10,7 @@ from torch import Tensor
 from ember.capture.graph import capture
 from ember.capture.report import Capture, Report
 from ember.capture.state.scan import World
-from ember.errors import CaptureError, Reason
+from ember.errors import CaptureError, CaptureMismatchError, Reason
 from ember.infer.step.given import FlatStep, UpdateError
 from ember.infer.step.program import StepProgram, new_count
 from ember.infer.step.request import Request, Setup
@@ -44,13 +44,20 @@ def refuse_unseen(world: World) -> None:
         )
 
 
-def changes_itself(world: World | None) -> CaptureError:
+def changes_itself(what: str) -> CaptureError:
     """Why a program that changes what it reads is not captured."""
-    what = "what it reads" if world is None else world.first_difference()
     return CaptureError(
         f"the step cannot be captured: the program changes {what} as it runs, which a captured step would not do\n"
         "The way out: keep it in a tensor that is changed in place, or run eagerly (compile=False).",
         Reason.CHANGES_ITSELF,
+    )
+
+
+def draws_elsewhere(what: str) -> CaptureError:
+    """Why a program that draws from Python's or NumPy's generators is not captured."""
+    return CaptureMismatchError(
+        f"the step cannot be captured: the program draws random numbers by {what}, once only while it is recorded\n"
+        "The way out: draw with torch or ember.sample, or run eagerly (compile=False)."
     )
 
 
@@ -99,9 +106,7 @@ def _compiled(
 ) -> StepProgram:
     setup = request.setup
     line = Capture(request.kind, first.fact.value, optimizer=note)
-    flat = FlatStep(
-        setup.step, first.parameters, leaves, (request.args, request.kwargs), update, request.trains
-    )
+    flat = FlatStep(setup.step, first.parameters, leaves, request.given, update, request.trains)
     state = update.tensors if update is not None else []
     fixed = [*(leaf.detach() for leaf in leaves), *state, new_count(leaves)]
     started = time.perf_counter()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from ember.capture import backend as backends
-from ember.capture.state.arguments import take_apart
+from ember.capture.state.arguments import has_numbers, numbers_as_tensors, take_apart
 from ember.capture.state.scan import Walk, World
 from ember.infer.step.agreement import loss_agrees, step_agrees
 from ember.infer.step.function import Args, Kwargs, Step
@@ -43,6 +43,18 @@ class Request:
     setup: Setup
     args: Args
     kwargs: Kwargs
+    lifted: tuple[Args, Kwargs] | None = None
+    """The arguments with tensors in place of numbers, for a program that takes any number."""
+
+    @property
+    def given(self) -> tuple[Args, Kwargs]:
+        """The arguments as a program gets them."""
+        return (self.args, self.kwargs) if self.lifted is None else self.lifted
+
+    def for_any_number(self) -> Request | None:
+        """The same call, for a program that takes any numbers; None if there are none among the arguments."""
+        arguments = (self.args, self.kwargs)
+        return replace(self, lifted=numbers_as_tensors(arguments)) if has_numbers(arguments) else None
 
     @property
     def trains(self) -> bool:
@@ -52,7 +64,7 @@ class Request:
     def key(self, world: World, tensors: list[Tensor]) -> Key:
         """The key of the program that it needs; the tensors of its arguments are appended to ``tensors``."""
         walk = Walk(world.names, world.by_text)
-        arguments = take_apart((self.args, self.kwargs), tensors, walk)
+        arguments = (self.lifted is not None, take_apart(self.given, tensors, walk))
         setup = self.setup
         policy = setup.step.policy if self.trains else None
         unseen = tuple(walk.unseen)

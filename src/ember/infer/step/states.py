@@ -17,6 +17,8 @@ class First:
     parameters: Parameters
     fact: Fact = Fact.ARGUMENTS
     """Why there is no program yet."""
+    settled: bool = True
+    """Whether that run has left what the program reads as it was."""
     option_changes: int = 0
     """How often options of the optimizer have made a program useless."""
 

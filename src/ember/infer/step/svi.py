@@ -21,7 +21,9 @@ from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
 from ember.infer.step.request import Request, Setup
 from ember.optim import PyroOptim
+from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict, get_param_store
+from ember.poutine.messenger import unwrap
 
 Program = Callable[..., Any]
 _OF_RUNTIME = ("programs", "_warm")
@@ -104,6 +106,8 @@ class SVI:
         self.num_steps = num_steps
         self.num_samples = num_samples
         self.param_store = param_store
+        for program in (model, guide):
+            note_fit(unwrap(program), param_store)
         self.compile = check_mode(compile if compile is not None else getattr(loss, "compile", None))
         self.backend = None if backend is None else check_backend(backend)
         self.capture_report = Report()
@@ -153,7 +157,7 @@ class SVI:
         """
         warm = self._warm
         if warm is not None:
-            inputs = warm.inputs(args, kwargs, get_param_store())
+            inputs = warm.inputs(args, kwargs)
             if inputs is not None:
                 return warm.program.step(inputs)
         request = self.request("step", active_policy(), args, kwargs)
@@ -236,7 +240,7 @@ class SVI:
             return self.programs.find(request)
         except CaptureError as error:
             self.refused(error, mode)
-            if isinstance(error, CaptureMismatchError):
+            if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
                 # The step has been taken, eagerly, for the comparison.
                 return Taken(error.eager_result, None)
             self.capture_report.eager_calls += 1
@@ -247,7 +251,6 @@ class SVI:
             state = found.state
             warm = Warm(
                 state.program,
-                state.bound,
                 found.world,
                 self.optim,
                 own_store=self.param_store is not None,

@@ -33,6 +33,7 @@ def with_fixed_samples(
     plates: dict[str, Site],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    adjust: Callable[[Trace], None] | None = None,
 ) -> Trace:
     """A second run with the samples of the first, detached; with log densities.
 
@@ -42,6 +43,7 @@ def with_fixed_samples(
         plates: the hidden sites of its plates.
         args: of the first run.
         kwargs: of the first run.
+        adjust: changes the second run's trace as the first one's was, before log densities are evaluated.
 
     Raises:
         ValueError: if the program draws random numbers elsewhere than at sample sites (under validation).
@@ -58,6 +60,8 @@ def with_fixed_samples(
             "this gradient estimator runs the program twice with the same samples, but the second run drew random numbers: "
             "move dropout and other draws into sample sites, or choose another estimator"
         )
+    if adjust is not None:
+        adjust(again)
     again = prune_subsample_sites(again)
     again.add_log_probs()
     return again

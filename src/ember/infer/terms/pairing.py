@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from ember.infer.terms.fixed_samples import with_fixed_samples
@@ -14,6 +15,7 @@ from ember.infer.traces.checks import check_if_enumerated
 from ember.infer.traces.importance_trace import Sites, Traces, get_importance_trace
 from ember.infer.traces.run import Run
 from ember.infer.traces.validation import is_validation_enabled
+from ember.poutine.messenger import unwrap
 from ember.poutine.trace_struct import Trace
 
 Check = Callable[[Trace, Trace], None]
@@ -69,21 +71,23 @@ class SampledPairing(Pairing):
                 plates=plates,
             )
         if run.one is not None:
-            check_broadcasting(run.one, run.max_plate_nesting, traces[0], plates[0])
+            check_broadcasting(run.one, run.max_plate_nesting, traces[0], plates[1] | plates[0])
         guide_trace = traces[1]
         for recorded, hidden, program, holds in zip(
             traces, plates, (run.model, run.guide), (self.holds_model, self.holds_guide), strict=True
         ):
             if holds(guide_trace):
-                _hold(program, recorded, hidden, run)
+                _hold(program, recorded, hidden, run, traces[0])
         if is_validation_enabled():
             for check in self.checks:
                 check(*traces)
         return traces
 
 
-def _hold(program: Callable[..., Any], recorded: Trace, plates: Sites, run: Run) -> None:
-    again = with_fixed_samples(program, recorded, plates, run.args, run.kwargs)
+def _hold(program: Callable[..., Any], recorded: Trace, plates: Sites, run: Run, model_trace: Trace) -> None:
+    mask_like = getattr(unwrap(program), "mask_like", None)
+    adjust = None if mask_like is None else partial(mask_like, model_trace)
+    again = with_fixed_samples(program, recorded, plates, run.args, run.kwargs, adjust)
     for site in recorded.nodes.values():
         if site["type"] == "sample":
             site["fixed_log_prob"] = again.nodes[site["name"]]["log_prob"]

@@ -43,7 +43,7 @@ def check_broadcasting(one: Run, max_plate_nesting: float, model_trace: Trace, p
         one: the model, and its arguments, without the plate of particles.
         max_plate_nesting: with that plate.
         model_trace: of many particles, with log densities.
-        plates: the hidden sites of its plates.
+        plates: the hidden sites of plates.
 
     Raises:
         ValueError: names the first site whose log density differs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -16,12 +17,11 @@ from ember.infer.autoguide.base.given_rows import rows_given
 from ember.infer.autoguide.base.initialization import InitFn, InitMessenger
 from ember.infer.autoguide.base.layout import SiteLayout, layouts_of
 from ember.infer.autoguide.base.masks import Mask, add_mask, masks_of
+from ember.infer.autoguide.base.own_parameters import OwnParameters
 from ember.infer.autoguide.base.prototype import full_size_of, prototype_hide_fn, record, vectorized_frames
-from ember.modules import module
-from ember.nn.module import PyroModule
-from ember.params.names import param_with_module_name
 from ember.params.param_store import get_param_store
 from ember.poutine.handlers import block, condition
+from ember.poutine.messenger import unwrap
 from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
@@ -31,7 +31,7 @@ from ember.rng import fork_rng
 Program = Callable[..., Any]
 
 
-class AutoGuide(PyroModule):
+class AutoGuide(OwnParameters):
     """Base of guides that are made from a model.
 
     The first call runs the model once, hidden from all handlers, to learn its latent sites; parameters come into being then.
@@ -68,6 +68,12 @@ class AutoGuide(PyroModule):
                 "set guide._model = (model,)"
             )
         return self._model[0]
+
+    def is_part(self) -> bool:
+        return self.master is not None
+
+    def program(self) -> object:
+        return None if self._model is None else unwrap(self._model[0])
 
     # ---- copies and pickles ---------------------------------------------------------------------------------------
 
@@ -186,21 +192,6 @@ class AutoGuide(PyroModule):
             self._prototype_frames, self._given_plates = {}, frozenset()
             raise
 
-    def _has_parameters(self) -> bool:
-        """Whether the active store has parameters of the guide's name: loaded ones, or those of a guide before it."""
-        prefix = f"{self._pyro_name}."
-        return any(name.startswith(prefix) for name in get_param_store())
-
-    def _as_stored(self, path: str, part: Any) -> Any:
-        """A part of the guide; a plain torch module takes the store's parameters, where others were loaded than it has."""
-        if isinstance(part, nn.Module) and not isinstance(part, PyroModule):
-            name, store = f"{self._pyro_name}.{path}", get_param_store()
-            for key, own in part.named_parameters():
-                stored = param_with_module_name(name, key)
-                if stored in store and store[stored] is not own:
-                    return module(name, part, update_module_params=True)
-        return part
-
     def prepare(self, *args: Any, **kwargs: Any) -> AutoGuide:
         """Make all parameters now, so that ``parameters()`` is complete before the first step.
 
@@ -220,6 +211,11 @@ class AutoGuide(PyroModule):
         """
         block(self)(*args, **kwargs)
         return self
+
+    def set_up_again(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Set up a guide whose parameters are in the store, if that takes no more than these arguments of the model."""
+        if self.prototype_trace is None and self._has_parameters() and _accepts(self.program(), args, kwargs):
+            self.ensure_prototype(args, kwargs)
 
     def _prototype(self) -> Trace:
         if self.prototype_trace is None:
@@ -401,3 +397,14 @@ def check_init_scale(init_scale: Any) -> float:
     if not isinstance(init_scale, float) or not (init_scale > 0):
         raise ModelError(f"Expected init_scale > 0. but got {init_scale}")
     return init_scale
+
+
+def _accepts(program: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a program can be called with these arguments."""
+    try:
+        inspect.signature(program.forward if isinstance(program, nn.Module) else program).bind(
+            *args, **kwargs
+        )
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -19,6 +19,7 @@ from ember.infer.autoguide.base.masks import Mask, mask_packed
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr, product
 from ember.infer.autoguide.base.point import Point, log_density_of
 from ember.infer.autoguide.base.prototype import at_full_size, full_size_of, unconstrained_start
+from ember.infer.autoguide.base.reading import reading
 from ember.infer.structure.inspect import get_dependencies, is_sample_site
 from ember.nn.module import PyroModule, PyroParam
 from ember.poutine.handlers import block, mask
@@ -259,7 +260,7 @@ class AutoGaussian(AutoGuide):
         shapes = [(layout, self._shapes[layout.name]) for layout in self._layouts()]
         mask_packed(packed, shapes, masks, guide_trace)
 
-    @torch.no_grad()
+    @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The median of each site, at full size."""
         self._prototype()

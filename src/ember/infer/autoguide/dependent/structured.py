@@ -19,6 +19,7 @@ from ember.infer.autoguide.base.masks import Mask, MaskedEntries, at_all_rows, e
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.point import Point, log_density_of
 from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
+from ember.infer.autoguide.base.reading import reading
 from ember.infer.autoguide.base.support import transform_of
 from ember.infer.structure.inspect import get_dependencies
 from ember.nn.module import PyroModule, PyroParam
@@ -242,7 +243,7 @@ class AutoStructured(AutoGuide):
                 entries = entry_mask(whole, *shapes, noise["fn"].batch_shape)
                 noise["fn"] = MaskedEntries(noise["fn"], entries)
 
-    @torch.no_grad()
+    @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The images of the locations, at full size: medians up to the effect of dependencies."""
         self._prototype()

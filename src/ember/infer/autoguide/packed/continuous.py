@@ -20,6 +20,7 @@ from ember.infer.autoguide.base.masks import Mask, mask_packed
 from ember.infer.autoguide.base.naming import product
 from ember.infer.autoguide.base.point import Point, point_at, points_together
 from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
+from ember.infer.autoguide.base.reading import reading, reading_quantiles
 from ember.params.param_store import get_param_store
 from ember.poutine.runtime import get_mask
 from ember.poutine.site import Site
@@ -198,13 +199,13 @@ class AutoContinuous(AutoGuide):
         """Location and scale of each entry of the packed vector, for :meth:`median` and :meth:`quantiles`."""
         raise NotImplementedError(f"{type(self).__name__} has no closed form for its median and quantiles")
 
-    @torch.no_grad()
+    @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The median of each site, at full size."""
         loc, _ = self._loc_scale(*args, **kwargs)
         return self._constrained(loc.detach().clone())
 
-    @torch.no_grad()
+    @reading_quantiles
     def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Quantiles of each site, at full size.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ember import distributions as dist
 from ember.errors import ModelError
+from ember.infer.autoguide.base.reading import reading
 from ember.infer.autoguide.packed.continuous import AutoContinuous
 from ember.infer.autoguide.packed.multivariate_normal import AutoMultivariateNormal
 from ember.ops.hessian import hessian
@@ -46,7 +47,7 @@ class AutoLaplaceApproximation(AutoContinuous):
         """All mass at the mode."""
         return dist.Delta(self.loc, event_dim=1)
 
-    @torch.no_grad()
+    @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The image of the mode, at full size."""
         return self._constrained(self.loc.detach().clone())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ember.infer.autoguide.base.guide import AutoGuide, Program, with_initializer
@@ -12,8 +11,9 @@ from ember.infer.autoguide.base.initialization import InitFn, init_to_median
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.point import Point
 from ember.infer.autoguide.base.prototype import at_full_size
+from ember.infer.autoguide.base.reading import reading
 from ember.infer.autoguide.base.support import helpful_support_errors
-from ember.nn.module import PyroParam, pyro_method
+from ember.nn.module import PyroParam
 from ember.params.initialize import unconstrained_leaf
 from ember.primitives import sample
 
@@ -77,8 +77,7 @@ class AutoDelta(AutoGuide):
                 result[name] = sample(name, fn)
         return result
 
-    @pyro_method
-    @torch.no_grad()
+    @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The points, at full size."""
         self.ensure_prototype(args, kwargs)

@@ -16,6 +16,7 @@ from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible
 from ember.infer.autoguide.base.masks import Mask
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
+from ember.infer.autoguide.base.reading import reading, reading_quantiles
 from ember.infer.autoguide.sitewise.normal_group import NormalSite, groups_of
 from ember.nn.module import PyroModule, PyroParam
 from ember.params.lean_transforms import lean
@@ -151,7 +152,7 @@ class AutoNormal(AutoGuide):
         drawn = {f"{name}_unconstrained": mask for name, mask in masks.items()}
         super()._mask_terms({**masks, **drawn}, guide_trace)
 
-    @torch.no_grad()
+    @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The median of each site, at full size."""
         return {
@@ -159,7 +160,7 @@ class AutoNormal(AutoGuide):
             for layout in self._layouts()
         }
 
-    @torch.no_grad()
+    @reading_quantiles
     def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Quantiles of each site, at full size.
 

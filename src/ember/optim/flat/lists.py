@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ember.optim.blocks import Block, alike
+from ember.optim.flat.blocks import Block, alike
 from ember.optim.rules.rule import Rule
 
 O = TypeVar("O")  # noqa: E741

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, MutableMapping, Sequence
 import torch
 from torch import Tensor
 
-from ember.optim.blocks import Block
+from ember.optim.flat.blocks import Block
 
 
 class StateBuffer:

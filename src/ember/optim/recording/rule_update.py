@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ember.capture.provenance import works_for
 from ember.errors import CaptureError
-from ember.optim.blocks import Block
-from ember.optim.flat_state import StateBuffer
-from ember.optim.layout import Member, Together
+from ember.optim.flat.blocks import Block
+from ember.optim.flat.state import StateBuffer
+from ember.optim.recording.layout import Member, Together
 from ember.optim.rules.clipping import clip_norms, clip_values
 from ember.optim.rules.rule import Rule
 

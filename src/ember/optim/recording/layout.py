@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ember.optim.blocks import Block, alike
-from ember.optim.flat_state import StateBuffer
+from ember.optim.flat.blocks import Block, alike
+from ember.optim.flat.state import StateBuffer
 from ember.optim.records import Record
 from ember.optim.rules.clipping import Clipping
 from ember.optim.rules.rule import Rule

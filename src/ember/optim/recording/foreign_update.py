@@ -13,8 +13,8 @@ from torch.overrides import TorchFunctionMode
 from ember.capture.provenance import works_for
 from ember.errors import CaptureError
 from ember.optim.foreign import Options, shell
-from ember.optim.layout import Member, Together
-from ember.optim.recorded import Buffers
+from ember.optim.recording.layout import Member, Together
+from ember.optim.recording.rule_update import Buffers
 from ember.optim.rules.clipping import clip_norms, clip_values
 
 # Nothing pretends here that torch's compiler is at work, for which some classes leave their counters on the device. One that

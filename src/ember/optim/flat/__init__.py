@@ -1,0 +1,1 @@
+"""Many parameters, and their state, side by side in flat buffers."""
