@@ -274,4 +274,4 @@ class ELBO(ABC):
 
 
 def _has_params(*traces: Trace) -> bool:
-    return any(site["type"] == "param" for recorded in traces for site in recorded.nodes.values())
+    return any(site.type == "param" for recorded in traces for site in recorded.nodes.values())

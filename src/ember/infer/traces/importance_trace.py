@@ -70,7 +70,7 @@ def get_importance_trace(
     if validate:
         for recorded in (model_trace, guide_trace):
             for site in recorded.nodes.values():
-                if site["type"] == "sample":
+                if site.type == "sample":
                     check_site_shape(site, max_plate_nesting)
     return model_trace, guide_trace
 
