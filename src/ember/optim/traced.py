@@ -214,6 +214,11 @@ class TracedUpdate:
         self._taken.zero_()
 
     @property
+    def num_rates_taken(self) -> int:
+        """How many of the rates known in advance have been used since :meth:`follow_schedule`."""
+        return int(self._taken)
+
+    @property
     def writes_back(self) -> bool:
         """Whether :meth:`write_back` has anything to do."""
         return self._rates is not None or any(group.changes_rate for group in self._groups)

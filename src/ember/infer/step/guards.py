@@ -40,6 +40,7 @@ class Fact(Enum):
     STORE = "another parameter store"
     POLICY = "another answer to losses that are not finite"
     BACKEND = "another backend"
+    SCHEDULE = "a schedule of learning rates, or a longer one"
     DTYPE = "another default dtype"
     GRAD_MODE = "gradients switched on or off"
     AUTOCAST = "autocast switched on or off"
@@ -63,6 +64,8 @@ class Call:
     store: ParamStoreDict
     policy: BadLoss | None
     backend: str
+    num_rates: int
+    """How many learning rates the program reads from an array; 0 for the one of the optimizer."""
 
 
 _OF_CALLS: tuple[tuple[Fact, Callable[[Call], Hashable]], ...] = (
@@ -72,6 +75,7 @@ _OF_CALLS: tuple[tuple[Fact, Callable[[Call], Hashable]], ...] = (
     (Fact.STORE, lambda call: ById(call.store)),
     (Fact.POLICY, lambda call: call.policy),
     (Fact.BACKEND, lambda call: call.backend),
+    (Fact.SCHEDULE, lambda call: call.num_rates),
     (Fact.DTYPE, lambda call: torch.get_default_dtype()),
     (Fact.GRAD_MODE, lambda call: (torch.is_grad_enabled(), torch.is_inference_mode_enabled())),
     (Fact.AUTOCAST, lambda call: _autocast()),

@@ -19,6 +19,7 @@ from ember.infer.losses.values import parts, shown
 from ember.infer.step.live import Taken
 from ember.infer.step.program import StepProgram
 from ember.infer.step.programs import Ready
+from ember.infer.step.request import Scheduled
 from ember.ops.scalars import total
 from ember.rng import set_torch_states, torch_states
 
@@ -57,11 +58,12 @@ class Source(Protocol):
 class Run:
     """The state of one run."""
 
-    def __init__(self, source: Source, captures: bool) -> None:
+    def __init__(self, source: Source, captures: bool, scheduled: Scheduled | None = None) -> None:
         self.losses: list[Any] = []
         self.num_skipped = 0
         self._source = source
         self._captures = captures
+        self._scheduled = scheduled
 
     def take(self, num_steps: int) -> None:
         """Take up to so many steps; losses taken before an error or Ctrl-C are kept."""
@@ -73,6 +75,8 @@ class Run:
         if isinstance(found, Taken):
             self.losses.append(found.loss)
             self.num_skipped += found.left_out
+            if self._scheduled is not None and not found.left_out:
+                self._scheduled.advance(1)
         elif found.state.program.flat.update is None:
             self._one_by_one(found, num_steps)
         else:
@@ -103,6 +107,9 @@ class Run:
             except NonFiniteLossError as error:
                 self.losses.append(error.loss)
                 raise
+            else:
+                if self._scheduled is not None:
+                    self._scheduled.advance(1)
 
     def _loop(self, ready: Ready, num_steps: int) -> None:
         program = ready.state.program
@@ -111,11 +118,23 @@ class Run:
         until_bad = policy.ends and program.has_value
         start = _Start(program, ready.tensors) if policy.ends else None
         pending: list[Tensor] = []
+        self._follow_schedule(program, num_steps)
         try:
             for losses in program.many(program.inputs(ready.tensors), num_steps, until_bad):
                 pending.append(losses)
         finally:
-            self._collect(program, pending, start)
+            try:
+                self._collect(program, pending, start)
+            finally:
+                self._bring_schedule_up(program)
+
+    def _follow_schedule(self, program: StepProgram, num_steps: int) -> None:
+        if self._scheduled is not None and program.flat.update is not None:
+            program.flat.update.follow_schedule(self._scheduled.next_rates(num_steps))
+
+    def _bring_schedule_up(self, program: StepProgram) -> None:
+        if self._scheduled is not None and program.flat.update is not None:
+            self._scheduled.advance(program.flat.update.num_rates_taken)
 
     def _collect(self, program: StepProgram, pending: list[Tensor], start: _Start | None) -> None:
         """Take the losses over, and do what the policy says about bad steps."""

@@ -125,6 +125,8 @@ def _traced_update(
 ) -> tuple[TracedUpdate | None, str]:
     with setup.store.active():
         plan = setup.optimizer.plan(leaves)
+    if setup.scheduled is not None:
+        return TracedUpdate(plan, setup.scheduled.array()), "captured, with an array of learning rates"
     scheduled = any(slot.scheduler is not None for slot in plan.slots)
     if option_changes > (0 if scheduled else _MAX_OPTION_CHANGES):
         return None, "by torch (its options, and not the learning rate alone, change in training)"

@@ -16,11 +16,33 @@ from ember.infer.step.function import Args, Kwargs, Step
 from ember.infer.step.guards import Call, Key, key_of
 from ember.infer.step.live import Live, Observer, Taken, evaluate
 from ember.infer.step.program import StepProgram
-from ember.optim import PyroOptim
+from ember.optim import PyroLRScheduler, PyroOptim
+from ember.optim.schedules import advance, rates
 from ember.params.param_store import ParamStoreDict
 
 Roots = tuple[tuple[str, object], ...]
 """Model, guide and loss, with their names: where a walk through what they read begins."""
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """Learning rates that are known in advance, which a program reads from an array."""
+
+    optimizer: PyroLRScheduler
+    size: int
+    """How many fit into the array."""
+
+    def array(self) -> Tensor:
+        """The array, filled with the next rate."""
+        return self.next_rates(1).expand(self.size).clone()
+
+    def next_rates(self, num_steps: int) -> Tensor:
+        """The rates of so many steps from now on."""
+        return rates(self.optimizer, num_steps)
+
+    def advance(self, num_steps: int) -> None:
+        """Bring the scheduler to where it is after so many steps."""
+        advance(self.optimizer, num_steps)
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,8 @@ class Setup:
     store: ParamStoreDict
     optimizer: PyroOptim
     backend: backends.Backend
+    scheduled: Scheduled | None = None
+    """The schedule that is stepped after every step, if one is."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +92,10 @@ class Request:
         setup = self.setup
         policy = setup.step.policy if self.trains else None
         unseen = tuple(walk.unseen)
-        return key_of(Call(self.kind, world, (arguments, unseen), setup.store, policy, setup.backend.name))
+        size = setup.scheduled.size if setup.scheduled is not None else 0
+        return key_of(
+            Call(self.kind, world, (arguments, unseen), setup.store, policy, setup.backend.name, size)
+        )
 
     def take(self, observe: Observer | None) -> Taken:
         """Answer it by Python."""

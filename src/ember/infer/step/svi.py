@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ember.capture.choice import BackendName, backend_of, check_backend
 from ember.capture.report import Report
-from ember.errors import CaptureError, CaptureMismatchError, Reason
+from ember.errors import CaptureError, CaptureMismatchError, OptimizerError, Reason
 from ember.infer.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
@@ -19,13 +19,14 @@ from ember.infer.step.guards import Warm
 from ember.infer.step.live import Taken
 from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
-from ember.infer.step.request import Request, Setup
-from ember.optim import PyroOptim
+from ember.infer.step.request import Request, Scheduled, Setup
+from ember.optim import PyroLRScheduler, PyroOptim
 from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.poutine.messenger import unwrap
 
 Program = Callable[..., Any]
+_FEWEST_RATES = 1024
 _OF_RUNTIME = ("programs", "_warm")
 
 
@@ -195,6 +196,7 @@ class SVI:
         callback: Callback | None = None,
         callback_interval: int = 100,
         stable: bool = False,
+        scheduled: bool = False,
         **kwargs: Any,
     ) -> SVIResult:
         """Take many steps.
@@ -207,6 +209,7 @@ class SVI:
                 taken so far and the last loss; a true result ends the run.
             callback_interval: see ``callback``.
             stable: leave out updates whose loss or gradients are not finite, and count them, instead of raising.
+            scheduled: step the optimizer's scheduler after every step. A captured loop reads the rates from an array.
             kwargs: passed on to model and guide.
 
         Returns:
@@ -216,12 +219,24 @@ class SVI:
             NonFiniteLossError: if a loss or a gradient is NaN or infinite, unless ``stable`` or the setting
                 ``nonfinite_loss`` says otherwise.
             CaptureError: under ``compile=True``, if the step cannot be captured.
+            OptimizerError: under ``scheduled``, if there is no scheduler, or its rates are not known in advance.
         """
         mode = effective_mode(self.compile, "auto")
-        source = _Steps(self, mode, Skip() if stable else active_policy(), args, kwargs)
-        return run(Run(source, mode is not False), num_steps, progress, callback, callback_interval)
+        schedule = self._schedule(num_steps) if scheduled else None
+        source = _Steps(self, mode, Skip() if stable else active_policy(), args, kwargs, schedule)
+        return run(Run(source, mode is not False, schedule), num_steps, progress, callback, callback_interval)
 
-    def request(self, kind: str, policy: BadLoss, args: Args, kwargs: Kwargs) -> Request:
+    def _schedule(self, num_steps: int) -> Scheduled:
+        if not isinstance(self.optim, PyroLRScheduler):
+            raise OptimizerError(
+                f"scheduled=True needs an optimizer with a scheduler, such as optim.ExponentialLR; got "
+                f"{type(self.optim).__name__}"
+            )
+        return Scheduled(self.optim, max(_FEWEST_RATES, 1 << max(num_steps - 1, 0).bit_length()))
+
+    def request(
+        self, kind: str, policy: BadLoss, args: Args, kwargs: Kwargs, scheduled: Scheduled | None = None
+    ) -> Request:
         """What a call asks for, with all that this SVI has at the moment."""
         step = Step(self._bound_objective(), policy)
         roots = (
@@ -232,7 +247,7 @@ class SVI:
             ("the objective", self._objective),
         )
         backend = self.programs.backend or backend_of(self.backend)
-        return Request(kind, Setup(step, roots, self._store(), self.optim, backend), args, kwargs)
+        return Request(kind, Setup(step, roots, self._store(), self.optim, backend, scheduled), args, kwargs)
 
     def _found(self, request: Request, mode: CompileMode) -> Ready | Taken:
         """A program, or the call taken by Python; under "auto" that is what happens where there can be no program."""
@@ -308,15 +323,24 @@ class SVI:
 class _Steps:
     """The steps of one run."""
 
-    def __init__(self, svi: SVI, mode: CompileMode, policy: BadLoss, args: Args, kwargs: Kwargs) -> None:
+    def __init__(
+        self,
+        svi: SVI,
+        mode: CompileMode,
+        policy: BadLoss,
+        args: Args,
+        kwargs: Kwargs,
+        scheduled: Scheduled | None,
+    ) -> None:
         self._svi = svi
+        self._scheduled = scheduled
         self._mode = mode
         self._policy = policy
         self._args = args
         self._kwargs = kwargs
 
     def _request(self) -> Request:
-        return self._svi.request("step", self._policy, self._args, self._kwargs)
+        return self._svi.request("step", self._policy, self._args, self._kwargs, self._scheduled)
 
     def find(self) -> Ready | Taken:
         return self._svi.programs.find(self._request())
