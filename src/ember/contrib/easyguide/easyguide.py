@@ -78,7 +78,7 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
         recorded, given = record(model, prototype_hide_fn, args, kwargs)
         self.frames.update(vectorized_frames(recorded, "EasyGuide"))
         for _, site in recorded.iter_stochastic_nodes():
-            site["value"] = site["value"].detach()
+            site.value = site.value.detach()
         self.prototype_trace, self._given_plates = recorded, given
 
     @abstractmethod
@@ -88,7 +88,7 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
 
     def init(self, site: Any) -> Tensor:
         """Where a site starts: a draw from its prior, unless overridden."""
-        start: Tensor = site["fn"]()
+        start: Tensor = site.fn()
         return start
 
     def forward(self, *args: object, **kwargs: object) -> Any:
@@ -151,14 +151,14 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
         """Draw a site from a point, which is a parameter of the site's name: the posterior's mode, when fitted."""
         assert self.prototype_trace is not None, "map_estimate() is for use inside guide()"
         site = self.prototype_trace.nodes[name]
-        fn = site["fn"]
+        fn = site.fn
         try:
             deep_getattr(self, name)
         except AttributeError:
             deep_setattr(
                 self,
                 name,
-                PyroParam(at_full_size(site["value"], site, fn.event_dim), fn.support, fn.event_dim),
+                PyroParam(at_full_size(site.value, site, fn.event_dim), fn.support, fn.event_dim),
             )
         with self.plates_around(site):
             value: Tensor = sample(name, dist.Delta(deep_getattr(self, name), event_dim=fn.event_dim))
@@ -168,7 +168,7 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
     def plates_around(self, site: Site) -> Iterator[None]:
         """Enter those plates around a site that are not active."""
         with ExitStack() as stack:
-            for frame in site["cond_indep_stack"]:
+            for frame in site.cond_indep_stack:
                 own = self.plate(frame.name)
                 if own not in THREAD.stack:
                     stack.enter_context(own)

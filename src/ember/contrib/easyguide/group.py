@@ -48,15 +48,15 @@ class Group:
         self._guide: Any = weakref.ref(guide)
         self.prototype_sites = sites
         self.common_frames = frozenset.intersection(
-            *(frozenset(f for f in site["cond_indep_stack"] if f.vectorized) for site in sites)
+            *(frozenset(f for f in site.cond_indep_stack if f.vectorized) for site in sites)
         )
         self._site_sizes: dict[str, int] = {}
         self._site_batch_shapes: dict[str, Size] = {}
         self._site_event_shapes: dict[str, Size] = {}
         for site in sites:
-            name, fn = site["name"], site["fn"]
+            name, fn = site.name, site.fn
             batch_shape = self._own_batch_shape(site)
-            start = transform_of(site).inv(site["value"])
+            start = transform_of(site).inv(site.value)
             event_shape = start.shape[len(fn.batch_shape) :]
             self._site_batch_shapes[name], self._site_event_shapes[name] = batch_shape, event_shape
             self._site_sizes[name] = batch_shape.numel() * event_shape.numel()
@@ -64,16 +64,17 @@ class Group:
 
     def _own_batch_shape(self, site: Site) -> Size:
         """The batch shape without the plates that all sites have."""
-        shape = list(site["fn"].batch_shape)
-        for frame in self.common_frames:
-            shape[frame.dim] = 1
+        shape = list(site.fn.batch_shape)
+        dims = [frame.dim for frame in self.common_frames if frame.dim is not None]
+        for dim in dims:
+            shape[dim] = 1
         while shape and shape[0] == 1:
             del shape[0]
-        rightmost = max((frame.dim for frame in self.common_frames), default=None)
+        rightmost = max(dims, default=None)
         if rightmost is not None and len(shape) > -rightmost:
             raise ModelError(
                 "Group expects all per-site plates to be right of all common plates, "
-                f"but found a per-site plate {-len(shape)} on left at site {site['name']!r}"
+                f"but found a per-site plate {-len(shape)} on left at site {site.name!r}"
             )
         return Size(shape)
 
@@ -115,10 +116,10 @@ class Group:
         values: dict[str, Tensor] = {}
         parts = torch.split(packed, list(self._site_sizes.values()), dim=-1)
         for site, part in zip(self.prototype_sites, parts, strict=True):
-            name = site["name"]
+            name = site.name
             batch_shape = Size(broadcast_shape(packed.shape[:-1], self._site_batch_shapes[name]))
             unconstrained = part.reshape(batch_shape + self._site_event_shapes[name])
-            point = point_at(transform_of(site), unconstrained, site["fn"].event_dim, with_density=True)
+            point = point_at(transform_of(site), unconstrained, site.fn.event_dim, with_density=True)
             with self.guide.plates_around(site):
                 values[name] = sample(name, point)
         return packed, values
@@ -129,4 +130,4 @@ class Group:
         Returns:
             The values by name.
         """
-        return {site["name"]: self.guide.map_estimate(site["name"]) for site in self.prototype_sites}
+        return {site.name: self.guide.map_estimate(site.name) for site in self.prototype_sites}

@@ -55,13 +55,9 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
                     "parts from the same model"
                 )
             self_site = own.nodes[name]
-            same = (
-                part_site["fn"].shape() == self_site["fn"].shape()
-                if hasattr(part_site["fn"], "shape")
-                else True
-            )
-            assert same and part_site["value"].shape == self_site["value"].shape, (
-                f"site {name!r} has shape {tuple(part_site['value'].shape)} in a part of this AutoGuideList, but "
+            same = part_site.fn.shape() == self_site["fn"].shape() if hasattr(part_site.fn, "shape") else True
+            assert same and part_site.value.shape == self_site["value"].shape, (
+                f"site {name!r} has shape {tuple(part_site.value.shape)} in a part of this AutoGuideList, but "
                 f"{tuple(self_site['value'].shape)} in its model"
             )
 
@@ -163,8 +159,8 @@ class _Ownership(Messenger):
         self.part, self.owners = part, owners
 
     def _pyro_sample(self, msg: Site) -> None:
-        if not msg["infer"].get("is_auxiliary") and not site_is_subsample(msg):
-            self.claim(msg["name"])
+        if not msg.is_auxiliary and not site_is_subsample(msg):
+            self.claim(msg.name)
 
     def claim(self, name: str) -> None:
         """Note that a site is this part's.
@@ -181,7 +177,7 @@ class _Ownership(Messenger):
 
 
 def _is_enumerable(site: Any) -> bool:
-    return bool(site["infer"].get("enumerate") or getattr(site["fn"], "has_enumerate_support", False))
+    return bool(site.enumeration or getattr(site.fn, "has_enumerate_support", False))
 
 
 def _no_median(*args: Any, **kwargs: Any) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -132,7 +132,7 @@ class AutoGuide(OwnParameters):
         recorded, given = record(self.model, self._prototype_hide_fn, args, kwargs)
         absent = self._sites_left_to_model(recorded, args, kwargs) if self._has_parameters() else set()
         if absent:
-            self._absent_data = {name: recorded.nodes[name]["value"] for name in absent}
+            self._absent_data = {name: recorded.nodes[name].value for name in absent}
             recorded, given = record(self._with_data(self.model), self._prototype_hide_fn, args, kwargs)
         return recorded, given
 
@@ -169,8 +169,8 @@ class AutoGuide(OwnParameters):
         if master is not None:
             master._check_prototype(recorded)
         for _, site in recorded.iter_stochastic_nodes():
-            if isinstance(site["value"], Tensor):
-                site["value"] = site["value"].detach()
+            if isinstance(site.value, Tensor):
+                site.value = site.value.detach()
         self.prototype_trace = recorded
         self._prototype_frames = frames
         self._given_plates = given
@@ -267,19 +267,19 @@ class AutoGuide(OwnParameters):
         return {p.name: p for p in plates}
 
     @contextmanager
-    def _plates_of(self, site: Mapping[str, Any]) -> Iterator[None]:
+    def _plates_of(self, site: Site) -> Iterator[None]:
         """The plates around a site, entered."""
         with ExitStack() as stack:
-            for frame in site["cond_indep_stack"]:
+            for frame in site.cond_indep_stack:
                 if frame.vectorized:
                     stack.enter_context(self.plates[frame.name])
             yield
 
-    def _is_subsampled(self, site: Mapping[str, Any]) -> bool:
+    def _is_subsampled(self, site: Site) -> bool:
         """Whether a plate around the site sees a part of its rows in this call."""
         return any(
             full_size_of(frame) != self.plates[frame.name].subsample_size
-            for frame in site["cond_indep_stack"]
+            for frame in site.cond_indep_stack
             if frame.vectorized
         )
 
@@ -341,7 +341,7 @@ class AutoGuide(OwnParameters):
     def _check_data(self, model_trace: Trace, guide_trace: Trace) -> None:
         for name, _ in [] if self.prototype_trace is None else self._latent_sites():
             site = model_trace.nodes.get(name)
-            if site is not None and site["is_observed"] and name in guide_trace.nodes:
+            if site is not None and site.is_observed and name in guide_trace.nodes:
                 raise ModelError(
                     f"site {name!r} has data now, but had none when {type(self).__name__} was first called, so the guide took it "
                     "for a latent site and would invent it. Make a new guide, after ember.clear_param_store(), and call it with "

@@ -103,7 +103,7 @@ class AutoGaussian(AutoGuide):
         starts = {}
         for name, site in self._latent_sites():
             start = unconstrained_start(site)
-            event_dim = start.dim() - len(site["fn"].batch_shape)
+            event_dim = start.dim() - len(site.fn.batch_shape)
             starts[name] = at_full_size(start, site, event_dim), event_dim
         if not starts:
             raise RuntimeError(
@@ -123,18 +123,18 @@ class AutoGaussian(AutoGuide):
 
     def _plates_for(self, name: str) -> Plates:
         site = self._prototype().nodes[name]
-        plates = frozenset(site["cond_indep_stack"])
+        plates = frozenset(site.cond_indep_stack)
         if any(not frame.vectorized for frame in plates):
             raise NotImplementedError(f"AutoGaussian does not support sequential pyro.plate (site {name!r})")
-        if site["fn"].batch_shape != _shape(plates, full=False):
+        if site.fn.batch_shape != _shape(plates, full=False):
             raise ModelError(
                 f"Shape mismatch at site '{name}'. Are you missing a pyro.plate() or .to_event()?"
             )
-        if not site["is_observed"]:
+        if not site.is_observed:
             return plates
         # Rows of data whose latents are shared add up to one matrix.
         nodes = self._prototype().nodes
-        return plates & frozenset().union(*(nodes[u]["cond_indep_stack"] for u in self.dependencies[name]))
+        return plates & frozenset().union(*(nodes[u].cond_indep_stack for u in self.dependencies[name]))
 
     def _make_parameters(self, starts: dict[str, tuple[Tensor, int]]) -> None:
         position, indices = 0, {}
@@ -170,8 +170,8 @@ class AutoGaussian(AutoGuide):
         if name in indices:
             return indices[name].shape[-1]
         site = self._prototype().nodes[name]
-        summed = frozenset(site["cond_indep_stack"]) - self._plates[name]
-        return product(site["fn"].event_shape) * product(full_size_of(frame) for frame in summed)
+        summed = frozenset(site.cond_indep_stack) - self._plates[name]
+        return product(site.fn.event_shape) * product(full_size_of(frame) for frame in summed)
 
     def _rows_of(self, name: str, indices: dict[str, Tensor]) -> Tensor:
         """For each row of a site's plates, the positions of all latents that the row involves."""

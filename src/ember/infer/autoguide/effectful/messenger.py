@@ -92,14 +92,14 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
             self._unsure_sites = left
 
     def _pyro_sample(self, msg: Site) -> None:
-        prior, name = msg["fn"], msg["name"]
-        if msg["is_observed"]:
+        prior, name = msg.fn, msg.name
+        if msg.is_observed:
             self._data_sites.add(name)
         elif name in self._data_sites:
             return  # data in other calls: what the model draws is what it predicts
         super()._pyro_sample(msg)
-        if isinstance(prior, MaskedDistribution) and msg["fn"] is not prior:
-            msg["fn"] = msg["fn"].mask(prior.applied_mask)
+        if isinstance(prior, MaskedDistribution) and msg.fn is not prior:
+            msg.fn = msg.fn.mask(prior.applied_mask)
 
     def __getstate__(self) -> dict[str, Any]:
         state = PyroModule.__getstate__(self)
@@ -155,7 +155,7 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
                 "first call. If it is observed in others, call the guide with the data first, guide.prepare(...); if the "
                 "parameters are of another model, call ember.clear_param_store()."
             )
-        site: Any = {"name": name, "fn": prior}
+        site = Site(name=name, fn=prior)
         transform = transform_of(site)
         event_dim = prior.event_dim + transform.domain.event_dim - transform.codomain.event_dim
         known = f"{self._pyro_name}.locs.{name}" in get_param_store()

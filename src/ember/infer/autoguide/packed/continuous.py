@@ -84,10 +84,10 @@ class AutoContinuous(AutoGuide):
         starts = {}
         for name, site in self._latent_sites():
             start = unconstrained_start(site)
-            event_dim = site["fn"].event_dim + start.dim() - site["value"].dim()
+            event_dim = site.fn.event_dim + start.dim() - site.value.dim()
             starts[name] = at_full_size(start, site, event_dim)
         self._unconstrained_shapes = {name: start.shape for name, start in starts.items()}
-        self._cond_indep_stacks = {name: site["cond_indep_stack"] for name, site in self._latent_sites()}
+        self._cond_indep_stacks = {name: site.cond_indep_stack for name, site in self._latent_sites()}
         self.latent_dim = sum(product(shape) for shape in self._unconstrained_shapes.values())
         if self.latent_dim == 0:
             raise RuntimeError(
@@ -231,5 +231,5 @@ class AutoContinuous(AutoGuide):
 def _length(site: Site) -> int:
     """The number of unconstrained values of a site, for all rows of its plates."""
     start = unconstrained_start(site)
-    event_dim = site["fn"].event_dim + start.dim() - site["value"].dim()
+    event_dim = site.fn.event_dim + start.dim() - site.value.dim()
     return product(at_full_size(start, site, event_dim).shape)

@@ -46,7 +46,7 @@ class AutoDiscreteParallel(AutoGuide):
         starts = {}
         for name, site in recorded.iter_stochastic_nodes():
             family = _family(name, site)
-            probs = site["fn"].probs
+            probs = site.fn.probs
             constraint: Any = family.arg_constraints["probs"]
             event_dim = constraint.event_dim
             starts[name] = PyroParam(at_full_size(probs, site, event_dim), constraint, event_dim)
@@ -72,9 +72,9 @@ class AutoDiscreteParallel(AutoGuide):
 
 
 def _family(name: str, site: Site) -> Any:
-    fn = site["fn"]
+    fn = site.fn
     enumerable = getattr(fn, "has_enumerate_support", False)
-    if not enumerable or site["infer"].get("enumerate", "parallel") != "parallel":
+    if not enumerable or site.infer.get("enumerate", "parallel") != "parallel":
         raise NotImplementedError(
             f'Expected sample site "{name}" to be discrete and configured for parallel enumeration. '
             f"Hide other sites from this guide: poutine.block(model, hide=['{name}'])."

@@ -73,7 +73,7 @@ class AutoNormal(AutoGuide):
         for name, site in self._latent_sites():
             start = unconstrained_start(site)
             # In unconstrained space an event may have fewer dims or more.
-            event_dim = site["fn"].event_dim + start.dim() - site["value"].dim()
+            event_dim = site.fn.event_dim + start.dim() - site.value.dim()
             starts[name] = at_full_size(start, site, event_dim), event_dim
         self._event_dims = {name: event_dim for name, (_, event_dim) in starts.items()}
         self.locs = PyroModule()

@@ -86,7 +86,7 @@ class SplitReparam(Reparam):
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_split_0`` and so on."""
-        name, fn, value = msg["name"], msg["fn"], msg["value"]
+        name, fn, value = msg.name, msg.fn, msg.value
         self._check(name, fn)
         dim = -self.event_dim
         given: Any = (
@@ -101,7 +101,7 @@ class SplitReparam(Reparam):
             part = dist.ImproperUniform(support, fn.batch_shape, shape)
             parts.append(
                 primitives.sample(
-                    f"{name}_split_{i}", part, obs=given[i], infer={"is_observed": msg["is_observed"]}
+                    f"{name}_split_{i}", part, obs=given[i], infer={"is_observed": msg.is_observed}
                 )
             )
             start += size
