@@ -7,7 +7,6 @@ when torch has a class that this table lacks.
 from __future__ import annotations
 
 import torch
-from torch import Size
 
 from ember.distributions.beta_gamma import Beta as Beta
 from ember.distributions.beta_gamma import Dirichlet as Dirichlet
@@ -24,6 +23,7 @@ from ember.distributions.counts import Binomial as Binomial
 from ember.distributions.counts import Geometric as Geometric
 from ember.distributions.counts import Multinomial as Multinomial
 from ember.distributions.counts import Poisson as Poisson
+from ember.distributions.mixture_same_family import MixtureSameFamily as MixtureSameFamily
 from ember.distributions.multivariate import LKJCholesky as LKJCholesky
 from ember.distributions.multivariate import LowRankMultivariateNormal as LowRankMultivariateNormal
 from ember.distributions.multivariate import MultivariateNormal as MultivariateNormal
@@ -107,21 +107,6 @@ class Laplace(torch.distributions.Laplace, WrappedDistribution):
     >>> Laplace(0.0, 1.0).log_prob(torch.tensor(0.0))
     tensor(-0.6931)
     """
-
-
-class MixtureSameFamily(torch.distributions.MixtureSameFamily, WrappedDistribution):
-    """Mixture over the rightmost batch dim of a component distribution.
-
-    >>> from ember.distributions import Categorical, Normal
-    >>> mixture = MixtureSameFamily(Categorical(torch.ones(2)), Normal(torch.tensor([-1.0, 1.0]), 1.0))
-    >>> mixture.log_prob(torch.tensor(0.0))
-    tensor(-1.4189)
-    """
-
-    @classmethod
-    def infer_shapes(cls, **arg_shapes: object) -> tuple[Size, Size]:
-        """Not possible: the shapes depend on the components."""
-        raise NotImplementedError("MixtureSameFamily.infer_shapes() depends on the components")
 
 
 class NegativeBinomial(torch.distributions.NegativeBinomial, WrappedDistribution):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import partial
 from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
@@ -232,7 +232,7 @@ class Walk:
                 self._bind(vars(value), name, inner, repr(".".join(chain[: position + 1])))
             if inner is MISSING:
                 return ("missing", name)
-            if is_library(value.__name__) and not isinstance(inner, ModuleType) and not _has_owner(inner):
+            if is_library(value.__name__) and _stays(inner):
                 return plain_part(inner) if is_plain(inner) else ById(inner)
             value = inner
         return self.part(value, repr(".".join(chain)))
@@ -341,6 +341,11 @@ class Walk:
         if isinstance(value, random.Random) or type(value).__module__.startswith("numpy.random"):
             self.facts.random.add(label)
         return part
+
+
+def _stays(value: object) -> bool:
+    """Whether what a library has under a name is taken to stay as it is; containers, such as ``os.environ``, are not."""
+    return not isinstance(value, (ModuleType, MutableMapping, list, set, deque)) and not _has_owner(value)
 
 
 def _is_option(name: str, value: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,9 @@ import torch
 from torch import Size, Tensor
 
 from ember import poutine
+from ember.errors import ModelError
+from ember.infer.posterior.parallel_check import Settled, cannot_run, check_rows, spread
+from ember.infer.traces.validation import is_validation_enabled
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.trace_struct import RETURN, Trace
 from ember.primitives import plate
@@ -26,6 +29,8 @@ class Layout:
     shapes: dict[str, Size | None]
     """Of the sites to return, without the dim of samples; None for what is no tensor."""
     event_dims: dict[str, int]
+    order: tuple[str, ...] = ()
+    """Of all sample sites, as they come."""
 
     def aligned(self, name: str, value: Tensor) -> Tensor:
         """Samples with size-1 dims put between the dim of samples and their own, as plates to the left of them need."""
@@ -63,7 +68,7 @@ def _masked(program: Program) -> Program:
 
 def layout_of(
     program: Program,
-    given: Set[str],
+    given: Mapping[str, Tensor],
     return_sites: Collection[str] | None,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -73,14 +78,15 @@ def layout_of(
 
     Args:
         program: a model or guide.
-        given: sites whose values will be given.
+        given: samples of sites whose values will be given: the first stands in for all, so that nothing is drawn there.
         return_sites: the sites to return; all if None, all but those in ``given`` if empty.
         args: the program's.
         kwargs: the program's.
         mask: evaluate no densities.
     """
+    settled = Settled({name: value[0] for name, value in given.items()})(program) if given else program
     with torch.no_grad(), poutine.block():
-        whole = poutine.trace(_masked(program) if mask else program).get_trace(*args, **kwargs)
+        whole = poutine.trace(_masked(settled) if mask else settled).get_trace(*args, **kwargs)
     trace = prune_subsample_sites(whole)
     nesting = _nesting(whole)
     shapes: dict[str, Size | None] = {}
@@ -94,7 +100,9 @@ def layout_of(
     if return_sites is not None and RETURN in return_sites:
         returned = trace.nodes[RETURN].value
         shapes[RETURN] = returned.shape if isinstance(returned, Tensor) else None
-    return Layout(nesting, shapes, event_dims)
+    return Layout(
+        nesting, shapes, event_dims, tuple(site.name for site in trace.nodes.values() if site.is_sample)
+    )
 
 
 def in_sequence(
@@ -107,6 +115,7 @@ def in_sequence(
     *,
     bar: Any = None,
     score: bool = False,
+    check: bool = True,
 ) -> Run:
     """Run a program once for each sample.
 
@@ -119,6 +128,7 @@ def in_sequence(
         kwargs: the program's.
         bar: a progress bar to move on.
         score: keep the log densities of the runs; otherwise none are evaluated.
+        check: not needed here: each sample has a run of its own.
     """
     collected: dict[str, list[Any]] = {name: [] for name in layout.shapes}
     log_probs = []
@@ -153,20 +163,45 @@ def in_parallel(
     *,
     bar: Any = None,
     score: bool = False,
+    check: bool = True,
 ) -> Run:
-    """Run a program once, with all samples along a plate left of its own; arguments as in :func:`in_sequence`."""
+    """Run a program once, with all samples along a plate left of its own; arguments as in :func:`in_sequence`.
+
+    Under ``check``, and validation, the first and the last sample are compared with what they are alone.
+
+    Raises:
+        ValueError: if the program does not work with all samples in one run; names the site.
+    """
     particles = plate(PLATE, num_samples, dim=-layout.max_plate_nesting - 1)
     given = {name: layout.aligned(name, value) for name, value in samples.items()}
     vectorized: Program = particles(program if score else _masked(program))
+    recorder = poutine.trace(poutine.condition(vectorized, data=given))
     with torch.no_grad():
-        trace = poutine.trace(poutine.condition(vectorized, data=given)).get_trace(*args, **kwargs)
+        try:
+            trace = recorder.get_trace(*args, **kwargs)
+        except (RuntimeError, ValueError, IndexError) as error:
+            # Alone it has worked, when its layout was found.
+            raise _explained(error, recorder.trace, layout) from error
+        if check and is_validation_enabled():
+            check_rows(program, prune_subsample_sites(trace), layout.max_plate_nesting, args, kwargs)
     results: dict[str, Any] = {}
     for name, shape in layout.shapes.items():
         value = trace.nodes[name].value
         if shape is not None:
-            full = Size((num_samples, *shape))
-            value = value.expand(full) if value.numel() < full.numel() else value.reshape(full)
+            value = spread(name, value, Size((num_samples, *shape)))
         results[name] = value
     if bar is not None:
         bar.update(num_samples)
     return Run(results, trace)
+
+
+def _explained(error: Exception, recorded: Trace, layout: Layout) -> ModelError:
+    """The error of a run of many samples, with the site that it was on the way to."""
+    done = {name: site for name, site in recorded.nodes.items() if site.is_sample}
+    following = next((name for name in layout.order if name not in done), None)
+    shapes = {
+        name: site.value.shape
+        for name, site in done.items()
+        if isinstance(site.value, Tensor) and not site.is_subsample
+    }
+    return cannot_run(following, str(error).partition("Trace Shapes:")[0].strip(), shapes)

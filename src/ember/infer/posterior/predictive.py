@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ember.errors import ModelError
 from ember.infer.posterior.importance import log_prob_by_row
 from ember.infer.posterior.prediction_runs import PLATE, Layout, Run, in_parallel, in_sequence, layout_of
 from ember.infer.posterior.weighed_samples import MHResampler as MHResampler
 from ember.infer.posterior.weighed_samples import WeighedPredictiveResults as WeighedPredictiveResults
+from ember.infer.traces.program_checks import check_program
 from ember.params.fits import store_of
 from ember.poutine.messenger import unwrap
 from ember.poutine.prune import prune_subsample_sites
@@ -69,6 +71,7 @@ class Predictive(torch.nn.Module):
         progress: bool = False,
     ) -> None:
         super().__init__()
+        _check_arguments(model, posterior_samples, guide)
         if posterior_samples is None and num_samples is None:
             raise ValueError("Either posterior_samples or num_samples must be specified.")
         samples = {} if posterior_samples is None else posterior_samples
@@ -106,20 +109,19 @@ class Predictive(torch.nn.Module):
     def _batches(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: object) -> Iterator[Samples]:
         run = in_parallel if self.parallel else in_sequence
         return_sites, guide_layout = self.return_sites, None
-        names = set(self.posterior_samples)
         if self.guide is not None:
             return_sites = return_sites or None
-            guide_layout = layout_of(self.guide, names, None, args, kwargs)
-            names = set(guide_layout.shapes)
+            guide_layout = layout_of(self.guide, {}, None, args, kwargs)
         layout: Layout | None = None
         for start in range(0, self.num_samples, self.batch_size or self.num_samples):
             size = min(self.batch_size or self.num_samples, self.num_samples - start)
             samples = {name: value[start : start + size] for name, value in self.posterior_samples.items()}
             if self.guide is not None and guide_layout is not None:
-                samples = run(self.guide, samples, size, guide_layout, args, kwargs).samples
+                drawn = run(self.guide, samples, size, guide_layout, args, kwargs, check=start == 0)
+                samples = drawn.samples
             if layout is None:
-                layout = layout_of(self.model, names, return_sites, args, kwargs)
-            yield run(self.model, samples, size, layout, args, kwargs, bar=bar).samples
+                layout = layout_of(self.model, samples, return_sites, args, kwargs)
+            yield run(self.model, samples, size, layout, args, kwargs, bar=bar, check=start == 0).samples
 
     def get_samples(self, *args: object, **kwargs: object) -> Any:
         """Deprecated: call the object."""
@@ -140,12 +142,29 @@ class Predictive(torch.nn.Module):
         samples = self.posterior_samples
         if self.guide is not None:
             run = in_parallel if self.parallel else in_sequence
-            layout = layout_of(self.guide, set(samples), (), args, kwargs)
+            layout = layout_of(self.guide, samples, (), args, kwargs)
             samples = run(self.guide, samples, self.num_samples, layout, args, kwargs).samples
-        layout = layout_of(self.model, set(samples), (), args, kwargs)
+        layout = layout_of(self.model, samples, (), args, kwargs)
         trace = in_parallel(self.model, samples, self.num_samples, layout, args, kwargs).trace
         assert trace is not None
         return trace
+
+
+def _check_arguments(model: object, posterior_samples: object, guide: object) -> None:
+    """Look at what was given in the wrong place, before it fails somewhere else.
+
+    Raises:
+        ValueError: says how it is written.
+    """
+    if posterior_samples is not None and not isinstance(posterior_samples, Mapping):
+        how = "Predictive(model, guide=guide, num_samples=100)"
+        raise ModelError(
+            f"posterior_samples must be a dict of tensors by site, got {type(posterior_samples).__name__}; "
+            f"a guide is given by its name: {how}"
+        )
+    check_program(model, "model")
+    if guide is not None:
+        check_program(guide, "guide")
 
 
 def _number_of(samples: Samples, num_samples: int | None) -> int:
@@ -256,18 +275,18 @@ class WeighedPredictive(Predictive):
         run = in_parallel if self.parallel else in_sequence
         guide, sites = self.guide, self.return_sites or None
         assert guide is not None
-        seen = layouts.guide or layout_of(guide, set(), None, args, kwargs, mask=False)
+        first = layouts.guide is None
+        seen = layouts.guide or layout_of(guide, {}, None, args, kwargs, mask=False)
         layouts.guide = seen
-        drawn = run(guide, {}, size, seen, args, kwargs, score=True)
-        names = set(drawn.samples)
-        seen = layouts.scored or layout_of(model_guide, names, sites, args, kwargs, mask=False)
+        drawn = run(guide, {}, size, seen, args, kwargs, score=True, check=first)
+        seen = layouts.scored or layout_of(model_guide, drawn.samples, sites, args, kwargs, mask=False)
         layouts.scored = seen
-        scored = run(model_guide, drawn.samples, size, seen, args, kwargs, score=True)
+        scored = run(model_guide, drawn.samples, size, seen, args, kwargs, score=True, check=first)
         densities = _log_probs(drawn, size), _log_probs(scored, size)
         if model_guide is not self.model:
-            seen = layouts.model or layout_of(self.model, names, sites, args, kwargs)
+            seen = layouts.model or layout_of(self.model, drawn.samples, sites, args, kwargs)
             layouts.model = seen
-            scored = run(self.model, drawn.samples, size, seen, args, kwargs)
+            scored = run(self.model, drawn.samples, size, seen, args, kwargs, check=first)
         return scored.samples, *densities
 
 

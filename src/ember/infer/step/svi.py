@@ -20,6 +20,7 @@ from ember.infer.step.live import Taken
 from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
 from ember.infer.step.request import Request, Scheduled, Setup
+from ember.infer.traces.program_checks import check_program
 from ember.optim import PyroLRScheduler, PyroOptim
 from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict, get_param_store
@@ -82,20 +83,9 @@ class SVI:
         backend: BackendName | None = None,
         param_store: ParamStoreDict | None = None,
     ) -> None:
-        if num_steps:
-            warnings.warn(
-                "The `num_steps` argument to SVI is deprecated and will be removed in a future release. "
-                "Use `SVI.step` directly to control the number of iterations.",
-                FutureWarning,
-                stacklevel=2,
-            )
-        if num_samples:
-            warnings.warn(
-                "The `num_samples` argument to SVI is deprecated and will be removed in a future release. "
-                "Use `pyro.infer.Predictive` class to draw samples from the posterior.",
-                FutureWarning,
-                stacklevel=2,
-            )
+        _warn_of_deprecated(num_steps, num_samples)
+        check_program(model, "model")
+        check_program(guide, "guide")
         if not isinstance(optim, PyroOptim):
             raise ValueError(
                 "Optimizer should be an instance of pyro.optim.PyroOptim class. "
@@ -350,6 +340,23 @@ class _Steps:
 
     def refused(self, error: CaptureError) -> None:
         self._svi.refused(error, self._mode)
+
+
+def _warn_of_deprecated(num_steps: int, num_samples: int) -> None:
+    if num_steps:
+        warnings.warn(
+            "The `num_steps` argument to SVI is deprecated and will be removed in a future release. "
+            "Use `SVI.step` directly to control the number of iterations.",
+            FutureWarning,
+            stacklevel=3,
+        )
+    if num_samples:
+        warnings.warn(
+            "The `num_samples` argument to SVI is deprecated and will be removed in a future release. "
+            "Use `pyro.infer.Predictive` class to draw samples from the posterior.",
+            FutureWarning,
+            stacklevel=3,
+        )
 
 
 def _backward_of(loss: Callable[..., Any]) -> Callable[..., Any]:

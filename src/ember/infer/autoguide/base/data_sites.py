@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from ember.infer.autoguide.base.given_rows import without_initializers
 from ember.infer.structure.inspect import get_dependencies
 from ember.poutine.handlers import block
 
@@ -18,7 +19,8 @@ _MOST_SETS = 1000
 
 def children_of(model: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, set[str]]:
     """The sites that depend on a site directly, by its name."""
-    found = block(get_dependencies)(model, args, kwargs)["prior_dependencies"]
+    # Initial values would stand in for what a site depends on.
+    found = block(get_dependencies)(without_initializers(model), args, kwargs)["prior_dependencies"]
     children: dict[str, set[str]] = {name: set() for name in found}
     for site, parents in found.items():
         for parent in parents:

@@ -79,6 +79,18 @@ def innermost(program: Program, messenger: Messenger, keep_initializers: bool = 
     return outer
 
 
+def without_initializers(program: Program) -> Program:
+    """The program without those of its handlers that give initial values."""
+    if not isinstance(program, Handled):
+        return program
+    inside = without_initializers(program.fn)
+    if isinstance(program.msngr, InitMessenger):
+        return inside
+    outer = copy.copy(program)
+    outer.fn = inside
+    return outer
+
+
 def rows_given(
     program: Program, names: Collection[str], prototype: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch.distributions import biject_to
-from torch.distributions.constraints import Constraint
+from torch.distributions.constraints import Constraint, MixtureSameFamilyConstraint
 
 from ember.distributions.transforms.corr_cholesky import indexed
 from ember.errors import ModelError
@@ -46,6 +46,12 @@ def explained(site: Any, error: Exception) -> Exception:
             "If you are already enumerating, take care to hide this site when "
             "constructing an autoguide, e.g. "
             f"guide = AutoNormal(poutine.block(model, hide=['{name}']))."
+        )
+    if isinstance(support, MixtureSameFamilyConstraint):
+        return ModelError(
+            f"the components of the mixture at site {name!r} have supports of their own, {support.base_constraint}, which have "
+            "no common way to unconstrained space: draw the component at a site of its own and enumerate it, or take components "
+            "of one support."
         )
     if "sphere" in repr(support).lower():
         return ModelError(

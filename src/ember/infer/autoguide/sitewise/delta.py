@@ -12,7 +12,7 @@ from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.point import Point
 from ember.infer.autoguide.base.prototype import at_full_size
 from ember.infer.autoguide.base.reading import reading
-from ember.infer.autoguide.base.support import helpful_support_errors
+from ember.infer.autoguide.base.support import explained, helpful_support_errors
 from ember.nn.module import PyroParam
 from ember.params.initialize import unconstrained_leaf
 from ember.primitives import sample
@@ -52,6 +52,8 @@ class AutoDelta(AutoGuide):
         starts = {}
         for name, site in self._latent_sites():
             fn = site["fn"]
+            if getattr(fn.support, "is_discrete", False):
+                raise explained(site, NotImplementedError())
             with helpful_support_errors(site):
                 start = at_full_size(site["value"], site, fn.event_dim)
                 # Raises for values and supports that cannot be parameters, before there are any.
