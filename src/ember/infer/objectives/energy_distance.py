@@ -69,7 +69,7 @@ class EnergyDistance:
         self.vectorize_particles = True
         self.max_plate_nesting = max_plate_nesting
 
-    def __call__(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """The loss as a scalar to differentiate."""
         _, model_trace = self._get_traces(model, guide, args, kwargs)
         observed = [site for site in _samples(model_trace) if site.is_observed]
@@ -90,7 +90,7 @@ class EnergyDistance:
                     loss = loss - self.prior_scale * site.log_prob_sum / self.num_particles
         return loss
 
-    def loss(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def loss(self, *args: object, **kwargs: object) -> NoReturn:
         """Not implemented: the object itself is the loss."""
         raise NotImplementedError("EnergyDistance implements only surrogate loss")
 

@@ -97,7 +97,7 @@ class AutoStructured(AutoGuide):
     def _parameter_of(self, site: str) -> str | None:
         return f"locs.{site}"
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         sites = dict(self._latent_sites())
         starts = {name: _flat_start(site) for name, site in sites.items()}
@@ -216,7 +216,7 @@ class AutoStructured(AutoGuide):
             log_density = log_density + log_density_of(transform, value, constrained, event_dim)
         return Point(constrained, log_density, event_dim)
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw all sites.
 
         Returns:

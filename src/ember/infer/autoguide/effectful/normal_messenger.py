@@ -96,7 +96,7 @@ class AutoNormalMessenger(AutoMessenger):
         self._declare("scales", name, PyroParam(scale, constraints.positive, event_dim))
 
     @torch.no_grad()
-    def median(self, *args: Any, **kwargs: Any) -> Any:
+    def median(self, *args: object, **kwargs: object) -> Any:
         """The medians of all latent sites, and the values of the other sample sites given them."""
         self._computing_median = True
         try:

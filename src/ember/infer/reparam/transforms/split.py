@@ -19,12 +19,12 @@ from ember.poutine.runtime import get_mask
 _any: Any = constraints
 
 
-def same_support(fn: Any, *args: Any) -> Any:
+def same_support(fn: Any, *args: object) -> Any:
     """The support of the whole for each part."""
     return fn.support
 
 
-def real_support(fn: Any, *args: Any) -> Any:
+def real_support(fn: Any, *args: object) -> Any:
     """Real events with as many dims as the whole, whatever its support."""
     return _any.independent(constraints.real, fn.event_dim)
 
