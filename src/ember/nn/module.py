@@ -320,6 +320,11 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
         return self.__dict__.copy()
 
 
+def root_name(mod: PyroModule) -> str:
+    """The name that stands before those of all of a module's attributes; empty for a root without one."""
+    return mod._pyro_name
+
+
 def clear(mod: PyroModule) -> None:
     """Remove all parameters and submodules from a module, and its parameters from the store."""
     assert isinstance(mod, PyroModule), f"expected a PyroModule, got {type(mod).__name__}"
