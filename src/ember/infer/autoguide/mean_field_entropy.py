@@ -28,10 +28,6 @@ def mean_field_entropy(
     """
     entropy: Any = 0.0
     for name, site in trace(model).get_trace(*args).nodes.items():
-        if (
-            site["type"] == "sample"
-            and not site_is_subsample(site)
-            and (whitelist is None or name in whitelist)
-        ):
-            entropy = entropy + site["fn"].entropy()
+        if site.type == "sample" and not site_is_subsample(site) and (whitelist is None or name in whitelist):
+            entropy = entropy + site.fn.entropy()
     return entropy

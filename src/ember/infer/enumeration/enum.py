@@ -25,12 +25,12 @@ def iter_discrete_escape(trace: Trace, msg: Site) -> bool:
     return (
         msg.type == "sample"
         and not msg.is_observed
-        and msg.infer.get("enumerate") == "sequential"
+        and msg.enumeration == "sequential"
         and msg.name not in trace
     )
 
 
-def iter_discrete_extend(trace: Trace, site: Site, **ignored: Any) -> Iterator[Trace]:
+def iter_discrete_extend(trace: Trace, site: Site, **ignored: object) -> Iterator[Trace]:
     """Copies of a trace, each with one of the site's values; ``infer["_enum_total"]`` says how many there are."""
     values = enumerate_site(site)
     for value in values:
@@ -41,7 +41,7 @@ def iter_discrete_extend(trace: Trace, site: Site, **ignored: Any) -> Iterator[T
 
 
 def iter_discrete_traces(
-    graph_type: Literal["flat", "dense"], fn: Program, *args: Any, **kwargs: Any
+    graph_type: Literal["flat", "dense"], fn: Program, *args: object, **kwargs: object
 ) -> Iterator[Trace]:
     """Traces of a program, one for each combination of values of the sites marked ``infer={"enumerate": "sequential"}``.
 

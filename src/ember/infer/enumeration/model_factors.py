@@ -44,9 +44,8 @@ def masked_log_prob(site: Site) -> Tensor:
     """The packed log density of a site, masked but not scaled; memoised."""
     here = site.packed
     if "masked_log_prob" not in here:
-        here["masked_log_prob"] = packed.scale_and_mask(here["unscaled_log_prob"], mask=here["mask"])
-    result: Tensor = here["masked_log_prob"]
-    return result
+        here.masked_log_prob = packed.scale_and_mask(here.unscaled_log_prob, mask=here.mask)
+    return here.masked_log_prob
 
 
 def model_factors(model_trace: Trace, guide_trace: Trace) -> ModelFactors:
@@ -66,7 +65,7 @@ def model_factors(model_trace: Trace, guide_trace: Trace) -> ModelFactors:
     enumerated = {
         name: site
         for name, site in sites.items()
-        if name not in guide_trace.nodes and site.infer.get("_enumerate_dim") is not None
+        if name not in guide_trace.nodes and site.enumerate_dim is not None
     }
     costs: ByOrdinal = OrderedDict()
     factors: ByOrdinal = OrderedDict()
@@ -89,7 +88,7 @@ def model_factors(model_trace: Trace, guide_trace: Trace) -> ModelFactors:
             scales.append((name, site.scale))
     for name, site in enumerated.items():
         # Not masked: the probabilities of a masked site must sum to one still.
-        factors.setdefault(ordering[name], []).append(site.packed["unscaled_log_prob"])
+        factors.setdefault(ordering[name], []).append(site.packed.unscaled_log_prob)
     return ModelFactors(costs, factors, ordering, sum_dims, _common_scale(scales))
 
 
@@ -99,7 +98,7 @@ def _dims(site: Site | None) -> Iterable[str]:
 
 def _check_upstream(guide_trace: Trace, common: Ordinal) -> None:
     for name, site in guide_trace.nodes.items():
-        if site.type != "sample" or site.infer.get("_enumerate_dim") is None:
+        if site.type != "sample" or site.enumerate_dim is None:
             continue
         for frame in site.cond_indep_stack:
             if frame.vectorized and guide_trace.plate_to_symbol[frame.name] not in common:

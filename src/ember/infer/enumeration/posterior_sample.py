@@ -35,12 +35,12 @@ class SamplePosteriorMessenger(ReplayMessenger):
     """Replays the enumerated sites of a trace, and puts the trace's plates on all sites that it has."""
 
     def _pyro_sample(self, msg: Site) -> None:
-        if msg.infer.get("enumerate") == "parallel":
+        if msg.enumeration == "parallel":
             super()._pyro_sample(msg)
         assert self.trace is not None
         recorded = self.trace.nodes.get(msg.name)
         if recorded is not None:
-            msg.cond_indep_stack = recorded["cond_indep_stack"]
+            msg.cond_indep_stack = recorded.cond_indep_stack
 
 
 def replay_posterior_sample(
@@ -96,7 +96,7 @@ def _collect(trace: Trace, strict: bool) -> tuple[ByOrdinal, set[str], dict[str,
         if sum_dims.isdisjoint(dims_of(factor)):
             continue
         factors.setdefault(ordinal, []).append(factor)
-        enumerated = enumerated or site.infer.get("_enumerate_dim") is not None
+        enumerated = enumerated or site.enumerate_dim is not None
         if not site.is_observed:
             queries[name] = factor
     if strict and not enumerated:
@@ -177,7 +177,7 @@ def _chosen(trace: Trace, site: Site, indices: Any) -> Tensor:
     event_shape = value.shape[value.dim() - getattr(site.fn, "event_dim", 0) :]
     # All event dims together are one more dim, the rightmost.
     flat = value.reshape(value.shape[: value.dim() - len(event_shape)] + (event_shape.numel(),))
-    to_symbol = {dim - 1: symbol for dim, symbol in site.infer["_dim_to_symbol"].items()}
+    to_symbol = {dim - 1: symbol for dim, symbol in (site.dim_to_symbol or {}).items()}
     to_dim = {symbol: dim - 1 for symbol, dim in trace.symbol_to_dim.items()}
     result = packed.pack(flat, {**to_symbol, -1: _EVENT})
     for index, dim in zip(indices, indices._pyro_sample_dims, strict=True):

@@ -69,7 +69,7 @@ class EnergyDistance:
         self.vectorize_particles = True
         self.max_plate_nesting = max_plate_nesting
 
-    def __call__(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """The loss as a scalar to differentiate."""
         _, model_trace = self._get_traces(model, guide, args, kwargs)
         observed = [site for site in _samples(model_trace) if site.is_observed]
@@ -90,7 +90,7 @@ class EnergyDistance:
                     loss = loss - self.prior_scale * site.log_prob_sum / self.num_particles
         return loss
 
-    def loss(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def loss(self, *args: object, **kwargs: object) -> NoReturn:
         """Not implemented: the object itself is the loss."""
         raise NotImplementedError("EnergyDistance implements only surrogate loss")
 
@@ -118,7 +118,7 @@ class EnergyDistance:
         with poutine.trace() as recorded_model, poutine.uncondition(), replayed, particles:
             model(*args, **kwargs)
         for site in _samples(recorded_model.trace):
-            if site.infer.get("was_observed"):
+            if site.was_observed:
                 site.is_observed = True
         if is_validation_enabled():
             check_model_guide_match(recorded_model.trace, recorded_guide.trace, nesting)
@@ -138,17 +138,15 @@ class EnergyDistance:
 def _check_reparameterized(guide_trace: Trace, model_trace: Trace) -> None:
     for site in _samples(guide_trace):
         if not getattr(site.fn, "has_rsample", False):
-            raise ValueError(
-                f"EnergyDistance requires fully reparametrized guides (at site {site['name']!r})"
-            )
+            raise ValueError(f"EnergyDistance requires fully reparametrized guides (at site {site.name!r})")
     for site in _samples(model_trace):
         if site.is_observed and not getattr(site.fn, "has_rsample", False):
-            raise ValueError(f"EnergyDistance requires reparametrized likelihoods (at site {site['name']!r})")
+            raise ValueError(f"EnergyDistance requires reparametrized likelihoods (at site {site.name!r})")
 
 
 def _flattened(site: Site, num_particles: int) -> tuple[Tensor, Tensor, Any, Any]:
     """Predictions ``(particles, batch, event)``, data ``(batch, event)``, scale and mask (scalars or ``(batch,)``)."""
-    data, event_dim = site.infer["obs"], site.fn.event_dim
+    data, event_dim = site.observation, site.fn.event_dim
     batch_shape = data.shape[: data.dim() - event_dim]
     event_shape = data.shape[data.dim() - event_dim :]
     scale, mask = (

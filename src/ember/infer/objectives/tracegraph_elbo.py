@@ -15,7 +15,7 @@ from ember.infer.objectives import hooks
 from ember.infer.objectives.composition import Composition
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.terms.baselines import apply_baseline
-from ember.infer.terms.downstream_costs import _compute_downstream_costs as _compute_downstream_costs
+from ember.infer.terms.downstream_costs import compute_downstream_costs
 from ember.infer.terms.estimate import Estimate, Terms
 from ember.infer.terms.pairing import SampledPairing
 from ember.infer.traces.plates import MultiFrameTensor
@@ -26,6 +26,9 @@ from ember.ops.scalars import total
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
+
+# Pyro's name for it, which programs read.
+_compute_downstream_costs = compute_downstream_costs
 
 
 class TrackNonReparam(Messenger):

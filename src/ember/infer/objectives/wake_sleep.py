@@ -117,7 +117,7 @@ def _in_sleep_plate(program: Program, size: int, dim: int) -> Program:
     if size == 1:
         return program
 
-    def in_plate(*args: Any, **kwargs: Any) -> Any:
+    def in_plate(*args: object, **kwargs: object) -> Any:
         with plate("num_sleep_particles_vectorized", size, dim=dim):
             return program(*args, **kwargs)
 

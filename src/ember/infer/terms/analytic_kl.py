@@ -28,7 +28,7 @@ def analytic_kl(model_site: Site, guide_site: Site) -> Tensor | None:
     scaled: Tensor = scale_and_mask(kl, guide_site.scale, guide_site.mask)
     if scaled.shape != fn.batch_shape:
         raise ValueError(
-            f"at site {guide_site['name']!r}, the divergence of the guide's {fn} from the model's {model_site['fn']} has shape "
+            f"at site {guide_site.name!r}, the divergence of the guide's {fn} from the model's {model_site.fn} has shape "
             f"{tuple(scaled.shape)}, expected the guide's batch shape {tuple(fn.batch_shape)}"
         )
     return scaled

@@ -87,7 +87,7 @@ class BoundTerms(Terms):
                 continue
             if not is_identically_zero(entropy_term):
                 raise NotImplementedError(
-                    f"at site {site['name']!r}, RenyiELBO cannot use {site['fn']}, which is reparameterised in part; "
+                    f"at site {site.name!r}, RenyiELBO cannot use {site.fn}, which is reparameterised in part; "
                     "make it a score function by .has_rsample_(False)"
                 )
             self.gradient.check_score(site)

@@ -12,7 +12,7 @@ from ember.infer.traces.plates import MultiFrameTensor, get_plate_stacks
 from ember.poutine.trace_struct import Trace
 
 
-def _compute_downstream_costs(
+def compute_downstream_costs(
     model_trace: Trace, guide_trace: Trace, non_reparam_nodes: Iterable[str]
 ) -> tuple[dict[str, Any], dict[str, set[str]]]:
     """Costs, and the sites whose terms they are the sum of, by site of the guide.

@@ -52,7 +52,7 @@ def with_fixed_samples(
     for name, site in (*plates.items(), *recorded.nodes.items()):
         copied = held.nodes[name] = Site(site)
         if site.type == "sample" and isinstance(site.value, Tensor):
-            copied["value"] = site.value.detach()
+            copied.value = site.value.detach()
     before = torch_states() if is_validation_enabled() else []
     again = TraceMessenger()(ReplayMessenger(trace=held)(program)).get_trace(*args, **kwargs)
     if is_validation_enabled() and not all(map(torch.equal, before, torch_states())):

@@ -90,4 +90,4 @@ def _hold(program: Callable[..., Any], recorded: Trace, plates: Sites, run: Run,
     again = with_fixed_samples(program, recorded, plates, run.args, run.kwargs, adjust)
     for site in recorded.nodes.values():
         if site.type == "sample":
-            site["fixed_log_prob"] = again.nodes[site.name]["log_prob"]
+            site.fixed_log_prob = again.nodes[site.name].log_prob

@@ -51,7 +51,7 @@ def check_broadcasting(one: Run, max_plate_nesting: float, model_trace: Trace, p
     if one.facts.broadcasts or not is_validation_enabled() or is_recording():
         return
     sites = {name: site for name, site in model_trace.nodes.items() if site.type == "sample"}
-    if any(site.is_observed and not site.infer.get("_deterministic") for site in sites.values()):
+    if any(site.is_observed and not site.is_deterministic for site in sites.values()):
         nesting = int(max_plate_nesting)
         states = torch_states()
         try:
@@ -81,7 +81,7 @@ def _compare(one: Run, nesting: int, sites: Mapping[str, Site], plates: Sites, p
             raise ModelError(
                 f"at site {name!r}, the model does not broadcast over particles: among them one has the log density "
                 f"{float(found):.6g}, alone it has {float(expected):.6g} (log_prob of many has the shape "
-                f"{tuple(site['log_prob'].shape)})\n"
+                f"{tuple(site.log_prob.shape)})\n"
                 "  Try one of the following fixes:\n"
                 "  - index, sum and stack from the right: z[..., 0] for z[0], sum(-1) for sum(1)\n"
                 "  - keep the dims of plates in products: (x @ w.unsqueeze(-1)).squeeze(-1) for x @ w\n"
@@ -99,8 +99,8 @@ def _held(nesting: int, sites: Mapping[str, Site], plates: Sites, particle: int)
     for name, site in (*plates.items(), *sites.items()):
         copied = Site(site)
         if name in sites and not site.is_observed:
-            copied["value"] = _value_of_one(nesting, site, particle)
-        if not copied["is_observed"]:
+            copied.value = _value_of_one(nesting, site, particle)
+        if not copied.is_observed:
             held.nodes[name] = copied
     return held
 

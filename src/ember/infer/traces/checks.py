@@ -32,7 +32,7 @@ def check_model_guide_match(
             guide_plates.add(name)
             continue
         guide_vars[name] = site
-        if site.infer.get("is_auxiliary"):
+        if site.is_auxiliary:
             auxiliary.add(name)
             _check_guide_factor(name, site)
     model_vars, model_plates = {}, set()
@@ -73,12 +73,10 @@ def _check_names(model_vars: dict[str, Site], guide_vars: dict[str, Site], auxil
             stacklevel=3,
         )
     missing = {
-        name
-        for name, site in model_vars.items()
-        if name not in guide_vars and site.infer.get("_enumerate_dim") is None
+        name for name, site in model_vars.items() if name not in guide_vars and site.enumerate_dim is None
     }
     for name in missing:
-        if model_vars[name]["infer"].get("enumerate") == "sequential":
+        if model_vars[name].enumeration == "sequential":
             raise NotImplementedError(
                 f"At site {name!r}, model-side sequential enumeration is not implemented. "
                 "Try parallel enumeration or guide-side enumeration."
@@ -152,7 +150,7 @@ def check_site_shape(site: Site, max_plate_nesting: float) -> None:
                 "  - .to_event(...) the distribution being sampled\n"
                 "  - .permute() data dimensions"
             )
-    enum_dim = site.infer.get("_enumerate_dim")
+    enum_dim = site.enumerate_dim
     if enum_dim is not None:
         batch_shape = site.fn.batch_shape
         if len(batch_shape) >= -enum_dim and batch_shape[enum_dim] != 1:
@@ -180,11 +178,7 @@ def _plate_sizes(site: Site) -> list[int]:
 
 def check_if_enumerated(guide_trace: Trace) -> None:
     """Warn if sites of the guide ask for enumeration, which this objective does not do."""
-    names = [
-        name
-        for name, site in guide_trace.nodes.items()
-        if site.type == "sample" and site.infer.get("enumerate")
-    ]
+    names = [name for name, site in guide_trace.nodes.items() if site.type == "sample" and site.enumeration]
     if names:
         warnings.warn(
             f"Found sample sites configured for enumeration: {', '.join(names)}\n"
@@ -199,15 +193,14 @@ def check_traces_match(trace1: Trace, trace2: Trace) -> None:
     Raises:
         ValueError: if the shape of a site differs.
     """
-    sites1, sites2 = ({n: s for n, s in t.nodes.items() if s["type"] == "sample"} for t in (trace1, trace2))
+    sites1, sites2 = ({n: s for n, s in t.nodes.items() if s.type == "sample"} for t in (trace1, trace2))
     if sites1.keys() != sites2.keys():
         warnings.warn(f"Model vars changed: {set(sites1)} vs {set(sites2)}", stacklevel=2)
     for name in sites1.keys() & sites2.keys():
-        fns = sites1[name]["fn"], sites2[name]["fn"]
+        fns = sites1[name].fn, sites2[name].fn
         if all(hasattr(fn, "shape") for fn in fns):
             shapes = [
-                fn.shape(*s[name]["args"], **s[name]["kwargs"])
-                for fn, s in zip(fns, (sites1, sites2), strict=True)
+                fn.shape(*s[name].args, **s[name].kwargs) for fn, s in zip(fns, (sites1, sites2), strict=True)
             ]
             if shapes[0] != shapes[1]:
                 raise ModelError(f"Site dims disagree at site '{name}': {shapes[0]} vs {shapes[1]}")

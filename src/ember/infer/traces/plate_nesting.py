@@ -83,7 +83,7 @@ def guess_max_plate_nesting(
             recorded.compute_log_prob()
         for site in sites:
             check_site_shape(site, math.inf)
-    dims = [frame.dim for site in sites for frame in site.cond_indep_stack if frame.dim is not None]
-    nesting = -min(dims, default=0)
+    dims = [frame.dim for site in sites for frame in site.cond_indep_stack]
+    nesting = -min((dim for dim in dims if dim is not None), default=0)
     logger.info("Guessed max_plate_nesting = %s", nesting)
     return nesting

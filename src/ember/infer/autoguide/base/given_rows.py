@@ -27,8 +27,8 @@ class GivenRows(Messenger):
         self.rows: dict[str, Any] = {}
 
     def _pyro_sample(self, msg: Site) -> None:
-        if site_is_subsample(msg) and msg["value"] is not None:
-            self.rows[msg["name"]] = msg["value"]
+        if site_is_subsample(msg) and msg.value is not None:
+            self.rows[msg.name] = msg.value
 
 
 class _Found(Exception):
@@ -46,14 +46,14 @@ class _Search(GivenRows):
     def _pyro_sample(self, msg: Site) -> None:
         super()._pyro_sample(msg)
         if site_is_subsample(msg):
-            self.missing.discard(msg["name"])
+            self.missing.discard(msg.name)
             if not self.missing:
                 raise _Found
-        elif msg["value"] is None and hasattr(msg["fn"], "support"):
-            msg["value"] = self._stand_in(msg)
+        elif msg.value is None and hasattr(msg.fn, "support"):
+            msg.value = self._stand_in(msg)
 
     def _stand_in(self, msg: Site) -> Tensor:
-        fn, known = msg["fn"], self.prototype.nodes.get(msg["name"])
+        fn, known = msg.fn, self.prototype.nodes.get(msg.name)
         shape: torch.Size = fn.shape()
         like = torch.zeros(())
         if known is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -117,7 +117,7 @@ class AutoGuide(OwnParameters):
 
     _prototype_hide_fn = staticmethod(prototype_hide_fn)
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         """Run the model once and note its latent sites and plates; subclasses make their parameters after that."""
         recorded, given = self._record(args, kwargs)
         frames = vectorized_frames(recorded, "AutoGuide")
@@ -132,7 +132,7 @@ class AutoGuide(OwnParameters):
         recorded, given = record(self.model, self._prototype_hide_fn, args, kwargs)
         absent = self._sites_left_to_model(recorded, args, kwargs) if self._has_parameters() else set()
         if absent:
-            self._absent_data = {name: recorded.nodes[name]["value"] for name in absent}
+            self._absent_data = {name: recorded.nodes[name].value for name in absent}
             recorded, given = record(self._with_data(self.model), self._prototype_hide_fn, args, kwargs)
         return recorded, given
 
@@ -169,8 +169,8 @@ class AutoGuide(OwnParameters):
         if master is not None:
             master._check_prototype(recorded)
         for _, site in recorded.iter_stochastic_nodes():
-            if isinstance(site["value"], Tensor):
-                site["value"] = site["value"].detach()
+            if isinstance(site.value, Tensor):
+                site.value = site.value.detach()
         self.prototype_trace = recorded
         self._prototype_frames = frames
         self._given_plates = given
@@ -192,7 +192,7 @@ class AutoGuide(OwnParameters):
             self._prototype_frames, self._given_plates = {}, frozenset()
             raise
 
-    def prepare(self, *args: Any, **kwargs: Any) -> AutoGuide:
+    def prepare(self, *args: object, **kwargs: object) -> AutoGuide:
         """Make all parameters now, so that ``parameters()`` is complete before the first step.
 
         Args:
@@ -237,7 +237,7 @@ class AutoGuide(OwnParameters):
 
     # ---- plates ---------------------------------------------------------------------------------------------------
 
-    def _create_plates(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def _create_plates(self, *args: object, **kwargs: object) -> dict[str, Any]:
         """The plates of this call, by name; parts of a larger guide use those of the whole."""
         if self.master is not None:
             assert self.create_plates is None, "Cannot pass create_plates() to non-master guide"
@@ -267,19 +267,19 @@ class AutoGuide(OwnParameters):
         return {p.name: p for p in plates}
 
     @contextmanager
-    def _plates_of(self, site: Mapping[str, Any]) -> Iterator[None]:
+    def _plates_of(self, site: Site) -> Iterator[None]:
         """The plates around a site, entered."""
         with ExitStack() as stack:
-            for frame in site["cond_indep_stack"]:
+            for frame in site.cond_indep_stack:
                 if frame.vectorized:
                     stack.enter_context(self.plates[frame.name])
             yield
 
-    def _is_subsampled(self, site: Mapping[str, Any]) -> bool:
+    def _is_subsampled(self, site: Site) -> bool:
         """Whether a plate around the site sees a part of its rows in this call."""
         return any(
             full_size_of(frame) != self.plates[frame.name].subsample_size
-            for frame in site["cond_indep_stack"]
+            for frame in site.cond_indep_stack
             if frame.vectorized
         )
 
@@ -341,7 +341,7 @@ class AutoGuide(OwnParameters):
     def _check_data(self, model_trace: Trace, guide_trace: Trace) -> None:
         for name, _ in [] if self.prototype_trace is None else self._latent_sites():
             site = model_trace.nodes.get(name)
-            if site is not None and site["is_observed"] and name in guide_trace.nodes:
+            if site is not None and site.is_observed and name in guide_trace.nodes:
                 raise ModelError(
                     f"site {name!r} has data now, but had none when {type(self).__name__} was first called, so the guide took it "
                     "for a latent site and would invent it. Make a new guide, after ember.clear_param_store(), and call it with "
@@ -350,19 +350,19 @@ class AutoGuide(OwnParameters):
 
     # ---- what subclasses say ----------------------------------------------------------------------------------------
 
-    def call(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def call(self, *args: object, **kwargs: object) -> tuple[Any, ...]:
         """The values of the sites as a tuple, in the order of their names; for :func:`torch.jit.trace_module`."""
         result = self(*args, **kwargs)
         return tuple(value for _, value in sorted(result.items()))
 
-    def sample_latent(self, *args: Any, **kwargs: Any) -> Any:
+    def sample_latent(self, *args: object, **kwargs: object) -> Any:
         """A draw of the packed latent vector, where the guide has one."""
 
-    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def median(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """The median of each latent site under the guide, by name."""
         raise NotImplementedError(f"{type(self).__name__} has no median")
 
-    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def quantiles(self, quantiles: Any, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Quantiles of each latent site under the guide, by name; the first dim is that of the quantiles."""
         raise NotImplementedError(f"{type(self).__name__} has no quantiles")
 

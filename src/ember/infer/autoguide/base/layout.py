@@ -35,9 +35,7 @@ def layouts_of(prototype: Trace) -> list[SiteLayout]:
 
 
 def _layout(name: str, site: Site) -> SiteLayout:
-    transform, event_dim = transform_of(site), site["fn"].event_dim
+    transform, event_dim = transform_of(site), site.fn.event_dim
     added = transform.domain.event_dim - transform.codomain.event_dim
-    in_plates = any(frame.vectorized for frame in site["cond_indep_stack"])
-    return SiteLayout(
-        name, site, transform, event_dim, event_dim + added, family(site["fn"].support), in_plates
-    )
+    in_plates = any(frame.vectorized for frame in site.cond_indep_stack)
+    return SiteLayout(name, site, transform, event_dim, event_dim + added, family(site.fn.support), in_plates)

@@ -42,8 +42,8 @@ def masks_of(model_trace: Trace) -> dict[str, Mask]:
     """The masks of latent sites by name, of handlers and of distributions; sites that are counted everywhere are left out."""
     found: dict[str, Mask] = {}
     for name, site in model_trace.iter_stochastic_nodes():
-        fn = site["fn"]
-        mask = joint_mask(site["mask"], fn.applied_mask if isinstance(fn, MaskedDistribution) else None)
+        fn = site.fn
+        mask = joint_mask(site.mask, fn.applied_mask if isinstance(fn, MaskedDistribution) else None)
         if mask is not None and mask is not True:
             found[name] = mask
     return found
@@ -51,7 +51,7 @@ def masks_of(model_trace: Trace) -> dict[str, Mask]:
 
 def add_mask(site: Site, mask: Mask) -> None:
     """Mask a site of a guide's trace too."""
-    site["mask"] = joint_mask(site["mask"], mask)
+    site.mask = joint_mask(site.mask, mask)
 
 
 def entry_mask(mask: Mask, batch_shape: Size, event_shape: Size, lead: Size) -> Tensor:
@@ -76,7 +76,7 @@ def entry_mask(mask: Mask, batch_shape: Size, event_shape: Size, lead: Size) -> 
 
 def at_all_rows(mask: Mask, site: Site, guide_trace: Trace) -> Mask:
     """A mask of the rows that plates have chosen, for all their rows: those that were not chosen are counted."""
-    for frame in site["cond_indep_stack"]:
+    for frame in site.cond_indep_stack:
         full_size = full_size_of(frame)
         chosen = guide_trace.nodes.get(frame.name)
         if not isinstance(mask, Tensor) or chosen is None or not _varies(mask, frame):

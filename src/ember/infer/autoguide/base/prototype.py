@@ -21,7 +21,7 @@ Program = Callable[..., Any]
 
 def prototype_hide_fn(msg: Any) -> bool:
     """Whether a site is of no interest to a guide: all but latent sample sites."""
-    return bool(msg["type"] != "sample" or msg["is_observed"] or site_is_subsample(msg))
+    return bool(msg.type != "sample" or msg.is_observed or site_is_subsample(msg))
 
 
 def record(
@@ -41,7 +41,7 @@ def vectorized_frames(recorded: Trace, guide: str) -> dict[str, CondIndepStackFr
     """
     frames: dict[str, CondIndepStackFrame] = {}
     for name, site in recorded.iter_stochastic_nodes():
-        for frame in site["cond_indep_stack"]:
+        for frame in site.cond_indep_stack:
             if not frame.vectorized:
                 raise NotImplementedError(
                     f"{guide} does not support sequential pyro.plate: site {name!r} is inside 'for ... in "
@@ -59,9 +59,9 @@ def full_size_of(frame: CondIndepStackFrame) -> int:
 
 def at_full_size(value: Tensor, site: Site, event_dim: int) -> Tensor:
     """A value for all rows of the plates around a site: the rows at hand, repeated."""
-    for frame in site["cond_indep_stack"]:
+    for frame in site.cond_indep_stack:
         full_size = full_size_of(frame)
-        if full_size != frame.size:
+        if frame.dim is not None and full_size != frame.size:
             value = periodic_repeat(value, full_size, frame.dim - event_dim)
     # Never the user's own tensor: training would change it in place.
     return value.detach().clone().contiguous()
@@ -73,11 +73,11 @@ def unconstrained_start(site: Site) -> Tensor:
     Raises:
         ValueError: if the site is discrete or on a sphere, or its initial value is at the border of the support.
     """
-    start: Tensor = transform_of(site).inv(site["value"].detach()).detach()
+    start: Tensor = transform_of(site).inv(site.value.detach()).detach()
     if not bool(start.isfinite().all()):
         raise ModelError(
-            f"the initial value of site {site['name']!r} has no finite image in unconstrained space: it is at the border of its "
-            f"support, {site['fn'].support}. Choose another init_loc_fn, for example init_to_feasible, or "
-            f"init_to_value(values={{{site['name']!r}: ...}}) with a value inside."
+            f"the initial value of site {site.name!r} has no finite image in unconstrained space: it is at the border of its "
+            f"support, {site.fn.support}. Choose another init_loc_fn, for example init_to_feasible, or "
+            f"init_to_value(values={{{site.name!r}: ...}}) with a value inside."
         )
     return start

@@ -64,7 +64,7 @@ class AutoGaussian(AutoGuide):
 
     scale_constraint: Any = constraints.softplus_positive
 
-    def __new__(cls, *args: Any, backend: str | None = None, **kwargs: Any) -> AutoGaussian:
+    def __new__(cls, *args: object, backend: str | None = None, **kwargs: object) -> AutoGaussian:
         made: type[AutoGaussian] = cls
         if cls is AutoGaussian:
             backends: dict[str, Any] = {"dense": AutoGaussianDense, "funsor": AutoGaussianFunsor}
@@ -98,12 +98,12 @@ class AutoGaussian(AutoGuide):
     def _parameter_of(self, site: str) -> str | None:
         return f"locs.{site}"
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts = {}
         for name, site in self._latent_sites():
             start = unconstrained_start(site)
-            event_dim = start.dim() - len(site["fn"].batch_shape)
+            event_dim = start.dim() - len(site.fn.batch_shape)
             starts[name] = at_full_size(start, site, event_dim), event_dim
         if not starts:
             raise RuntimeError(
@@ -123,18 +123,18 @@ class AutoGaussian(AutoGuide):
 
     def _plates_for(self, name: str) -> Plates:
         site = self._prototype().nodes[name]
-        plates = frozenset(site["cond_indep_stack"])
+        plates = frozenset(site.cond_indep_stack)
         if any(not frame.vectorized for frame in plates):
             raise NotImplementedError(f"AutoGaussian does not support sequential pyro.plate (site {name!r})")
-        if site["fn"].batch_shape != _shape(plates, full=False):
+        if site.fn.batch_shape != _shape(plates, full=False):
             raise ModelError(
                 f"Shape mismatch at site '{name}'. Are you missing a pyro.plate() or .to_event()?"
             )
-        if not site["is_observed"]:
+        if not site.is_observed:
             return plates
         # Rows of data whose latents are shared add up to one matrix.
         nodes = self._prototype().nodes
-        return plates & frozenset().union(*(nodes[u]["cond_indep_stack"] for u in self.dependencies[name]))
+        return plates & frozenset().union(*(nodes[u].cond_indep_stack for u in self.dependencies[name]))
 
     def _make_parameters(self, starts: dict[str, tuple[Tensor, int]]) -> None:
         position, indices = 0, {}
@@ -170,8 +170,8 @@ class AutoGaussian(AutoGuide):
         if name in indices:
             return indices[name].shape[-1]
         site = self._prototype().nodes[name]
-        summed = frozenset(site["cond_indep_stack"]) - self._plates[name]
-        return product(site["fn"].event_shape) * product(full_size_of(frame) for frame in summed)
+        summed = frozenset(site.cond_indep_stack) - self._plates[name]
+        return product(site.fn.event_shape) * product(full_size_of(frame) for frame in summed)
 
     def _rows_of(self, name: str, indices: dict[str, Tensor]) -> Tensor:
         """For each row of a site's plates, the positions of all latents that the row involves."""
@@ -195,7 +195,7 @@ class AutoGaussian(AutoGuide):
 
     # ---- drawing --------------------------------------------------------------------------------------------------
 
-    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+    def get_posterior(self, *args: object, **kwargs: object) -> Any:
         """The normal distribution before entries are moved and stretched.
 
         Shapes:
@@ -235,7 +235,7 @@ class AutoGaussian(AutoGuide):
             log_density = log_density.expand(constrained.shape[: constrained.dim() - layout.event_dim])
         return Point(constrained, log_density, layout.event_dim)
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw all sites.
 
         Returns:
@@ -279,7 +279,7 @@ class AutoGaussianFunsor(AutoGaussian):
         NotImplementedError: always; use the dense backend.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         raise NotImplementedError(
             'AutoGaussian in Ember has no funsor backend; use AutoGaussian(model, backend="dense")'
         )

@@ -97,7 +97,7 @@ class AutoStructured(AutoGuide):
     def _parameter_of(self, site: str) -> str | None:
         return f"locs.{site}"
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         sites = dict(self._latent_sites())
         starts = {name: _flat_start(site) for name, site in sites.items()}
@@ -210,13 +210,13 @@ class AutoStructured(AutoGuide):
             value = subsample(value, event_dim=len(event_shape))
             if isinstance(log_density, Tensor):
                 log_density = subsample(log_density, event_dim=0)
-        transform, event_dim = transform_of(site), site["fn"].event_dim
+        transform, event_dim = transform_of(site), site.fn.event_dim
         constrained = transform(value)
         if with_density and self.conditionals[name] != "delta":
             log_density = log_density + log_density_of(transform, value, constrained, event_dim)
         return Point(constrained, log_density, event_dim)
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw all sites.
 
         Returns:
@@ -296,7 +296,7 @@ def _check_settings(
 def _flat_start(site: Site) -> tuple[Tensor, Size, Size]:
     """The flat start of a site at full size, and its batch shape and event shape in unconstrained space."""
     start = unconstrained_start(site)
-    event_dim = start.dim() - len(site["fn"].batch_shape)
+    event_dim = start.dim() - len(site.fn.batch_shape)
     start = at_full_size(start, site, event_dim)
     batch_dim = start.dim() - event_dim
     return start.reshape(-1), start.shape[:batch_dim], start.shape[batch_dim:]
@@ -331,13 +331,8 @@ def _sorted_by_dependency(sites: dict[str, Site], dependencies: dict[str, Any]) 
     return ordered
 
 
-def _compressed(site: Site) -> dict[str, Any]:
+def _compressed(site: Site) -> Site:
     """What drawing needs of a site."""
-    fn = site["fn"]
+    fn = site.fn
     kept = SimpleNamespace(support=fn.support, event_dim=fn.event_dim)
-    return {
-        "name": site["name"],
-        "type": site["type"],
-        "cond_indep_stack": site["cond_indep_stack"],
-        "fn": kept,
-    }
+    return Site(name=site.name, type=site.type, cond_indep_stack=site.cond_indep_stack, fn=kept)

@@ -41,12 +41,12 @@ class AutoDiscreteParallel(AutoGuide):
     def _parameter_of(self, site: str) -> str | None:
         return f"{site}_probs"
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         recorded, given = self._record(args, kwargs)
         starts = {}
         for name, site in recorded.iter_stochastic_nodes():
             family = _family(name, site)
-            probs = site["fn"].probs
+            probs = site.fn.probs
             constraint: Any = family.arg_constraints["probs"]
             event_dim = constraint.event_dim
             starts[name] = PyroParam(at_full_size(probs, site, event_dim), constraint, event_dim)
@@ -55,7 +55,7 @@ class AutoDiscreteParallel(AutoGuide):
         for name, declared in starts.items():
             deep_setattr(self, f"{name}_probs", declared)
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw, or enumerate, all sites.
 
         Returns:
@@ -72,9 +72,9 @@ class AutoDiscreteParallel(AutoGuide):
 
 
 def _family(name: str, site: Site) -> Any:
-    fn = site["fn"]
+    fn = site.fn
     enumerable = getattr(fn, "has_enumerate_support", False)
-    if not enumerable or site["infer"].get("enumerate", "parallel") != "parallel":
+    if not enumerable or site.infer.get("enumerate", "parallel") != "parallel":
         raise NotImplementedError(
             f'Expected sample site "{name}" to be discrete and configured for parallel enumeration. '
             f"Hide other sites from this guide: poutine.block(model, hide=['{name}'])."

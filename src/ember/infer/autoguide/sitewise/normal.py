@@ -67,13 +67,13 @@ class AutoNormal(AutoGuide):
     def _parameter_of(self, site: str) -> str | None:
         return f"locs.{site}"
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts: dict[str, tuple[Tensor, int]] = {}
         for name, site in self._latent_sites():
             start = unconstrained_start(site)
             # In unconstrained space an event may have fewer dims or more.
-            event_dim = site["fn"].event_dim + start.dim() - site["value"].dim()
+            event_dim = site.fn.event_dim + start.dim() - site.value.dim()
             starts[name] = at_full_size(start, site, event_dim), event_dim
         self._event_dims = {name: event_dim for name, (_, event_dim) in starts.items()}
         self.locs = PyroModule()
@@ -87,7 +87,7 @@ class AutoNormal(AutoGuide):
         """The parameters of a site; inside plates, the rows that they have chosen."""
         return deep_getattr(self.locs, name), deep_getattr(self.scales, name)
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw all sites.
 
         Returns:
