@@ -27,7 +27,7 @@ VECTOR_FORM float cosf(float);
 #ifdef TORCH_NUMBERS
 #include "ember_random.h"
 typedef ember_rng numbers;
-static void normals(numbers *source, float *out, int64_t n) { ember_randn_f32(source, out, n); }
+static void normals(numbers *source, float *out, int64_t n) { ember_normal_f32(source, out, n, 0.0, 1.0); }
 #else
 
 enum { LANES = 8, PAIRS = 128 };

@@ -10,6 +10,7 @@ from ember import infer as infer
 from ember import nn as nn
 from ember import optim as optim
 from ember import params as params
+from ember import paths as paths
 from ember import poutine as poutine
 from ember import settings as settings
 from ember.errors import EmberError as EmberError

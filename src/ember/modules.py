@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ember.params.names import _MODULE_NAMESPACE_DIVIDER, param_with_module_name
+from ember.params.names import MODULE_NAMESPACE_DIVIDER, param_with_module_name
 from ember.primitives import param
 
 _RECORDING = threading.local()
@@ -72,8 +72,8 @@ def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any
         NotImplementedError: if a class is given instead of an instance.
     """
     assert hasattr(nn_module, "parameters"), "module has no parameters"
-    assert _MODULE_NAMESPACE_DIVIDER not in name, (
-        f"improper module name, since contains {_MODULE_NAMESPACE_DIVIDER}"
+    assert MODULE_NAMESPACE_DIVIDER not in name, (
+        f"improper module name, since contains {MODULE_NAMESPACE_DIVIDER}"
     )
     if inspect.isclass(nn_module):
         raise NotImplementedError(

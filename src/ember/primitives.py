@@ -23,11 +23,11 @@ from ember.poutine.site import message
 def sample(
     name: str,
     fn: Any,
-    *args: Any,
+    *args: object,
     obs: Any = None,
     obs_mask: torch.Tensor | bool | None = None,
     infer: dict[str, Any] | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> Any:
     """Sample from a distribution, or observe a value of it, under a name.
 

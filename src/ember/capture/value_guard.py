@@ -39,7 +39,7 @@ class ValueGuard(TorchFunctionMode):
         _RECORDINGS.depth += 1
         return super().__enter__()  # type: ignore[no-untyped-call]
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         _RECORDINGS.depth -= 1
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
+from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import AffineTransform
 
 from ember.distributions import constraints
@@ -74,9 +75,9 @@ class AffineBeta(TransformedDistribution):
         return self._inside(self.transforms[0](self.base_dist.rsample(Size(sample_shape))))
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> Any:
+    def support(self) -> Constraint:
         """From ``loc`` to ``loc + scale``."""
-        return interval(self.low, self.high)
+        return interval(self.low, self.high)  # type: ignore[no-any-return]
 
     @property
     def concentration1(self) -> Tensor:

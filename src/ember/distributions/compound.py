@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
+from torch.distributions.constraints import Constraint
 from torch.distributions.utils import broadcast_all
 
 from ember.distributions import constraints
@@ -162,10 +163,10 @@ class DirichletMultinomial(TorchDistribution):
         return value
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> Any:
+    def support(self) -> Constraint:
         """Counts that sum to the number of draws."""
         multinomial: Any = constraints.multinomial
-        return multinomial(self.total_count)
+        return multinomial(self.total_count)  # type: ignore[no-any-return]
 
     @staticmethod
     def infer_shapes(concentration: tuple[int, ...], total_count: tuple[int, ...] = ()) -> tuple[Any, Any]:  # type: ignore[override]

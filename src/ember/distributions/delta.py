@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
+from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
 from ember.distributions.shapes import sum_rightmost
@@ -56,9 +57,9 @@ class Delta(TorchDistribution):
         super().__init__(batch_shape, event_shape, validate_args=validate_args)
 
     @constraints.dependent_property
-    def support(self) -> Any:
+    def support(self) -> Constraint:
         """All tensors of the event's shape."""
-        return independent(constraints.real, self.event_dim)
+        return independent(constraints.real, self.event_dim)  # type: ignore[no-any-return]
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """Expand the point and its density."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
+from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
 from ember.distributions.categorical import Categorical
@@ -122,7 +123,7 @@ class DiscreteHMM(HiddenMarkovModel):
         super().__init__(duration, shape[:-1], event_shape, validate_args)
 
     @constraints.dependent_property(event_dim=2)
-    def support(self) -> Any:
+    def support(self) -> Constraint:
         """The support of the observations, at each time."""
         return constraints.independent(self.observation_dist.support, 1)  # type: ignore[no-untyped-call]
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
+from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
 from ember.distributions.shapes import broadcast_shape
@@ -33,7 +34,7 @@ class ImproperUniform(TorchDistribution):
         super().__init__(Size(batch_shape), Size(event_shape))
 
     @constraints.dependent_property
-    def support(self) -> Any:
+    def support(self) -> Constraint:
         """The constraint that was given."""
         return self._support
 

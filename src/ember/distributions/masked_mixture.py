@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
+from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
 from ember.distributions.delegation import DelegatedRsample
@@ -93,7 +94,7 @@ class MaskedMixture(TorchDistribution):
         super().__init__(shape, component0.event_shape, validate_args=validate_args)
 
     @constraints.dependent_property
-    def support(self) -> Any:
+    def support(self) -> Constraint:
         """That of the components, element by element."""
         first, second = self.component0.support, self.component1.support
         return first if first is second else MaskedConstraint(self._mask, first, second)
@@ -112,13 +113,13 @@ class MaskedMixture(TorchDistribution):
         mask = mask.reshape(mask.shape + (1,) * self.event_dim)
         return torch.where(mask, one(self.component1), one(self.component0))
 
-    def sample(self, sample_shape: Sequence[int] = Size()) -> Any:
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw from both, and choose."""
-        return self._choose(lambda fn: fn.sample(Size(sample_shape)))
+        return self._choose(lambda fn: fn.sample(Size(sample_shape)))  # type: ignore[no-any-return]
 
-    def rsample(self, sample_shape: Sequence[int] = Size()) -> Any:
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw from both with pathwise gradients, and choose."""
-        return self._choose(lambda fn: fn.rsample(Size(sample_shape)))
+        return self._choose(lambda fn: fn.rsample(Size(sample_shape)))  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density of the element's component."""
@@ -128,11 +129,11 @@ class MaskedMixture(TorchDistribution):
         return torch.where(self._mask, self.component1.log_prob(value), self.component0.log_prob(value))
 
     @property
-    def mean(self) -> Any:
+    def mean(self) -> Tensor:
         """The mean of the element's component."""
-        return self._choose(lambda fn: fn.mean)
+        return self._choose(lambda fn: fn.mean)  # type: ignore[no-any-return]
 
     @property
-    def variance(self) -> Any:
+    def variance(self) -> Tensor:
         """The variance of the element's component."""
-        return self._choose(lambda fn: fn.variance)
+        return self._choose(lambda fn: fn.variance)  # type: ignore[no-any-return]

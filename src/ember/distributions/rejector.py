@@ -54,7 +54,7 @@ class Rejector(TorchDistribution):
             propose.event_shape if event_shape is None else event_shape,
         )
 
-    def rsample(self, sample_shape: Sequence[int] = Size(), *, generator: Any = None) -> Any:
+    def rsample(self, sample_shape: Sequence[int] = Size(), *, generator: Any = None) -> Tensor:
         """Propose until all of the batch are accepted."""
         random: dict[str, Any] = {} if generator is None else {"generator": generator}
 
@@ -69,7 +69,7 @@ class Rejector(TorchDistribution):
             fresh = accepted & ~done
             x = torch.where(fresh.reshape(fresh.shape + (1,) * (x.dim() - fresh.dim())), again, x)
             done = done | accepted
-        return x
+        return x  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The proposal's density, times the probability of acceptance, over that of all proposals."""

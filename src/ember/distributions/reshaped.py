@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Size, Tensor
+from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
 from ember.distributions.delegation import DelegatedRsample
@@ -39,9 +40,9 @@ class BatchReshaped(TorchDistribution):
         super().__init__(batch_shape, base_dist.event_shape, validate_args=False)
 
     @constraints.dependent_property
-    def support(self) -> Any:
+    def support(self) -> Constraint:
         """As the base."""
-        return self.base_dist.support
+        return self.base_dist.support  # type: ignore[no-any-return]
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """As the base."""

@@ -267,24 +267,24 @@ class MaskedDistribution(TorchDistribution):
         return bool(self.base_dist.has_enumerate_support)
 
     @constraints.dependent_property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """As the base."""
-        return self.base_dist.support
+        return self.base_dist.support  # type: ignore[no-any-return]
 
-    def sample(self, sample_shape: Sequence[int] = Size()) -> Any:
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """As the base."""
-        return self.base_dist.sample(sample_shape)
+        return self.base_dist.sample(sample_shape)  # type: ignore[no-any-return]
 
-    def rsample(self, sample_shape: Sequence[int] = Size()) -> Any:
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """As the base."""
-        return self.base_dist.rsample(sample_shape)
+        return self.base_dist.rsample(sample_shape)  # type: ignore[no-any-return]
 
-    def log_prob(self, value: Tensor) -> Any:
+    def log_prob(self, value: Tensor) -> Tensor:
         """The base's log density where the mask is True, else 0."""
         if self._mask is False:
             shape = broadcast_shape(self.base_dist.batch_shape, value.shape[: value.dim() - self.event_dim])
             return torch.zeros((), device=value.device).expand(shape)
-        return scale_and_mask(self.base_dist.log_prob(value), mask=self._mask)
+        return scale_and_mask(self.base_dist.log_prob(value), mask=self._mask)  # type: ignore[no-any-return]
 
     def score_parts(self, value: Tensor) -> ScoreParts:
         """The base's score parts, masked but for the score function: the value was drawn all the same."""
@@ -297,19 +297,19 @@ class MaskedDistribution(TorchDistribution):
             parts = ScoreParts(log_prob, 0, log_prob) if is_path else ScoreParts(log_prob, log_prob, 0)
         return parts.scale_and_mask(mask=self._mask)  # type: ignore[no-any-return]
 
-    def enumerate_support(self, expand: bool = True) -> Any:
+    def enumerate_support(self, expand: bool = True) -> Tensor:
         """As the base."""
-        return self.base_dist.enumerate_support(expand=expand)
+        return self.base_dist.enumerate_support(expand=expand)  # type: ignore[no-any-return]
 
     @property
-    def mean(self) -> Any:
+    def mean(self) -> Tensor:
         """As the base."""
-        return self.base_dist.mean
+        return self.base_dist.mean  # type: ignore[no-any-return]
 
     @property
-    def variance(self) -> Any:
+    def variance(self) -> Tensor:
         """As the base."""
-        return self.base_dist.variance
+        return self.base_dist.variance  # type: ignore[no-any-return]
 
     def conjugate_update(self, other: Any) -> tuple[Any, Any]:
         """Update the base; the normaliser is masked."""
@@ -351,24 +351,24 @@ class ExpandedDistribution(TorchDistribution):
         return bool(self.base_dist.has_enumerate_support)
 
     @constraints.dependent_property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """As the base."""
-        return self.base_dist.support
+        return self.base_dist.support  # type: ignore[no-any-return]
 
-    def sample(self, sample_shape: Sequence[int] = Size()) -> Any:
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw without gradients, independently along the expanded dims."""
-        return draw_expanded(self, self.base_dist.sample, sample_shape)
+        return draw_expanded(self, self.base_dist.sample, sample_shape)  # type: ignore[no-any-return]
 
-    def rsample(self, sample_shape: Sequence[int] = Size()) -> Any:
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw with pathwise gradients, independently along the expanded dims."""
-        return draw_expanded(self, self.base_dist.rsample, sample_shape)
+        return draw_expanded(self, self.base_dist.rsample, sample_shape)  # type: ignore[no-any-return]
 
     def _log_prob_shape(self, value: Tensor) -> tuple[int, ...]:
         return broadcast_shape(self._batch_shape, value.shape[: value.dim() - self.event_dim])
 
-    def log_prob(self, value: Tensor) -> Any:
+    def log_prob(self, value: Tensor) -> Tensor:
         """The base's log density, expanded."""
-        return self.base_dist.log_prob(value).expand(self._log_prob_shape(value))
+        return self.base_dist.log_prob(value).expand(self._log_prob_shape(value))  # type: ignore[no-any-return]
 
     def score_parts(self, value: Tensor) -> ScoreParts:
         """The base's score parts, expanded."""
@@ -377,22 +377,22 @@ class ExpandedDistribution(TorchDistribution):
         shape, parts = self._log_prob_shape(value), self.base_dist.score_parts(value)
         return ScoreParts(*(p.expand(shape) if isinstance(p, Tensor) else p for p in parts))
 
-    def enumerate_support(self, expand: bool = True) -> Any:
+    def enumerate_support(self, expand: bool = True) -> Tensor:
         """The base's support, with dims of the expanded batch."""
         values = self.base_dist.enumerate_support(expand=False)
         size, event_shape = values.shape[:1], self.event_shape
         values = values.reshape(size + (1,) * len(self._batch_shape) + event_shape)
-        return values.expand(size + self._batch_shape + event_shape) if expand else values
+        return values.expand(size + self._batch_shape + event_shape) if expand else values  # type: ignore[no-any-return]
 
     @property
-    def mean(self) -> Any:
+    def mean(self) -> Tensor:
         """The base's mean, expanded."""
-        return self.base_dist.mean.expand(self._batch_shape + self.event_shape)
+        return self.base_dist.mean.expand(self._batch_shape + self.event_shape)  # type: ignore[no-any-return]
 
     @property
-    def variance(self) -> Any:
+    def variance(self) -> Tensor:
         """The base's variance, expanded."""
-        return self.base_dist.variance.expand(self._batch_shape + self.event_shape)
+        return self.base_dist.variance.expand(self._batch_shape + self.event_shape)  # type: ignore[no-any-return]
 
     def conjugate_update(self, other: Any) -> tuple[Any, Any]:
         """Update the base and expand the result."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
+from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
 from ember.distributions.shapes import broadcast_shape
@@ -42,6 +43,6 @@ class Uniform(torch.distributions.Uniform, WrappedDistribution):
         return Size(broadcast_shape(low, high)), Size()
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> Any:
+    def support(self) -> Constraint:
         """The closed interval between the bounds."""
-        return interval(self._unbroadcasted_low, self._unbroadcasted_high)
+        return interval(self._unbroadcasted_low, self._unbroadcasted_high)  # type: ignore[no-any-return]

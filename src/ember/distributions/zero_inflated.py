@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Size, Tensor
+from torch.distributions.constraints import Constraint
 from torch.distributions.utils import lazy_property, logits_to_probs, probs_to_logits
 from torch.nn.functional import logsigmoid
 
@@ -61,9 +62,9 @@ class ZeroInflatedDistribution(TorchDistribution):
         super().__init__(batch_shape, validate_args=validate_args)
 
     @constraints.dependent_property
-    def support(self) -> Any:
+    def support(self) -> Constraint:
         """That of the base."""
-        return self.base_dist.support
+        return self.base_dist.support  # type: ignore[no-any-return]
 
     @lazy_property
     def gate(self) -> Tensor:

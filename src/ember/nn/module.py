@@ -121,7 +121,7 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
                 else:
                     yield _make_name(path, key), leaf
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         context = self._pyro_context
         with context:
             note_module(self)
@@ -318,6 +318,11 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
         for parameter in self.parameters():
             leaves.strip(parameter)
         return self.__dict__.copy()
+
+
+def root_name(mod: PyroModule) -> str:
+    """The name that stands before those of all of a module's attributes; empty for a root without one."""
+    return mod._pyro_name
 
 
 def clear(mod: PyroModule) -> None:

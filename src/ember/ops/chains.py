@@ -86,7 +86,7 @@ def split_gelman_rubin(input: Tensor, chain_dim: int = 0, sample_dim: int = 1) -
     return gelman_rubin(torch.cat([draws[:half], draws[-half:]], dim=1), chain_dim=1, sample_dim=0)
 
 
-def _cummin(input: Tensor) -> Tensor:
+def cummin(input: Tensor) -> Tensor:
     """The smallest entry so far, along dim 0."""
     return input.cummin(0).values
 
@@ -108,5 +108,5 @@ def effective_sample_size(input: Tensor, chain_dim: int = 0, sample_dim: int = 1
     tau = 2 * pairs[0] - 1
     if len(pairs) > 1:
         # Sums of neighbours are positive and decrease, but for noise.
-        tau = tau + 2 * _cummin(pairs[1:].clamp(min=0)).sum(0)
+        tau = tau + 2 * cummin(pairs[1:].clamp(min=0)).sum(0)
     return num_chains * size / tau

@@ -12,17 +12,22 @@ from torch import Tensor
 
 from ember.ops.elimination import (
     Tree,
-    _check_plates_are_sensible,
-    _check_tree_structure,
-    _partition_terms,
+    check_plates_are_sensible,
+    check_tree_structure,
     contract_tensor_tree,
     contract_to_tensor,
+    partition_terms,
 )
 from ember.ops.packed import aligned, dims_of, tagged
 from ember.ops.rings import BACKEND_TO_RING, Cache, LogRing, Ring
 from ember.ops.tracing import ignore_jit_warnings as ignore_jit_warnings
 from ember.ops.tracing import sizes_of
 from ember.ops.unrolling import naive_ubersum as naive_ubersum
+
+# Pyro's names for them, which programs read.
+_check_plates_are_sensible = check_plates_are_sensible
+_check_tree_structure = check_tree_structure
+_partition_terms = partition_terms
 
 __all__ = [
     "LogRing",

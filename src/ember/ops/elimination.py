@@ -26,7 +26,8 @@ _Component = tuple[list[tuple[Ordinal, Tensor]], set[str]]
 Tree = OrderedDict[Ordinal, list[Tensor]]
 
 
-def _check_plates_are_sensible(output_dims: AbstractSet[str], nonoutput_ordinal: AbstractSet[Any]) -> None:
+def check_plates_are_sensible(output_dims: AbstractSet[str], nonoutput_ordinal: AbstractSet[Any]) -> None:
+    """Raise a ValueError if an output has a dim of a plate that is summed out."""
     if output_dims and nonoutput_ordinal:
         plates = ",".join(sorted(map(_plate_name, nonoutput_ordinal)))
         raise ValueError(
@@ -39,7 +40,8 @@ def _plate_name(plate: object) -> str:
     return str(getattr(plate, "name", plate))
 
 
-def _check_tree_structure(parent: Ordinal, leaf: Ordinal) -> None:
+def check_tree_structure(parent: Ordinal, leaf: Ordinal) -> None:
+    """Raise a NotImplementedError if the plates do not nest as a tree."""
     if parent == leaf:
         plates = ", ".join(sorted(map(_plate_name, leaf)))
         raise NotImplementedError(
@@ -76,7 +78,7 @@ def _components(inputs: Sequence[str], dims: AbstractSet[str]) -> list[tuple[lis
     return components
 
 
-def _partition_terms(
+def partition_terms(
     ring: Ring, terms: Sequence[Tensor], dims: AbstractSet[str]
 ) -> list[tuple[list[Tensor], set[str]]]:
     """The terms in groups that share no dim of ``dims``; each group with the dims that it has."""
@@ -133,7 +135,7 @@ class _Elimination:
         """Sum out the variables of an innermost ordinal, and hand the results to the plates around it."""
         terms = self.terms.pop(leaf)
         variables = self.variables.pop(leaf, set())
-        for group, dims in _partition_terms(self.ring, terms, variables):
+        for group, dims in partition_terms(self.ring, terms, variables):
             term = self.ring.sumproduct(group, sorted(dims - self.local_dims))
             if leaf == self.root:
                 self.terms.setdefault(leaf, []).append(term)
@@ -144,7 +146,7 @@ class _Elimination:
         pending = self.sum_dims.intersection(dims_of(term)) - kept
         homes = [self.home[dim] for dim in sorted(pending) if self.home[dim] in self.variables]
         parent: Ordinal = frozenset().union(*homes)
-        _check_tree_structure(parent, leaf)
+        check_tree_structure(parent, leaf)
         if kept:
             term, local = self.ring.global_local(term, kept, leaf - parent)
             self.local_terms.append(local)
@@ -235,6 +237,6 @@ def contract_to_tensor(
             continue
         ordinal, term = _Elimination(ring, terms, dims, kept & dims).run()
         surplus = ordinal - plates
-        _check_plates_are_sensible(kept.intersection(dims_of(term)), surplus)
+        check_plates_are_sensible(kept.intersection(dims_of(term)), surplus)
         contracted.append(ring.product(term, surplus) if surplus else term)
     return ring.broadcast(ring.sumproduct(contracted, ()), plates)

@@ -12,18 +12,20 @@ def _column(log_weights: Tensor, input: Tensor, dim: int) -> Tensor:
     return log_weights.reshape([-1] + (input.dim() - dim % input.dim() - 1) * [1])
 
 
-def _weighted_mean(input: Tensor, log_weights: Tensor, dim: int = 0, keepdim: bool = False) -> Tensor:
+def weighted_mean(input: Tensor, log_weights: Tensor, dim: int = 0, keepdim: bool = False) -> Tensor:
+    """The mean of draws with log weights, along a dim."""
     weights = torch.softmax(log_weights, 0)
     return (input * _column(weights, input, dim)).sum(dim=dim, keepdim=keepdim)
 
 
-def _weighted_variance(
+def weighted_variance(
     input: Tensor, log_weights: Tensor, dim: int = 0, keepdim: bool = False, unbiased: bool = True
 ) -> Tensor:
-    deviation = input - _weighted_mean(input, log_weights, dim, keepdim=True)
+    """The variance of draws with log weights, along a dim."""
+    deviation = input - weighted_mean(input, log_weights, dim, keepdim=True)
     size = log_weights.size(0)
     correction = size / (size - 1.0) if unbiased else 1.0
-    return _weighted_mean(deviation.square(), log_weights, dim, keepdim) * correction
+    return weighted_mean(deviation.square(), log_weights, dim, keepdim) * correction
 
 
 def waic(
@@ -41,7 +43,7 @@ def waic(
         log_weights = input.new_zeros(input.size(dim))
     weighed = input + _column(log_weights, input, dim)
     log_density = torch.logsumexp(weighed, dim=dim) - torch.logsumexp(log_weights, dim=0)
-    num_params = _weighted_variance(input, log_weights, dim)
+    num_params = weighted_variance(input, log_weights, dim)
     criterion = -2 * (log_density - num_params)
     return (criterion, num_params) if pointwise else (criterion.sum(), num_params.sum())
 

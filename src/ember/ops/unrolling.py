@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ember.ops.einsum import contract
-from ember.ops.elimination import _check_plates_are_sensible
+from ember.ops.elimination import check_plates_are_sensible
 
 __all__ = ["naive_ubersum"]
 
@@ -80,7 +80,7 @@ def naive_ubersum(equation: str, *operands: Tensor, **kwargs: Any) -> tuple[Tens
 
     def result(output: str) -> Tensor:
         for dim in sorted(set(output) - plates):
-            _check_plates_are_sensible({dim}, home[dim] - set(output))
+            check_plates_are_sensible({dim}, home[dim] - set(output))
         local = [dim for dim in output if dim in plates]
         flat = [
             contract(",".join(letters) + "->" + names(output, row), *factors, backend=backend)

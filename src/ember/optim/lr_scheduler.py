@@ -93,7 +93,7 @@ class PyroLRScheduler(PyroOptim):
     def _expects_scheduler(self) -> bool | None:
         return True
 
-    def step(self, *args: Any, **kwargs: Any) -> None:
+    def step(self, *args: object, **kwargs: object) -> None:
         """Step the schedule of every parameter; arguments go to the torch scheduler.
 
         Args:

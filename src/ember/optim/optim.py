@@ -105,7 +105,7 @@ class PyroOptim:
         self.__dict__.update(state)
         self._start()
 
-    def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
+    def __call__(self, params: Iterable[Tensor], *args: object, **kwargs: object) -> None:
         """Take one step of the given parameters; those without a gradient stay as they are.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from torch import Tensor
 from torch.distributions.transforms import AffineTransform, ComposeTransform, Transform
@@ -11,6 +11,13 @@ from torch.distributions.transforms import AffineTransform, ComposeTransform, Tr
 from ember.distributions.transforms.corr_cholesky import indexed
 
 Map = Callable[[Tensor], Tensor]
+
+
+class Uncached(Protocol):
+    """What torch's transforms compute, without the look at their cache."""
+
+    def _call(self, x: Tensor) -> Tensor:
+        """The value at ``x``."""
 
 
 def lean(transform: Transform) -> Map:
@@ -30,7 +37,10 @@ def lean(transform: Transform) -> Map:
     if any(part._cache_size for part in parts):
         return cast(Map, transform)
     # Transform.__call__ looks after the cache and then does _call; an inverse, for one, has a way of its own.
-    calls = [cast(Map, part._call if type(part).__call__ is Transform.__call__ else part) for part in parts]
+    calls = [
+        cast(Uncached, part)._call if type(part).__call__ is Transform.__call__ else cast(Map, part)
+        for part in parts
+    ]
     if len(calls) == 1:
         return calls[0]
 

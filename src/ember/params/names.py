@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_MODULE_NAMESPACE_DIVIDER = "$$$"
+MODULE_NAMESPACE_DIVIDER = "$$$"
 
 
 def param_with_module_name(pyro_name: str, param_name: str) -> str:
@@ -11,17 +11,17 @@ def param_with_module_name(pyro_name: str, param_name: str) -> str:
     >>> param_with_module_name("net", "layer.weight")
     'net$$$layer.weight'
     """
-    return _MODULE_NAMESPACE_DIVIDER.join([pyro_name, param_name])
+    return MODULE_NAMESPACE_DIVIDER.join([pyro_name, param_name])
 
 
 def module_from_param_with_module_name(param_name: str) -> str:
     """The module part of a stored name (the whole name if it has no module)."""
-    return param_name.split(_MODULE_NAMESPACE_DIVIDER)[0]
+    return param_name.split(MODULE_NAMESPACE_DIVIDER)[0]
 
 
 def user_param_name(param_name: str) -> str:
     """The part of a stored name that the user's module gave it."""
-    parts = param_name.split(_MODULE_NAMESPACE_DIVIDER)
+    parts = param_name.split(MODULE_NAMESPACE_DIVIDER)
     return parts[1] if len(parts) > 1 else param_name
 
 
@@ -31,4 +31,4 @@ def normalize_param_name(name: str) -> str:
     >>> normalize_param_name("net$$$layer.weight")
     'net.layer.weight'
     """
-    return name.replace(_MODULE_NAMESPACE_DIVIDER, ".")
+    return name.replace(MODULE_NAMESPACE_DIVIDER, ".")

@@ -24,13 +24,16 @@ from ember.params import saved_state
 from ember.params.contents import Contents, ContentsByThread
 from ember.params.initialize import unconstrained_leaf
 from ember.params.lean_transforms import lean
-from ember.params.names import _MODULE_NAMESPACE_DIVIDER as _MODULE_NAMESPACE_DIVIDER
+from ember.params.names import MODULE_NAMESPACE_DIVIDER
 from ember.params.names import module_from_param_with_module_name as module_from_param_with_module_name
 from ember.params.names import normalize_param_name as normalize_param_name
 from ember.params.names import param_with_module_name as param_with_module_name
 from ember.params.names import user_param_name as user_param_name
 from ember.params.saved_state import StateDict as StateDict
 from ember.serialization import atomic_save, safe_load
+
+# Pyro's name for it.
+_MODULE_NAMESPACE_DIVIDER = MODULE_NAMESPACE_DIVIDER
 
 InitValue = torch.Tensor | float | Callable[[], torch.Tensor]
 

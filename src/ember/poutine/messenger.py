@@ -23,7 +23,7 @@ class Handled:
         self.msngr = messenger
         self.fn = fn
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         with self.msngr:
             return self.fn(*args, **kwargs)
 

@@ -93,7 +93,7 @@ class TraceHandler(Handled):
 
     msngr: TraceMessenger
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         with self.msngr as recorder:
             recorder.trace.nodes[INPUT] = Site(name=INPUT, type="args", args=args, kwargs=kwargs)
             try:

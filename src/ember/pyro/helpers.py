@@ -74,7 +74,7 @@ def weakmethod(method: Callable[..., T]) -> Callable[..., T]:
             reference = weakref.ref(instance)
 
             @functools.wraps(method)
-            def bound(*args: Any, **kwargs: Any) -> T:
+            def bound(*args: object, **kwargs: object) -> T:
                 alive = reference()
                 if alive is None:
                     raise ReferenceError(f"the object of the weak method {method.__name__!r} is gone")

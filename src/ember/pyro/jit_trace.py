@@ -82,7 +82,7 @@ class CompiledFunction:
         self.compile_time: float | None = None
         self._names: dict[Hashable, list[str]] = {}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         key = _key(args, kwargs)
         if key not in self.compiled:
             with poutine.block(), poutine.trace(param_only=True) as first:

@@ -46,7 +46,7 @@ class irange(ember.plate):
 
 
 def random_module(
-    name: str, nn_module: torch.nn.Module, prior: Any, *args: Any, **kwargs: Any
+    name: str, nn_module: torch.nn.Module, prior: Any, *args: object, **kwargs: object
 ) -> Callable[[], torch.nn.Module]:
     """A function that draws copies of ``nn_module`` whose parameters are samples from ``prior``.
 

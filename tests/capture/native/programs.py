@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ember.capture import capture
 from ember.capture.graph import CapturedGraph
-from ember.capture.native import program
+from ember.capture.native import pipeline, program
 from ember.capture.native.program import NativeProgram
 
 Function = Callable[[list[Tensor]], list[Tensor]]
@@ -43,6 +43,11 @@ def twin(tensor: Tensor) -> Tensor:
 def recorded(function: Function, inputs: Sequence[Tensor]) -> CapturedGraph:
     """The graph of a function; its first output is a loss that is always 0, for functions whose outputs are all of one kind."""
     return capture(lambda flat: [torch.zeros(()), *function(flat)], list(inputs))
+
+
+def source_of(graph: CapturedGraph, inputs: Sequence[Tensor]) -> str:
+    """The C of a graph."""
+    return pipeline.source(pipeline.Recording(graph.graph, inputs)).text
 
 
 class Compiled:

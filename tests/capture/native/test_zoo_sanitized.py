@@ -18,8 +18,9 @@ import torch
 import ember
 from ember.capture import capture
 from ember.capture.native.loops import pack
-from ember.capture.native import program
+from ember.capture.native import pipeline, program
 from ember.capture.native.program import Native, NativeProgram
+pipeline.VERIFY = True
 program.FLAGS = program.LARGE_FLAGS = ("-O1", *program.FLAGS[1:])
 """
 

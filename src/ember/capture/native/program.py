@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,18 +13,11 @@ from torch import Tensor
 
 from ember.capture.backend import said_if_slow
 from ember.capture.graph import CapturedGraph, collector_paused
+from ember.capture.native import pipeline
 from ember.capture.native.build.toolchain import compile_library
 from ember.capture.native.c_writer.places import OWN
-from ember.capture.native.c_writer.unit import Source, written_unit
-from ember.capture.native.loops.memory import placed
-from ember.capture.native.loops.pack import packed
-from ember.capture.native.loops.schedule import scheduled
-from ember.capture.native.lowering.rows import DECOMPOSER, TABLE
-from ember.capture.native.lowering.rows.external import by_torch
-from ember.capture.native.lowering.walk import Lowering
 from ember.capture.native.torch_side import generator
 from ember.capture.native.torch_side.externs import Binding
-from ember.capture.native.values.plan import Plan
 from ember.capture.native.values.unsupported import UnsupportedError
 from ember.errors import CaptureError
 
@@ -34,17 +28,6 @@ MANY_LINES = 4000
 _CHECK_SIGNALS = ctypes.cast(ctypes.pythonapi.PyErr_CheckSignals, ctypes.c_void_p)
 
 
-def written(graph: CapturedGraph, inputs: Sequence[Tensor]) -> tuple[Source, Plan]:
-    """The program in C.
-
-    Raises:
-        UnsupportedError: if the graph has something that is not written in C.
-    """
-    with collector_paused():
-        plan = packed(Lowering(TABLE, DECOMPOSER, by_torch).plan(graph.graph, inputs))
-        return written_unit(placed(scheduled(plan))), plan
-
-
 class NativeProgram:
     """The compiled program with the memory it works in."""
 
@@ -53,7 +36,8 @@ class NativeProgram:
 
     def __init__(self, graph: CapturedGraph, inputs: Sequence[Tensor], *, sanitize: bool = False) -> None:
         started = time.perf_counter()
-        source, plan = written(graph, inputs)
+        with collector_paused():
+            source = pipeline.source(pipeline.Recording(graph.graph, inputs))
         self.source = source.text
         generated = time.perf_counter()
         flags = FLAGS if source.text.count("\n") < MANY_LINES else LARGE_FLAGS
@@ -61,7 +45,7 @@ class NativeProgram:
         self._loaded = self.library.load()
         self._steps: Any = self._loaded.ember_steps
         self._steps.restype = ctypes.c_int32
-        self._outputs = [(output.shape, output.dtype) for output in plan.outputs]
+        self._outputs = source.outputs
         self._layouts = [(tuple(t.shape), tuple(t.stride()), t.dtype) for t in inputs]
         self._pointers = (ctypes.c_void_p * max(len(inputs) + len(self._outputs), 1))()
         # Outputs but the first are written somewhere also where nobody asks for them.
@@ -69,8 +53,9 @@ class NativeProgram:
         self._write_to(self._unused)
         self._bound: Sequence[Tensor] | None = None
         self._arena = torch.zeros(source.arena_bytes + 64, dtype=torch.uint8)
-        self._width = plan.outputs[0].numel if plan.outputs else 0
-        self._is_vector = bool(plan.outputs) and len(plan.outputs[0].shape) > 0
+        shape = source.outputs[0][0] if source.outputs else None
+        self._width = 0 if shape is None else math.prod(shape)
+        self._is_vector = bool(shape)
         self._loss = (ctypes.c_double * max(self._width, 1))()
         self._taken = ctypes.c_int64(0)
         self._engine = generator.engine()

@@ -73,7 +73,7 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
         """The model that the guide is for."""
         return self._model[0]
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         model = InitMessenger(self.init)(self.model)
         recorded, given = record(model, prototype_hide_fn, args, kwargs)
         self.frames.update(vectorized_frames(recorded, "EasyGuide"))
@@ -82,7 +82,7 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
         self.prototype_trace, self._given_plates = recorded, given
 
     @abstractmethod
-    def guide(self, *args: Any, **kargs: Any) -> Any:
+    def guide(self, *args: object, **kargs: object) -> Any:
         """The guide, with the model's arguments."""
         raise NotImplementedError
 
@@ -91,7 +91,7 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
         start: Tensor = site.fn()
         return start
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> Any:
         """Run the guide."""
         if self.prototype_trace is None:
             # Where parameters of the guide's are there already, a fit goes on: the prototype leaves its random numbers alone.

@@ -74,7 +74,7 @@ class Group:
         if rightmost is not None and len(shape) > -rightmost:
             raise ModelError(
                 "Group expects all per-site plates to be right of all common plates, "
-                f"but found a per-site plate {-len(shape)} on left at site {site['name']!r}"
+                f"but found a per-site plate {-len(shape)} on left at site {site.name!r}"
             )
         return Size(shape)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 from torch.distributions.utils import lazy_property
 
 from ember.distributions.transform_state import CopyableTransform
@@ -39,14 +40,14 @@ class Permute(CopyableTransform):
         self.dim = dim
 
     @constraints.dependent_property(is_discrete=False)
-    def domain(self) -> Any:
+    def domain(self) -> Constraint:
         """Real tensors of ``-dim`` dims."""
-        return independent(constraints.real, -self.dim)
+        return independent(constraints.real, -self.dim)  # type: ignore[no-any-return]
 
     @constraints.dependent_property(is_discrete=False)
-    def codomain(self) -> Any:
+    def codomain(self) -> Constraint:
         """Real tensors of ``-dim`` dims."""
-        return independent(constraints.real, -self.dim)
+        return independent(constraints.real, -self.dim)  # type: ignore[no-any-return]
 
     @lazy_property
     def inv_permutation(self) -> Tensor:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from ember.distributions.transform_state import CopyableTransform
 from ember.distributions.typed_torch import independent
@@ -24,14 +23,14 @@ class UnitJacobianTransform(CopyableTransform):
         super().__init__(cache_size=cache_size)
 
     @constraints.dependent_property(is_discrete=False)
-    def domain(self) -> Any:
+    def domain(self) -> Constraint:
         """Real tensors of ``-dim`` dims."""
-        return independent(constraints.real, -self.dim)
+        return independent(constraints.real, -self.dim)  # type: ignore[no-any-return]
 
     @constraints.dependent_property(is_discrete=False)
-    def codomain(self) -> Any:
+    def codomain(self) -> Constraint:
         """Real tensors of ``-dim`` dims."""
-        return independent(constraints.real, -self.dim)
+        return independent(constraints.real, -self.dim)  # type: ignore[no-any-return]
 
     def _forward(self, x: Tensor) -> Tensor:
         raise NotImplementedError

@@ -57,8 +57,8 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
             self_site = own.nodes[name]
             same = part_site.fn.shape() == self_site.fn.shape() if hasattr(part_site.fn, "shape") else True
             assert same and part_site.value.shape == self_site.value.shape, (
-                f"site {name!r} has shape {tuple(part_site['value'].shape)} in a part of this AutoGuideList, but "
-                f"{tuple(self_site['value'].shape)} in its model"
+                f"site {name!r} has shape {tuple(part_site.value.shape)} in a part of this AutoGuideList, but "
+                f"{tuple(self_site.value.shape)} in its model"
             )
 
     def append(self, part: AutoGuide | Callable[..., Any]) -> None:  # type: ignore[override]
@@ -109,7 +109,7 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
             )
         return result
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw the sites of all parts.
 
         Returns:
@@ -136,14 +136,14 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
             if part.master is not None and part.prototype_trace is not None:
                 part.mask_like(model_trace, guide_trace)
 
-    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def median(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """The medians of all parts."""
         result: dict[str, Tensor] = {}
         for part in self:
             result.update(part.median(*args, **kwargs))  # type: ignore[operator]
         return result
 
-    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def quantiles(self, quantiles: Any, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """The quantiles of all parts."""
         result: dict[str, Tensor] = {}
         for part in self:
@@ -159,7 +159,7 @@ class _Ownership(Messenger):
         self.part, self.owners = part, owners
 
     def _pyro_sample(self, msg: Site) -> None:
-        if not msg.infer.get("is_auxiliary") and not site_is_subsample(msg):
+        if not msg.is_auxiliary and not site_is_subsample(msg):
             self.claim(msg.name)
 
     def claim(self, name: str) -> None:
@@ -177,10 +177,10 @@ class _Ownership(Messenger):
 
 
 def _is_enumerable(site: Any) -> bool:
-    return bool(site.infer.get("enumerate") or getattr(site.fn, "has_enumerate_support", False))
+    return bool(site.enumeration or getattr(site.fn, "has_enumerate_support", False))
 
 
-def _no_median(*args: Any, **kwargs: Any) -> dict[str, Tensor]:
+def _no_median(*args: object, **kwargs: object) -> dict[str, Tensor]:
     return {}
 
 
@@ -206,7 +206,7 @@ class AutoCallable(AutoGuide):
         self._guide = guide
         self.median = median  # type: ignore[method-assign]
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Run the function.
 
         Returns:

@@ -14,13 +14,13 @@ from ember.poutine.trace_struct import Trace
 def _sample_sites(*traces: Trace) -> Iterator[tuple[str, Site]]:
     for trace in traces:
         for name, site in trace.nodes.items():
-            if site["type"] == "sample":
+            if site.type == "sample":
                 yield name, site
 
 
 def _iterations(site: Site) -> dict[str, int]:
     """The iteration of each sequential plate around a site."""
-    return {frame.name: frame.counter for frame in site["cond_indep_stack"] if not frame.vectorized}
+    return {frame.name: frame.counter for frame in site.cond_indep_stack if not frame.vectorized}
 
 
 def _are_independent(iterations: dict[str, int], others: dict[str, int]) -> bool:
@@ -34,7 +34,7 @@ def check_traceenum_requirements(model_trace: Trace, guide_trace: Trace) -> None
     The elements of a plate are enumerated in lock step. That is right unless something outside of the plate depends on an
     enumerated value inside of it, which putting it first makes sure.
     """
-    enumerated = {name for name, site in _sample_sites(guide_trace) if site["infer"].get("enumerate")}
+    enumerated = {name for name, site in _sample_sites(guide_trace) if site.enumeration}
     for role, trace in (("model", model_trace), ("guide", guide_trace)):
         if enumerated:
             _check_order(role, trace, enumerated)
@@ -45,7 +45,7 @@ def _check_order(role: str, trace: Trace, enumerated: set[str]) -> None:
     iterations = {}
     for name, site in _sample_sites(trace):
         iterations[name] = _iterations(site)
-        plates = frozenset(frame for frame in site["cond_indep_stack"] if frame.vectorized)
+        plates = frozenset(frame for frame in site.cond_indep_stack if frame.vectorized)
         for inside, names in earlier.items():
             if not plates < inside:
                 continue
@@ -70,7 +70,7 @@ def _warn_of_order(role: str, name: str, suspects: list[str], plates: Iterable[C
 
 def warn_if_nothing_enumerated(prefix: str, *traces: Trace) -> None:
     """Warn if no site is marked for enumeration."""
-    if not any(site["infer"].get("enumerate") for _, site in _sample_sites(*traces)):
+    if not any(site.enumeration for _, site in _sample_sites(*traces)):
         warnings.warn(
             f"{prefix}ound no sample sites configured for enumeration. "
             "If you want to enumerate sites, you need to @config_enumerate or set "
@@ -81,7 +81,7 @@ def warn_if_nothing_enumerated(prefix: str, *traces: Trace) -> None:
 
 
 def _times_sampled(site: Site) -> Any:
-    return site["infer"].get("num_samples") if site["infer"].get("enumerate") == "parallel" else None
+    return site.num_samples if site.enumeration == "parallel" else None
 
 
 def check_tmc_elbo_constraint(model_trace: Trace, guide_trace: Trace) -> None:
@@ -97,7 +97,7 @@ def check_tmc_elbo_constraint(model_trace: Trace, guide_trace: Trace) -> None:
     for name, site in _sample_sites(model_trace):
         if _times_sampled(site) and name not in guide_trace:
             warnings.warn(
-                f"Site {site['name']} is multiply sampled in model,\n"
+                f"Site {site.name} is multiply sampled in model,\n"
                 "expect incorrect gradient estimates from TraceEnum_ELBO.\n"
                 "Consider using exact enumeration or guide sampling if possible.",
                 RuntimeWarning,

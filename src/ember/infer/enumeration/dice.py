@@ -41,16 +41,16 @@ def compute_site_dice_factor(site: Site) -> tuple[Any, float]:
         site: a sample site with packed score parts.
     """
     # The score function is not scaled: a subsample is as probable as it is.
-    score = site["packed"]["score_parts"].score_function
-    mode, num_samples = site["infer"].get("enumerate"), site["infer"].get("num_samples")
-    if mode and num_samples is None:
-        log_times = math.log(site["infer"].get("_enum_total", 1)) if mode == "sequential" else 0.0
+    score = site.packed.score_parts.score_function
+    mode, num_samples = site.enumeration, site.num_samples
+    if num_samples is None and mode:
+        log_times = math.log(site.enumerate_total or 1) if mode == "sequential" else 0.0
         return score, log_times
     if not is_identically_zero(score):
         score = tagged(score - score.detach(), dims_of(score))
-    if not mode:
+    if num_samples is None or not mode:
         return score, 0.0
-    log_prob = site["packed"]["log_prob"]
+    log_prob = site.packed.log_prob
     if not isinstance(score, Tensor):
         score = tagged(log_prob.new_zeros(()), "")
     # All samples weigh the same, also those that differ in nothing but the log density.
@@ -70,7 +70,7 @@ class Dice:
         self.log_denom: dict[Ordinal, float] = {}
         self.log_probs: dict[Ordinal, list[Tensor]] = {}
         for name, site in guide_trace.nodes.items():
-            if site["type"] != "sample":
+            if site.type != "sample":
                 continue
             log_prob, log_times = compute_site_dice_factor(site)
             if not is_identically_zero(log_prob):

@@ -23,8 +23,8 @@ def _sample_posterior(
     first_available_dim: int,
     temperature: float,
     strict_enumeration_warning: bool,
-    *args: Any,
-    **kwargs: Any,
+    *args: object,
+    **kwargs: object,
 ) -> Any:
     with block(), EnumMessenger(first_available_dim):
         enum_trace = trace(model).get_trace(*args, **kwargs)

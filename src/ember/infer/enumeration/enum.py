@@ -23,25 +23,25 @@ Program = Callable[..., Any]
 def iter_discrete_escape(trace: Trace, msg: Site) -> bool:
     """Whether a site is to be enumerated sequentially and is not in the trace yet."""
     return (
-        msg["type"] == "sample"
-        and not msg["is_observed"]
-        and msg["infer"].get("enumerate") == "sequential"
-        and msg["name"] not in trace
+        msg.type == "sample"
+        and not msg.is_observed
+        and msg.enumeration == "sequential"
+        and msg.name not in trace
     )
 
 
-def iter_discrete_extend(trace: Trace, site: Site, **ignored: Any) -> Iterator[Trace]:
+def iter_discrete_extend(trace: Trace, site: Site, **ignored: object) -> Iterator[Trace]:
     """Copies of a trace, each with one of the site's values; ``infer["_enum_total"]`` says how many there are."""
     values = enumerate_site(site)
     for value in values:
-        infer = {**site["infer"], "_enum_total": values.shape[0]}
+        infer = {**site.infer, "_enum_total": values.shape[0]}
         extended = trace.copy()
-        extended.add_node(site["name"], **{**site, "infer": infer, "value": value})
+        extended.add_node(site.name, **{**site, "infer": infer, "value": value})
         yield extended
 
 
 def iter_discrete_traces(
-    graph_type: Literal["flat", "dense"], fn: Program, *args: Any, **kwargs: Any
+    graph_type: Literal["flat", "dense"], fn: Program, *args: object, **kwargs: object
 ) -> Iterator[Trace]:
     """Traces of a program, one for each combination of values of the sites marked ``infer={"enumerate": "sequential"}``.
 
@@ -69,14 +69,14 @@ def iter_discrete_traces(
 def _config(
     default: str | None, expand: bool, num_samples: int | None, tmc: str, site: Site
 ) -> dict[str, Any]:
-    if site["type"] != "sample" or site["is_observed"] or site_is_subsample(site):
+    if site.type != "sample" or site.is_observed or site_is_subsample(site):
         return {}
     options: dict[str, Any] = {"enumerate": default, "expand": expand}
     if num_samples is not None:
         options |= {"num_samples": num_samples, "tmc": tmc}
-    elif not getattr(site["fn"], "has_enumerate_support", False):
+    elif not getattr(site.fn, "has_enumerate_support", False):
         return {}
-    return {option: site["infer"].get(option, value) for option, value in options.items()}
+    return {option: site.infer.get(option, value) for option, value in options.items()}
 
 
 def config_enumerate(

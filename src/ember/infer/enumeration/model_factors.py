@@ -37,18 +37,15 @@ class ModelFactors(NamedTuple):
 
 def find_ordinal(trace: Trace, site: Site) -> Ordinal:
     """The symbols of the vectorised plates around a site."""
-    return frozenset(
-        trace.plate_to_symbol[frame.name] for frame in site["cond_indep_stack"] if frame.vectorized
-    )
+    return frozenset(trace.plate_to_symbol[frame.name] for frame in site.cond_indep_stack if frame.vectorized)
 
 
 def masked_log_prob(site: Site) -> Tensor:
     """The packed log density of a site, masked but not scaled; memoised."""
-    here = site["packed"]
+    here = site.packed
     if "masked_log_prob" not in here:
-        here["masked_log_prob"] = packed.scale_and_mask(here["unscaled_log_prob"], mask=here["mask"])
-    result: Tensor = here["masked_log_prob"]
-    return result
+        here.masked_log_prob = packed.scale_and_mask(here.unscaled_log_prob, mask=here.mask)
+    return here.masked_log_prob
 
 
 def model_factors(model_trace: Trace, guide_trace: Trace) -> ModelFactors:
@@ -62,48 +59,48 @@ def model_factors(model_trace: Trace, guide_trace: Trace) -> ModelFactors:
         name: find_ordinal(trace, site)
         for trace in (model_trace, guide_trace)
         for name, site in trace.nodes.items()
-        if site["type"] == "sample"
+        if site.type == "sample"
     }
-    sites = {name: site for name, site in model_trace.nodes.items() if site["type"] == "sample"}
+    sites = {name: site for name, site in model_trace.nodes.items() if site.type == "sample"}
     enumerated = {
         name: site
         for name, site in sites.items()
-        if name not in guide_trace.nodes and site["infer"].get("_enumerate_dim") is not None
+        if name not in guide_trace.nodes and site.enumerate_dim is not None
     }
     costs: ByOrdinal = OrderedDict()
     factors: ByOrdinal = OrderedDict()
     if not enumerated:
         for name, site in sites.items():
-            costs.setdefault(ordering[name], []).append(site["packed"]["log_prob"])
+            costs.setdefault(ordering[name], []).append(site.packed.log_prob)
         return ModelFactors(costs, factors, ordering, set(), 1.0)
     _check_upstream(guide_trace, frozenset.intersection(*(ordering[name] for name in enumerated)))
     # What a guide's log density depends on is no matter of the model's.
     outer = set().union(*ordering.values(), *(_dims(guide_trace.nodes.get(name)) for name in sites))
     sum_dims = set().union(*map(_dims, enumerated.values())) - outer
-    scales = [(name, site["scale"]) for name, site in enumerated.items()]
+    scales = [(name, site.scale) for name, site in enumerated.items()]
     for name, site in sites.items():
         if name in enumerated:
             continue
         if sum_dims.isdisjoint(_dims(site)):
-            costs.setdefault(ordering[name], []).append(site["packed"]["log_prob"])
+            costs.setdefault(ordering[name], []).append(site.packed.log_prob)
         else:
             factors.setdefault(ordering[name], []).append(masked_log_prob(site))
-            scales.append((name, site["scale"]))
+            scales.append((name, site.scale))
     for name, site in enumerated.items():
         # Not masked: the probabilities of a masked site must sum to one still.
-        factors.setdefault(ordering[name], []).append(site["packed"]["unscaled_log_prob"])
+        factors.setdefault(ordering[name], []).append(site.packed.unscaled_log_prob)
     return ModelFactors(costs, factors, ordering, sum_dims, _common_scale(scales))
 
 
 def _dims(site: Site | None) -> Iterable[str]:
-    return "" if site is None else dims_of(site["packed"]["log_prob"])
+    return "" if site is None else dims_of(site.packed.log_prob)
 
 
 def _check_upstream(guide_trace: Trace, common: Ordinal) -> None:
     for name, site in guide_trace.nodes.items():
-        if site["type"] != "sample" or site["infer"].get("_enumerate_dim") is None:
+        if site.type != "sample" or site.enumerate_dim is None:
             continue
-        for frame in site["cond_indep_stack"]:
+        for frame in site.cond_indep_stack:
             if frame.vectorized and guide_trace.plate_to_symbol[frame.name] not in common:
                 raise ModelError(
                     "Expected model enumeration to be no more global than guide enumeration, but found model "

@@ -35,7 +35,7 @@ def posterior_marginals(
         Distributions of the sites' families, with the batch shapes of their plates. For families without a logit for each value,
         such as Binomial, it is a Categorical over the values in the order of the support.
     """
-    factors: dict[str, Any] = {name: site["packed"]["unscaled_log_prob"] for name, site in sites.items()}
+    factors: dict[str, Any] = {name: site.packed.unscaled_log_prob for name, site in sites.items()}
     for factor in factors.values():
         require_backward(factor)
     with shared_intermediates() as cache:
@@ -48,19 +48,20 @@ def posterior_marginals(
         message = factor._pyro_backward_result
         joint = factor if message is None else tagged(message, dims_of(factor))
         del factor._pyro_backward, factor._pyro_backward_result
-        marginals[name] = _like(sites[name]["fn"], _logits(trace, sites[name], joint))
+        marginals[name] = _like(sites[name].fn, _logits(trace, sites[name], joint))
     return marginals
 
 
 def _logits(trace: Trace, site: Site, joint: Tensor) -> Tensor:
     """The log probabilities of a site's values, along the rightmost dim, out of those of all that its factor depends on."""
-    kept = {site["infer"]["_enumerate_symbol"], *find_ordinal(trace, site)}
+    kept = {site.enumerate_symbol, *find_ordinal(trace, site)}
     dims = dims_of(joint)
     summed = [position for position, dim in enumerate(dims) if dim not in kept]
     if summed:
         joint = tagged(joint.logsumexp(summed), "".join(dim for dim in dims if dim in kept))
     logits = packed.unpack(joint, trace.symbol_to_dim)
-    enum_dim: int = site["infer"]["_enumerate_dim"]
+    enum_dim = site.enumerate_dim
+    assert enum_dim is not None
     logits = logits.reshape((1,) * (-enum_dim - logits.dim()) + logits.shape)
     logits = logits.unsqueeze(-1).transpose(-1, enum_dim - 1)
     while logits.dim() > 1 and logits.shape[0] == 1:

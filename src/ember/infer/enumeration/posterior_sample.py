@@ -35,12 +35,12 @@ class SamplePosteriorMessenger(ReplayMessenger):
     """Replays the enumerated sites of a trace, and puts the trace's plates on all sites that it has."""
 
     def _pyro_sample(self, msg: Site) -> None:
-        if msg["infer"].get("enumerate") == "parallel":
+        if msg.enumeration == "parallel":
             super()._pyro_sample(msg)
         assert self.trace is not None
-        recorded = self.trace.nodes.get(msg["name"])
+        recorded = self.trace.nodes.get(msg.name)
         if recorded is not None:
-            msg["cond_indep_stack"] = recorded["cond_indep_stack"]
+            msg.cond_indep_stack = recorded.cond_indep_stack
 
 
 def replay_posterior_sample(
@@ -76,14 +76,14 @@ def _wide_plates(trace: Trace, site: Site) -> Ordinal:
     # Packed tensors have no dim for a plate of size 1.
     return frozenset(
         trace.plate_to_symbol[frame.name]
-        for frame in site["cond_indep_stack"]
+        for frame in site.cond_indep_stack
         if frame.vectorized and frame.size > 1
     )
 
 
 def _collect(trace: Trace, strict: bool) -> tuple[ByOrdinal, set[str], dict[str, Tensor]]:
     """The factors that depend on enumerated sites, the dims of these, and the factors of latent sites by name."""
-    sites = [(name, site) for name, site in trace.nodes.items() if site["type"] == "sample"]
+    sites = [(name, site) for name, site in trace.nodes.items() if site.type == "sample"]
     sum_dims: set[str] = set()
     factors: ByOrdinal = OrderedDict()
     queries = {}
@@ -96,8 +96,8 @@ def _collect(trace: Trace, strict: bool) -> tuple[ByOrdinal, set[str], dict[str,
         if sum_dims.isdisjoint(dims_of(factor)):
             continue
         factors.setdefault(ordinal, []).append(factor)
-        enumerated = enumerated or site["infer"].get("_enumerate_dim") is not None
-        if not site["is_observed"]:
+        enumerated = enumerated or site.enumerate_dim is not None
+        if not site.is_observed:
             queries[name] = factor
     if strict and not enumerated:
         warnings.warn(
@@ -145,9 +145,9 @@ def _collapsed(enum_trace: Trace, found: dict[str, tuple[Any, Ordinal]]) -> Trac
     """The latent sites with the values chosen."""
     collapsed = Trace()
     for name, site in enum_trace.nodes.items():
-        if site["type"] != "sample" or site["is_observed"]:
+        if site.type != "sample" or site.is_observed:
             continue
-        value, frames = site["value"], site["cond_indep_stack"]
+        value, frames = site.value, site.cond_indep_stack
         if name in found:
             indices, ordinal = found[name]
             # Given what it is connected with, the elements of a plate are independent no more.
@@ -164,7 +164,7 @@ def _collapsed(enum_trace: Trace, found: dict[str, tuple[Any, Ordinal]]) -> Trac
             type="sample",
             name=name,
             is_observed=False,
-            infer=dict(site["infer"]),
+            infer=dict(site.infer),
             cond_indep_stack=frames,
             value=value,
         )
@@ -173,11 +173,11 @@ def _collapsed(enum_trace: Trace, found: dict[str, tuple[Any, Ordinal]]) -> Trac
 
 def _chosen(trace: Trace, site: Site, indices: Any) -> Tensor:
     """The value of a site where the sites that it depends on have their chosen values."""
-    value: Tensor = site["value"]
-    event_shape = value.shape[value.dim() - getattr(site["fn"], "event_dim", 0) :]
+    value: Tensor = site.value
+    event_shape = value.shape[value.dim() - getattr(site.fn, "event_dim", 0) :]
     # All event dims together are one more dim, the rightmost.
     flat = value.reshape(value.shape[: value.dim() - len(event_shape)] + (event_shape.numel(),))
-    to_symbol = {dim - 1: symbol for dim, symbol in site["infer"]["_dim_to_symbol"].items()}
+    to_symbol = {dim - 1: symbol for dim, symbol in (site.dim_to_symbol or {}).items()}
     to_dim = {symbol: dim - 1 for symbol, dim in trace.symbol_to_dim.items()}
     result = packed.pack(flat, {**to_symbol, -1: _EVENT})
     for index, dim in zip(indices, indices._pyro_sample_dims, strict=True):

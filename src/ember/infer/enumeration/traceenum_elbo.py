@@ -40,8 +40,8 @@ class EnumTerms(Terms):
                 packed.scale_and_mask(term, scale=parts.scale) for term in terms
             )
         for name, site in guide_trace.nodes.items():
-            if site["type"] == "sample":
-                cost = packed.neg(site["packed"]["log_prob"])
+            if site.type == "sample":
+                cost = packed.neg(site.packed.log_prob)
                 costs.setdefault(parts.ordering[name], []).append(cost)
         elbo = Dice(guide_trace, parts.ordering).compute_expectation(costs)
         return Estimate(elbo, elbo)
@@ -86,7 +86,7 @@ class TraceEnum_ELBO(ELBO):
         )
 
     def compute_marginals(
-        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+        self, model: Program, guide: Program, *args: object, **kwargs: object
     ) -> OrderedDict[str, Any]:
         """The posterior marginals of the sites enumerated in the model, given the data and a sample of the guide.
 
@@ -101,13 +101,11 @@ class TraceEnum_ELBO(ELBO):
         sites = {
             name: site
             for name, site in model_trace.nodes.items()
-            if site["type"] == "sample"
-            and name not in guide_trace
-            and site["infer"].get("_enumerate_dim") is not None
+            if site.type == "sample" and name not in guide_trace and site.enumerate_dim is not None
         }
         return posterior_marginals(model_trace, sites, model_factors(model_trace, guide_trace))
 
-    def sample_posterior(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Any:
+    def sample_posterior(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Any:
         """The result of the model, run with a joint posterior sample of all sites enumerated in the model.
 
         The other latent sites have a sample of the guide.
@@ -131,7 +129,7 @@ class TraceEnum_ELBO(ELBO):
             )
         model_trace, guide_trace = next(self._get_traces(model, guide, args, kwargs))
         for name, site in guide_trace.nodes.items():
-            if site["type"] == "sample" and not {"_enumerate_dim", "_enum_total"}.isdisjoint(site["infer"]):
+            if site.type == "sample" and not {"_enumerate_dim", "_enum_total"}.isdisjoint(site.infer):
                 raise NotImplementedError(
                     f"TraceEnum_ELBO.{method}() is not compatible with guide enumeration. "
                     f"The guide enumerates site {name!r}; enumerate it in the model, or sample it in the guide."

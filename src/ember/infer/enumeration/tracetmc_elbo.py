@@ -78,12 +78,13 @@ def _proposal(trace: Trace, site: Site) -> Tensor:
 
     Where samples chose one sample of each ancestor, it is the mixture over all that they might have chosen.
     """
-    log_prob: Tensor = site["packed"]["log_prob"]
-    if site["infer"].get("num_samples") is None:
+    log_prob: Tensor = site.packed.log_prob
+    if site.num_samples is None:
         return log_prob
-    shape = site["value"].shape[: site["value"].dim() - getattr(site["fn"], "event_dim", 0)]
+    shape = site.value.shape[: site.value.dim() - getattr(site.fn, "event_dim", 0)]
     own = {trace_dim - len(shape) for trace_dim, size in enumerate(shape) if size > 1}
-    symbols = {site["infer"]["_dim_to_symbol"].get(dim) for dim in own} | set(trace.plate_to_symbol.values())
+    dim_to_symbol = site.dim_to_symbol or {}
+    symbols = {dim_to_symbol.get(dim) for dim in own} | set(trace.plate_to_symbol.values())
     dims = dims_of(log_prob)
     ancestors = [position for position, dim in enumerate(dims) if dim not in symbols]
     if not ancestors:
@@ -94,19 +95,18 @@ def _proposal(trace: Trace, site: Site) -> Tensor:
 
 
 def _is_sampled_in_parallel(site: Site) -> bool:
-    infer = site["infer"]
-    return infer.get("enumerate") == "parallel" and infer.get("num_samples") is not None
+    return site.enumeration == "parallel" and site.num_samples is not None
 
 
 def _log_weights(model_trace: Trace, guide_trace: Trace) -> list[Tensor]:
     """log p(x, z) - log q(z); for a site that was sampled from its prior, q is made of the prior."""
     weights = [packed.neg(_proposal(guide_trace, site)) for _, site in guide_trace.iter_stochastic_nodes()]
     for name, site in model_trace.nodes.items():
-        if site["type"] != "sample":
+        if site.type != "sample":
             continue
-        if not site["is_observed"] and name not in guide_trace and _is_sampled_in_parallel(site):
+        if not site.is_observed and name not in guide_trace and _is_sampled_in_parallel(site):
             weights.append(packed.neg(_proposal(model_trace, site)))
-        weights.append(site["packed"]["log_prob"])
+        weights.append(site.packed.log_prob)
     return weights
 
 
@@ -116,8 +116,7 @@ def _dice_factors(model_trace: Trace, guide_trace: Trace) -> list[Tensor]:
     sites = [
         (model_trace, site)
         for name, site in model_trace.iter_stochastic_nodes()
-        if name not in guide_trace
-        and (site["infer"].get("enumerate") != "parallel" or _is_sampled_in_parallel(site))
+        if name not in guide_trace and (site.enumeration != "parallel" or _is_sampled_in_parallel(site))
     ]
     sites += [(guide_trace, site) for _, site in guide_trace.iter_stochastic_nodes()]
     factors = (_dice_factor(trace, site) for trace, site in sites)
@@ -127,10 +126,10 @@ def _dice_factors(model_trace: Trace, guide_trace: Trace) -> list[Tensor]:
 def _dice_factor(trace: Trace, site: Site) -> Any:
     log_prob, log_times = compute_site_dice_factor(site)
     proposal = _proposal(trace, site)
-    if proposal is not site["packed"]["log_prob"]:
-        pathwise = is_identically_zero(site["packed"]["score_parts"].score_function)
+    if site.num_samples is not None and proposal is not site.packed.log_prob:
+        pathwise = is_identically_zero(site.packed.score_parts.score_function)
         score = torch.zeros_like(proposal) if pathwise else proposal - proposal.detach()
-        return tagged(score - math.log(site["infer"]["num_samples"]), dims_of(proposal))
+        return tagged(score - math.log(site.num_samples), dims_of(proposal))
     if log_times:
         dims = dims_of(log_prob) if isinstance(log_prob, Tensor) else ""
         log_prob = tagged(proposal.new_zeros(()) + log_prob - log_times, dims)

@@ -14,18 +14,18 @@ def culprits(model_trace: Trace | None, guide_trace: Trace | None) -> str:
     findings = []
     for role, recorded in (("guide", guide_trace), ("model", model_trace)):
         for name, site in recorded.nodes.items() if recorded is not None else ():
-            if site["type"] == "sample":
+            if site.type == "sample":
                 findings += [f"\n  at {role} site '{name}': {finding}" for finding in _findings(site)]
-            elif site["type"] == "param" and not _all_finite(site["value"]):
+            elif site.type == "param" and not _all_finite(site.value):
                 findings.append(f"\n  at {role} parameter '{name}': its value is not finite")
     return "".join(findings)
 
 
 def _findings(site: Site) -> list[str]:
     found = []
-    if not _all_finite(site["value"]):
+    if not _all_finite(site.value):
         found.append("its value is not finite")
-    if "log_prob_sum" in site and not _all_finite(site["log_prob_sum"]):
+    if "log_prob_sum" in site and not _all_finite(site.log_prob_sum):
         found.append(f"its log density is {torch_item(site['log_prob_sum'])}")
     return found
 

@@ -40,7 +40,7 @@ class ELBOModule(torch.nn.Module):
         self.guide = guide
         self.elbo = elbo
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, *args: object, **kwargs: object) -> Tensor:
         return self.elbo.differentiable_loss(self.model, self.guide, *args, **kwargs)
 
 
@@ -92,7 +92,7 @@ class ELBO(ABC):
             raise ValueError(f"num_particles must be at least 1, got {self.num_particles}")
         self.max_plate_nesting = nesting + particle_plates(self.num_particles, self.vectorize_particles)
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         hooks.complete(cls)
 
@@ -139,7 +139,7 @@ class ELBO(ABC):
         return self._estimate(model, guide, args, kwargs)
 
     @hooks.own
-    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Any:
+    def loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Any:
         """The negative ELBO as a float. Warns if it is NaN.
 
         Objectives of several losses return them as a tuple of scalar tensors without gradients.
@@ -161,7 +161,7 @@ class ELBO(ABC):
         return loss
 
     @hooks.own
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """The negative ELBO as a scalar tensor that has the surrogate's gradient (the sum, if there are several losses).
 
         Raises:
@@ -181,7 +181,7 @@ class ELBO(ABC):
         return loss
 
     @hooks.own
-    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Any:
+    def loss_and_grads(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Any:
         """The negative ELBO as a float; the surrogate's gradient is added to ``.grad`` of the parameters.
 
         Objectives of several losses return a tuple of floats.
@@ -274,4 +274,4 @@ class ELBO(ABC):
 
 
 def _has_params(*traces: Trace) -> bool:
-    return any(site["type"] == "param" for recorded in traces for site in recorded.nodes.values())
+    return any(site.type == "param" for recorded in traces for site in recorded.nodes.values())

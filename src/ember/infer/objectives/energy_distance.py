@@ -69,10 +69,10 @@ class EnergyDistance:
         self.vectorize_particles = True
         self.max_plate_nesting = max_plate_nesting
 
-    def __call__(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """The loss as a scalar to differentiate."""
         _, model_trace = self._get_traces(model, guide, args, kwargs)
-        observed = [site for site in _samples(model_trace) if site["is_observed"]]
+        observed = [site for site in _samples(model_trace) if site.is_observed]
         if not observed:
             raise ValueError("Found no observations")
         error: Any = 0.0
@@ -86,11 +86,11 @@ class EnergyDistance:
         loss: Tensor = self._pow(error).mean() - 0.5 * self._pow(spread).sum() / num_pairs
         if self.prior_scale > 0:
             for site in _samples(model_trace):
-                if not site["is_observed"]:
-                    loss = loss - self.prior_scale * site["log_prob_sum"] / self.num_particles
+                if not site.is_observed:
+                    loss = loss - self.prior_scale * site.log_prob_sum / self.num_particles
         return loss
 
-    def loss(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def loss(self, *args: object, **kwargs: object) -> NoReturn:
         """Not implemented: the object itself is the loss."""
         raise NotImplementedError("EnergyDistance implements only surrogate loss")
 
@@ -118,8 +118,8 @@ class EnergyDistance:
         with poutine.trace() as recorded_model, poutine.uncondition(), replayed, particles:
             model(*args, **kwargs)
         for site in _samples(recorded_model.trace):
-            if site["infer"].get("was_observed"):
-                site["is_observed"] = True
+            if site.was_observed:
+                site.is_observed = True
         if is_validation_enabled():
             check_model_guide_match(recorded_model.trace, recorded_guide.trace, nesting)
         guide_trace = prune_subsample_sites(recorded_guide.trace)
@@ -127,36 +127,34 @@ class EnergyDistance:
         if is_validation_enabled():
             _check_reparameterized(guide_trace, model_trace)
         if self.prior_scale > 0:
-            model_trace.add_log_probs(lambda name, site: not site["is_observed"])
+            model_trace.add_log_probs(lambda name, site: not site.is_observed)
             if is_validation_enabled():
                 for site in _samples(model_trace):
-                    if not site["is_observed"]:
+                    if not site.is_observed:
                         check_site_shape(site, nesting)
         return guide_trace, model_trace
 
 
 def _check_reparameterized(guide_trace: Trace, model_trace: Trace) -> None:
     for site in _samples(guide_trace):
-        if not getattr(site["fn"], "has_rsample", False):
-            raise ValueError(
-                f"EnergyDistance requires fully reparametrized guides (at site {site['name']!r})"
-            )
+        if not getattr(site.fn, "has_rsample", False):
+            raise ValueError(f"EnergyDistance requires fully reparametrized guides (at site {site.name!r})")
     for site in _samples(model_trace):
-        if site["is_observed"] and not getattr(site["fn"], "has_rsample", False):
-            raise ValueError(f"EnergyDistance requires reparametrized likelihoods (at site {site['name']!r})")
+        if site.is_observed and not getattr(site.fn, "has_rsample", False):
+            raise ValueError(f"EnergyDistance requires reparametrized likelihoods (at site {site.name!r})")
 
 
 def _flattened(site: Site, num_particles: int) -> tuple[Tensor, Tensor, Any, Any]:
     """Predictions ``(particles, batch, event)``, data ``(batch, event)``, scale and mask (scalars or ``(batch,)``)."""
-    data, event_dim = site["infer"]["obs"], site["fn"].event_dim
+    data, event_dim = site.observation, site.fn.event_dim
     batch_shape = data.shape[: data.dim() - event_dim]
     event_shape = data.shape[data.dim() - event_dim :]
     scale, mask = (
-        value.expand(batch_shape).reshape(-1) if getattr(value, "shape", ()) else value
-        for value in (site["scale"], site["mask"])
+        value.expand(batch_shape).reshape(-1) if isinstance(value, Tensor) and value.dim() else value
+        for value in (site.scale, site.mask)
     )
     shape = (batch_shape.numel(), event_shape.numel())
-    return site["value"].reshape((num_particles, *shape)), data.reshape(shape), scale, mask
+    return site.value.reshape((num_particles, *shape)), data.reshape(shape), scale, mask
 
 
 def _squared_distance(x: Tensor, y: Tensor, scale: Any, mask: Any) -> Tensor:
@@ -166,4 +164,4 @@ def _squared_distance(x: Tensor, y: Tensor, scale: Any, mask: Any) -> Tensor:
 
 
 def _samples(trace: Trace) -> list[Site]:
-    return [site for site in trace.nodes.values() if site["type"] == "sample"]
+    return [site for site in trace.nodes.values() if site.type == "sample"]

@@ -67,5 +67,5 @@ class Trace_ELBO(ELBO):
 
     def _holds_samples(self, guide_trace: Trace) -> bool:
         """Whether a site of the guide needs its log density with the samples held fixed."""
-        sites = (site for site in guide_trace.nodes.values() if site["type"] == "sample")
+        sites = (site for site in guide_trace.nodes.values() if site.type == "sample")
         return any(entropy_of(site, self.entropy).holds_samples for site in sites)

@@ -17,7 +17,7 @@ def _check_mean_field_requirement(model_trace: Trace, guide_trace: Trace) -> Non
     """Warn if the shared sites of model and guide come in different orders: a check that is sufficient, not necessary."""
 
     def shared(one: Trace, other: Trace) -> list[str]:
-        return [name for name, site in one.nodes.items() if site["type"] == "sample" and name in other]
+        return [name for name, site in one.nodes.items() if site.type == "sample" and name in other]
 
     model_sites, guide_sites = shared(model_trace, guide_trace), shared(guide_trace, model_trace)
     if model_sites != guide_sites:

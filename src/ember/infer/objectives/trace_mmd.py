@@ -188,10 +188,10 @@ def _samples(name: str, prior_trace: Trace, guide_trace: Trace, settings: Settin
     found = []
     for role, trace in (("Model", prior_trace), ("Guide", guide_trace)):
         site = trace.nodes[name]
-        if not site["fn"].has_rsample:
+        if not site.fn.has_rsample:
             raise ValueError(f"{role} site {name} is not reparameterizable")
         # The plate of particles stands left of all others.
-        found.append(site["value"].reshape(settings.num_particles if settings.vectorize_particles else 1, -1))
+        found.append(site.value.reshape(settings.num_particles if settings.vectorize_particles else 1, -1))
     return found[0], found[1]
 
 
@@ -199,7 +199,7 @@ def _latents(model_trace: Trace, guide_trace: Trace) -> list[str]:
     return [
         name
         for name, site in model_trace.nodes.items()
-        if site["type"] == "sample" and not site["is_observed"] and name in guide_trace
+        if site.type == "sample" and not site.is_observed and name in guide_trace
     ]
 
 
@@ -207,6 +207,6 @@ def _log_likelihood(model_trace: Trace, guide_trace: Trace) -> Any:
     latents = set(_latents(model_trace, guide_trace))
     result: Any = 0.0
     for name, site in model_trace.nodes.items():
-        if site["type"] == "sample" and name not in latents:
-            result = result + site["log_prob_sum"]
+        if site.type == "sample" and name not in latents:
+            result = result + site.log_prob_sum
     return result

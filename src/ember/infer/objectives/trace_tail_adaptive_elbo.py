@@ -45,7 +45,7 @@ class TailAdaptiveTerms(EntropyTerms):
 
 
 def _by_particle(trace: Trace, key: str, count: int) -> Any:
-    sites = [site for site in trace.nodes.values() if site["type"] == "sample"]
+    sites = [site for site in trace.nodes.values() if site.type == "sample"]
     if key == "fixed_log_prob":
         sites = [site for site in sites if has_path(site)]
     terms = [site[key].reshape(count, -1).sum(-1) for site in sites]

@@ -15,7 +15,7 @@ from ember.infer.objectives import hooks
 from ember.infer.objectives.composition import Composition
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.terms.baselines import apply_baseline
-from ember.infer.terms.downstream_costs import _compute_downstream_costs as _compute_downstream_costs
+from ember.infer.terms.downstream_costs import compute_downstream_costs
 from ember.infer.terms.estimate import Estimate, Terms
 from ember.infer.terms.pairing import SampledPairing
 from ember.infer.traces.plates import MultiFrameTensor
@@ -26,6 +26,9 @@ from ember.ops.scalars import total
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
+
+# Pyro's name for it, which programs read.
+_compute_downstream_costs = compute_downstream_costs
 
 
 class TrackNonReparam(Messenger):
@@ -67,12 +70,12 @@ class TrackNonReparam(Messenger):
             # Whether and how this statement was reached may depend on samples that Python has looked at.
             msg["untracked_provenance"] = self._watch.lost
         if (
-            msg["type"] == "sample"
-            and not msg["is_observed"]
-            and not getattr(msg["fn"], "has_rsample", False)
+            msg.type == "sample"
+            and not msg.is_observed
+            and not getattr(msg.fn, "has_rsample", False)
             and not site_is_subsample(msg)
         ):
-            msg["value"] = track_provenance(msg["value"], frozenset({msg["name"]}))
+            msg.value = track_provenance(msg.value, frozenset({msg.name}))
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,16 @@ class GraphTerms(Terms):
         if not torch.is_grad_enabled():
             # Nothing is trained, so averages of costs must stay as they are.
             return Estimate(elbo, elbo)
-        surrogate = [site["log_prob_sum"] for site in _samples(model_trace)]
+        surrogate = [site.log_prob_sum for site in _samples(model_trace)]
         scores: dict[str, Site] = {}
         pathwise = True
         for site in _samples(guide_trace):
-            log_prob, score_function, entropy_term = site["score_parts"]
+            log_prob, score_function, entropy_term = site.score_parts
             pathwise = pathwise and entropy_term is log_prob
             if not is_identically_zero(entropy_term):
                 surrogate.append(-entropy_term.sum())
             if not is_identically_zero(score_function):
-                scores[site["name"]] = site
+                scores[site.name] = site
         if pathwise and not scores:
             return Estimate(elbo, elbo)
         surrogate += _score_terms(scores, _downstream_costs(model_trace, guide_trace), elbo)
@@ -102,7 +105,7 @@ class GraphTerms(Terms):
 
 def _elbo(model_trace: Trace, guide_trace: Trace) -> Any:
     log_p, log_q = (
-        total([site["log_prob_sum"] for site in _samples(trace)]) for trace in (model_trace, guide_trace)
+        total([site.log_prob_sum for site in _samples(trace)]) for trace in (model_trace, guide_trace)
     )
     return _plain(log_p - log_q)
 
@@ -144,9 +147,9 @@ def _downstream_costs(model_trace: Trace, guide_trace: Trace) -> dict[str, Multi
     for trace, sign in ((model_trace, 1), (guide_trace, -1)):
         for site in _samples(trace):
             untracked = site.get("untracked_provenance", frozenset())
-            for source in get_provenance(site["log_prob_sum"]) | untracked:
-                term = site["log_prob"].detach()
-                costs[source].add((site["cond_indep_stack"], _plain(term if sign > 0 else -term)))
+            for source in get_provenance(site.log_prob_sum) | untracked:
+                term = site.log_prob.detach()
+                costs[source].add((site.cond_indep_stack, _plain(term if sign > 0 else -term)))
     return costs
 
 
@@ -154,18 +157,18 @@ def _score_terms(scores: dict[str, Site], costs: dict[str, MultiFrameTensor], el
     healthy = torch.isfinite(elbo.detach())
     terms: list[Any] = []
     for name, site in scores.items():
-        cost = costs[name].sum_to(site["cond_indep_stack"]) if name in costs else 0.0
+        cost = costs[name].sum_to(site.cond_indep_stack) if name in costs else 0.0
         if not isinstance(cost, Tensor):
             continue
         cost, fit = apply_baseline(name, site, cost, healthy)
-        terms.append((_plain(site["score_parts"].score_function) * cost.detach()).sum())
+        terms.append((_plain(site.score_parts.score_function) * cost.detach()).sum())
         if isinstance(fit, Tensor):
             terms.append(-fit)
     return terms
 
 
 def _samples(trace: Trace) -> list[Site]:
-    return [site for site in trace.nodes.values() if site["type"] == "sample"]
+    return [site for site in trace.nodes.values() if site.type == "sample"]
 
 
 def _plain(value: Any) -> Any:

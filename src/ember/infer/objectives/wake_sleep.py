@@ -92,7 +92,7 @@ def _wake_losses(particles: Sequence[Traces], settings: Settings) -> tuple[Tenso
 def _per_particle(traces: Sequence[Trace], settings: Settings) -> Tensor:
     if settings.vectorize_particles:
         count = settings.num_particles
-        terms = [site["log_prob"].reshape(count, -1).sum(-1) for site in _samples(traces[0])]
+        terms = [site.log_prob.reshape(count, -1).sum(-1) for site in _samples(traces[0])]
         return torch.stack(terms).sum(0) if terms else torch.zeros(count)
     return torch.stack([torch.as_tensor(trace.log_prob_sum()) for trace in traces])
 
@@ -103,9 +103,9 @@ def _matched_trace(
     """The guide run on what the model has drawn: latents are replayed, the rest is given as ``observations``."""
     observations = {}
     for name, site in model_trace.nodes.items():
-        if site["type"] == "sample" and "was_observed" in site["infer"]:
-            site["is_observed"] = True
-            observations[name] = site["value"]
+        if site.type == "sample" and "was_observed" in site.infer:
+            site.is_observed = True
+            observations[name] = site.value
     kwargs = {**kwargs, "observations": observations}
     guide_trace = poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(*args, **kwargs)
     if is_validation_enabled():
@@ -117,7 +117,7 @@ def _in_sleep_plate(program: Program, size: int, dim: int) -> Program:
     if size == 1:
         return program
 
-    def in_plate(*args: Any, **kwargs: Any) -> Any:
+    def in_plate(*args: object, **kwargs: object) -> Any:
         with plate("num_sleep_particles_vectorized", size, dim=dim):
             return program(*args, **kwargs)
 
@@ -130,4 +130,4 @@ def _estimate(wake_theta: Tensor, phi: Tensor) -> Estimate:
 
 
 def _samples(trace: Trace) -> list[Site]:
-    return [site for site in trace.nodes.values() if site["type"] == "sample"]
+    return [site for site in trace.nodes.values() if site.type == "sample"]

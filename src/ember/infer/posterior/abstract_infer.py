@@ -149,7 +149,7 @@ class TracePosterior(ABC):
     def _traces(self, *args: object, **kwargs: object) -> Iterator[Weighed]:
         """Yields ``(trace, log_weight)`` or ``(trace, log_weight, chain_id)``."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Trace:
+    def __call__(self, *args: object, **kwargs: object) -> Trace:
         index = int(self._choice.sample().item())
         chosen = self._idx_by_chain[index % self.num_chains][index // self.num_chains]
         recorded = self.exec_traces[chosen].copy()

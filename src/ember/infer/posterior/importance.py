@@ -168,7 +168,7 @@ def vectorized_importance_weights(
     nesting = max_plate_nesting + 1
 
     def vectorize(fn: Program) -> Program:
-        def in_plate(*args: Any, **kwargs: Any) -> Any:
+        def in_plate(*args: object, **kwargs: object) -> Any:
             with plate(PARTICLE_PLATE, num_samples, dim=-nesting):
                 return fn(*args, **kwargs)
 

@@ -120,7 +120,7 @@ def check_rows(program: Program, recorded: Trace, nesting: int, args: Any, kwarg
 def _agree(site: Site, expected: Parameters, nesting: int, row: int) -> bool:
     """Whether one row of a site's distribution is the distribution that the site has alone."""
     many = len(site.fn.batch_shape) > nesting
-    for key, found in _parameters(site.fn).items():
+    for key, found in _parameters_of(site.fn).items():
         one = (found.select(0, row) if many else found).squeeze()
         own = expected[key].squeeze() if key in expected else one
         tolerance = _TOLERANCE.get(one.dtype, _LOW_PRECISION)
@@ -129,7 +129,7 @@ def _agree(site: Site, expected: Parameters, nesting: int, row: int) -> bool:
     return True
 
 
-def _parameters(fn: Any) -> Parameters:
+def _parameters_of(fn: Any) -> Parameters:
     """What a distribution is made of, under all that wraps it."""
     while isinstance(getattr(fn, "base_dist", None), torch.distributions.Distribution):
         fn = fn.base_dist
@@ -167,4 +167,4 @@ def _drawn_from(
         return None
     if not same_torch_states(before, torch_states()):
         return None
-    return {site.name: _parameters(site.fn) for site in alone.nodes.values() if site.is_sample}
+    return {site.name: _parameters_of(site.fn) for site in alone.nodes.values() if site.is_sample}

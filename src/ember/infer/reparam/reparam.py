@@ -11,16 +11,10 @@ from torch import Tensor
 from ember import distributions as dist
 from ember.distributions.shapes import sum_rightmost
 from ember.errors import ReparamError
+from ember.poutine.site import Site
 
-
-class ReparamMessage(TypedDict):
-    """What a reparameteriser sees of a site."""
-
-    name: str
-    fn: Any
-    value: Tensor | None
-    """An observed or an initial value."""
-    is_observed: bool
+ReparamMessage = Site
+"""What a reparameteriser sees of a site: ``name``, ``fn``, ``value`` (an observed or an initial one) and ``is_observed``."""
 
 
 class ReparamResult(TypedDict):
@@ -48,8 +42,8 @@ class Reparam:
             DeprecationWarning,
             stacklevel=2,
         )
-        fn, value = self(msg["name"], msg["fn"], msg["value"])
-        return {"fn": fn, "value": value, "is_observed": msg["value"] is None and value is not None}
+        fn, value = self(msg.name, msg.fn, msg.value)
+        return {"fn": fn, "value": value, "is_observed": msg.value is None and value is not None}
 
     def __call__(self, name: str, fn: Any, obs: Tensor | None) -> tuple[Any, Tensor | None]:
         """Deprecated form of :meth:`apply`, for subclasses that still define it."""

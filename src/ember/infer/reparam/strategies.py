@@ -18,6 +18,7 @@ from ember.infer.reparam.families.stable import LatentStableReparam, StableRepar
 from ember.infer.reparam.reparam import Reparam
 from ember.infer.reparam.transforms.transform import TransformReparam
 from ember.poutine.handlers import reparam as reparam_handler
+from ember.poutine.site import Site, as_site
 
 
 class Strategy(ABC):
@@ -30,16 +31,16 @@ class Strategy(ABC):
         self.config: dict[str, Reparam | None] = {}
 
     @abstractmethod
-    def configure(self, msg: dict[str, Any]) -> Reparam | None:
+    def configure(self, msg: Site) -> Reparam | None:
         """The reparameteriser for a site, or None. Asked once for each name."""
 
     def __call__(self, msg_or_fn: dict[str, Any] | Callable[..., Any]) -> Any:
         if not isinstance(msg_or_fn, dict):
             return reparam_handler(msg_or_fn, config=self)
-        name = msg_or_fn["name"]
-        if name not in self.config:
-            self.config[name] = self.configure(msg_or_fn)
-        return self.config[name]
+        msg = as_site(msg_or_fn)
+        if msg.name not in self.config:
+            self.config[msg.name] = self.configure(msg)
+        return self.config[msg.name]
 
 
 class MinimalReparam(Strategy):
@@ -53,9 +54,9 @@ class MinimalReparam(Strategy):
     ['direction_normal']
     """
 
-    def configure(self, msg: dict[str, Any]) -> Reparam | None:
+    def configure(self, msg: Site) -> Reparam | None:
         """A reparameteriser for stable and projected normal sites."""
-        return _minimal_reparam(msg["fn"], msg["is_observed"])
+        return _minimal_reparam(msg.fn, msg.is_observed)
 
 
 class AutoReparam(Strategy):
@@ -84,10 +85,10 @@ class AutoReparam(Strategy):
         super().__init__()
         self.centered = centered
 
-    def configure(self, msg: dict[str, Any]) -> Reparam | None:
+    def configure(self, msg: Site) -> Reparam | None:
         """A reparameteriser for the site, by its family."""
-        fn = msg["fn"]
-        if msg["is_observed"]:
+        fn = msg.fn
+        if msg.is_observed:
             return _minimal_reparam(fn, True)
         parameters_at_hand = True
         while _wraps(fn):
@@ -97,7 +98,7 @@ class AutoReparam(Strategy):
             fn = fn.base_dist
         if isinstance(fn, torch.distributions.RelaxedOneHotCategorical):
             return GumbelSoftmaxReparam()
-        found = _loc_scale_reparam(msg["name"], fn, self.centered) if parameters_at_hand else None
+        found = _loc_scale_reparam(msg.name, fn, self.centered) if parameters_at_hand else None
         return found or _minimal_reparam(fn, False)
 
 

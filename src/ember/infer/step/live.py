@@ -128,7 +128,7 @@ def evaluate(objective: Objective, store: ParamStoreDict, args: Args, kwargs: Kw
 
 def touched_leaves(recorder: TraceMessenger) -> list[Tensor]:
     """The unconstrained leaves of the recorded parameters, each once, in order."""
-    leaves = (site["value"].unconstrained() for site in recorder.trace.nodes.values())
+    leaves = (site.value.unconstrained() for site in recorder.trace.nodes.values())
     return list({id(leaf): leaf for leaf in leaves}.values())
 
 

@@ -130,7 +130,7 @@ class SVI:
         vars(self).update(state)
         self._start()
 
-    def step(self, *args: Any, **kwargs: Any) -> Any:
+    def step(self, *args: object, **kwargs: object) -> Any:
         """Take one gradient step on the loss.
 
         Args:
@@ -160,7 +160,7 @@ class SVI:
         program = found.state.program
         return program.step(program.inputs(found.tensors))
 
-    def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
+    def evaluate_loss(self, *args: object, **kwargs: object) -> Any:
         """The loss, without gradients: existing parameters and optimizer state stay as they are, bit for bit.
 
         Args:
@@ -181,13 +181,13 @@ class SVI:
     def run(
         self,
         num_steps: int,
-        *args: Any,
+        *args: object,
         progress: bool = True,
         callback: Callback | None = None,
         callback_interval: int = 100,
         stable: bool = False,
         scheduled: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> SVIResult:
         """Take many steps.
 
@@ -286,7 +286,7 @@ class SVI:
             has_value=not isinstance(self._objective, ELBO) or self._objective.has_value,
         )
 
-    def _terms(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    def _terms(self, *args: object, **kwargs: object) -> tuple[Any, Any]:
         """The loss and the scalar to differentiate, as tensors."""
         if isinstance(self._objective, ELBO):
             elbo, surrogate = self._objective.estimate(self.model, self.guide, args, kwargs)
@@ -360,7 +360,7 @@ def _warn_of_deprecated(num_steps: int, num_samples: int) -> None:
 
 
 def _backward_of(loss: Callable[..., Any]) -> Callable[..., Any]:
-    def loss_and_grads(*args: Any, **kwargs: Any) -> Any:
+    def loss_and_grads(*args: object, **kwargs: object) -> Any:
         value = loss(*args, **kwargs)
         if getattr(value, "requires_grad", False):
             value.backward()

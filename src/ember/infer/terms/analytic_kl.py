@@ -18,17 +18,17 @@ def analytic_kl(model_site: Site, guide_site: Site) -> Tensor | None:
     Raises:
         ValueError: if the divergence does not have the batch shape of the guide's site.
     """
-    fn = guide_site["fn"]
+    fn = guide_site.fn
     try:
-        kl: Any = kl_divergence(fn, model_site["fn"])
+        kl: Any = kl_divergence(fn, model_site.fn)
     except NotImplementedError:
         return None
     if not isinstance(kl, Tensor):
-        kl = torch.full(fn.batch_shape, float(kl), device=getattr(guide_site["value"], "device", None))
-    scaled: Tensor = scale_and_mask(kl, guide_site["scale"], guide_site["mask"])
+        kl = torch.full(fn.batch_shape, float(kl), device=getattr(guide_site.value, "device", None))
+    scaled: Tensor = scale_and_mask(kl, guide_site.scale, guide_site.mask)
     if scaled.shape != fn.batch_shape:
         raise ValueError(
-            f"at site {guide_site['name']!r}, the divergence of the guide's {fn} from the model's {model_site['fn']} has shape "
+            f"at site {guide_site.name!r}, the divergence of the guide's {fn} from the model's {model_site.fn} has shape "
             f"{tuple(scaled.shape)}, expected the guide's batch shape {tuple(fn.batch_shape)}"
         )
     return scaled

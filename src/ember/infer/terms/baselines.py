@@ -49,15 +49,15 @@ def baseline_of(site: Site) -> Baseline:
         ValueError: for options that there are not.
         AssertionError: if ``nn_baseline`` and ``baseline_value`` are both given.
     """
-    options = site["infer"].get("baseline") or {}
+    options = site.baseline or {}
     unknown = [name for name in options if name not in _OPTIONS]
     if unknown:
         raise ValueError(
-            f"Unrecognized baseline options: {unknown} (at site {site['name']!r}); there are: {', '.join(_OPTIONS)}"
+            f"Unrecognized baseline options: {unknown} (at site {site.name!r}); there are: {', '.join(_OPTIONS)}"
         )
     baseline = Baseline(**options)
     assert baseline.nn_baseline is None or baseline.baseline_value is None, (
-        f"cannot use baseline_value and nn_baseline simultaneously (at site {site['name']!r})"
+        f"cannot use baseline_value and nn_baseline simultaneously (at site {site.name!r})"
     )
     return baseline
 

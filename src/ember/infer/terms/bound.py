@@ -67,10 +67,10 @@ class BoundTerms(Terms):
 
     def _parts(self, model_trace: Trace, guide_trace: Trace, layout: Layout) -> _Parts:
         model_sites = _samples(model_trace)
-        log_p = layout.total(site["log_prob"] for site in model_sites)
+        log_p = layout.total(site.log_prob for site in model_sites)
         with_path, with_score = self._by_gradient(guide_trace)
-        log_q_path = layout.total(site["log_prob"] for site in with_path)
-        log_q = layout.total(site["log_prob"] for site in with_score)
+        log_q_path = layout.total(site.log_prob for site in with_path)
+        log_q = layout.total(site.log_prob for site in with_score)
         surrogate = log_p - log_q_path
         if with_score:
             surrogate = surrogate + self.control_variate.factor_of_score(self.alpha) * log_q
@@ -81,13 +81,13 @@ class BoundTerms(Terms):
         """The sites of the guide that are reparameterised, and those that are not."""
         with_path, with_score = [], []
         for site in _samples(guide_trace):
-            _, score_function, entropy_term = site["score_parts"]
+            _, score_function, entropy_term = site.score_parts
             if is_identically_zero(score_function):
                 with_path.append(site)
                 continue
             if not is_identically_zero(entropy_term):
                 raise NotImplementedError(
-                    f"at site {site['name']!r}, RenyiELBO cannot use {site['fn']}, which is reparameterised in part; "
+                    f"at site {site.name!r}, RenyiELBO cannot use {site.fn}, which is reparameterised in part; "
                     "make it a score function by .has_rsample_(False)"
                 )
             self.gradient.check_score(site)
@@ -96,4 +96,4 @@ class BoundTerms(Terms):
 
 
 def _samples(trace: Trace) -> list[Site]:
-    return [site for site in trace.nodes.values() if site["type"] == "sample"]
+    return [site for site in trace.nodes.values() if site.type == "sample"]

@@ -82,15 +82,15 @@ class DoublyReparameterized(BoundGradient):
 
     def check_score(self, site: Site) -> None:
         raise ValueError(
-            f"at site {site['name']!r}, DoublyReparameterized is not possible: {site['fn']} is not reparameterised"
+            f"at site {site.name!r}, DoublyReparameterized is not possible: {site.fn} is not reparameterised"
         )
 
     def fixed_log_probs(
         self, model_sites: Iterable[Site], path_sites: Iterable[Site]
     ) -> tuple[list[Any], list[Any]]:
         return (
-            [site["fixed_log_prob"] for site in model_sites],
-            [site["fixed_log_prob"] for site in path_sites if has_path(site)],
+            [site.fixed_log_prob for site in model_sites],
+            [site.fixed_log_prob for site in path_sites if has_path(site)],
         )
 
     def surrogate(

@@ -205,12 +205,12 @@ def _var_grad(particles: Sequence[Traces], settings: Settings) -> Estimate:
 def _by_particle(model_trace: Trace, guide_trace: Trace, settings: Settings) -> tuple[Tensor, ...]:
     """log p, log q and the scores, which are not scaled: a subsample is as probable as it is, and its weight has the scale."""
     model_sites, guide_sites = (
-        [site for site in trace.nodes.values() if site["type"] == "sample"]
+        [site for site in trace.nodes.values() if site.type == "sample"]
         for trace in (model_trace, guide_trace)
     )
     columns = (
-        [site["log_prob"] for site in model_sites],
-        [site["log_prob"] for site in guide_sites],
+        [site.log_prob for site in model_sites],
+        [site.log_prob for site in guide_sites],
         [_score(site, [*model_sites, *guide_sites]) for site in guide_sites],
     )
     if not settings.vectorize_particles:
@@ -223,11 +223,11 @@ def _by_particle(model_trace: Trace, guide_trace: Trace, settings: Settings) -> 
 
 def _score(site: Site, sites: Sequence[Site]) -> Tensor:
     """The log density of a guide's site, but where all that its sample can have changed is masked: that would be noise only."""
-    score: Tensor = site["unscaled_log_prob"]
-    if site["mask"] is None or site["mask"] is True:
+    score: Tensor = site.unscaled_log_prob
+    if site.mask is None or site.mask is True:
         return score
     counted = MultiFrameTensor()
     for other in sites:
-        ones = scale_and_mask(torch.ones_like(other["log_prob"]), mask=other["mask"])
-        counted.add((other["cond_indep_stack"], ones.expand(other["log_prob"].shape)))
-    return torch.where(torch.as_tensor(counted.sum_to(site["cond_indep_stack"])) > 0, score, 0.0)
+        ones = scale_and_mask(torch.ones_like(other.log_prob), mask=other.mask)
+        counted.add((other.cond_indep_stack, ones.expand(other.log_prob.shape)))
+    return torch.where(torch.as_tensor(counted.sum_to(site.cond_indep_stack)) > 0, score, 0.0)

@@ -12,7 +12,7 @@ from ember.infer.traces.plates import MultiFrameTensor, get_plate_stacks
 from ember.poutine.trace_struct import Trace
 
 
-def _compute_downstream_costs(
+def compute_downstream_costs(
     model_trace: Trace, guide_trace: Trace, non_reparam_nodes: Iterable[str]
 ) -> tuple[dict[str, Any], dict[str, set[str]]]:
     """Costs, and the sites whose terms they are the sum of, by site of the guide.
@@ -25,18 +25,18 @@ def _compute_downstream_costs(
     stacks = get_plate_stacks(model_trace)
     included: dict[str, set[str]] = {}
     for name in guide_trace.topological_sort(reverse=True):
-        if guide_trace.nodes[name]["type"] == "sample":
+        if guide_trace.nodes[name].type == "sample":
             included[name] = {name}.union(*(included[child] for child in guide_trace.successors(name)))
     costs: dict[str, Any] = {}
     for name, names in included.items():
         costs[name] = MultiFrameTensor()
         for term in sorted(names, key=list(included).index):
-            ratio = model_trace.nodes[term]["log_prob"] - guide_trace.nodes[term]["log_prob"]
+            ratio = model_trace.nodes[term].log_prob - guide_trace.nodes[term].log_prob
             costs[name].add((stacks[term], ratio))
     for name in non_reparam_nodes:
         in_model = set().union(*(model_trace.successors(term) for term in included[name])) - included[name]
         for term in [node for node in model_trace.nodes if node in in_model]:
-            costs[name].add((stacks[term], model_trace.nodes[term]["log_prob"]))
+            costs[name].add((stacks[term], model_trace.nodes[term].log_prob))
         included[name] = included[name] | in_model
-        costs[name] = costs[name].sum_to(guide_trace.nodes[name]["cond_indep_stack"])
+        costs[name] = costs[name].sum_to(guide_trace.nodes[name].cond_indep_stack)
     return costs, included

@@ -47,10 +47,10 @@ class Entropy(ABC):
 
 
 def _sampled(site: Site) -> list[Any]:
-    log_prob, _, entropy_term = site["score_parts"]
+    log_prob, _, entropy_term = site.score_parts
     if is_identically_zero(entropy_term):
         return []
-    return [site["log_prob_sum"] if entropy_term is log_prob else entropy_term.sum()]
+    return [site.log_prob_sum if entropy_term is log_prob else entropy_term.sum()]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class StickingTheLanding(Entropy):
     def check_possible(self, site: Site) -> None:
         if not has_path(site):
             raise ValueError(
-                f"at site {site['name']!r}, StickingTheLanding is not possible: {site['fn']} has no density with a fully "
+                f"at site {site.name!r}, StickingTheLanding is not possible: {site.fn} has no density with a fully "
                 "reparameterised sample. Give it FullScore(), or LeaveOneOut() as the objective's control variate."
             )
 
@@ -100,7 +100,7 @@ class StickingTheLanding(Entropy):
         return None
 
     def log_q(self, site: Site) -> list[Any]:
-        return [*_sampled(site), -site["fixed_log_prob"].sum()]
+        return [*_sampled(site), -site.fixed_log_prob.sum()]
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ class AnalyticKL(Entropy):
 
     def divergence(self, model_site: Site, guide_site: Site) -> Tensor | None:
         kl = analytic_kl(model_site, guide_site)
-        if kl is None and guide_site["infer"].get("entropy") is not None:
+        if kl is None and guide_site.entropy is not None:
             raise ValueError(
-                f"at site {guide_site['name']!r}, AnalyticKL is not possible: no divergence of {guide_site['fn']} from "
-                f"{model_site['fn']} is known in closed form"
+                f"at site {guide_site.name!r}, AnalyticKL is not possible: no divergence of {guide_site.fn} from "
+                f"{model_site.fn} is known in closed form"
             )
         return kl
 
@@ -140,10 +140,10 @@ def entropy_of(site: Site, default: Entropy) -> Entropy:
     Raises:
         ValueError: if the site asks for what is not possible there.
     """
-    asked = site["infer"].get("entropy")
+    asked = site.entropy
     if asked is None:
         return default.at_silent(site)
-    entropy: Entropy = checked(asked, f'at site {site["name"]!r}, infer["entropy"]', ENTROPIES)
+    entropy: Entropy = checked(asked, f'at site {site.name!r}, infer["entropy"]', ENTROPIES)
     entropy.check_possible(site)
     return entropy
 

@@ -23,8 +23,8 @@ class DetachSamples(Messenger):
     """Cuts every sample off from the parameters that it was drawn with, as soon as it is drawn."""
 
     def _pyro_post_sample(self, msg: Site) -> None:
-        if isinstance(msg["value"], Tensor) and not msg["is_observed"]:
-            msg["value"] = msg["value"].detach()
+        if isinstance(msg.value, Tensor) and not msg.is_observed:
+            msg.value = msg.value.detach()
 
 
 def with_fixed_samples(
@@ -51,8 +51,8 @@ def with_fixed_samples(
     held = Trace()
     for name, site in (*plates.items(), *recorded.nodes.items()):
         copied = held.nodes[name] = Site(site)
-        if site["type"] == "sample" and isinstance(site["value"], Tensor):
-            copied["value"] = site["value"].detach()
+        if site.type == "sample" and isinstance(site.value, Tensor):
+            copied.value = site.value.detach()
     before = torch_states() if is_validation_enabled() else []
     again = TraceMessenger()(ReplayMessenger(trace=held)(program)).get_trace(*args, **kwargs)
     if is_validation_enabled() and not all(map(torch.equal, before, torch_states())):

@@ -89,5 +89,5 @@ def _hold(program: Callable[..., Any], recorded: Trace, plates: Sites, run: Run,
     adjust = None if mask_like is None else partial(mask_like, model_trace)
     again = with_fixed_samples(program, recorded, plates, run.args, run.kwargs, adjust)
     for site in recorded.nodes.values():
-        if site["type"] == "sample":
-            site["fixed_log_prob"] = again.nodes[site["name"]]["log_prob"]
+        if site.type == "sample":
+            site.fixed_log_prob = again.nodes[site.name].log_prob

@@ -32,19 +32,16 @@ class Layout(NamedTuple):
 def layout_of(model_trace: Trace, guide_trace: Trace) -> Layout:
     """The layout of a pair of traces."""
     sites = [
-        site
-        for trace in (model_trace, guide_trace)
-        for site in trace.nodes.values()
-        if site["type"] == "sample"
+        site for trace in (model_trace, guide_trace) for site in trace.nodes.values() if site.type == "sample"
     ]
     sum_dims = get_dependent_plate_dims(sites)
-    common = set.intersection(*(set(site["cond_indep_stack"]) for site in sites)) if sites else set()
+    common = set.intersection(*(set(site.cond_indep_stack) for site in sites)) if sites else set()
     scale = 1.0
-    frames = sites[0]["cond_indep_stack"] if sites else ()
+    frames = sites[0].cond_indep_stack if sites else ()
     for frame in frames:
-        subsampled = frame.full_size is not None and frame.full_size != frame.size
-        if frame in common and frame.vectorized and frame.name != PARTICLE_PLATE and subsampled:
-            scale *= frame.full_size / frame.size
+        full = frame.size if frame.full_size is None else frame.full_size
+        if frame in common and frame.vectorized and frame.name != PARTICLE_PLATE and full != frame.size:
+            scale *= full / frame.size
     return Layout(sum_dims, scale)
 
 

@@ -11,11 +11,9 @@ from ember.poutine.trace_struct import Trace
 
 def is_fully_reparameterized(site: Site) -> bool:
     """Whether gradients of the site go through its sample alone."""
-    _, score_function, entropy_term = site["score_parts"]
+    _, score_function, entropy_term = site.score_parts
     return bool(
-        site["fn"].has_rsample
-        and not is_identically_zero(entropy_term)
-        and is_identically_zero(score_function)
+        site.fn.has_rsample and not is_identically_zero(entropy_term) and is_identically_zero(score_function)
     )
 
 
@@ -36,13 +34,13 @@ def check_guide_reparametrized(model_trace: Trace, guide_trace: Trace) -> None:
         NotImplementedError: if a site is not fully reparameterised.
     """
     for site in guide_trace.nodes.values():
-        if site["type"] == "sample":
+        if site.type == "sample":
             check_fully_reparametrized(site)
 
 
 def has_path(site: Site) -> bool:
     """Whether the site has a density, all of whose gradient goes through the sample and the parameters of the density."""
-    return is_fully_reparameterized(site) and not _is_term(site["fn"])
+    return is_fully_reparameterized(site) and not _is_term(site.fn)
 
 
 def _is_term(fn: Distribution) -> bool:

@@ -25,13 +25,13 @@ def compute_log_r(
     log_r = MultiFrameTensor()
     stacks = get_plate_stacks(model_trace)
     for name, model_site in model_trace.nodes.items():
-        if model_site["type"] == "sample":
+        if model_site.type == "sample":
             if divergences and name in divergences:
                 term = -divergences[name]
             else:
-                term = model_site["log_prob"]
-                if not model_site["is_observed"] and name in guide_trace:
-                    term = term - guide_trace.nodes[name]["log_prob"]
+                term = model_site.log_prob
+                if not model_site.is_observed and name in guide_trace:
+                    term = term - guide_trace.nodes[name].log_prob
             log_r.add((stacks[name], term.detach()))
     return log_r
 
@@ -72,7 +72,7 @@ class SampledTerms(EntropyTerms):
 
     def parts(self, model_trace: Trace, guide_trace: Trace) -> SampledParts:
         """The estimate, taken apart for those that compare particles."""
-        sites = [(name, site) for name, site in guide_trace.nodes.items() if site["type"] == "sample"]
+        sites = [(name, site) for name, site in guide_trace.nodes.items() if site.type == "sample"]
         entropies = {name: entropy_of(site, self.entropy) for name, site in sites}
         divergences = _divergences(model_trace, sites, entropies)
         log_p = total(log_prob_sums(model_trace, divergences))
@@ -83,7 +83,7 @@ class SampledTerms(EntropyTerms):
         score_sites: dict[str, Site] = {}
         pathwise = True
         for name, site in sites:
-            log_prob, score_function, entropy_term = site["score_parts"]
+            log_prob, score_function, entropy_term = site.score_parts
             if not is_identically_zero(score_function):
                 score_sites[name] = site
             if entropy_term is not log_prob or name in score_sites or entropies[name].holds_samples:
@@ -96,8 +96,8 @@ class SampledTerms(EntropyTerms):
         if score_sites:
             log_r = compute_log_r(model_trace, guide_trace, divergences)
             for name, site in score_sites.items():
-                cost = log_r.sum_to(site["cond_indep_stack"])
-                scores[name] = Score(cost, site["score_parts"].score_function, site)
+                cost = log_r.sum_to(site.cond_indep_stack)
+                scores[name] = Score(cost, site.score_parts.score_function, site)
         return SampledParts(elbo, log_p - total(guide_terms), scores)
 
 
@@ -108,7 +108,7 @@ def _divergences(
     found = {}
     for name, site in sites:
         model_site = model_trace.nodes.get(name)
-        if model_site is not None and not model_site["is_observed"]:
+        if model_site is not None and not model_site.is_observed:
             kl = entropies[name].divergence(model_site, site)
             if kl is not None:
                 found[name] = kl
@@ -118,9 +118,9 @@ def _divergences(
 def log_prob_sums(trace: Trace, without: Collection[str] = ()) -> list[Any]:
     """The log densities of the sample sites, but for some."""
     return [
-        site["log_prob_sum"]
+        site.log_prob_sum
         for name, site in trace.nodes.items()
-        if site["type"] == "sample" and name not in without
+        if site.type == "sample" and name not in without
     ]
 
 

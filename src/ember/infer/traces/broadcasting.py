@@ -50,8 +50,8 @@ def check_broadcasting(one: Run, max_plate_nesting: float, model_trace: Trace, p
     """
     if one.facts.broadcasts or not is_validation_enabled() or is_recording():
         return
-    sites = {name: site for name, site in model_trace.nodes.items() if site["type"] == "sample"}
-    if any(site["is_observed"] and not site["infer"].get("_deterministic") for site in sites.values()):
+    sites = {name: site for name, site in model_trace.nodes.items() if site.type == "sample"}
+    if any(site.is_observed and not site.is_deterministic for site in sites.values()):
         nesting = int(max_plate_nesting)
         states = torch_states()
         try:
@@ -70,7 +70,7 @@ def _compare(one: Run, nesting: int, sites: Mapping[str, Site], plates: Sites, p
     for name, site in sites.items():
         if name not in alone or not _is_in_particle_plate(site):
             continue
-        among: Tensor = site["log_prob"].detach()
+        among: Tensor = site.log_prob.detach()
         expected = alone[name].sum()
         if among.dim() == nesting:
             among = among.select(0, particle)
@@ -81,7 +81,7 @@ def _compare(one: Run, nesting: int, sites: Mapping[str, Site], plates: Sites, p
             raise ModelError(
                 f"at site {name!r}, the model does not broadcast over particles: among them one has the log density "
                 f"{float(found):.6g}, alone it has {float(expected):.6g} (log_prob of many has the shape "
-                f"{tuple(site['log_prob'].shape)})\n"
+                f"{tuple(site.log_prob.shape)})\n"
                 "  Try one of the following fixes:\n"
                 "  - index, sum and stack from the right: z[..., 0] for z[0], sum(-1) for sum(1)\n"
                 "  - keep the dims of plates in products: (x @ w.unsqueeze(-1)).squeeze(-1) for x @ w\n"
@@ -90,7 +90,7 @@ def _compare(one: Run, nesting: int, sites: Mapping[str, Site], plates: Sites, p
 
 
 def _is_in_particle_plate(site: Site) -> bool:
-    return any(frame.name == PARTICLE_PLATE for frame in site["cond_indep_stack"])
+    return any(frame.name == PARTICLE_PLATE for frame in site.cond_indep_stack)
 
 
 def _held(nesting: int, sites: Mapping[str, Site], plates: Sites, particle: int) -> Trace:
@@ -98,15 +98,15 @@ def _held(nesting: int, sites: Mapping[str, Site], plates: Sites, particle: int)
     held = Trace()
     for name, site in (*plates.items(), *sites.items()):
         copied = Site(site)
-        if name in sites and not site["is_observed"]:
-            copied["value"] = _value_of_one(nesting, site, particle)
-        if not copied["is_observed"]:
+        if name in sites and not site.is_observed:
+            copied.value = _value_of_one(nesting, site, particle)
+        if not copied.is_observed:
             held.nodes[name] = copied
     return held
 
 
 def _value_of_one(nesting: int, site: Site, particle: int) -> Tensor:
-    value, event_dim = site["value"], getattr(site["fn"], "event_dim", None)
+    value, event_dim = site.value, getattr(site.fn, "event_dim", None)
     if event_dim is None or not isinstance(value, Tensor) or value.dim() - event_dim != nesting:
         raise _CannotCompareError
     value = value.detach().select(0, particle)
@@ -114,8 +114,8 @@ def _value_of_one(nesting: int, site: Site, particle: int) -> Tensor:
     depth = max(
         (
             -frame.dim
-            for frame in site["cond_indep_stack"]
-            if frame.vectorized and frame.name != PARTICLE_PLATE
+            for frame in site.cond_indep_stack
+            if frame.dim is not None and frame.name != PARTICLE_PLATE
         ),
         default=0,
     )
@@ -137,7 +137,7 @@ def _log_probs(one: Run, held: Trace) -> dict[str, Tensor]:
         raise _CannotCompareError from error
     if not all(map(torch.equal, before, torch_states())):
         raise _CannotCompareError
-    return {name: site["log_prob"] for name, site in alone.nodes.items() if site["type"] == "sample"}
+    return {name: site.log_prob for name, site in alone.nodes.items() if site.type == "sample"}
 
 
 class _WithoutBatchStatistics(TorchFunctionMode):

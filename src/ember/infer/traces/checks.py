@@ -26,18 +26,18 @@ def check_model_guide_match(
     """
     guide_vars, guide_plates, auxiliary = {}, set(), set()
     for name, site in guide_trace.nodes.items():
-        if site["type"] != "sample":
+        if site.type != "sample":
             continue
         if site_is_subsample(site):
             guide_plates.add(name)
             continue
         guide_vars[name] = site
-        if site["infer"].get("is_auxiliary"):
+        if site.is_auxiliary:
             auxiliary.add(name)
             _check_guide_factor(name, site)
     model_vars, model_plates = {}, set()
     for name, site in model_trace.nodes.items():
-        if site["type"] == "sample" and not site["is_observed"]:
+        if site.type == "sample" and not site.is_observed:
             if site_is_subsample(site):
                 model_plates.add(name)
             else:
@@ -54,7 +54,7 @@ def check_model_guide_match(
 
 
 def _check_guide_factor(name: str, site: Site) -> None:
-    if type(site["fn"]).__name__ == "Unit" and "has_rsample" not in site["fn"].__dict__:
+    if type(site.fn).__name__ == "Unit" and "has_rsample" not in site.fn.__dict__:
         raise ModelError(
             f'At guide site pyro.factor("{name}",...), missing specification of has_rsample. '
             "Please either set has_rsample=True if the factor statement arises "
@@ -73,12 +73,10 @@ def _check_names(model_vars: dict[str, Site], guide_vars: dict[str, Site], auxil
             stacklevel=3,
         )
     missing = {
-        name
-        for name, site in model_vars.items()
-        if name not in guide_vars and site["infer"].get("_enumerate_dim") is None
+        name for name, site in model_vars.items() if name not in guide_vars and site.enumerate_dim is None
     }
     for name in missing:
-        if model_vars[name]["infer"].get("enumerate") == "sequential":
+        if model_vars[name].enumeration == "sequential":
             raise NotImplementedError(
                 f"At site {name!r}, model-side sequential enumeration is not implemented. "
                 "Try parallel enumeration or guide-side enumeration."
@@ -88,8 +86,8 @@ def _check_names(model_vars: dict[str, Site], guide_vars: dict[str, Site], auxil
 
 
 def _check_shapes(name: str, model_site: Site, guide_site: Site, max_plate_nesting: float) -> None:
-    model_fn, guide_fn = model_site["fn"], guide_site["fn"]
-    if not (model_site["args"] or guide_site["args"]) and _same_shape(model_fn, guide_fn):
+    model_fn, guide_fn = model_site.fn, guide_site.fn
+    if not (model_site.args or guide_site.args) and _same_shape(model_fn, guide_fn):
         return
     event_dims = [getattr(fn, "event_dim", None) for fn in (model_fn, guide_fn)]
     if None not in event_dims and event_dims[0] != event_dims[1]:
@@ -117,8 +115,8 @@ def _same_shape(model_fn: Any, guide_fn: Any) -> bool:
 
 def _shape_within(site: Site, max_plate_nesting: float) -> Any:
     """The site's shape without the batch dims left of ``max_plate_nesting``, which may broadcast."""
-    shape = site["fn"].shape(*site["args"], **site["kwargs"])
-    kept = max_plate_nesting + getattr(site["fn"], "event_dim", 0)
+    shape = site.fn.shape(*site.args, **site.kwargs)
+    kept = max_plate_nesting + getattr(site.fn, "event_dim", 0)
     return shape[len(shape) - int(kept) :] if len(shape) > kept else shape
 
 
@@ -128,15 +126,15 @@ def check_site_shape(site: Site, max_plate_nesting: float) -> None:
     Raises:
         ValueError: if plates collide or are nested too deep, a batch dim has no plate, or an enumeration dim is in use.
     """
-    shape = site["log_prob"].shape
-    frames = site["cond_indep_stack"]
-    if not (shape or frames or site["infer"]):
+    shape = site.log_prob.shape
+    frames = site.cond_indep_stack
+    if not (shape or frames or site.infer):
         return
     actual = list(shape)
     expected = _plate_sizes(site)
     if len(expected) > max_plate_nesting:
         raise ModelError(
-            f'at site "{site["name"]}", plate stack overflow\n'
+            f'at site "{site.name}", plate stack overflow\n'
             f"  Try increasing max_plate_nesting to at least {len(expected)}"
         )
     if max_plate_nesting < len(actual):
@@ -145,33 +143,33 @@ def check_site_shape(site: Site, max_plate_nesting: float) -> None:
         pairs = zip_longest(reversed(actual), reversed(expected), fillvalue=1)
         if any(wanted not in (-1, size) for size, wanted in pairs):
             raise ModelError(
-                f'at site "{site["name"]}", invalid log_prob shape\n'
+                f'at site "{site.name}", invalid log_prob shape\n'
                 f"  Expected {expected}, actual {actual}\n"
                 "  Try one of the following fixes:\n"
                 "  - enclose the batched tensor in a with pyro.plate(...): context\n"
                 "  - .to_event(...) the distribution being sampled\n"
                 "  - .permute() data dimensions"
             )
-    enum_dim = site["infer"].get("_enumerate_dim")
+    enum_dim = site.enumerate_dim
     if enum_dim is not None:
-        batch_shape = site["fn"].batch_shape
+        batch_shape = site.fn.batch_shape
         if len(batch_shape) >= -enum_dim and batch_shape[enum_dim] != 1:
             raise ModelError(
-                f'Enumeration dim conflict at site "{site["name"]}"\n  Try increasing pyro.markov history size'
+                f'Enumeration dim conflict at site "{site.name}"\n  Try increasing pyro.markov history size'
             )
 
 
 def _plate_sizes(site: Site) -> list[int]:
     """The size of the plate at each dim, -1 where there is none or its size is free."""
     sizes: list[int | None] = []
-    for frame in site["cond_indep_stack"]:
+    for frame in site.cond_indep_stack:
         dim = frame.dim
         if dim is None:
             continue
         sizes[:0] = [None] * (-dim - len(sizes))
         if sizes[dim] is not None:
             raise ModelError(
-                f'at site "{site["name"]}" within plate("{frame.name}", dim={dim}), dim collision\n'
+                f'at site "{site.name}" within plate("{frame.name}", dim={dim}), dim collision\n'
                 "  Try setting dim arg in other plates."
             )
         sizes[dim] = frame.size
@@ -180,11 +178,7 @@ def _plate_sizes(site: Site) -> list[int]:
 
 def check_if_enumerated(guide_trace: Trace) -> None:
     """Warn if sites of the guide ask for enumeration, which this objective does not do."""
-    names = [
-        name
-        for name, site in guide_trace.nodes.items()
-        if site["type"] == "sample" and site["infer"].get("enumerate")
-    ]
+    names = [name for name, site in guide_trace.nodes.items() if site.type == "sample" and site.enumeration]
     if names:
         warnings.warn(
             f"Found sample sites configured for enumeration: {', '.join(names)}\n"
@@ -199,15 +193,14 @@ def check_traces_match(trace1: Trace, trace2: Trace) -> None:
     Raises:
         ValueError: if the shape of a site differs.
     """
-    sites1, sites2 = ({n: s for n, s in t.nodes.items() if s["type"] == "sample"} for t in (trace1, trace2))
+    sites1, sites2 = ({n: s for n, s in t.nodes.items() if s.type == "sample"} for t in (trace1, trace2))
     if sites1.keys() != sites2.keys():
         warnings.warn(f"Model vars changed: {set(sites1)} vs {set(sites2)}", stacklevel=2)
     for name in sites1.keys() & sites2.keys():
-        fns = sites1[name]["fn"], sites2[name]["fn"]
+        fns = sites1[name].fn, sites2[name].fn
         if all(hasattr(fn, "shape") for fn in fns):
             shapes = [
-                fn.shape(*s[name]["args"], **s[name]["kwargs"])
-                for fn, s in zip(fns, (sites1, sites2), strict=True)
+                fn.shape(*s[name].args, **s[name].kwargs) for fn, s in zip(fns, (sites1, sites2), strict=True)
             ]
             if shapes[0] != shapes[1]:
                 raise ModelError(f"Site dims disagree at site '{name}': {shapes[0]} vs {shapes[1]}")

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from ember.infer.traces.checks import check_model_guide_match, check_site_shape
 from ember.infer.traces.validation import is_validation_enabled
 from ember.poutine.messenger import unwrap
-from ember.poutine.plates.subsample_messenger import _Subsample
 from ember.poutine.rewriting.guide import GuideMessenger
 from ember.poutine.site import Site
 from ember.poutine.trace_messenger import TraceMessenger
@@ -71,7 +70,7 @@ def get_importance_trace(
     if validate:
         for recorded in (model_trace, guide_trace):
             for site in recorded.nodes.values():
-                if site["type"] == "sample":
+                if site.type == "sample":
                     check_site_shape(site, max_plate_nesting)
     return model_trace, guide_trace
 
@@ -90,7 +89,7 @@ def _run(
 def _pruned(recorded: Trace, removed: Sites) -> Trace:
     """The trace without the hidden sites of plates. It is this function's own, and is changed in place."""
     nodes = recorded.nodes
-    for name in [name for name, site in nodes.items() if isinstance(site.get("fn"), _Subsample)]:
+    for name in [site.name for site in recorded.samples() if site.is_subsample]:
         removed[name] = nodes[name]
         recorded.remove_node(name)
     return recorded

@@ -76,14 +76,14 @@ def guess_max_plate_nesting(
         guide_trace = trace(guide).get_trace(*args, **kwargs)
         model_trace = trace(replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     traces = [prune_subsample_sites(recorded) for recorded in (model_trace, guide_trace)]
-    sites = [site for recorded in traces for site in recorded.nodes.values() if site["type"] == "sample"]
+    sites = [site for recorded in traces for site in recorded.nodes.values() if site.type == "sample"]
     if is_validation_enabled():
         # Only here are all batch dims known to be plates; later some to the left may be particles.
         for recorded in traces:
             recorded.compute_log_prob()
         for site in sites:
             check_site_shape(site, math.inf)
-    dims = [frame.dim for site in sites for frame in site["cond_indep_stack"] if frame.vectorized]
-    nesting = -min(dims, default=0)
+    dims = [frame.dim for site in sites for frame in site.cond_indep_stack]
+    nesting = -min((dim for dim in dims if dim is not None), default=0)
     logger.info("Guessed max_plate_nesting = %s", nesting)
     return nesting

@@ -18,15 +18,15 @@ PARTICLE_PLATE = "num_particles_vectorized"
 def get_plate_stacks(trace: Trace) -> dict[str, list[CondIndepStackFrame]]:
     """The vectorised plates around each sample site."""
     return {
-        name: [frame for frame in site["cond_indep_stack"] if frame.vectorized]
+        name: [frame for frame in site.cond_indep_stack if frame.vectorized]
         for name, site in trace.nodes.items()
-        if site["type"] == "sample" and not site_is_subsample(site)
+        if site.type == "sample" and not site_is_subsample(site)
     }
 
 
 def get_dependent_plate_dims(sites: Iterable[Any]) -> list[int]:
     """The dims of the plates that are around some but not all of the sample sites, in ascending order."""
-    stacks = [set(site["cond_indep_stack"]) for site in sites if site["type"] == "sample"]
+    stacks = [set(site.cond_indep_stack) for site in sites if site.type == "sample"]
     if not stacks:
         return []
     partial = set.union(*stacks) - set.intersection(*stacks)
@@ -35,7 +35,7 @@ def get_dependent_plate_dims(sites: Iterable[Any]) -> list[int]:
 
 def particle_dim(site: Any) -> int:
     """The dim of the plate of vectorised particles at a site."""
-    return next(frame.dim for frame in site["cond_indep_stack"] if frame.name == PARTICLE_PLATE)  # type: ignore[no-any-return]
+    return next(frame.dim for frame in site.cond_indep_stack if frame.name == PARTICLE_PLATE)  # type: ignore[no-any-return]
 
 
 class MultiFrameTensor(dict[frozenset[CondIndepStackFrame], Tensor]):

@@ -55,7 +55,7 @@ class _Expression:
         sizes = _sizes(letters, shapes)
         self.steps: list[Step] = elimination_steps(letters, output, sizes)
 
-    def __call__(self, *operands: Any, backend: str = "numpy", out: Any = None) -> Any:
+    def __call__(self, *operands: object, backend: str = "numpy", out: Any = None) -> Any:
         einsum = _pairwise(backend)
         if einsum is None:
             general = opt_einsum.contract_expression(self.equation, *self.shapes)

@@ -53,7 +53,7 @@ class Rule(Generic[O, S]):
     facts: Callable[[Tensor, Mapping[str, Any], Tensor], Mapping[str, Any]] | None = None
     """Options that follow from a parameter itself. One that has any is updated by itself, all others entry by entry."""
 
-    def options_of(self, group: Mapping[str, Any], **changes: Any) -> O:
+    def options_of(self, group: Mapping[str, Any], **changes: object) -> O:
         """The options in torch's form as a record."""
         known = {field.name: group[field.name] for field in fields(self.options) if field.name in group}  # type: ignore[arg-type]
         return self.options(**{**known, **changes})

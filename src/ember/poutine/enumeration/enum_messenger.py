@@ -12,8 +12,8 @@ from ember.errors import ModelError
 from ember.poutine.enumeration.enum_allocator import ENUM_DIMS
 from ember.poutine.enumeration.tmc_sample import tmc_sample
 from ember.poutine.messenger import Messenger
-from ember.poutine.runtime import THREAD
 from ember.poutine.site import Site
+from ember.poutine.stack import THREAD
 from ember.poutine.traced_sizes import as_int
 
 DimToId = dict[int, int]

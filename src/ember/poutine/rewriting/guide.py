@@ -57,7 +57,7 @@ class GuideMessenger(TraceMessenger, ABC):
         self.__dict__.update(state)
         self.trace = Trace(self.graph_type)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         """Run the model with sites drawn from the guide.
 
         Returns:

@@ -40,7 +40,7 @@ class ReparamHandler(Handled):
 
     msngr: ReparamMessenger
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         outer = self.msngr._args_kwargs
         self.msngr._args_kwargs = args, kwargs
         try:

@@ -40,7 +40,7 @@ class Nests:
 
     def outlined(self) -> tuple[list[str], list[str | None]]:
         stored = dict.fromkeys(self.offsets, (0, 0))
-        schedule = Schedule(list(self.nests), dict(stored), {}, [], (FLOAT,) * 8)
+        schedule = Schedule(list(self.nests), dict(stored), {}, [], (FLOAT,) * 8, ())
         functions, calls = outlined(self.nests, Places(Placed(schedule, dict(self.offsets), 4096)))
         return functions, [calls[nest].call(Pointers()) if nest in calls else None for nest in self.nests]
 

@@ -19,7 +19,7 @@ from ember.capture.native import program
 from ember.capture.native.loops import pack
 from ember.infer import SVI, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from ember.optim import Adam
-from tests.capture.native.programs import Compiled, assert_same, check
+from tests.capture.native.programs import Compiled, assert_same, check, source_of
 
 FAMILIES = (
     lambda a, b: dist.Normal(a, b.exp()),
@@ -170,7 +170,7 @@ def text_of(count: int) -> str:
         return [torch.stack(terms).sum()]
 
     inputs = [torch.tensor(0.1 * k, dtype=torch.float64) for k in range(count)]
-    return program.written(capture(function, inputs), inputs)[0].text
+    return source_of(capture(function, inputs), inputs)
 
 
 def test_the_program_does_not_grow_with_the_number_of_sites():
@@ -188,10 +188,10 @@ SCRIPT = """
 import torch
 from tests.capture.native.loops.test_packing import many, text_of
 from ember.capture import capture
-from ember.capture.native import program
+from tests.capture.native.programs import source_of
 print(text_of(150))
 inputs = [torch.randn(3 if k % 2 else (), dtype=torch.float64) for k in range(90)]
-print(program.written(capture(many(list(range(90))), inputs), inputs)[0].text)
+print(source_of(capture(many(list(range(90))), inputs), inputs))
 """
 
 

@@ -8,14 +8,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from ember.capture.native import program
+from ember.capture.native import pipeline
 from ember.capture.native.lowering.rows import TABLE
 from ember.capture.native.lowering.walk import Lower
 from ember.capture.native.torch_side import generator
 from ember.capture.native.values.unsupported import UnsupportedError
 from tests.capture.native.lowering import row_examples
 from tests.capture.native.lowering.row_examples import Example, overload
-from tests.capture.native.programs import QUICK, Compiled, assert_same, check, flags, recorded, twin
+from tests.capture.native.programs import (
+    QUICK,
+    Compiled,
+    assert_same,
+    check,
+    flags,
+    recorded,
+    source_of,
+    twin,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*resized since it had shape.*")
 USED: set[str] = set()
@@ -38,7 +47,7 @@ class Noting(dict[str, Lower]):
 
 @pytest.fixture(autouse=True)
 def _noting(monkeypatch):
-    monkeypatch.setattr(program, "TABLE", Noting(TABLE))
+    monkeypatch.setattr(pipeline, "TABLE", Noting(TABLE))
 
 
 def compare(examples: Iterable[Example], tolerance: tuple[float, float] | None = None) -> None:
@@ -88,7 +97,7 @@ def test_bytes_are_computed_or_refused():
         tensors = example.tensors
         graph = recorded(example, tensors)
         try:
-            program.written(graph, [*tensors, *graph.lifted])
+            source_of(graph, [*tensors, *graph.lifted])
         except UnsupportedError as refusal:
             assert "uint8" in str(refusal)
         else:

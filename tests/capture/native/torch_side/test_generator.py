@@ -25,7 +25,7 @@ from ember.capture.native.torch_side.generator import (
 
 SOURCE = """
 #include "ember_random.h"
-void draw(ember_rng *g, double *out, int64_t n) { ember_randn_f64(g, out, n); }
+void draw(ember_rng *g, double *out, int64_t n) { ember_normal_f64(g, out, n, 0.0, 1.0); }
 uint64_t size(void) { return sizeof(ember_rng); }
 """
 

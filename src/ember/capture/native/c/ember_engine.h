@@ -64,8 +64,7 @@ EMBER_INLINE uint64_t ember_r64(ember_rng *g) {
     return high << 32 | ember_r32(g);
 }
 
-/* Uniform on [0, 1): 24 bits of one output, or 53 bits of two. */
-EMBER_INLINE float ember_unit_f32(ember_rng *g) { return (float)(ember_r32(g) & 0xffffffu) * 0x1p-24f; }
+/* Uniform on [0, 1): 53 bits of two outputs. */
 EMBER_INLINE double ember_unit_f64(ember_rng *g) { return (double)(int64_t)(ember_r64(g) & 0x1fffffffffffffu) * 0x1p-53; }
 
 /* How many words can be taken in one go: those that are left, all 624 after a renewal. */

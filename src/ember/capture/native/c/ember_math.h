@@ -62,7 +62,7 @@ EMBER_FROM_C_1(sinh) EMBER_FROM_C_1(cosh) EMBER_FROM_C_1(tanh) EMBER_FROM_C_1(as
 EMBER_FROM_C_1(atanh) EMBER_FROM_C_1(erf) EMBER_FROM_C_1(erfc)
 EMBER_FROM_C_1(sqrt) EMBER_FROM_C_1(floor) EMBER_FROM_C_1(ceil) EMBER_FROM_C_1(trunc) EMBER_FROM_C_1(fabs)
 EMBER_FROM_C_2(pow) EMBER_FROM_C_2(atan2) EMBER_FROM_C_2(hypot) EMBER_FROM_C_2(copysign)
-EMBER_FROM_C_2(fmod) EMBER_FROM_C_2(nextafter)
+EMBER_FROM_C_2(fmod)
 #undef EMBER_FROM_C_1
 #undef EMBER_FROM_C_2
 #undef EMBER_VECTOR_1
@@ -103,35 +103,16 @@ EMBER_INLINE double ember_exp_f64(double x) {
 /* ---- float and double ---------------------------------------------------------------------------------------------- */
 
 #define EMBER_ELEMENTARY(T, S, F)                                                                                      \
-    /* a * b + c, rounded once */                                                                                      \
-    EMBER_INLINE T ember_fma_##S(T a, T b, T c) { return F(__builtin_fma)(a, b, c); }                                  \
-    EMBER_INLINE T ember_rsqrt_##S(T x) { return 1 / F(sqrt)(x); }                                                     \
-    EMBER_INLINE T ember_reciprocal_##S(T x) { return 1 / x; }                                                         \
-    EMBER_INLINE T ember_square_##S(T x) { return x * x; }                                                             \
     /* to the nearest integer, halves to the even one */                                                               \
     EMBER_INLINE T ember_round_##S(T x) { return F(__builtin_rint)(x); }                                               \
-    EMBER_INLINE T ember_frac_##S(T x) { return x - F(trunc)(x); }                                                     \
     /* -1, 0 or 1; 0 for NaN */                                                                                        \
     EMBER_INLINE T ember_sign_##S(T x) { return (T)((x > 0) - (x < 0)); }                                              \
     /* a NaN on either side is the result */                                                                           \
     EMBER_INLINE T ember_max_##S(T a, T b) { return (a > b) | (a != a) ? a : b; }                                      \
     EMBER_INLINE T ember_min_##S(T a, T b) { return (a < b) | (a != a) ? a : b; }                                      \
-    /* a NaN on one side is ignored */                                                                                 \
-    EMBER_INLINE T ember_fmax_##S(T a, T b) { return (a > b) | (b != b) ? a : b; }                                     \
-    EMBER_INLINE T ember_fmin_##S(T a, T b) { return (a < b) | (b != b) ? a : b; }                                     \
-    /* aten.clamp: NaN stays, and the upper bound wins over a lower one above it */                                    \
-    EMBER_INLINE T ember_clamp_##S(T x, T low, T high) {                                                               \
-        const T raised = x < low ? low : x;                                                                            \
-        return raised > high ? high : raised;                                                                          \
-    }                                                                                                                  \
-    EMBER_INLINE T ember_relu_##S(T x) { return x <= 0 ? 0 : x; }                                                      \
-    EMBER_INLINE bool ember_isnan_##S(T x) { return x != x; }                                                          \
     EMBER_INLINE bool ember_isinf_##S(T x) { return F(fabs)(x) == (T)INFINITY; }                                       \
-    EMBER_INLINE bool ember_isfinite_##S(T x) { return F(fabs)(x) < (T)INFINITY; }                                     \
     EMBER_INLINE T ember_sigmoid_##S(T x) { return 1 / (1 + ember_exp_##S(-x)); }                                             \
     EMBER_INLINE T ember_log_sigmoid_##S(T x) { return (x < 0 ? x : 0) - F(log1p)(ember_exp_##S(-F(fabs)(x))); }              \
-    /* log(1 + exp(x)), without overflow */                                                                            \
-    EMBER_INLINE T ember_log1p_exp_##S(T x) { return (x > 0 ? x : 0) + F(log1p)(ember_exp_##S(-F(fabs)(x))); }                \
     /* aten.softplus: the identity above the threshold */                                                              \
     EMBER_INLINE T ember_softplus_##S(T x, T beta, T threshold) {                                                      \
         const T z = x * beta, curved = F(log1p)(ember_exp_##S(z)) / beta;                                                     \
@@ -141,12 +122,6 @@ EMBER_INLINE double ember_exp_f64(double x) {
         const T m = ember_max_##S(a, b), apart = m + F(log1p)(ember_exp_##S(-F(fabs)(a - b)));                                \
         return ember_pick_##S(ember_isinf_##S(a) & (a == b), a, apart);                                                \
     }                                                                                                                  \
-    EMBER_INLINE T ember_logaddexp2_##S(T a, T b) {                                                                    \
-        const T m = ember_max_##S(a, b);                                                                               \
-        const T apart = m + F(log1p)(F(exp2)(-F(fabs)(a - b))) * (T)1.44269504088896340736;                            \
-        return ember_pick_##S(ember_isinf_##S(a) & (a == b), a, apart);                                                \
-    }                                                                                                                  \
-    EMBER_INLINE T ember_logit_##S(T x) { return F(log)(x / (1 - x)); }                                                \
     /* x log(y), zero where x is zero, NaN where y is NaN */                                                           \
     EMBER_INLINE T ember_xlogy_##S(T x, T y) {                                                                         \
         const T product = x * F(log)(y);                                                                               \
@@ -155,11 +130,6 @@ EMBER_INLINE double ember_exp_f64(double x) {
     EMBER_INLINE T ember_xlog1py_##S(T x, T y) {                                                                       \
         const T product = x * F(log1p)(y);                                                                             \
         return ember_pick_##S((x == 0) & (y == y), 0, product);                                                        \
-    }                                                                                                                  \
-    /* -x log(x): zero at zero, -inf below */                                                                          \
-    EMBER_INLINE T ember_entr_##S(T x) {                                                                               \
-        const T inside = -x * F(log)(x);                                                                               \
-        return ember_pick_##S(x == 0, 0, ember_pick_##S(x < 0, -(T)INFINITY, inside));                                 \
     }                                                                                                                  \
     /* sin(pi x) / (pi x) */                                                                                           \
     EMBER_INLINE T ember_sinc_##S(T x) {                                                                               \
@@ -177,12 +147,7 @@ EMBER_INLINE double ember_exp_f64(double x) {
         const T down = F(floor)(q), nearest = q - down > (T)0.5 ? down + 1 : down;                                     \
         const T result = q != 0 ? nearest : F(copysign)(0, a / b);                                                     \
         return b == 0 ? a / b : result;                                                                                \
-    }                                                                                                                  \
-    EMBER_INLINE T ember_nan_to_num_##S(T x, T nan, T up, T down) {                                                    \
-        const T finite = x == (T)INFINITY ? up : x == -(T)INFINITY ? down : x;                                         \
-        return x != x ? nan : finite;                                                                                  \
-    }                                                                                                                  \
-    EMBER_INLINE T ember_heaviside_##S(T x, T at_zero) { return x == 0 ? at_zero : (T)(x > 0); }
+    }
 
 #define EMBER_NAME_F64(name) name
 #define EMBER_NAME_F32(name) name##f
@@ -190,22 +155,20 @@ EMBER_ELEMENTARY(double, f64, EMBER_NAME_F64)
 EMBER_ELEMENTARY(float, f32, EMBER_NAME_F32)
 #undef EMBER_ELEMENTARY
 
+/* a * b + c, rounded once */
+EMBER_INLINE double ember_fma_f64(double a, double b, double c) { return __builtin_fma(a, b, c); }
+
 /* ---- integers -------------------------------------------------------------------------------------------------------- */
 
 /* Sums and products wrap around, as torch's do. Division by zero, for which torch raises, must be ruled out by the caller;
  * it gives zero here rather than ending the process. The smallest number divided by -1 does not fit, and would trap. */
 #define EMBER_INTEGERS(T, U, S)                                                                                        \
-    EMBER_INLINE T ember_add_##S(T a, T b) { return (T)((U)a + (U)b); }                                                \
-    EMBER_INLINE T ember_sub_##S(T a, T b) { return (T)((U)a - (U)b); }                                                \
     EMBER_INLINE T ember_mul_##S(T a, T b) { return (T)((U)a * (U)b); }                                                \
     EMBER_INLINE T ember_neg_##S(T a) { return (T)(-(U)a); }                                                           \
-    EMBER_INLINE T ember_square_##S(T a) { return ember_mul_##S(a, a); }                                               \
     EMBER_INLINE T ember_fabs_##S(T a) { return a < 0 ? ember_neg_##S(a) : a; }                                        \
     EMBER_INLINE T ember_sign_##S(T a) { return (a > 0) - (a < 0); }                                                   \
     EMBER_INLINE T ember_max_##S(T a, T b) { return a > b ? a : b; }                                                   \
     EMBER_INLINE T ember_min_##S(T a, T b) { return a < b ? a : b; }                                                   \
-    EMBER_INLINE T ember_clamp_##S(T x, T low, T high) { return ember_min_##S(ember_max_##S(x, low), high); }          \
-    EMBER_INLINE T ember_relu_##S(T x) { return x < 0 ? 0 : x; }                                                       \
     EMBER_INLINE T ember_pick_##S(bool which, T yes, T no) {                                                           \
         const T mask = (T)-(T)which;                                                                                   \
         return (yes & mask) | (no & ~mask);                                                                            \
@@ -236,12 +199,5 @@ EMBER_INTEGERS(int32_t, uint32_t, i32)
 EMBER_INLINE uint8_t ember_max_u8(uint8_t a, uint8_t b) { return a > b ? a : b; }
 EMBER_INLINE uint8_t ember_min_u8(uint8_t a, uint8_t b) { return a < b ? a : b; }
 EMBER_INLINE uint8_t ember_pick_u8(bool which, uint8_t yes, uint8_t no) { return which ? yes : no; }
-
-/* ---- conversions: as C does them, which is what torch does; a float beyond int64 gives INT64_MIN on x86 --------------- */
-
-EMBER_INLINE int64_t ember_to_i64_f64(double x) { return (int64_t)x; }
-EMBER_INLINE int64_t ember_to_i64_f32(float x) { return (int64_t)x; }
-EMBER_INLINE bool ember_to_b8_f64(double x) { return x != 0; }
-EMBER_INLINE bool ember_to_b8_f32(float x) { return x != 0; }
 
 #endif

@@ -163,7 +163,6 @@ EMBER_INLINE void ember_normal_block_f64(double *x, double mean, double std) {
             ember_normal_block_##S(out + n - 16, (T)mean, (T)std);                                                     \
         }                                                                                                              \
     }                                                                                                                  \
-    EMBER_FN void ember_randn_##S(ember_rng *g, T *restrict out, int64_t n) { ember_normal_##S(g, out, n, 0.0, 1.0); } \
     EMBER_FN void ember_log_normal_##S(ember_rng *g, T *restrict out, int64_t n, double mean, double std) {            \
         for (int64_t i = 0; i < n; i++) out[i] = (T)exp(EMBER_FMA(ember_normal_one(g), std, mean));                    \
     }
@@ -221,35 +220,15 @@ EMBER_BERNOULLI(bool, b8)
 
 /* ---- integers -------------------------------------------------------------------------------------------------- */
 
-#define EMBER_RANDINT(T, S)                                                                                            \
-    /* Integers in [from, to): aten.randint and random_(from, to). Wide ranges take 64 bits. */                        \
-    EMBER_FN void ember_randint_##S(ember_rng *g, T *restrict out, int64_t n, int64_t from, int64_t to) {              \
-        const uint64_t range = (uint64_t)to - (uint64_t)from;                                                          \
-        if (range >= UINT64_C(1) << 28) {                                                                              \
-            for (int64_t i = 0; i < n; i++) out[i] = (T)(int64_t)(ember_r64(g) % range + (uint64_t)from);              \
-        } else {                                                                                                       \
-            const uint32_t narrow = (uint32_t)range;                                                                   \
-            for (int64_t i = 0; i < n; i++) out[i] = (T)(int64_t)(ember_r32(g) % narrow + (uint64_t)from);             \
-        }                                                                                                              \
+/* Integers in [from, to): aten.randint. Wide ranges take 64 bits. */
+EMBER_FN void ember_randint_i64(ember_rng *g, int64_t *restrict out, int64_t n, int64_t from, int64_t to) {
+    const uint64_t range = (uint64_t)to - (uint64_t)from;
+    if (range >= UINT64_C(1) << 28) {
+        for (int64_t i = 0; i < n; i++) out[i] = (int64_t)(ember_r64(g) % range + (uint64_t)from);
+    } else {
+        const uint32_t narrow = (uint32_t)range;
+        for (int64_t i = 0; i < n; i++) out[i] = (int64_t)(ember_r32(g) % narrow + (uint64_t)from);
     }
-EMBER_RANDINT(float, f32)
-EMBER_RANDINT(double, f64)
-EMBER_RANDINT(int64_t, i64)
-EMBER_RANDINT(bool, b8)
-#undef EMBER_RANDINT
-
-/* random_() without bounds: all non-negative values of an integer, all integers that the mantissa holds of a float. */
-EMBER_FN void ember_random_f32(ember_rng *g, float *restrict out, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] = (float)(ember_r32(g) % ((1u << 24) + 1u));
-}
-EMBER_FN void ember_random_f64(ember_rng *g, double *restrict out, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] = (double)(ember_r64(g) % ((UINT64_C(1) << 53) + 1u));
-}
-EMBER_FN void ember_random_i64(ember_rng *g, int64_t *restrict out, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] = (int64_t)(ember_r64(g) & (uint64_t)INT64_MAX);
-}
-EMBER_FN void ember_random_b8(ember_rng *g, bool *restrict out, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] = ember_r32(g) & 1u;
 }
 
 EMBER_FN void ember_randperm_i64(ember_rng *g, int64_t *restrict out, int64_t n) {

@@ -175,16 +175,6 @@ EMBER_FN float ember_polygamma_f32(int64_t n, float x) { return (float)ember_pol
 
 EMBER_ROUNDED_1(lgamma)
 EMBER_ROUNDED_1(digamma)
-EMBER_ROUNDED_1(trigamma)
-EMBER_ROUNDED_2(zeta)
-
-/* log of the multivariate gamma function of order p, aten.mvlgamma */
-EMBER_INLINE double ember_mvlgamma_f64(double x, int64_t p) {
-    double sum = (double)(p * (p - 1)) * 0.28618247146235004;
-    for (int64_t j = 0; j < p; j++) sum += ember_lgamma_f64(x - 0.5 * (double)j);
-    return sum;
-}
-EMBER_INLINE float ember_mvlgamma_f32(float x, int64_t p) { return (float)ember_mvlgamma_f64((double)x, p); }
 
 /* ---- incomplete gamma functions: scalar loops, as long as the argument asks for ------------------------------------- */
 
@@ -278,8 +268,6 @@ EMBER_INLINE double ember_erfcx_f64(double x) {
     return ember_pick_f64(x > 25, s / far_x * 0.56418958354775628695, near);
 }
 
-EMBER_INLINE double ember_ndtr_f64(double x) { return 0.5 * erfc(-0.70710678118654752440 * x); }
-
 EMBER_INLINE double ember_log_ndtr_f64(double x) {
     const double t = 0.70710678118654752440 * x;
     const double left = log(0.5 * ember_erfcx_f64(-t)) - t * t, right = log1p(-0.5 * erfc(t));
@@ -327,7 +315,6 @@ EMBER_INLINE double ember_erfinv_f64(double x) {
 }
 
 EMBER_ROUNDED_1(erfcx)
-EMBER_ROUNDED_1(ndtr)
 EMBER_ROUNDED_1(log_ndtr)
 EMBER_ROUNDED_1(ndtri)
 EMBER_ROUNDED_1(erfinv)

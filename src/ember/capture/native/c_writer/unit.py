@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from ember.capture.native.c_writer import torch_calls
 from ember.capture.native.c_writer.c_text import comment, literal
 from ember.capture.native.c_writer.calls import CallWriter
@@ -15,6 +17,7 @@ from ember.capture.native.loops.structure import Nest, Placed, Step
 from ember.capture.native.torch_side.externs import Externs
 from ember.capture.native.values.arrays import Access
 from ember.capture.native.values.calls import Call, Collect, SamplerCall, Spread, TorchCall
+from ember.capture.native.values.layout import Dims
 
 # Compilers take more than linear time for very long functions.
 MOST_LINES = 400
@@ -57,6 +60,8 @@ class Source:
     text: str
     arena_bytes: int
     externs: Externs
+    outputs: tuple[tuple[Dims, torch.dtype], ...]
+    """Shapes and dtypes of all outputs."""
 
 
 def written_unit(placed: Placed) -> Source:
@@ -91,7 +96,7 @@ class _UnitWriter:
         main = _MAIN.replace("WIDTH", str(len(schedule.losses)))
         declared = torch_calls.declarations(self.externs)
         text = "\n".join([_HEADER, declared, *repeated, *self.functions, last, main])
-        return Source(text, self.placed.size, self.externs)
+        return Source(text, self.placed.size, self.externs, schedule.outputs)
 
     def _step(self, number: int, step: Step, calls: dict[Nest, Outlined]) -> None:
         memory = Pointers()

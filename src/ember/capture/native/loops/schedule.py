@@ -73,7 +73,8 @@ class Scheduler:
             if value in self._at and value not in direct
         }
         pointers = (*(old.dtype for old in plan.inputs), *(output.dtype for output in plan.outputs[1:]))
-        return Schedule(self.steps, stored, direct, losses, pointers)
+        outputs = tuple((output.shape, output.dtype) for output in plan.outputs)
+        return Schedule(self.steps, stored, direct, losses, pointers, outputs)
 
     def _place(self, value: Value) -> None:
         if isinstance(value, Pointwise | Take):

@@ -47,6 +47,8 @@ class Schedule:
     """The elements of the first output."""
     pointers: tuple[torch.dtype, ...]
     """Of the inputs, and then of the outputs but the first: what the program gets pointers to."""
+    outputs: tuple[tuple[Dims, torch.dtype], ...]
+    """Shapes and dtypes of all outputs."""
 
 
 @dataclass(frozen=True, eq=False)

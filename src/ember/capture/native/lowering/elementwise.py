@@ -174,8 +174,3 @@ def flat(low: Workspace, ref: Ref) -> Ref:
     """All elements of a tensor in a row."""
     access = low.dense(ref)
     return Ref(Memory(access.value), access.offset, (ref.numel,), (1,), ref.dtype)
-
-
-def wrapped(dim: int, rank: int) -> int:
-    """A dim counted from the left."""
-    return dim + rank if dim < 0 else dim

@@ -27,6 +27,7 @@ class OneTensor:
     """By which it takes the arguments of the list operator, in their order."""
 
 
+@cache
 def is_foreach(op: OpOverload) -> bool:
     """Whether an operator takes lists of tensors and treats each by itself."""
     return op._schema.name.startswith(_PREFIX)

@@ -49,6 +49,7 @@ def functional(op: OpOverload) -> OpOverload | None:
     return getattr(packet, name) if name in packet.overloads() and not to_outputs else None
 
 
+@cache
 def writes_to_outputs(op: OpOverload) -> bool:
     """Whether an operator writes its results to tensors given for them."""
     return any(argument.is_out for argument in op._schema.arguments)

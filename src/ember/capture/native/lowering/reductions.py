@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ember.capture.native.lowering.elementwise import A, B, wrapped
+from ember.capture.native.lowering.elementwise import A, B
 from ember.capture.native.lowering.refs import Ref, layout
-from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace
+from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace, wrapped
 from ember.capture.native.values.arrays import Access, Constant, Reduce, Value
 from ember.capture.native.values.expressions import COPY, op
 from ember.capture.native.values.layout import Dims, contiguous

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import torch
 from torch._ops import OpOverload
@@ -57,12 +58,14 @@ class Layout:
     strides: Dims
 
 
+@lru_cache(10_000)
 def layout(shape: Dims, strides: Dims) -> Layout:
     """The layout of a tensor of these sizes and strides."""
     order = tuple(sorted_dims(shape, strides))
     return Layout(order, tuple(shape[i] for i in order), tuple(strides[i] for i in order))
 
 
+@cache
 def row_name(op: OpOverload) -> str:
     """The name of an operator's row: ``add.Tensor`` for ``aten::add.Tensor``; with the namespace where that is not aten."""
     namespace, _, plain = op._schema.name.partition("::")

@@ -46,6 +46,27 @@ class OpCall:
         """An argument that is a list of tensors."""
         return list(self.arguments[name])
 
+    def operand(self, name: str) -> Ref | Number:
+        """An argument that is a tensor or a number."""
+        found: Ref | Number = self.arguments[name]
+        return found
+
+    def integer(self, name: str) -> int:
+        """An argument that is a whole number."""
+        return int(self.arguments[name])
+
+    def integers(self, name: str) -> list[int]:
+        """An argument that is a list of whole numbers."""
+        return [int(number) for number in self.arguments[name]]
+
+    def flag(self, name: str) -> bool:
+        """An argument that is true or false."""
+        return bool(self.arguments[name])
+
+    def dim(self, name: str, rank: int) -> int:
+        """An argument that is a dim of a tensor with so many, counted from the left."""
+        return wrapped(self.integer(name), rank)
+
     @property
     def meta(self) -> Meta:
         """Of the only or the first output."""
@@ -58,6 +79,11 @@ class OpCall:
     def all_metas(self) -> tuple[Meta | None, ...]:
         """Of all outputs."""
         return self.metas if isinstance(self.metas, tuple) else (self.metas,)
+
+
+def wrapped(dim: int, rank: int) -> int:
+    """A dim counted from the left."""
+    return dim + rank if dim < 0 else dim
 
 
 class Workspace:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -94,21 +95,36 @@ class Literal(Expression):
         return hash(repr(self.number))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Op(Expression):
     """An operator of C, by its name in ``ARITY``."""
 
     name: str
     args: tuple[Expression, ...]
 
+    def __hash__(self) -> int:
+        return self._hash
 
-@dataclass(frozen=True, slots=True)
+    @cached_property
+    def _hash(self) -> int:
+        # Values are found again by their expressions, thousands of times by the same one.
+        return hash((self.name, self.args))
+
+
+@dataclass(frozen=True)
 class Function(Expression):
     """A function of the C headers, for a dtype; None stands for the dtype that is computed in, in a row's notation."""
 
     name: str
     dtype: torch.dtype | None
     args: tuple[Expression, ...]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.dtype, self.args))
 
 
 COPY = Operand(0)

@@ -117,7 +117,7 @@ class AutoGuide(OwnParameters):
 
     _prototype_hide_fn = staticmethod(prototype_hide_fn)
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         """Run the model once and note its latent sites and plates; subclasses make their parameters after that."""
         recorded, given = self._record(args, kwargs)
         frames = vectorized_frames(recorded, "AutoGuide")
@@ -132,7 +132,7 @@ class AutoGuide(OwnParameters):
         recorded, given = record(self.model, self._prototype_hide_fn, args, kwargs)
         absent = self._sites_left_to_model(recorded, args, kwargs) if self._has_parameters() else set()
         if absent:
-            self._absent_data = {name: recorded.nodes[name]["value"] for name in absent}
+            self._absent_data = {name: recorded.nodes[name].value for name in absent}
             recorded, given = record(self._with_data(self.model), self._prototype_hide_fn, args, kwargs)
         return recorded, given
 
@@ -192,7 +192,7 @@ class AutoGuide(OwnParameters):
             self._prototype_frames, self._given_plates = {}, frozenset()
             raise
 
-    def prepare(self, *args: Any, **kwargs: Any) -> AutoGuide:
+    def prepare(self, *args: object, **kwargs: object) -> AutoGuide:
         """Make all parameters now, so that ``parameters()`` is complete before the first step.
 
         Args:
@@ -237,7 +237,7 @@ class AutoGuide(OwnParameters):
 
     # ---- plates ---------------------------------------------------------------------------------------------------
 
-    def _create_plates(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def _create_plates(self, *args: object, **kwargs: object) -> dict[str, Any]:
         """The plates of this call, by name; parts of a larger guide use those of the whole."""
         if self.master is not None:
             assert self.create_plates is None, "Cannot pass create_plates() to non-master guide"
@@ -350,19 +350,19 @@ class AutoGuide(OwnParameters):
 
     # ---- what subclasses say ----------------------------------------------------------------------------------------
 
-    def call(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def call(self, *args: object, **kwargs: object) -> tuple[Any, ...]:
         """The values of the sites as a tuple, in the order of their names; for :func:`torch.jit.trace_module`."""
         result = self(*args, **kwargs)
         return tuple(value for _, value in sorted(result.items()))
 
-    def sample_latent(self, *args: Any, **kwargs: Any) -> Any:
+    def sample_latent(self, *args: object, **kwargs: object) -> Any:
         """A draw of the packed latent vector, where the guide has one."""
 
-    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def median(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """The median of each latent site under the guide, by name."""
         raise NotImplementedError(f"{type(self).__name__} has no median")
 
-    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def quantiles(self, quantiles: Any, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Quantiles of each latent site under the guide, by name; the first dim is that of the quantiles."""
         raise NotImplementedError(f"{type(self).__name__} has no quantiles")
 

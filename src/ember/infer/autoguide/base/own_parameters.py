@@ -41,7 +41,7 @@ class OwnParameters(PyroModule):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_first_leaf": None, "_own_store": None}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         """Run the guide on its own parameters, even if the store has those of a guide of the same name by now."""
         first = self._first_leaf
         if first is None:

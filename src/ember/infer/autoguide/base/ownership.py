@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ember.nn.module import PyroModule
+from ember.nn.module import PyroModule, root_name
 from ember.params.param_store import get_param_store
 
 _MAKERS: MutableMapping[Tensor, weakref.ref[PyroModule]] = WeakTensorKeyDictionary()
@@ -46,7 +46,7 @@ class FirstLeaf:
                 if leaf is not None and self._place is None:
                     self._place = part._parameters, key
                     name = key.removesuffix("_unconstrained")
-                    self._name = ".".join(filter(None, (guide._pyro_name, path, name)))
+                    self._name = ".".join(filter(None, (root_name(guide), path, name)))
 
     def is_displaced(self, guide: PyroModule) -> bool:
         """Whether the active store has a leaf of that name that another guide has made."""

@@ -21,7 +21,7 @@ Program = Callable[..., Any]
 
 def prototype_hide_fn(msg: Any) -> bool:
     """Whether a site is of no interest to a guide: all but latent sample sites."""
-    return bool(msg["type"] != "sample" or msg["is_observed"] or site_is_subsample(msg))
+    return bool(msg.type != "sample" or msg.is_observed or site_is_subsample(msg))
 
 
 def record(
@@ -61,8 +61,7 @@ def at_full_size(value: Tensor, site: Site, event_dim: int) -> Tensor:
     """A value for all rows of the plates around a site: the rows at hand, repeated."""
     for frame in site.cond_indep_stack:
         full_size = full_size_of(frame)
-        if full_size != frame.size:
-            assert frame.dim is not None, "a sequential plate"
+        if frame.dim is not None and full_size != frame.size:
             value = periodic_repeat(value, full_size, frame.dim - event_dim)
     # Never the user's own tensor: training would change it in place.
     return value.detach().clone().contiguous()
@@ -77,8 +76,8 @@ def unconstrained_start(site: Site) -> Tensor:
     start: Tensor = transform_of(site).inv(site.value.detach()).detach()
     if not bool(start.isfinite().all()):
         raise ModelError(
-            f"the initial value of site {site['name']!r} has no finite image in unconstrained space: it is at the border of its "
-            f"support, {site['fn'].support}. Choose another init_loc_fn, for example init_to_feasible, or "
-            f"init_to_value(values={{{site['name']!r}: ...}}) with a value inside."
+            f"the initial value of site {site.name!r} has no finite image in unconstrained space: it is at the border of its "
+            f"support, {site.fn.support}. Choose another init_loc_fn, for example init_to_feasible, or "
+            f"init_to_value(values={{{site.name!r}: ...}}) with a value inside."
         )
     return start

@@ -64,7 +64,7 @@ class AutoGaussian(AutoGuide):
 
     scale_constraint: Any = constraints.softplus_positive
 
-    def __new__(cls, *args: Any, backend: str | None = None, **kwargs: Any) -> AutoGaussian:
+    def __new__(cls, *args: object, backend: str | None = None, **kwargs: object) -> AutoGaussian:
         made: type[AutoGaussian] = cls
         if cls is AutoGaussian:
             backends: dict[str, Any] = {"dense": AutoGaussianDense, "funsor": AutoGaussianFunsor}
@@ -98,7 +98,7 @@ class AutoGaussian(AutoGuide):
     def _parameter_of(self, site: str) -> str | None:
         return f"locs.{site}"
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts = {}
         for name, site in self._latent_sites():
@@ -134,7 +134,7 @@ class AutoGaussian(AutoGuide):
             return plates
         # Rows of data whose latents are shared add up to one matrix.
         nodes = self._prototype().nodes
-        return plates & frozenset().union(*(nodes[u]["cond_indep_stack"] for u in self.dependencies[name]))
+        return plates & frozenset().union(*(nodes[u].cond_indep_stack for u in self.dependencies[name]))
 
     def _make_parameters(self, starts: dict[str, tuple[Tensor, int]]) -> None:
         position, indices = 0, {}
@@ -195,7 +195,7 @@ class AutoGaussian(AutoGuide):
 
     # ---- drawing --------------------------------------------------------------------------------------------------
 
-    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+    def get_posterior(self, *args: object, **kwargs: object) -> Any:
         """The normal distribution before entries are moved and stretched.
 
         Shapes:
@@ -235,7 +235,7 @@ class AutoGaussian(AutoGuide):
             log_density = log_density.expand(constrained.shape[: constrained.dim() - layout.event_dim])
         return Point(constrained, log_density, layout.event_dim)
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw all sites.
 
         Returns:
@@ -279,7 +279,7 @@ class AutoGaussianFunsor(AutoGaussian):
         NotImplementedError: always; use the dense backend.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         raise NotImplementedError(
             'AutoGaussian in Ember has no funsor backend; use AutoGaussian(model, backend="dense")'
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -98,7 +97,7 @@ class AutoStructured(AutoGuide):
     def _parameter_of(self, site: str) -> str | None:
         return f"locs.{site}"
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         sites = dict(self._latent_sites())
         starts = {name: _flat_start(site) for name, site in sites.items()}
@@ -217,7 +216,7 @@ class AutoStructured(AutoGuide):
             log_density = log_density + log_density_of(transform, value, constrained, event_dim)
         return Point(constrained, log_density, event_dim)
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw all sites.
 
         Returns:
@@ -334,8 +333,6 @@ def _sorted_by_dependency(sites: dict[str, Site], dependencies: dict[str, Any]) 
 
 def _compressed(site: Site) -> Site:
     """What drawing needs of a site."""
-    kept = copy.copy(site)
-    kept.fn = SimpleNamespace(support=site.fn.support, event_dim=site.fn.event_dim)
-    kept.value = None
-    kept.infer = {}
-    return kept
+    fn = site.fn
+    kept = SimpleNamespace(support=fn.support, event_dim=fn.event_dim)
+    return Site(name=site.name, type=site.type, cond_indep_stack=site.cond_indep_stack, fn=kept)

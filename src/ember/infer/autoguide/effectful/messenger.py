@@ -51,7 +51,7 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
         self._unsure_sites: set[str] = set()
         self._data_told = False
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         # Whether all latent sites have parameters that are found by their names; a user's get_posterior may do without.
         by_user = "get_posterior" in vars(cls) and "posterior_by_name" not in vars(cls)
@@ -110,12 +110,12 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
         PyroModule.__setstate__(self, state)  # type: ignore[no-untyped-call]
         self.trace = Trace(self.graph_type)
 
-    def call(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def call(self, *args: object, **kwargs: object) -> tuple[Any, ...]:
         """The values as a tuple, in the order of their names; for :func:`torch.jit.trace_module`."""
         result = self(*args, **kwargs)
         return tuple(value for _, value in sorted(result.items()))
 
-    def prepare(self, *args: Any, **kwargs: Any) -> AutoMessenger:
+    def prepare(self, *args: object, **kwargs: object) -> AutoMessenger:
         """Make all parameters now, so that ``parameters()`` is complete before the first step.
 
         Args:
@@ -155,7 +155,7 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
                 "first call. If it is observed in others, call the guide with the data first, guide.prepare(...); if the "
                 "parameters are of another model, call ember.clear_param_store()."
             )
-        site: Any = {"name": name, "fn": prior}
+        site = Site(name=name, fn=prior)
         transform = transform_of(site)
         event_dim = prior.event_dim + transform.domain.event_dim - transform.codomain.event_dim
         known = f"{self._pyro_name}.locs.{name}" in get_param_store()

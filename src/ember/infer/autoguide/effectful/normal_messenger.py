@@ -18,6 +18,7 @@ from ember.infer.autoguide.base.point import is_identity
 from ember.infer.autoguide.base.support import transform_of
 from ember.infer.autoguide.effectful.messenger import AutoMessenger
 from ember.nn.module import PyroParam
+from ember.poutine.site import Site
 
 _INIT: InitFn = init_to_mean(fallback=init_to_feasible)
 
@@ -71,7 +72,7 @@ class AutoNormalMessenger(AutoMessenger):
         """A normal distribution, mapped to the prior's support; the median of it while :meth:`median` runs."""
         if self._computing_median:
             return self._get_posterior_median(name, prior)
-        transform = transform_of({"name": name, "fn": prior})
+        transform = transform_of(Site(name=name, fn=prior))
         loc, scale = self._loc_and_scale(name, prior)
         base = dist.Normal(loc, scale).to_event(transform.domain.event_dim)
         if is_identity(transform):
@@ -95,7 +96,7 @@ class AutoNormalMessenger(AutoMessenger):
         self._declare("scales", name, PyroParam(scale, constraints.positive, event_dim))
 
     @torch.no_grad()
-    def median(self, *args: Any, **kwargs: Any) -> Any:
+    def median(self, *args: object, **kwargs: object) -> Any:
         """The medians of all latent sites, and the values of the other sample sites given them."""
         self._computing_median = True
         try:
@@ -105,7 +106,7 @@ class AutoNormalMessenger(AutoMessenger):
 
     def _get_posterior_median(self, name: str, prior: Any) -> Tensor:
         loc, _ = self._loc_and_scale(name, prior)
-        median: Tensor = transform_of({"name": name, "fn": prior})(loc)
+        median: Tensor = transform_of(Site(name=name, fn=prior))(loc)
         return median.detach().clone()
 
 
@@ -156,7 +157,7 @@ class AutoHierarchicalNormalMessenger(AutoNormalMessenger):
         return loc + self._prior_mean(name, prior) * weight, scale
 
     def _prior_mean(self, name: str, prior: Any) -> Tensor:
-        mean: Tensor = transform_of({"name": name, "fn": prior}).inv(prior.mean)
+        mean: Tensor = transform_of(Site(name=name, fn=prior)).inv(prior.mean)
         return mean
 
     def _get_params(self, name: str, prior: Any) -> Any:

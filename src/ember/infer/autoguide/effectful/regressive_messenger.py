@@ -14,6 +14,7 @@ from ember.infer.autoguide.base.naming import deep_getattr
 from ember.infer.autoguide.base.support import transform_of
 from ember.infer.autoguide.effectful.messenger import AutoMessenger
 from ember.nn.module import PyroParam
+from ember.poutine.site import Site
 
 _INIT: InitFn = init_to_mean(fallback=init_to_feasible)
 
@@ -58,7 +59,7 @@ class AutoRegressiveMessenger(AutoMessenger):
 
     def get_posterior(self, name: str, prior: Any) -> Any:
         """The prior, taken to unconstrained space, stretched and moved, and taken back."""
-        transform = transform_of({"name": name, "fn": prior})
+        transform = transform_of(Site(name=name, fn=prior))
         loc, scale = self._get_params(name, prior)
         # Without a pathwise derivative, the gradient is that of the density at the draw: a cache would cut it off.
         cache = 1 if prior.has_rsample else 0

@@ -79,7 +79,7 @@ class AutoContinuous(AutoGuide):
             )
         return fitting[0]
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts = {}
         for name, site in self._latent_sites():
@@ -108,11 +108,11 @@ class AutoContinuous(AutoGuide):
         """A distribution that :meth:`get_transform` maps to the posterior; it does not depend on the model's arguments."""
         raise NotImplementedError(f"{type(self).__name__} is not made from a base distribution")
 
-    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+    def get_transform(self, *args: object, **kwargs: object) -> Any:
         """The transform from the base distribution to the posterior."""
         raise NotImplementedError(f"{type(self).__name__} is not made by a transform")
 
-    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+    def get_posterior(self, *args: object, **kwargs: object) -> Any:
         """The distribution of the packed vector.
 
         Shapes:
@@ -120,7 +120,7 @@ class AutoContinuous(AutoGuide):
         """
         return dist.TransformedDistribution(self.get_base_dist(), self.get_transform(*args, **kwargs))
 
-    def sample_latent(self, *args: Any, **kwargs: Any) -> Tensor:
+    def sample_latent(self, *args: object, **kwargs: object) -> Tensor:
         """A draw of the packed vector, at an auxiliary site."""
         posterior = self.get_posterior(*args, **kwargs)
         latent: Tensor = sample(f"_{self._pyro_name}_latent", posterior, infer={"is_auxiliary": True})
@@ -144,7 +144,7 @@ class AutoContinuous(AutoGuide):
             within = batch_shape + (1,) * layout.unconstrained_event_dim
             yield part.reshape(broadcast_shapes(shape, within))
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw the packed vector, and put all sites where it says.
 
         Returns:
@@ -195,7 +195,7 @@ class AutoContinuous(AutoGuide):
         shapes = [(layout, self._unconstrained_shapes[layout.name]) for layout in self._layouts()]
         mask_packed(packed, shapes, masks, guide_trace)
 
-    def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def _loc_scale(self, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
         """Location and scale of each entry of the packed vector, for :meth:`median` and :meth:`quantiles`."""
         raise NotImplementedError(f"{type(self).__name__} has no closed form for its median and quantiles")
 

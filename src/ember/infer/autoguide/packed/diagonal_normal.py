@@ -38,13 +38,13 @@ class AutoDiagonalNormal(ScaledGuide):
         """Standard normal."""
         return dist.Normal(torch.zeros_like(self.loc), torch.ones_like(self.loc)).to_event(1)
 
-    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+    def get_transform(self, *args: object, **kwargs: object) -> Any:
         """Affine, entry by entry."""
         return dist.transforms.AffineTransform(self.loc, self.scale, event_dim=1)
 
-    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+    def get_posterior(self, *args: object, **kwargs: object) -> Any:
         """A normal distribution with diagonal covariance."""
         return dist.Normal(self.loc, self.scale).to_event(1)
 
-    def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def _loc_scale(self, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
         return self.loc, self.scale

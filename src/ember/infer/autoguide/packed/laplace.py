@@ -39,11 +39,11 @@ class AutoLaplaceApproximation(AutoContinuous):
 
     loc: Any
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         self.loc = nn.Parameter(self._init_loc())
 
-    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+    def get_posterior(self, *args: object, **kwargs: object) -> Any:
         """All mass at the mode."""
         return dist.Delta(self.loc, event_dim=1)
 
@@ -52,7 +52,7 @@ class AutoLaplaceApproximation(AutoContinuous):
         """The image of the mode, at full size."""
         return self._constrained(self.loc.detach().clone())
 
-    def laplace_approximation(self, *args: Any, **kwargs: Any) -> AutoMultivariateNormal:
+    def laplace_approximation(self, *args: object, **kwargs: object) -> AutoMultivariateNormal:
         """A guide with a normal distribution around the present ``loc``, its precision the Hessian of the negative log density.
 
         The Hessian is that of all data: call it with them, not with a minibatch. The guide has buffers ``loc``, ``scale`` and

@@ -56,7 +56,7 @@ class AutoLowRankMultivariateNormal(AutoContinuous):
         self._init_scale = init_scale
         self.rank = rank
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         start = self._init_loc()
         if self.rank is None:
@@ -67,11 +67,11 @@ class AutoLowRankMultivariateNormal(AutoContinuous):
         self.scale = PyroParam(torch.full_like(start, 0.5**0.5 * self._init_scale), self.scale_constraint)
         self.cov_factor = nn.Parameter(factor / self.rank**0.5)
 
-    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+    def get_posterior(self, *args: object, **kwargs: object) -> Any:
         """A normal distribution with a covariance of low rank plus a diagonal."""
         scale: Any = self.scale
         return dist.LowRankMultivariateNormal(self.loc, self.cov_factor * scale.unsqueeze(-1), scale * scale)
 
-    def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def _loc_scale(self, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
         scale: Any = self.scale
         return self.loc, scale * (self.cov_factor.square().sum(-1) + 1).sqrt()

@@ -39,7 +39,7 @@ class AutoMultivariateNormal(ScaledGuide):
 
     scale_tril_constraint: Any = constraints.unit_lower_cholesky
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         # Not self.loc, which would be a statement of the guide.
         start = next(self.parameters())
@@ -54,13 +54,13 @@ class AutoMultivariateNormal(ScaledGuide):
         """Standard normal."""
         return dist.Normal(torch.zeros_like(self.loc), torch.ones_like(self.loc)).to_event(1)
 
-    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+    def get_transform(self, *args: object, **kwargs: object) -> Any:
         """Affine, by the Cholesky factor of the covariance."""
         return dist.transforms.LowerCholeskyAffine(self.loc, scale_tril=self._factor())
 
-    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+    def get_posterior(self, *args: object, **kwargs: object) -> Any:
         """A normal distribution with a full covariance."""
         return dist.MultivariateNormal(self.loc, scale_tril=self._factor())
 
-    def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def _loc_scale(self, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
         return self.loc, self._factor().square().sum(-1).sqrt()

@@ -41,7 +41,7 @@ class AutoNormalizingFlow(AutoContinuous):
         self._init_transform_fn = init_transform_fn
         self.transform: Any = None
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         start = self._init_loc()
         # In a tuple: a tensor of the module would be a parameter.
@@ -72,7 +72,7 @@ class AutoNormalizingFlow(AutoContinuous):
         zero = torch.zeros(1, dtype=dtype, device=device)
         return dist.Normal(zero, torch.ones_like(zero)).expand([self.latent_dim]).to_event(1)
 
-    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+    def get_transform(self, *args: object, **kwargs: object) -> Any:
         """The flow."""
         return self._as_stored("transform", self.transform)
 
@@ -99,7 +99,7 @@ class AutoIAFNormal(AutoNormalizingFlow):
         hidden_dim: int | Sequence[int] | None = None,
         init_loc_fn: InitFn | None = None,
         num_transforms: int = 1,
-        **init_transform_kwargs: Any,
+        **init_transform_kwargs: object,
     ) -> None:
         if init_loc_fn:
             warnings.warn(

@@ -31,7 +31,7 @@ class ScaledGuide(AutoContinuous):
         super().__init__(model, init_loc_fn, create_plates=create_plates)
         self._init_scale = init_scale
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         start = self._init_loc()
         self.loc: Any = nn.Parameter(start)

@@ -47,7 +47,7 @@ class AutoDelta(AutoGuide):
     def _parameter_of(self, site: str) -> str | None:
         return site
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts = {}
         for name, site in self._latent_sites():
@@ -62,7 +62,7 @@ class AutoDelta(AutoGuide):
         for name, declared in starts.items():
             deep_setattr(self, name, declared)
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Put all sites at their points.
 
         Returns:

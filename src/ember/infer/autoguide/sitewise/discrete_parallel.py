@@ -41,7 +41,7 @@ class AutoDiscreteParallel(AutoGuide):
     def _parameter_of(self, site: str) -> str | None:
         return f"{site}_probs"
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         recorded, given = self._record(args, kwargs)
         starts = {}
         for name, site in recorded.iter_stochastic_nodes():
@@ -55,7 +55,7 @@ class AutoDiscreteParallel(AutoGuide):
         for name, declared in starts.items():
             deep_setattr(self, f"{name}_probs", declared)
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw, or enumerate, all sites.
 
         Returns:

@@ -67,7 +67,7 @@ class AutoNormal(AutoGuide):
     def _parameter_of(self, site: str) -> str | None:
         return f"locs.{site}"
 
-    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+    def _setup_prototype(self, *args: object, **kwargs: object) -> None:
         super()._setup_prototype(*args, **kwargs)
         starts: dict[str, tuple[Tensor, int]] = {}
         for name, site in self._latent_sites():
@@ -87,7 +87,7 @@ class AutoNormal(AutoGuide):
         """The parameters of a site; inside plates, the rows that they have chosen."""
         return deep_getattr(self.locs, name), deep_getattr(self.scales, name)
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Draw all sites.
 
         Returns:

@@ -48,16 +48,16 @@ class ConjugateReparam(Reparam):
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_updated``, unrecorded."""
-        name = msg["name"]
+        name = msg.name
         likelihood = self._likelihood(name)
-        updated, log_normalizer = msg["fn"].conjugate_update(likelihood)
+        updated, log_normalizer = msg.fn.conjugate_update(likelihood)
         if not updated.has_rsample:
             raise NotImplementedError(
                 "ConjugateReparam inference supports only reparameterized "
                 f"distributions, but got {type(updated)} at site {name!r}"
             )
-        infer = {"is_observed": msg["is_observed"], "is_auxiliary": True, "_do_not_trace": True}
-        value = primitives.sample(f"{name}_updated", updated, obs=msg["value"], infer=infer)
+        infer = {"is_observed": msg.is_observed, "is_auxiliary": True, "_do_not_trace": True}
+        value = primitives.sample(f"{name}_updated", updated, obs=msg.value, infer=infer)
         # prior(z) / updated(z) = normalizer / likelihood(z), which makes up for the draw from another distribution.
         log_weight: Any = 0.0
         if get_mask() is not False:

@@ -83,11 +83,11 @@ class LocScaleReparam(Reparam):
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_decentered``."""
-        name, value, is_observed = msg["name"], msg["value"], msg["is_observed"]
+        name, value, is_observed = msg.name, msg.value, msg.is_observed
         if is_identically_one(self.centered):
-            return {"fn": msg["fn"], "value": value, "is_observed": is_observed}
-        event_shape, event_dim = msg["fn"].event_shape, msg["fn"].event_dim
-        fn = _innermost(msg["fn"])
+            return {"fn": msg.fn, "value": value, "is_observed": is_observed}
+        event_shape, event_dim = msg.fn.event_shape, msg.fn.event_dim
+        fn = _innermost(msg.fn)
         if not {"loc", "scale"} <= set(getattr(fn, "arg_constraints", ())):
             raise ReparamError(
                 f"at site {name!r}, LocScaleReparam needs a distribution with loc and scale, got {type(fn).__name__}; "
@@ -113,7 +113,7 @@ class LocScaleReparam(Reparam):
             noise = (value - loc) * scale ** (centered - 1) + centered * loc
         noise = primitives.sample(
             f"{name}_decentered",
-            _replace_innermost(msg["fn"], decentered),
+            _replace_innermost(msg.fn, decentered),
             obs=noise,
             infer={"is_observed": is_observed},
         )

@@ -26,9 +26,9 @@ class ProjectedNormalReparam(Reparam):
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_normal``."""
-        name, value = msg["name"], msg["value"]
-        self._refuse_observed(name, msg["is_observed"])
-        fn, event_dim = self._unwrap(msg["fn"])
+        name, value = msg.name, msg.value
+        self._refuse_observed(name, msg.is_observed)
+        fn, event_dim = self._unwrap(msg.fn)
         self._require(name, fn, dist.ProjectedNormal)
 
         concentration = fn.concentration

@@ -26,10 +26,10 @@ class GumbelSoftmaxReparam(Reparam):
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_uniform``."""
-        name, value = msg["name"], msg["value"]
-        fn, event_dim = self._unwrap(msg["fn"])
+        name, value = msg.name, msg.value
+        fn, event_dim = self._unwrap(msg.fn)
         self._require(name, fn, torch.distributions.RelaxedOneHotCategorical)
-        self._refuse_observed(name, msg["is_observed"])
+        self._refuse_observed(name, msg.is_observed)
 
         logits, temperature = fn.logits, fn.temperature
         eps = torch.finfo(logits.dtype).eps

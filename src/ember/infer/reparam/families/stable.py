@@ -23,8 +23,8 @@ class _StableReparam(Reparam):
     """What the three have in common."""
 
     def _stable(self, msg: ReparamMessage) -> tuple[Any, int]:
-        fn, event_dim = self._unwrap(msg["fn"])
-        name = msg["name"]
+        fn, event_dim = self._unwrap(msg.fn)
+        name = msg.name
         self._require(name, fn, dist.Stable)
         if isinstance(fn, dist.StableWithLogProb):
             raise ReparamError(
@@ -66,8 +66,8 @@ class LatentStableReparam(_StableReparam):
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_uniform`` and ``<name>_exponential``."""
         fn, event_dim = self._stable(msg)
-        self._refuse_observed(msg["name"], msg["is_observed"])
-        uniform, exponential = self._noise(msg["name"], fn.stability.detach(), event_dim)
+        self._refuse_observed(msg.name, msg.is_observed)
+        uniform, exponential = self._noise(msg.name, fn.stability.detach(), event_dim)
         standard = standard_stable(fn.stability, fn.skew, uniform, exponential, coords="S0")
         return deterministic_result(fn.loc + fn.scale * standard, event_dim)
 
@@ -98,20 +98,20 @@ class SymmetricStableReparam(_StableReparam):
         """Sample ``<name>_uniform`` and ``<name>_exponential``."""
         fn, event_dim = self._stable(msg)
         if is_validation_enabled():
-            where = f" at site {msg['name']!r}"
+            where = f" at site {msg.name!r}"
             if not bool((fn.skew == 0).all()):
                 raise ValueError(f"SymmetricStableReparam found nonzero skew{where}; use StableReparam")
             if not bool((fn.stability < 2).all()):
                 raise ValueError(
                     f"SymmetricStableReparam found stability >= 2{where}; use Normal(loc, sqrt(2) * scale)"
                 )
-        uniform, exponential = self._noise(msg["name"], fn.stability.detach(), event_dim)
+        uniform, exponential = self._noise(msg.name, fn.stability.detach(), event_dim)
         scale = fn.scale * _mixing_scale(fn.stability, uniform, exponential)
         normal = dist.Normal(fn.loc, scale.clamp(min=torch.finfo(scale.dtype).tiny))
         return {
             "fn": self._wrap(normal, event_dim),
-            "value": msg["value"],
-            "is_observed": msg["is_observed"],
+            "value": msg.value,
+            "is_observed": msg.is_observed,
         }
 
 
@@ -132,7 +132,7 @@ class StableReparam(_StableReparam):
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample the noise of both parts."""
         fn, event_dim = self._stable(msg)
-        name, like = msg["name"], fn.stability.detach()
+        name, like = msg.name, fn.stability.detach()
         z_noise = self._noise(f"{name}_z", like, event_dim)
         t_noise = self._noise(f"{name}_t", like, event_dim)
 
@@ -148,8 +148,8 @@ class StableReparam(_StableReparam):
         normal = dist.Normal(fn.loc + fn.scale * loc, scale.clamp(min=torch.finfo(scale.dtype).tiny))
         return {
             "fn": self._wrap(normal, event_dim),
-            "value": msg["value"],
-            "is_observed": msg["is_observed"],
+            "value": msg.value,
+            "is_observed": msg.is_observed,
         }
 
 

@@ -19,13 +19,13 @@ class StudentTReparam(Reparam):
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_gamma``."""
-        fn, event_dim = self._unwrap(msg["fn"])
-        self._require(msg["name"], fn, dist.StudentT)
+        fn, event_dim = self._unwrap(msg.fn)
+        self._require(msg.name, fn, dist.StudentT)
         half = fn.df / 2
-        precision = primitives.sample(f"{msg['name']}_gamma", self._wrap(dist.Gamma(half, half), event_dim))
+        precision = primitives.sample(f"{msg.name}_gamma", self._wrap(dist.Gamma(half, half), event_dim))
         normal = dist.Normal(fn.loc, fn.scale * precision.rsqrt())
         return {
             "fn": self._wrap(normal, event_dim),
-            "value": msg["value"],
-            "is_observed": msg["is_observed"],
+            "value": msg.value,
+            "is_observed": msg.is_observed,
         }

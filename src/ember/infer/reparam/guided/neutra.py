@@ -16,6 +16,7 @@ from ember.infer.reparam.reparam import Reparam, ReparamMessage, ReparamResult, 
 from ember.poutine.handlers import reparam as reparam_handler
 from ember.poutine.plates.plate_messenger import block_plate
 from ember.poutine.runtime import get_mask
+from ember.poutine.site import Site
 
 
 class NeuTraReparam(Reparam):
@@ -44,8 +45,8 @@ class NeuTraReparam(Reparam):
         self.x_unconstrained: dict[str, Tensor] = {}
         """The parts of the present run's latent vector that no site has taken yet."""
 
-    def _reparam_config(self, site: dict[str, Any]) -> NeuTraReparam | None:
-        return self if site["name"] in self.guide.prototype_trace else None
+    def _reparam_config(self, site: Site) -> NeuTraReparam | None:
+        return self if site.name in self.guide.prototype_trace else None
 
     def reparam(self, fn: Callable[..., Any] | None = None) -> Any:
         """``fn`` with the guide's sites reparameterised; a handler if ``fn`` is None."""
@@ -65,15 +66,15 @@ class NeuTraReparam(Reparam):
                 stack.enter_context(block_plate(dim=plate.dim, strict=False))
             z = primitives.sample(f"{name}_shared_latent", self.guide.get_base_dist().mask(False))
         x = self.transform(z)
-        self.x_unconstrained = {site["name"]: value for site, value in self.guide.unpack_latent(x)}
+        self.x_unconstrained = {site.name: value for site, value in self.guide.unpack_latent(x)}
         return self.transform.log_abs_det_jacobian(z, x) if with_density else 0.0
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_shared_latent`` at the first site, and put each site where it says."""
-        name, fn = msg["name"], msg["fn"]
+        name, fn = msg.name, msg.fn
         if name not in self.guide.prototype_trace.nodes:
-            return {"fn": fn, "value": msg["value"], "is_observed": msg["is_observed"]}
-        self._refuse_observed(name, msg["is_observed"])
+            return {"fn": fn, "value": msg.value, "is_observed": msg.is_observed}
+        self._refuse_observed(name, msg.is_observed)
         with_density = get_mask() is not False
         log_density = self._draw(name, with_density) if name not in self.x_unconstrained else 0.0
         unconstrained = self.x_unconstrained.pop(name)
@@ -92,4 +93,4 @@ class NeuTraReparam(Reparam):
             latent: ``batch_shape + (latent_dim,)``; the batch must lie left of the model's plates.
         """
         pairs = self.guide.unpack_latent(self.transform(latent))
-        return {site["name"]: biject_to(site["fn"].support)(value) for site, value in pairs}
+        return {site.name: biject_to(site.fn.support)(value) for site, value in pairs}

@@ -22,7 +22,7 @@ class _Unscored(Messenger):
     """Leaves the densities of sites out: the model's own density, in new coordinates, is all there is."""
 
     def _pyro_sample(self, msg: Site) -> None:
-        msg["fn"] = msg["fn"].mask(False)
+        msg.fn = msg.fn.mask(False)
 
 
 class StructuredReparam(Reparam):
@@ -46,8 +46,8 @@ class StructuredReparam(Reparam):
         self.deltas: dict[str, Any] = {}
         """The present run's point masses that no site has taken yet."""
 
-    def _reparam_config(self, site: dict[str, Any]) -> StructuredReparam | None:
-        return self if site["name"] in self.guide.prototype_trace else None
+    def _reparam_config(self, site: Site) -> StructuredReparam | None:
+        return self if site.name in self.guide.prototype_trace else None
 
     def reparam(self, fn: Callable[..., Any] | None = None) -> Any:
         """``fn`` with the guide's sites reparameterised; a handler if ``fn`` is None."""
@@ -55,10 +55,10 @@ class StructuredReparam(Reparam):
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample the guide's auxiliary sites at the first site, and put each site where they say."""
-        name, fn = msg["name"], msg["fn"]
+        name, fn = msg.name, msg.fn
         if name not in self.guide.prototype_trace.nodes:
-            return {"fn": fn, "value": msg["value"], "is_observed": msg["is_observed"]}
-        self._refuse_observed(name, msg["is_observed"])
+            return {"fn": fn, "value": msg.value, "is_observed": msg.is_observed}
+        self._refuse_observed(name, msg.is_observed)
         if name not in self.deltas:
             with ExitStack() as stack:
                 stack.enter_context(_Unscored())

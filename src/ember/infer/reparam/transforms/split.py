@@ -19,12 +19,12 @@ from ember.poutine.runtime import get_mask
 _any: Any = constraints
 
 
-def same_support(fn: Any, *args: Any) -> Any:
+def same_support(fn: Any, *args: object) -> Any:
     """The support of the whole for each part."""
     return fn.support
 
 
-def real_support(fn: Any, *args: Any) -> Any:
+def real_support(fn: Any, *args: object) -> Any:
     """Real events with as many dims as the whole, whatever its support."""
     return _any.independent(constraints.real, fn.event_dim)
 
@@ -86,7 +86,7 @@ class SplitReparam(Reparam):
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_split_0`` and so on."""
-        name, fn, value = msg["name"], msg["fn"], msg["value"]
+        name, fn, value = msg.name, msg.fn, msg.value
         self._check(name, fn)
         dim = -self.event_dim
         given: Any = (
@@ -101,7 +101,7 @@ class SplitReparam(Reparam):
             part = dist.ImproperUniform(support, fn.batch_shape, shape)
             parts.append(
                 primitives.sample(
-                    f"{name}_split_{i}", part, obs=given[i], infer={"is_observed": msg["is_observed"]}
+                    f"{name}_split_{i}", part, obs=given[i], infer={"is_observed": msg.is_observed}
                 )
             )
             start += size

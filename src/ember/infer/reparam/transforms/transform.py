@@ -25,8 +25,8 @@ class TransformReparam(Reparam):
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_base``."""
-        name, value, is_observed = msg["name"], msg["value"], msg["is_observed"]
-        fn, event_dim = self._unwrap(msg["fn"])
+        name, value, is_observed = msg.name, msg.value, msg.is_observed
+        fn, event_dim = self._unwrap(msg.fn)
         self._require(name, fn, torch.distributions.TransformedDistribution)
 
         values: list[Any] = [value]  # from the site's value back to the base's

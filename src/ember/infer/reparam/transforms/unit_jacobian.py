@@ -38,23 +38,23 @@ class UnitJacobianReparam(Reparam):
 
     def _shift(self, msg: ReparamMessage) -> int:
         """How many batch dims the transform mixes."""
-        event_dim: int = msg["fn"].event_dim
+        event_dim: int = msg.fn.event_dim
         shift: int = max(0, self.transform.domain.event_dim - event_dim)
         if shift and not self.experimental_allow_batch:
             raise ModelError(
-                f"At site {msg['name']!r}, {type(self).__name__}: Cannot transform along batch dimension; try either "
+                f"At site {msg.name!r}, {type(self).__name__}: Cannot transform along batch dimension; try either "
                 "converting a batch dimension to an event dimension, or setting experimental_allow_batch=True."
             )
-        if shift > len(msg["fn"].batch_shape):
+        if shift > len(msg.fn.batch_shape):
             raise ModelError(
-                f"At site {msg['name']!r}, {type(self).__name__} needs {shift} batch dims, but the batch shape is "
-                f"{tuple(msg['fn'].batch_shape)}"
+                f"At site {msg.name!r}, {type(self).__name__} needs {shift} batch dims, but the batch shape is "
+                f"{tuple(msg.fn.batch_shape)}"
             )
         return shift
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample ``<name>_<suffix>``."""
-        fn, given, is_observed = msg["fn"], msg["value"], msg["is_observed"]
+        fn, given, is_observed = msg.fn, msg.value, msg.is_observed
         value = given
         event_dim = fn.event_dim
         shift = self._shift(msg)
@@ -70,7 +70,7 @@ class UnitJacobianReparam(Reparam):
             to_real = biject_to(fn.support).inv.with_cache()
             transform: Any = ComposeTransform([to_real, self.transform])
             transformed = primitives.sample(
-                f"{msg['name']}_{self.suffix}",
+                f"{msg.name}_{self.suffix}",
                 dist.TransformedDistribution(fn, transform),
                 obs=None if value is None else transform(value),
                 infer={"is_observed": is_observed},

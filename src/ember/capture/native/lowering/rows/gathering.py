@@ -9,7 +9,7 @@ import torch
 
 from ember.capture.meta import Meta
 from ember.capture.native.lowering.assembly import Indexing, Place, put, taken
-from ember.capture.native.lowering.elementwise import A, B, C, Operands, copy, flat, pointwise, wrapped
+from ember.capture.native.lowering.elementwise import A, B, C, Operands, copy, flat, pointwise
 from ember.capture.native.lowering.refs import Ref
 from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace
 from ember.capture.native.values.arrays import Value
@@ -49,12 +49,12 @@ def _index_put(low: Workspace, call: OpCall) -> Value:
     if any(index is not None and index.dtype == torch.bool for index in indices):
         return _masked_put(low, call)
     place = _indexed(ref, indices, call.meta.stride)
-    return put(low, call, ref, call["values"], replace(place, accumulate=bool(call["accumulate"])))
+    return put(low, call, ref, call.operand("values"), replace(place, accumulate=call.flag("accumulate")))
 
 
 def _masked_put(low: Workspace, call: OpCall) -> Value:
     ref, masks, values = call.ref("self"), call["indices"], call.ref("values")
-    if len(masks) != 1 or masks[0].shape != ref.shape or values.numel != 1 or call["accumulate"]:
+    if len(masks) != 1 or masks[0].shape != ref.shape or values.numel != 1 or call.flag("accumulate"):
         raise UnsupportedError("index_put with a mask and several values")
     dtype = call.meta.dtype
     scalar = Ref(values.memory, values.offset, (), (), values.dtype)
@@ -73,7 +73,7 @@ def _without(strides: Dims, dim: int) -> Dims:
 
 def _index_select(low: Workspace, call: OpCall) -> Value:
     ref, index = call.ref("self"), call.ref("index")
-    dim = wrapped(call["dim"], len(ref.shape))
+    dim = call.dim("dim", len(ref.shape))
     walk = Indexing(index, _over_dim(index, dim, len(ref.shape)), ref.strides[dim], ref.shape[dim])
     return taken(low, call, ref, _without(ref.strides, dim), [walk])
 
@@ -88,7 +88,7 @@ def _gather(low: Workspace, call: OpCall) -> Value:
     ref, index = call.ref("self"), call.ref("index")
     if not ref.shape:
         return copy(low, call, ref)
-    dim = wrapped(call["dim"], len(ref.shape))
+    dim = call.dim("dim", len(ref.shape))
     walk = Indexing(index, index.strides, ref.strides[dim], ref.shape[dim])
     return taken(low, call, ref, _without(ref.strides, dim), [walk])
 
@@ -109,7 +109,7 @@ def _put_flat(low: Workspace, call: OpCall) -> Value:
     if values.shape != index.shape:
         raise UnsupportedError("put of values of another shape than the indices")
     walks = [Indexing(index, index.strides, 1, ref.numel)]
-    place = Place(index.shape, 0, (0,) * len(index.shape), walks, bool(call["accumulate"]))
+    place = Place(index.shape, 0, (0,) * len(index.shape), walks, call.flag("accumulate"))
     return put(low, call, ref, values, place)
 
 
@@ -121,10 +121,10 @@ def _changed(low: Workspace, call: OpCall, ref: Ref, whole: Expression, more: Op
 
 def _scatter(accumulate: bool, source: str) -> Lower:
     def lower(low: Workspace, call: OpCall) -> Value:
-        ref, index, values = call.ref("self"), call.ref("index"), call[source]
+        ref, index, values = call.ref("self"), call.ref("index"), call.operand(source)
         if not ref.shape:
             raise UnsupportedError("a scatter to a single number")
-        dim = wrapped(call["dim"], len(ref.shape))
+        dim = call.dim("dim", len(ref.shape))
         to = call.meta.stride
         if isinstance(values, Ref):
             values = Ref(values.memory, values.offset, index.shape, values.strides, values.dtype)
@@ -138,18 +138,18 @@ def _index_add(low: Workspace, call: OpCall) -> Value:
     ref, index, source = call.ref("self"), call.ref("index"), call.ref("source")
     if not ref.shape:
         raise UnsupportedError("index_add to a single number")
-    if call["alpha"] != 1:
-        source = _changed(low, call, source, A * B, [(call["alpha"], source.dtype)])
-    dim = wrapped(call["dim"], len(ref.shape))
+    if call.operand("alpha") != 1:
+        source = _changed(low, call, source, A * B, [(call.operand("alpha"), source.dtype)])
+    dim = call.dim("dim", len(ref.shape))
     to = call.meta.stride
     walks = [Indexing(index, _over_dim(index, dim, len(ref.shape)), to[dim], ref.shape[dim])]
     return put(low, call, ref, source, Place(source.shape, 0, _without(to, dim), walks, True))
 
 
 def _embedding_backward(low: Workspace, call: OpCall) -> Value:
-    if call["scale_grad_by_freq"]:
+    if call.flag("scale_grad_by_freq"):
         raise UnsupportedError("the gradient of an embedding with scale_grad_by_freq")
-    grad, index, padding = call.ref("grad_output"), call.ref("indices"), call["padding_idx"]
+    grad, index, padding = call.ref("grad_output"), call.ref("indices"), call.integer("padding_idx")
     if padding >= 0:
         kept = Ref(index.memory, index.offset, (*index.shape, 1), (*index.strides, 0), index.dtype)
         masked = op("choose", op("eq", B, C), 0, A)

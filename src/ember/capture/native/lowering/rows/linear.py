@@ -58,7 +58,9 @@ def _squared_distances(low: Workspace, call: OpCall, mean: Ref, gone: set[int]) 
     ref, dtype = call.ref("self"), call.meta.dtype
     rank = len(ref.shape)
     remaining = iter(mean.strides)
-    strides = mean.strides if call["keepdim"] else [0 if i in gone else next(remaining) for i in range(rank)]
+    strides = (
+        mean.strides if call.flag("keepdim") else [0 if i in gone else next(remaining) for i in range(rank)]
+    )
     over = Ref(mean.memory, 0, ref.shape, tuple(0 if i in gone else strides[i] for i in range(rank)), dtype)
     source = layout(ref.shape, ref.strides)
     distance = low.build.pointwise(
@@ -160,9 +162,14 @@ def _dot(low: Workspace, call: OpCall) -> Value:
 def _added(low: Workspace, call: OpCall, product: Value) -> Value:
     dtype = call.meta.dtype
     placed = low.placed(product, call.meta)
-    if call["beta"] == 1 and call["alpha"] == 1:
-        return pointwise(low, call, A + B, [(call["self"], dtype), (placed, dtype)])
-    operands = [(call["self"], dtype), (call["beta"], dtype), (placed, dtype), (call["alpha"], dtype)]
+    if call.operand("beta") == 1 and call.operand("alpha") == 1:
+        return pointwise(low, call, A + B, [(call.ref("self"), dtype), (placed, dtype)])
+    operands = [
+        (call.ref("self"), dtype),
+        (call.operand("beta"), dtype),
+        (placed, dtype),
+        (call.operand("alpha"), dtype),
+    ]
     return pointwise(low, call, A * B + C * D, operands)
 
 

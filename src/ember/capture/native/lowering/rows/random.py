@@ -107,7 +107,7 @@ def _bernoulli(p_name: str) -> Lower:
 
 def _randint(low: Workspace, call: OpCall) -> Value:
     meta = _checked(call)
-    begin, end = call.arguments.get("low", 0), call["high"]
+    begin, end = call.arguments.get("low", 0), call.integer("high")
     if meta.dtype != torch.int64:
         raise UnsupportedError(f"randint of dtype {meta.dtype}")
     return _sampled(low, call, "randint", (math.prod(meta.shape), int(begin or 0), int(end)))
@@ -124,7 +124,7 @@ def _normal_of(low: Workspace, call: OpCall) -> Value:
     """``normal`` with tensors: standard draws, scaled and shifted."""
     meta = _checked(call)
     noise = low.placed(_sampled(low, call, "normal", (math.prod(meta.shape), 0.0, 1.0)), meta)
-    operands = [(operand, meta.dtype) for operand in (noise, call["std"], call["mean"])]
+    operands = [(operand, meta.dtype) for operand in (noise, call.operand("std"), call.operand("mean"))]
     return pointwise(low, call, A * B + C, operands)
 
 
@@ -151,8 +151,8 @@ def _dirichlet(low: Workspace, call: OpCall) -> Value:
 def _multinomial(low: Workspace, call: OpCall) -> Outcome:
     """Categories by their weights. Weights that torch may refuse are left to torch, which then raises its error."""
     _checked(call)
-    ref, draws = call.ref("self"), int(call["num_samples"])
-    race = not call["replacement"] or draws == 1
+    ref, draws = call.ref("self"), call.integer("num_samples")
+    race = not call.flag("replacement") or draws == 1
     if not ref.numel or ref.dtype not in _FLOATS or not generator.engine().direct:
         return call_torch(low, call, aten.multinomial.default, draws=True)
     if race and ("exponential" in generator.sampler_differences() or not _row_by_row(ref)):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ember.capture.native.lowering.assembly import Place, assembled, part
-from ember.capture.native.lowering.elementwise import A, copy, flat, full, index_value, wrapped
+from ember.capture.native.lowering.elementwise import A, copy, flat, full, index_value
 from ember.capture.native.lowering.refs import Ref
-from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace
+from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace, wrapped
 from ember.capture.native.values.arrays import Access, Assemble, Value
 from ember.capture.native.values.dtypes import Number
 from ember.capture.native.values.expressions import Index, op
@@ -24,11 +24,11 @@ def _full(name: str | None, number: Number = 0) -> Lower:
 
 
 def _copy(low: Workspace, call: OpCall) -> Value:
-    return copy(low, call, call["self"])
+    return copy(low, call, call.ref("self"))
 
 
 def _copy_from(low: Workspace, call: OpCall) -> Value:
-    return copy(low, call, call["src"])
+    return copy(low, call, call.ref("src"))
 
 
 def _arange(low: Workspace, call: OpCall) -> Value:
@@ -56,16 +56,16 @@ def _triangle(lower_part: bool) -> Lower:
     def lower(low: Workspace, call: OpCall) -> Value:
         rank = len(call.meta.shape)
         distance = Index(rank - 1) - Index(rank - 2)
-        kept = distance <= call["diagonal"] if lower_part else distance >= call["diagonal"]
-        return index_value(low, call, op("choose", kept, A, 0), [(call["self"], call.meta.dtype)])
+        kept = distance <= call.integer("diagonal") if lower_part else distance >= call.integer("diagonal")
+        return index_value(low, call, op("choose", kept, A, 0), [(call.ref("self"), call.meta.dtype)])
 
     return lower
 
 
 def _cat(low: Workspace, call: OpCall) -> Value:
-    tensors = [ref for ref in call["tensors"] if ref.shape != (0,)]
-    dim = wrapped(call["dim"], len(call.meta.shape))
-    strides = tuple(call.meta.stride)
+    tensors = [ref for ref in call.refs("tensors") if ref.shape != (0,)]
+    dim = call.dim("dim", len(call.meta.shape))
+    strides = call.meta.stride
     parts, at = [], 0
     for ref in tensors:
         parts.append((ref, at * strides[dim], strides))
@@ -74,20 +74,20 @@ def _cat(low: Workspace, call: OpCall) -> Value:
 
 
 def _stack(low: Workspace, call: OpCall) -> Value:
-    dim = wrapped(call["dim"], len(call.meta.shape))
-    strides = tuple(call.meta.stride)
+    dim = call.dim("dim", len(call.meta.shape))
+    strides = call.meta.stride
     rest = strides[:dim] + strides[dim + 1 :]
-    parts = [(ref, i * strides[dim], rest) for i, ref in enumerate(call["tensors"])]
+    parts = [(ref, i * strides[dim], rest) for i, ref in enumerate(call.refs("tensors"))]
     return assembled(low, call, None, parts)
 
 
 def _select_backward(low: Workspace, call: OpCall) -> Value:
-    dim = wrapped(call["dim"], len(call.meta.shape))
-    strides = tuple(call.meta.stride)
-    index = call["index"]
+    dim = call.dim("dim", len(call.meta.shape))
+    strides = call.meta.stride
+    index = call.integer("index")
     index += call.meta.shape[dim] if index < 0 else 0
     rest = strides[:dim] + strides[dim + 1 :]
-    return assembled(low, call, 0, [(call["grad_output"], index * strides[dim], rest)])
+    return assembled(low, call, 0, [(call.ref("grad_output"), index * strides[dim], rest)])
 
 
 def _slice_bounds(call: OpCall, size: int) -> tuple[int, int]:
@@ -97,25 +97,25 @@ def _slice_bounds(call: OpCall, size: int) -> tuple[int, int]:
 
 
 def _slice_backward(low: Workspace, call: OpCall) -> Value:
-    dim = wrapped(call["dim"], len(call.meta.shape))
+    dim = call.dim("dim", len(call.meta.shape))
     start, step = _slice_bounds(call, call.meta.shape[dim])
     strides = list(call.meta.stride)
     offset = start * strides[dim]
     strides[dim] *= step
-    return assembled(low, call, 0, [(call["grad_output"], offset, tuple(strides))])
+    return assembled(low, call, 0, [(call.ref("grad_output"), offset, tuple(strides))])
 
 
 def _diagonal_backward(low: Workspace, call: OpCall) -> Value:
     rank = len(call.meta.shape)
-    one, two = wrapped(call["dim1"], rank), wrapped(call["dim2"], rank)
-    strides, k = tuple(call.meta.stride), call["offset"]
+    one, two = call.dim("dim1", rank), call.dim("dim2", rank)
+    strides, k = call.meta.stride, call.integer("offset")
     offset = k * strides[two] if k >= 0 else -k * strides[one]
     rest = tuple(s for i, s in enumerate(strides) if i not in (one, two))
-    return assembled(low, call, 0, [(call["grad_output"], offset, (*rest, strides[one] + strides[two]))])
+    return assembled(low, call, 0, [(call.ref("grad_output"), offset, (*rest, strides[one] + strides[two]))])
 
 
 def _written_over(low: Workspace, call: OpCall, offset: int, strides: Dims) -> Value:
-    base = copy(low, call, call["self"])
+    base = copy(low, call, call.ref("self"))
     source = call.ref("src")
     parts = (part(low, call, source, Place(source.shape, offset, strides)),) if source.numel else ()
     return Assemble(
@@ -130,7 +130,7 @@ def _written_over(low: Workspace, call: OpCall, offset: int, strides: Dims) -> V
 
 
 def _slice_scatter(low: Workspace, call: OpCall) -> Value:
-    dim = wrapped(call["dim"], len(call.meta.shape))
+    dim = call.dim("dim", len(call.meta.shape))
     start, step = _slice_bounds(call, call.meta.shape[dim])
     strides = list(call.meta.stride)
     offset = start * strides[dim]
@@ -139,15 +139,15 @@ def _slice_scatter(low: Workspace, call: OpCall) -> Value:
 
 
 def _select_scatter(low: Workspace, call: OpCall) -> Value:
-    dim = wrapped(call["dim"], len(call.meta.shape))
-    strides, index = tuple(call.meta.stride), call["index"]
+    dim = call.dim("dim", len(call.meta.shape))
+    strides, index = call.meta.stride, call.integer("index")
     index += call.meta.shape[dim] if index < 0 else 0
     return _written_over(low, call, index * strides[dim], strides[:dim] + strides[dim + 1 :])
 
 
 def _pad(low: Workspace, call: OpCall) -> Value:
-    ref: Ref = call["self"]
-    pads = list(call["pad"])
+    ref = call.ref("self")
+    pads = call.integers("pad")
     rank = len(ref.shape)
     starts = [0] * rank
     view = [(0, n) for n in ref.shape]
@@ -158,23 +158,23 @@ def _pad(low: Workspace, call: OpCall) -> Value:
         view[dim] = (max(-before, 0), ref.shape[dim] - max(-before, 0) - max(-after, 0))
     offset = ref.offset + sum(begin * s for (begin, _), s in zip(view, ref.strides, strict=True))
     inner = Ref(ref.memory, offset, tuple(n for _, n in view), ref.strides, ref.dtype)
-    strides = tuple(call.meta.stride)
+    strides = call.meta.stride
     to = sum(start * s for start, s in zip(starts, strides, strict=True))
     return assembled(low, call, call["value"], [(inner, to, strides)])
 
 
 def _flip(low: Workspace, call: OpCall) -> Value:
-    ref: Ref = call["self"]
-    dims = {wrapped(d, len(ref.shape)) for d in call["dims"]}
+    ref = call.ref("self")
+    dims = {wrapped(d, len(ref.shape)) for d in call.integers("dims")}
     offset = ref.offset + sum((ref.shape[d] - 1) * ref.strides[d] for d in dims if ref.numel)
     strides = tuple(-s if d in dims else s for d, s in enumerate(ref.strides))
     return copy(low, call, Ref(ref.memory, offset, ref.shape, strides, ref.dtype))
 
 
 def _roll(low: Workspace, call: OpCall) -> Value:
-    ref: Ref = call["self"]
-    shifts, dims = list(call["shifts"]), [wrapped(d, len(ref.shape)) for d in call["dims"]]
-    strides = tuple(call.meta.stride)
+    ref = call.ref("self")
+    shifts, dims = call.integers("shifts"), [wrapped(d, len(ref.shape)) for d in call.integers("dims")]
+    strides = call.meta.stride
     if not ref.numel or len(set(dims)) < len(dims):
         raise UnsupportedError("roll of an empty tensor, or twice over one dim")
     if not dims:

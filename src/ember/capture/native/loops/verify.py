@@ -1,0 +1,112 @@
+"""What must hold of every schedule: all is computed before it is read, and read while it is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ember.capture.native.loops.structure import Item, Nest, Placed, Schedule, Step, Store
+from ember.capture.native.values.arrays import Access, Assemble, Constant, Input, Reduce, Value
+from ember.capture.native.values.calls import Spread
+from ember.capture.native.values.layout import Dims
+from ember.capture.native.values.verify import require, verify_value
+
+
+def verify_schedule(schedule: Schedule) -> None:
+    """Each step reads what earlier steps have finished, and what nothing has written over."""
+    _Checker(schedule).check()
+
+
+def verify_placed(placed: Placed) -> None:
+    """No two values lie at the same place at the same time."""
+    lives = placed.schedule.stored
+    taken: list[tuple[int, int, tuple[int, int]]] = []
+    for value in sorted(lives, key=lambda v: placed.offsets[v]):
+        begin = placed.offsets[value]
+        end = begin + value.extent * value.dtype.itemsize
+        require(begin % value.dtype.itemsize == 0, "a value lies at an odd place")
+        require(end <= placed.size, "a value lies outside of the program's memory")
+        taken = [other for other in taken if other[1] > begin]
+        for _, _, (first, last) in taken:
+            apart = last < lives[value][0] or lives[value][1] < first
+            require(apart or begin == end, "two values lie at the same place at the same time")
+        taken.append((begin, end, lives[value]))
+
+
+class _Checker:
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.finished: dict[Value, int] = {}
+        """The last step that writes to each value."""
+        self.overwritten: dict[int, int] = {}
+        """The first step that writes to each input or output, by number."""
+        for at, step in enumerate(schedule.steps):
+            for value in _written(step):
+                if isinstance(value, int):
+                    self.overwritten.setdefault(value, at)
+                    continue
+                self.finished[value] = at
+                if value in schedule.direct:
+                    self.overwritten.setdefault(schedule.direct[value], at)
+                if value in schedule.stored:
+                    require(schedule.stored[value][0] <= at, "a value is written before it has memory")
+
+    def check(self) -> None:
+        for at, step in enumerate(self.schedule.steps):
+            if isinstance(step, Nest):
+                self._nest(at, step)
+                continue
+            for access, dims in zip(step.inputs, step.input_dims, strict=True):
+                self._read(access, at, dims, frozenset())
+        end = len(self.schedule.steps)
+        for loss in self.schedule.losses:
+            self._read(loss, end, (), frozenset())
+
+    def _nest(self, at: int, nest: Nest) -> None:
+        local: set[Value] = set()
+        for item in nest.items:
+            require(_dims(item) == nest.dims, "an item goes over the dims of its nest")
+            operands = item.part.operands() if isinstance(item, Store) else item.operands()
+            for access in operands:
+                self._read(access, at, nest.dims, local)
+            if isinstance(item, Store):
+                if isinstance(item.target, Assemble):
+                    require(
+                        item.target in self.schedule.stored, "parts are written to a value without memory"
+                    )
+                continue
+            verify_value(item)
+            if isinstance(item, Reduce):
+                require(item in self.schedule.stored, "a reduction has no memory")
+            else:
+                local.add(item)
+
+    def _read(self, access: Access, at: int, dims: Dims, local: Iterable[Value]) -> None:
+        value = access.value
+        if isinstance(value, Constant) or not value.extent:
+            return
+        if isinstance(value, Input):
+            changed = self.overwritten.get(value.index, at + 1)
+            same = changed == at and access.is_identity(dims)
+            require(changed > at or same, "an input is read after it has been written over")
+            return
+        if value in local and access.is_identity(dims):
+            return
+        require(value in self.finished and self.finished[value] < at, "a value is read before it is finished")
+        if value in self.schedule.direct:
+            return
+        require(value in self.schedule.stored, "a value is read that has no memory")
+        require(at <= self.schedule.stored[value][1], "a value is read after its memory has been freed")
+
+
+def _dims(item: Item) -> Dims:
+    if isinstance(item, Store):
+        return item.part.dims
+    return item.domain if isinstance(item, Reduce) else item.dims
+
+
+def _written(step: Step) -> list[Value | int]:
+    if isinstance(step, Spread):
+        return [old.index for old in step.targets]
+    if isinstance(step, Nest):
+        return [item.target if isinstance(item, Store) else item for item in step.items]
+    return list(step.outputs)

@@ -1,0 +1,12 @@
+"""What each pass of the native backend makes is looked at in all of its tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from ember.capture.native import pipeline
+
+
+@pytest.fixture(autouse=True)
+def _verified(monkeypatch):
+    monkeypatch.setattr(pipeline, "VERIFY", True)
