@@ -57,7 +57,7 @@ class _Search(GivenRows):
         shape: torch.Size = fn.shape()
         like = torch.zeros(())
         if known is not None:
-            like = torch.as_tensor(known["value"])
+            like = torch.as_tensor(known.value)
             if like.shape == shape:
                 return like
         if fn.support.is_discrete:

@@ -81,11 +81,11 @@ def at_all_rows(mask: Mask, site: Site, guide_trace: Trace) -> Mask:
         chosen = guide_trace.nodes.get(frame.name)
         if not isinstance(mask, Tensor) or chosen is None or not _varies(mask, frame):
             continue
-        if len(chosen["value"]) != full_size:
+        if len(chosen.value) != full_size:
             shape = list(mask.shape)
             assert frame.dim is not None
             shape[frame.dim] = full_size
-            mask = mask.new_ones(shape).index_copy(frame.dim, chosen["value"], mask)
+            mask = mask.new_ones(shape).index_copy(frame.dim, chosen.value, mask)
     return mask
 
 
@@ -104,16 +104,16 @@ def mask_packed(
         masks: those of the model's sites.
         guide_trace: the trace that the site is in.
     """
-    if isinstance(packed["fn"], dist.Delta):
+    if isinstance(packed.fn, dist.Delta):
         return  # a point has no density that could count
-    lead, parts = packed["fn"].batch_shape, []
+    lead, parts = packed.fn.batch_shape, []
     for layout, shape in shapes:
         event_start = len(shape) - layout.unconstrained_event_dim
         mask = at_all_rows(masks.get(layout.name, True), layout.site, guide_trace)
         parts.append(entry_mask(mask, shape[:event_start], shape[event_start:], lead))
     around = broadcast_shapes(*(part.shape[:-1] for part in parts))
     whole = torch.cat([part.expand(around + part.shape[-1:]) for part in parts], -1)
-    packed["fn"] = MaskedEntries(packed["fn"], whole.to(packed["value"].device))
+    packed.fn = MaskedEntries(packed.fn, whole.to(packed.value.device))
 
 
 class MaskedEntries(dist.TorchDistribution):

@@ -240,8 +240,8 @@ class AutoStructured(AutoGuide):
             if noise is not None:
                 whole = at_all_rows(mask, self._prototype().nodes[name], guide_trace)
                 shapes = self._batch_shapes[name], self._unconstrained_event_shapes[name]
-                entries = entry_mask(whole, *shapes, noise["fn"].batch_shape)
-                noise["fn"] = MaskedEntries(noise["fn"], entries)
+                entries = entry_mask(whole, *shapes, noise.fn.batch_shape)
+                noise.fn = MaskedEntries(noise.fn, entries)
 
     @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:

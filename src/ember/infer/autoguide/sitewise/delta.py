@@ -51,11 +51,11 @@ class AutoDelta(AutoGuide):
         super()._setup_prototype(*args, **kwargs)
         starts = {}
         for name, site in self._latent_sites():
-            fn = site["fn"]
+            fn = site.fn
             if getattr(fn.support, "is_discrete", False):
                 raise explained(site, NotImplementedError())
             with helpful_support_errors(site):
-                start = at_full_size(site["value"], site, fn.event_dim)
+                start = at_full_size(site.value, site, fn.event_dim)
                 # Raises for values and supports that cannot be parameters, before there are any.
                 unconstrained_leaf(f"{self._pyro_name}.{name}", start.clone(), fn.support)
             starts[name] = PyroParam(start, fn.support, fn.event_dim)
@@ -75,7 +75,7 @@ class AutoDelta(AutoGuide):
             with self._plates_of(site):
                 point = deep_getattr(self, name)
                 # A view: nobody is handed the parameter itself.
-                fn = Point(point.expand(point.shape), event_dim=site["fn"].event_dim)
+                fn = Point(point.expand(point.shape), event_dim=site.fn.event_dim)
                 result[name] = sample(name, fn)
         return result
 
