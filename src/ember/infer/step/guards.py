@@ -20,7 +20,7 @@ from torch import Tensor
 from ember import settings
 from ember.capture.state.facts import MISSING, Layouts, cell_contents, function_parts, shape_of
 from ember.capture.state.parts import ById, is_plain
-from ember.capture.state.scan import World
+from ember.capture.state.world import World
 from ember.infer.losses.policy import BadLoss
 from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.program import StepProgram

@@ -14,7 +14,7 @@ import torch
 from ember.capture.state.contents import content_part
 from ember.capture.state.facts import Layouts
 from ember.capture.state.reads import reads_of
-from ember.capture.state.scan import scan
+from ember.capture.state.world import scan
 
 LEVEL = 1.0
 TABLE: dict[str, Any] = {"a": [1.0, 2.0]}
