@@ -27,6 +27,12 @@ _MOST_ITEMS = 100_000
 _OF_EVERY_MODULE = frozenset(
     {"_parameters", "_buffers", "_modules", "_pyro_samples", "_pyro_params", "_model"}
 )
+# Torch calls these around every module.
+_HOOKS_OF_ALL = [
+    hooks
+    for name, hooks in vars(torch.nn.modules.module).items()
+    if name.startswith("_global_") and name.endswith("_hooks") and isinstance(hooks, dict)
+]
 # Called by libraries, so that their names need not stand in anybody's code.
 _CALLED_FROM_OUTSIDE = frozenset({"forward", "__call__", "__init__", "__enter__", "__exit__", "__getattr__"})
 
@@ -115,6 +121,8 @@ class Walk:
         reads = Reads() if library else reads_of(code)
         self.found |= reads.attributes
         self.by_text = self.by_text or reads.by_text
+        if reads.any_global:
+            self.unseen.append(f"globals by names that {function.__name__} computes")
         parts: list[Hashable] = [code]
         name = function.__name__
         for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
@@ -209,6 +217,8 @@ class Walk:
     def _module(self, module: torch.nn.Module, label: str) -> Hashable:
         own = vars(module)
         home = type(module).__module__
+        for hooks in _HOOKS_OF_ALL:
+            self.part(hooks, "a hook of all modules")
         if home.startswith("ember.") and not self._embers_own:
             return ById(module)
         parts: list[Hashable] = [self.part(type(module), label)]
