@@ -113,7 +113,9 @@ def test_sites_of_a_step():
     assert (aten.exp.default, f"{FILE}:{guide_line + 1}, param 'scale'") in found
     assert (aten.tanh.default, f"{FILE}:{model_line + 2}") in found
     assert (aten.tanh_backward.default, f"backward of {FILE}:{model_line + 2}") in found
-    draw = [origin for target, origin in found if torch.Tag.nondeterministic_seeded in target.tags]
+    draw = [
+        origin for target, origin in found if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ())
+    ]
     assert draw == [f"{FILE}:{guide_line + 2}, site 'mu'"]
     assert {"site 'mu'", "site 'x'", "backward of site 'x'"} <= texts
     assert all(origin for _, origin in found)
@@ -124,10 +126,12 @@ def test_parameters_of_an_optimizer(kind):
     graph, _, _ = fit(kind({"lr": 0.1}))
     texts = {node.meta["origin"] for node in graph.nodes if node.op == "call_function"}
     updates = {text for text in texts if ": loc" in text or ": scale" in text}
-    assert {text.split(": ")[1] for text in updates} == {"loc", "scale"}, texts
+    # Together they are updated in one flat buffer.
+    assert {text.split(": ")[1] for text in updates} == {"loc", "scale", "scale, loc"}, texts
     assert len({text.split(": ")[0] for text in updates}) == 1
 
 
 def test_an_optimizer_that_updates_all_parameters_at_once():
     graph, _, _ = fit(ClippedAdam({"lr": 0.1}))
-    assert "ClippedAdam" in {node.meta["origin"] for node in graph.nodes if node.op == "call_function"}
+    origins = {node.meta["origin"] for node in graph.nodes if node.op == "call_function"}
+    assert "ClippedAdam: scale, loc" in origins

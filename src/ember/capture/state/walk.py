@@ -219,7 +219,7 @@ class Walk:
         home = type(module).__module__
         for hooks in _HOOKS_OF_ALL:
             self.part(hooks, "a hook of all modules")
-        if home.startswith("ember.") and not self._embers_own:
+        if not self._embers_own and _is_embers(type(module)):
             return ById(module)
         parts: list[Hashable] = [self.part(type(module), label)]
         if home.startswith("torch."):
@@ -237,7 +237,7 @@ class Walk:
 
     def _object(self, value: object, label: str) -> Hashable:
         kind = type(value)
-        if getattr(kind, "counts_by_identity", False):
+        if getattr(kind, "counts_by_identity", False) or (not self._embers_own and _is_embers(kind)):
             return ById(value)
         own = getattr(value, "__dict__", None)
         if not isinstance(own, dict) or isinstance(value, Mapping):
@@ -296,6 +296,14 @@ def _calls_any_method(kind: type) -> bool:
         "ember.nn.module",
     )
     return is_library(kind.__module__) and not plain
+
+
+def _is_embers(kind: type) -> bool:
+    """Whether a class is one of Ember's guides, handlers and the like, or derived from one; not a user's PyroModule."""
+    homes = [base.__module__ for base in kind.__mro__]
+    return homes[0].startswith("ember.") or any(
+        home.startswith(("ember.infer.", "ember.contrib.", "ember.poutine.")) for home in homes
+    )
 
 
 def _stays(value: object) -> bool:

@@ -158,7 +158,7 @@ class _Given:
         trained = [param for param in self._params if param.requires_grad]
         found: dict[int, Tensor | None] = {}
         if isinstance(surrogate, Tensor) and surrogate.requires_grad:
-            others = _others(surrogate, [*self._params, *self._flat.leaves])
+            others = _others(surrogate, self._params, self._flat.leaves)
             grads = torch.autograd.grad(surrogate, [*trained, *others], allow_unused=True)
             found = dict(zip(map(id, trained), grads, strict=False))
             self._other_grads = [
@@ -204,13 +204,13 @@ class _Given:
             )
 
 
-def _others(surrogate: Tensor, params: list[Tensor]) -> list[Tensor]:
+def _others(surrogate: Tensor, params: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:
     """Tensors that gradients flow into, but that are no parameters: eager steps add to their ``.grad``.
 
     Raises:
-        CaptureError: if there is none to add to.
+        CaptureError: if there is none to add to; if the program uses a leaf itself, beside the parameter made of it.
     """
-    known = set(map(id, params))
+    known, own = set(map(id, params)), set(map(id, leaves))
     seen: set[Any] = set()
     found: list[Tensor] = []
     waiting: list[Any] = [surrogate.grad_fn]
@@ -221,16 +221,27 @@ def _others(surrogate: Tensor, params: list[Tensor]) -> list[Tensor]:
         seen.add(node)
         variable = getattr(node, "variable", None)
         if variable is not None and id(variable) not in known:
-            if variable.grad is None:
-                raise CaptureError(
-                    f"the step cannot be captured: gradients flow into a tensor of shape {tuple(variable.shape)} that is "
-                    "no parameter and has no .grad yet (a network that is not registered?)\n"
-                    "The way out: register it (ember.module, ember.param), detach() it, or run eagerly (compile=False).",
-                    Reason.OTHER_GRADIENTS,
-                )
+            _check_gradient(variable, is_leaf=id(variable) in own)
             found.append(variable)
         waiting += [inner for inner, _ in node.next_functions]
     return found
+
+
+def _check_gradient(tensor: Tensor, is_leaf: bool) -> None:
+    if is_leaf:
+        raise CaptureError(
+            f"the step cannot be captured: it uses a tensor of shape {tuple(tensor.shape)} itself that shares its memory with "
+            "a parameter (it does not come from ember.param or ember.module)\n"
+            "The way out: use what ember.param returns, or run eagerly (compile=False).",
+            Reason.SHARED_MEMORY,
+        )
+    if tensor.grad is None:
+        raise CaptureError(
+            f"the step cannot be captured: gradients flow into a tensor of shape {tuple(tensor.shape)} that is no parameter "
+            "and has no .grad yet (a network that is not registered?)\n"
+            "The way out: register it (ember.module, ember.param), detach() it, or run eagerly (compile=False).",
+            Reason.OTHER_GRADIENTS,
+        )
 
 
 @contextmanager
