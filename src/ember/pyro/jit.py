@@ -15,33 +15,33 @@ __all__ = ["JitTraceEnum_ELBO", "JitTraceGraph_ELBO", "JitTraceMeanField_ELBO", 
 
 
 class JitTrace_ELBO(Trace_ELBO):
-    """:class:`ember.infer.Trace_ELBO` whose SVI runs with ``compile=True``.
+    """:class:`ember.infer.Trace_ELBO` whose SVI runs with ``compile="auto"``.
 
-    It takes the same arguments. An SVI that is given a ``compile`` of its own keeps that. A step that cannot be captured raises
-    :class:`ember.errors.CaptureError`.
+    It takes the same arguments. An SVI that is given a ``compile`` of its own keeps that. A step that cannot be captured runs
+    eagerly, with one warning that says why.
 
     >>> import ember
     >>> svi = ember.infer.SVI(lambda: None, lambda: None, ember.optim.Adam({}), JitTrace_ELBO())
     >>> svi.compile
-    True
+    'auto'
     """
 
-    compile = True
+    compile = "auto"
 
 
 class JitTraceGraph_ELBO(TraceGraph_ELBO):
-    """:class:`ember.infer.TraceGraph_ELBO` whose SVI runs with ``compile=True``, as with :class:`JitTrace_ELBO`."""
+    """:class:`ember.infer.TraceGraph_ELBO` whose SVI runs with ``compile="auto"``, as with :class:`JitTrace_ELBO`."""
 
-    compile = True
+    compile = "auto"
 
 
 class JitTraceMeanField_ELBO(TraceMeanField_ELBO):
-    """:class:`ember.infer.TraceMeanField_ELBO` whose SVI runs with ``compile=True``, as with :class:`JitTrace_ELBO`."""
+    """:class:`ember.infer.TraceMeanField_ELBO` whose SVI runs with ``compile="auto"``, as with :class:`JitTrace_ELBO`."""
 
-    compile = True
+    compile = "auto"
 
 
 class JitTraceEnum_ELBO(TraceEnum_ELBO):
-    """:class:`ember.infer.TraceEnum_ELBO` whose SVI runs with ``compile=True``, as with :class:`JitTrace_ELBO`."""
+    """:class:`ember.infer.TraceEnum_ELBO` whose SVI runs with ``compile="auto"``, as with :class:`JitTrace_ELBO`."""
 
-    compile = True
+    compile = "auto"
