@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import warnings
 from collections.abc import Callable
+from numbers import Real
 from types import FrameType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+from torch import Tensor
+from torch.optim import SGD, Optimizer
 
 from ember.errors import OptimizerError
 from ember.optim.rules.clipping import Clipping
 from ember.params import module_from_param_with_module_name, normalize_param_name, user_param_name
 
 Options = dict[str, Any] | Callable[..., dict[str, Any]]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _CLIP_FIELDS = {"clip_norm": "norm", "clip_value": "value", "clip_global_norm": "global_norm"}
 
@@ -27,8 +35,77 @@ def checked_options(options: Options, what: str) -> Options:
     if callable(options):
         return options
     if not isinstance(options, dict):
-        raise AssertionError(f"{what} must be function that returns defaults or a defaults dictionary")
+        way_out = (
+            f"write {{'lr': {options!r}}}" if isinstance(options, Real) else "write for example {'lr': 0.01}"
+        )
+        raise AssertionError(
+            f"{what} must be function that returns defaults or a defaults dictionary, got {options!r}: {way_out}"
+        )
     return dict(options)
+
+
+def options_in_a_dictionary(factory: Callable[P, T]) -> Callable[P, T]:
+    """Let a factory of optimizers say how options are given, where they come as keywords.
+
+    >>> @options_in_a_dictionary
+    ... def Adam(optim_args): ...
+    >>> Adam(lr=0.1)
+    Traceback (most recent call last):
+    TypeError: Adam takes its options in one dictionary, got the keyword lr: write Adam({'lr': 0.1})
+    """
+    known = frozenset(inspect.signature(factory).parameters)
+
+    @functools.wraps(factory)
+    def made(*args: P.args, **kwargs: P.kwargs) -> T:
+        foreign = {name: value for name, value in kwargs.items() if name not in known}
+        if foreign:
+            given = dict(args[0]) if args and isinstance(args[0], dict) else {}
+            shown = ", ".join(f"{name!r}: {value!r}" for name, value in {**given, **foreign}.items())
+            raise TypeError(
+                f"{factory.__name__} takes its options in one dictionary, got the keyword {', '.join(foreign)}: "
+                f"write {factory.__name__}({{{shown}}})"
+            )
+        return factory(*args, **kwargs)
+
+    return made
+
+
+@functools.lru_cache(maxsize=64)
+def _parameters_of(constructor: type[Optimizer]) -> dict[str, inspect.Parameter]:
+    return dict(list(inspect.signature(constructor).parameters.items())[1:])
+
+
+def check_values(constructor: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Compare options with what an optimizer's class takes, before its arithmetic fails on them.
+
+    Raises:
+        TypeError: for an option that the class lacks, or a value of another kind than its default.
+    """
+    if not (isinstance(constructor, type) and issubclass(constructor, Optimizer)):
+        return
+    parameters = _parameters_of(constructor)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for name, value in options.items():
+        if name not in parameters:
+            raise TypeError(
+                f"{constructor.__name__}.__init__() got an unexpected keyword argument {name!r}: "
+                f"its options are {', '.join(parameters)}"
+            )
+        _check_value(constructor, name, value, parameters[name].default)
+
+
+def _check_value(constructor: type[Optimizer], name: str, value: object, default: object) -> None:
+    what = f"the option {name!r} of {constructor.__name__} must be"
+    if isinstance(default, tuple):
+        if not (isinstance(value, (tuple, list)) and len(value) == len(default)):
+            raise TypeError(f"{what} {len(default)} numbers, got {value!r}: write {{{name!r}: {default!r}}}")
+    elif (
+        isinstance(default, Real)
+        and not isinstance(default, bool)
+        and isinstance(value, (str, list, tuple, dict))
+    ):
+        raise TypeError(f"{what} a number, got {value!r}: write for example {{{name!r}: {default!r}}}")
 
 
 def parameter_count(function: Callable[..., Any]) -> int:
@@ -55,6 +132,16 @@ def warn_if_two_arguments(options: Options) -> None:
             "optim_args with two arguments (module_name, param_name) is deprecated; "
             "take one, the full parameter name such as 'net.layer.weight'",
             DeprecationWarning,
+            stacklevel=_frames_of_ember(),
+        )
+
+
+def warn_if_without_rate(constructor: Callable[..., Any], options: Options) -> None:
+    """Warn about plain gradient steps at torch's default rate, which has nothing to do with the loss at hand."""
+    if constructor is SGD and isinstance(options, dict) and "lr" not in options:
+        warnings.warn(
+            "SGD without a learning rate takes torch's default, lr=0.001: say which one is meant, {'lr': 0.001}",
+            UserWarning,
             stacklevel=_frames_of_ember(),
         )
 
