@@ -11,7 +11,6 @@ from numbers import Real
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
-from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from ember.errors import OptimizerError
@@ -26,7 +25,7 @@ T = TypeVar("T")
 _CLIP_FIELDS = {"clip_norm": "norm", "clip_value": "value", "clip_global_norm": "global_norm"}
 
 
-def checked_options(options: Options, what: str) -> Options:
+def checked_options(options: object, what: str) -> Options:
     """A copy of a dictionary, or the callable itself.
 
     Raises:
@@ -71,19 +70,21 @@ def options_in_a_dictionary(factory: Callable[P, T]) -> Callable[P, T]:
 
 
 @functools.lru_cache(maxsize=64)
-def _parameters_of(constructor: type[Optimizer]) -> dict[str, inspect.Parameter]:
+def _parameters_of(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return dict(list(inspect.signature(constructor).parameters.items())[1:])
 
 
 def check_values(constructor: Callable[..., Any], options: dict[str, Any]) -> None:
     """Compare options with what an optimizer's class takes, before its arithmetic fails on them.
 
+    Warns about plain gradient steps at torch's default rate, which has nothing to do with the loss at hand.
+
     Raises:
         TypeError: for an option that the class lacks, or a value of another kind than its default.
     """
     if not (isinstance(constructor, type) and issubclass(constructor, Optimizer)):
         return
-    parameters = _parameters_of(constructor)
+    parameters = _parameters_of(constructor)  # type: ignore[arg-type]  # classes can be hashed
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for name, value in options.items():
@@ -93,6 +94,12 @@ def check_values(constructor: Callable[..., Any], options: dict[str, Any]) -> No
                 f"its options are {', '.join(parameters)}"
             )
         _check_value(constructor, name, value, parameters[name].default)
+    if constructor is SGD and "lr" not in options:
+        warnings.warn(
+            "SGD without a learning rate takes torch's default, lr=0.001: say which one is meant, {'lr': 0.001}",
+            UserWarning,
+            stacklevel=_frames_of_ember(),
+        )
 
 
 def _check_value(constructor: type[Optimizer], name: str, value: object, default: object) -> None:
@@ -100,11 +107,7 @@ def _check_value(constructor: type[Optimizer], name: str, value: object, default
     if isinstance(default, tuple):
         if not (isinstance(value, (tuple, list)) and len(value) == len(default)):
             raise TypeError(f"{what} {len(default)} numbers, got {value!r}: write {{{name!r}: {default!r}}}")
-    elif (
-        isinstance(default, Real)
-        and not isinstance(default, bool)
-        and isinstance(value, (str, list, tuple, dict))
-    ):
+    elif type(default) in (int, float) and isinstance(value, (str, list, tuple, dict)):
         raise TypeError(f"{what} a number, got {value!r}: write for example {{{name!r}: {default!r}}}")
 
 
@@ -132,16 +135,6 @@ def warn_if_two_arguments(options: Options) -> None:
             "optim_args with two arguments (module_name, param_name) is deprecated; "
             "take one, the full parameter name such as 'net.layer.weight'",
             DeprecationWarning,
-            stacklevel=_frames_of_ember(),
-        )
-
-
-def warn_if_without_rate(constructor: Callable[..., Any], options: Options) -> None:
-    """Warn about plain gradient steps at torch's default rate, which has nothing to do with the loss at hand."""
-    if constructor is SGD and isinstance(options, dict) and "lr" not in options:
-        warnings.warn(
-            "SGD without a learning rate takes torch's default, lr=0.001: say which one is meant, {'lr': 0.001}",
-            UserWarning,
             stacklevel=_frames_of_ember(),
         )
 

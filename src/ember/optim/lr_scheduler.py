@@ -109,5 +109,6 @@ def _check_constructor(constructor: object) -> None:
     if isinstance(constructor, (Optimizer, PyroOptim)) or not callable(constructor):
         raise TypeError(
             "'optimizer' of a scheduler is a class of torch.optim, since each parameter gets its own; got "
-            f"an object of {type(constructor).__name__}: write {{'optimizer': torch.optim.Adam, 'optim_args': {{'lr': 0.01}}, ...}}"
+            f"an object of {type(constructor).__name__}: write "
+            "{'optimizer': torch.optim.Adam, 'optim_args': {'lr': 0.01}, ...}"
         )
