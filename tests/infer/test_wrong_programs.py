@@ -16,6 +16,7 @@ import torch
 import ember
 from ember import distributions as dist
 from ember import optim
+from ember.errors import NoCompilerError
 from ember.infer import SVI, Predictive, Trace_ELBO, autoguide
 from ember.optim import Adam
 
@@ -150,13 +151,244 @@ OPTIMIZERS = [
     ),
 ]
 
-TABLE = BORDER + OPTIMIZERS
+
+def at(row):
+    """The site and the line of a sample statement, as a text that names them."""
+    return (f"at site '{row}'", "test_wrong_programs.py", "sample(")
+
+
+def negative_scale(y):
+    z = ember.sample("z", dist.Normal(0.0, 1.0))
+    with ember.plate("rows", len(y)):
+        ember.sample("y", dist.Normal(z, torch.tensor(-1.0)), obs=y)
+
+
+def no_covariance(y):
+    ember.sample("z", dist.Normal(0.0, 1.0))
+    ember.sample("pair", dist.MultivariateNormal(torch.zeros(2), -torch.eye(2)), obs=y[:2])
+
+
+def scale_of_several_lines(y):
+    for i in range(2):
+        ember.sample(
+            f"z_{i}",
+            dist.Normal(
+                0.0,
+                torch.tensor(-2.0),
+            ),
+        )
+
+
+def fixed_plate(y):
+    z = ember.sample("z", dist.Normal(0.0, 1.0))
+    with ember.plate("rows", 20):
+        ember.sample("y", dist.Normal(z, 1.0), obs=y)
+
+
+def changing(compile):
+    svi = SVI(
+        fixed_plate, autoguide.AutoNormal(fixed_plate), Adam({"lr": 0.01}), Trace_ELBO(), compile=compile
+    )
+    for _ in range(3):
+        svi.step(Y)
+    svi.step(Y[:7])
+
+
+def other_size(compile):
+    steps(compile, regression, X, Y)
+    return steps(compile, lambda x, y: two_of_three(x, y), X, Y)
+
+
+def two_of_three(x, y):
+    b = ember.sample("b", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    with ember.plate("rows", len(x)):
+        ember.sample("y", dist.Normal(x[:, :2] @ b, 1.0), obs=y)
+
+
+def vector(size):
+    def model():
+        ember.sample("w", dist.Normal(torch.zeros(size), 1.0).to_event(1))
+
+    return model
+
+
+def other_vector(compile):
+    def guide():
+        loc = ember.param("loc", torch.zeros(3))
+        ember.sample("w", dist.Normal(loc, 1.0).to_event(1))
+
+    return steps(compile, vector(2), guide=guide)
+
+
+class Net(ember.nn.PyroModule):
+    """A Bayesian layer of two outputs."""
+
+    def __init__(self, prior):
+        super().__init__()
+        self.fc = ember.nn.PyroModule[torch.nn.Linear](3, 2)
+        self.fc.weight = ember.nn.PyroSample(prior)
+
+    def forward(self, x, y=None):
+        loc = self.fc(x)
+        with ember.plate("rows", x.shape[0]):
+            return ember.sample("y", dist.Normal(loc, 0.1), obs=y)
+
+
+def shape_as_size(y):
+    with ember.plate("rows", y.shape):
+        ember.sample("z", dist.Normal(0.0, 1.0))
+
+
+def masked(y):
+    z = ember.sample("z", dist.Normal(0.0, 1.0))
+    with ember.plate("rows", len(y)), ember.poutine.mask(mask=y >= 0):
+        ember.sample("y", dist.Poisson(z.exp()), obs=y)
+
+
+def counts(y):
+    z = ember.sample("z", dist.Normal(0.0, 1.0))
+    with ember.plate("rows", len(y)):
+        ember.sample("y", dist.Poisson(z.exp()).mask(y >= 0), obs=y)
+
+
+def column_plate(y):
+    z = ember.sample("z", dist.Normal(0.0, 1.0))
+    with ember.plate("rows", 20, dim=-2):
+        ember.sample("y", dist.Normal(z, 1.0), obs=y)
+
+
+def coin(y):
+    z = ember.sample("z", dist.Bernoulli(0.5))
+    ember.sample("y", dist.Normal(z, 1.0), obs=y[0])
+
+
+def coin_guide(y):
+    q = ember.param("q", torch.tensor(0.5), constraint=dist.constraints.unit_interval)
+    ember.sample("z", dist.Bernoulli(q), infer={"enumerate": "parallel"})
+
+
+def empty_guide(y): ...
+
+
+WITH_NAN = torch.where(Y > 0, torch.nan, Y)
+MISSING = torch.where(torch.arange(20) % 4 == 0, -1.0, 2.0)
+
+PROGRAMS = [
+    Wrong("scale", lambda c: steps(c, negative_scale, Y), ValueError, (*at("y"), "Normal", "scale", "-1.0")),
+    Wrong(
+        "covariance",
+        lambda c: steps(c, no_covariance, Y),
+        ValueError,
+        (*at("pair"), "covariance_matrix", "(2, 2)"),
+    ),
+    Wrong(
+        "statement of several lines",
+        lambda c: steps(c, scale_of_several_lines, Y),
+        ValueError,
+        ("at site f'z_{i}'", "scale", "-2.0"),
+    ),
+    Wrong("changing shape", changing, ValueError, ("site 'y'", "(7,)", "plate(name, len(data))")),
+    Wrong(
+        "float64 data",
+        lambda c: steps(c, regression, X.double(), Y.double()),
+        RuntimeError,
+        (*at("y"), "b: torch.float32", "x, y: torch.float64", "x.to(torch.float32)"),
+    ),
+    Wrong(
+        "parameters of an earlier fit",
+        other_size,
+        RuntimeError,
+        ("at site 'b'", "(3,)", "(2,)", "clear_param_store()"),
+    ),
+    Wrong("guide of another shape", other_vector, ValueError, ("'w'", "[3]", "[2]", "clear_param_store()")),
+    Wrong(
+        "network without to_event",
+        lambda c: steps(c, Net(dist.Normal(0.0, 1.0).expand([2, 3]).to_event(2)), X, torch.zeros(20, 2)),
+        ValueError,
+        ("plate('rows')", "site y", "20 vs 2", ".to_event(1)"),
+    ),
+    Wrong(
+        "plate of a shape", lambda c: steps(c, shape_as_size, Y), TypeError, ("'rows'", "[20]", "len(data)")
+    ),
+    Wrong(
+        "list",
+        lambda c: steps(c, fixed_plate, Y.tolist()),
+        ValueError,
+        ("site 'y'", "list", "torch.as_tensor"),
+    ),
+    Wrong(
+        "array", lambda c: steps(c, fixed_plate, Y.numpy()), ValueError, ("'y'", "numpy", "torch.as_tensor")
+    ),
+    Wrong(
+        "array of inputs",
+        lambda c: steps(c, regression, X.numpy(), Y),
+        TypeError,
+        ("x is a numpy.ndarray", "torch.as_tensor(x)"),
+    ),
+    Wrong(
+        "NaN",
+        lambda c: steps(c, fixed_plate, WITH_NAN),
+        ValueError,
+        ("site 'y'", "obs_mask", "NanMaskedNormal"),
+    ),
+    Wrong(
+        "-1 under mask",
+        lambda c: steps(c, masked, MISSING),
+        ValueError,
+        ("site 'y'", "-1", "mask", "obs_mask"),
+    ),
+    Wrong(
+        "-1 under .mask",
+        lambda c: steps(c, counts, MISSING),
+        ValueError,
+        ("site 'y'", "-1", "mask", "obs_mask"),
+    ),
+    Wrong(
+        "plate at dim -2",
+        lambda c: steps(c, column_plate, Y),
+        UserWarning,
+        ('"y"', "dim -1", "[20, 20]", "dim="),
+    ),
+    Wrong(
+        "site that the guide misses",
+        lambda c: steps(c, fixed_plate, Y, guide=empty_guide),
+        UserWarning,
+        ("{'z'}", "prior", "guide"),
+    ),
+    Wrong(
+        "model as the guide",
+        lambda c: steps(c, empty_guide, Y, guide=fixed_plate),
+        UserWarning,
+        ("observes y", "changed places", "SVI(model, guide"),
+    ),
+    Wrong(
+        "enumerated site",
+        lambda c: steps(c, coin, Y, guide=coin_guide),
+        UserWarning,
+        ("enumeration: z", "TraceEnum_ELBO"),
+    ),
+    Wrong(
+        "point estimate of a discrete site",
+        lambda c: steps(c, coin, Y, guide=autoguide.AutoDelta(coin)),
+        ValueError,
+        ("discrete sample site 'z'", "enumerat", "hide=['z']"),
+    ),
+    Wrong(
+        "no plate",
+        lambda c: steps(c, lambda y: ember.sample("z", dist.Normal(0.0, 1.0).expand([4])), Y),
+        ValueError,
+        ('site "z"', "[4]", "with plate(", ".to_event("),
+    ),
+]
+
+TABLE = BORDER + OPTIMIZERS + PROGRAMS
 
 
 def told(compile: bool, wrong: Wrong) -> Any:
     """The text that a wrong program gets, with its notes."""
+    ember.clear_param_store()
     with pytest.raises(wrong.kind) as caught, warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error" if issubclass(wrong.kind, Warning) else "ignore")
         wrong.program(compile)
     return "\n".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
 
@@ -166,3 +398,22 @@ def told(compile: bool, wrong: Wrong) -> Any:
 def test_what_a_wrong_program_is_told(wrong: Wrong, compile: bool) -> None:
     text = told(compile, wrong)
     assert [part for part in wrong.says if part not in text] == [], text
+
+
+def test_a_command_line_with_open_quotes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "gcc 'x")
+    guide = autoguide.AutoNormal(fixed_plate)
+    svi = SVI(fixed_plate, guide, Adam({"lr": 0.01}), Trace_ELBO(), compile=True, backend="native")
+    with pytest.raises(NoCompilerError, match=r"(?s)CC.*gcc 'x.*CC='gcc -m64'"):
+        for _ in range(3):
+            svi.step(Y)
+
+
+def test_errors_are_told_their_place_once() -> None:
+    text = told(False, next(wrong for wrong in PROGRAMS if wrong.name == "scale"))
+    assert text.count("at site") == 1
+
+
+def test_no_error_speaks_of_pyro_in_a_program_of_ember() -> None:
+    texts = [told(False, wrong) for wrong in PROGRAMS]
+    assert [text for text in texts if "pyro.plate" in text or "pyro.sample" in text] == []

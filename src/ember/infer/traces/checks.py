@@ -67,9 +67,13 @@ def _check_names(model_vars: dict[str, Site], guide_vars: dict[str, Site], auxil
         warnings.warn(f"Found auxiliary vars in the model: {auxiliary & model_vars.keys()}", stacklevel=3)
     extra = guide_vars.keys() - model_vars.keys() - auxiliary
     if extra:
+        observed = ", ".join(sorted(name for name in extra if guide_vars[name].is_observed))
+        swapped = (
+            f"\nThe guide observes {observed}: have model and guide changed places? SVI(model, guide, ...)"
+        )
         warnings.warn(
             "Found non-auxiliary vars in guide but not model, "
-            f"consider marking these infer={{'is_auxiliary': True}}:\n{extra}",
+            f"consider marking these infer={{'is_auxiliary': True}}:\n{extra}{swapped if observed else ''}",
             stacklevel=3,
         )
     missing = {
@@ -82,7 +86,11 @@ def _check_names(model_vars: dict[str, Site], guide_vars: dict[str, Site], auxil
                 "Try parallel enumeration or guide-side enumeration."
             )
     if missing:
-        warnings.warn(f"Found vars in model but not guide: {missing}", stacklevel=3)
+        warnings.warn(
+            f"Found vars in model but not guide: {missing}\nThey are drawn from their priors at every step, and not fitted: "
+            "sample them in the guide, or enumerate them under TraceEnum_ELBO",
+            stacklevel=3,
+        )
 
 
 def _check_shapes(name: str, model_site: Site, guide_site: Site, max_plate_nesting: float) -> None:
@@ -101,7 +109,11 @@ def _check_shapes(name: str, model_site: Site, guide_site: Site, max_plate_nesti
     if model_shape == guide_shape:
         return
     if any(m != g for m, g in zip_longest(reversed(model_shape), reversed(guide_shape), fillvalue=1)):
-        raise ModelError(f"Model and guide shapes disagree at site '{name}': {model_shape} vs {guide_shape}")
+        raise ModelError(
+            f"Model and guide shapes disagree at site '{name}': {model_shape} vs {guide_shape}\n"
+            "  If the guide's parameters are those of an earlier fit, call ember.clear_param_store(), or give each fit its own "
+            "store, SVI(..., param_store=ParamStoreDict())"
+        )
 
 
 def _same_shape(model_fn: Any, guide_fn: Any) -> bool:
@@ -146,16 +158,29 @@ def check_site_shape(site: Site, max_plate_nesting: float) -> None:
                 f'at site "{site.name}", invalid log_prob shape\n'
                 f"  Expected {expected}, actual {actual}\n"
                 "  Try one of the following fixes:\n"
-                "  - enclose the batched tensor in a with pyro.plate(...): context\n"
+                "  - enclose the batched tensor in a with plate(...): context\n"
                 "  - .to_event(...) the distribution being sampled\n"
                 "  - .permute() data dimensions"
             )
+        _warn_of_free_dims(site, actual, expected)
     enum_dim = site.enumerate_dim
     if enum_dim is not None:
         batch_shape = site.fn.batch_shape
         if len(batch_shape) >= -enum_dim and batch_shape[enum_dim] != 1:
             raise ModelError(
                 f'Enumeration dim conflict at site "{site.name}"\n  Try increasing pyro.markov history size'
+            )
+
+
+def _warn_of_free_dims(site: Site, actual: list[int], expected: list[int]) -> None:
+    """Rows of a plate that is not the rightmost are counted once for each entry of a dim to the right that no plate has."""
+    taken = {frame.dim for frame in site.cond_indep_stack}
+    for dim in range(-min(len(actual), len(expected)), 0):
+        if dim not in taken and actual[dim] > 1:
+            warnings.warn(
+                f'at site "{site.name}", dim {dim} of the log_prob, {actual}, has no plate: its {actual[dim]} entries count as '
+                "one row each. Leave out dim=... of the plate, if the data has one dim only, or add a plate for that dim",
+                stacklevel=3,
             )
 
 
