@@ -220,6 +220,19 @@ def other_vector(compile):
     return steps(compile, vector(2), guide=guide)
 
 
+class NetInPlate(ember.nn.PyroModule):
+    """A layer that is called, and so drawn, inside of the plate."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = ember.nn.PyroModule[torch.nn.Linear](3, 2)
+        self.fc.weight = ember.nn.PyroSample(dist.Normal(0.0, 1.0))
+
+    def forward(self, x):
+        with ember.plate("rows", x.shape[0]):
+            return ember.sample("y", dist.Normal(self.fc(x), 0.1).to_event(1), obs=torch.zeros(20, 2))
+
+
 class Net(ember.nn.PyroModule):
     """A Bayesian layer of two outputs."""
 

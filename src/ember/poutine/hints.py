@@ -33,7 +33,8 @@ def add_hints(error: Exception, nodes: Mapping[str, Site]) -> list[str]:
     hints = [_place(frames)] if frames else []
     if isinstance(error, RuntimeError):
         hints += _of_dtypes(frames)
-        hints += [hint for name, site in nodes.items() if (hint := _of_old_shape(name, site))]
+        for name, site in nodes.items():
+            hints += [*_of_old_shape(name, site), *_of_attribute(name, site)]
     elif isinstance(error, TypeError):
         hints = _of_foreign_arrays(frames)
     return hints
@@ -98,18 +99,30 @@ def _of_dtypes(frames: list[tuple[FrameType, int]]) -> list[str]:
     ]
 
 
-def _of_old_shape(name: str, site: Site) -> str | None:
+def _of_old_shape(name: str, site: Site) -> list[str]:
     """A value of another event shape than its distribution: it was drawn for another program."""
     wanted = getattr(site.fn, "event_shape", None) if site.is_latent else None
     if not wanted or not isinstance(site.value, Tensor):
-        return None
+        return []
     found = site.value.shape[-len(wanted) :]
     if found == wanted:
-        return None
-    return (
+        return []
+    return [
         f"  at site {name!r} the guide's value has the event shape {tuple(found)}, the model's distribution {tuple(wanted)}: "
         "if these are parameters of an earlier fit, call ember.clear_param_store(), or SVI(..., param_store=ParamStoreDict())"
-    )
+    ]
+
+
+def _of_attribute(name: str, site: Site) -> list[str]:
+    """A module's attribute that was drawn once for each row of a plate."""
+    if not (site.is_latent and site.cond_indep_stack and "." in name):
+        return []
+    plates = ", ".join(repr(frame.name) for frame in site.cond_indep_stack)
+    return [
+        f"  site {name!r}, an attribute of a module, was drawn inside plate {plates}, with shape "
+        f"{tuple(getattr(site.value, 'shape', ()))}: give its prior the shape of the attribute, "
+        ".expand(shape).to_event(len(shape)), and call the module before the plate"
+    ]
 
 
 def _of_foreign_arrays(frames: list[tuple[FrameType, int]]) -> list[str]:
