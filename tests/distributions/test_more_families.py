@@ -683,3 +683,40 @@ def test_the_control_variate_descends_the_variance() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             make()
+
+
+def test_cholesky_factors_may_be_rounded_to_seven_digits() -> None:
+    exact = torch.linalg.cholesky(
+        torch.tensor([[1.0, 0.3, 0.2], [0.3, 1.0, -0.4], [0.2, -0.4, 1.0]]).double()
+    )
+    d = dist.LKJCholesky(3, torch.tensor(2.0).double(), validate_args=True)
+    torch.testing.assert_close(
+        d.log_prob((exact * 1e7).round() / 1e7), d.log_prob(exact), rtol=1e-5, atol=1e-5
+    )
+    with pytest.raises(ValueError, match="CorrCholesky"):
+        d.log_prob(exact * 1.001)
+
+
+class _Squares(dist.Rejector):
+    """Squares of uniform numbers, proposed by a function: no distribution, but the density is known."""
+
+    def __init__(self, size: int) -> None:
+        def propose(shape: torch.Size = torch.Size()) -> torch.Tensor:  # noqa: B008
+            return torch.rand(shape + (size,))
+
+        accept = torch.full((size,), 2 / 3).log()
+        super().__init__(
+            propose, lambda x: x.log() / 2, accept, batch_shape=torch.Size([size]), event_shape=torch.Size()
+        )
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(1.5).log() + value.log() / 2
+
+
+def test_a_rejector_takes_any_callable() -> None:
+    d = _Squares(3)
+    assert d.sample((1000,)).mean().item() == pytest.approx(0.6, abs=0.03)
+    x = d.rsample()
+    parts = d.score_parts(x)
+    torch.testing.assert_close(parts.log_prob, d.log_prob(x))
+    torch.testing.assert_close(parts.score_function, x.log() / 2 - torch.tensor(2 / 3).log())
