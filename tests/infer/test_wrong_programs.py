@@ -194,6 +194,12 @@ def changing(compile):
     svi.step(Y[:7])
 
 
+def later_nan(compile):
+    svi = SVI(regression, autoguide.AutoNormal(regression), Adam({"lr": 0.01}), Trace_ELBO(), compile=compile)
+    for size in (20, 20, 20, 10):
+        svi.step(X[:size], Y[:size] if size == 20 else WITH_NAN[:size])
+
+
 def other_size(compile):
     steps(compile, regression, X, Y)
     return steps(compile, lambda x, y: two_of_three(x, y), X, Y)
@@ -387,6 +393,31 @@ PROGRAMS = [
         ("discrete sample site 'z'", "enumerat", "hide=['z']"),
     ),
     Wrong(
+        "NaN in the inputs",
+        lambda c: steps(c, regression, WITH_NAN.unsqueeze(-1).expand(-1, 3), Y),
+        ValueError,
+        (*at("y"), "loc", "there is NaN in x"),
+    ),
+    Wrong(
+        "a loader as the data",
+        lambda c: steps(c, regression, torch.utils.data.DataLoader(X), Y),
+        TypeError,
+        ("x is a DataLoader", "svi.step(*batch)"),
+    ),
+    Wrong(
+        "observation with a dim more",
+        lambda c: steps(c, regression, X, Y.unsqueeze(-1)),
+        ValueError,
+        ('site "y"', "[20, 20]", ".reshape() the observation, of shape [20, 1]"),
+    ),
+    Wrong(
+        "product of particles",
+        lambda c: steps(c, regression, X, Y, loss=Trace_ELBO(num_particles=5, vectorize_particles=True)),
+        RuntimeError,
+        (*at("y"), "vectorize_particles", "(X * b).sum(-1)"),
+    ),
+    Wrong("NaN in a later batch", later_nan, ValueError, ("site 'y'", "obs_mask", "NanMaskedNormal")),
+    Wrong(
         "no plate",
         lambda c: steps(c, lambda y: ember.sample("z", dist.Normal(0.0, 1.0).expand([4])), Y),
         ValueError,
@@ -430,3 +461,10 @@ def test_errors_are_told_their_place_once() -> None:
 def test_no_error_speaks_of_pyro_in_a_program_of_ember() -> None:
     texts = [told(False, wrong) for wrong in PROGRAMS]
     assert [text for text in texts if "pyro.plate" in text or "pyro.sample" in text] == []
+
+
+def test_warnings_belong_to_the_users_line() -> None:
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="model but not guide") as caught:
+            steps(False, fixed_plate, Y, guide=empty_guide)
+        assert {record.filename for record in caught} == {__file__}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import warnings
 from collections.abc import Callable
 from numbers import Real
-from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 from torch.optim import SGD, Optimizer
 
+from ember.caller import stacklevel
 from ember.errors import OptimizerError
 from ember.optim.rules.clipping import Clipping
 from ember.params import module_from_param_with_module_name, normalize_param_name, user_param_name
@@ -98,7 +97,7 @@ def check_values(constructor: Callable[..., Any], options: dict[str, Any]) -> No
         warnings.warn(
             "SGD without a learning rate takes torch's default, lr=0.001: say which one is meant, {'lr': 0.001}",
             UserWarning,
-            stacklevel=_frames_of_ember(),
+            stacklevel=stacklevel(),
         )
 
 
@@ -120,14 +119,6 @@ def parameter_count(function: Callable[..., Any]) -> int:
     return len(inspect.signature(function).parameters)
 
 
-def _frames_of_ember() -> int:
-    frame: FrameType | None = sys._getframe(2)
-    level = 2
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith("ember."):
-        frame, level = frame.f_back, level + 1
-    return level
-
-
 def warn_if_two_arguments(options: Options) -> None:
     """Warn about functions of module name and parameter name, which miss the full name."""
     if callable(options) and parameter_count(options) != 1:
@@ -135,7 +126,7 @@ def warn_if_two_arguments(options: Options) -> None:
             "optim_args with two arguments (module_name, param_name) is deprecated; "
             "take one, the full parameter name such as 'net.layer.weight'",
             DeprecationWarning,
-            stacklevel=_frames_of_ember(),
+            stacklevel=stacklevel(),
         )
 
 

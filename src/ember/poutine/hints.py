@@ -10,6 +10,7 @@ from types import FrameType
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ember.capture.blame import is_of_user
 from ember.distributions import typed_torch
@@ -36,7 +37,9 @@ def add_hints(error: Exception, nodes: Mapping[str, Site]) -> list[str]:
         for name, site in nodes.items():
             hints += [*_of_old_shape(name, site), *_of_attribute(name, site)]
     elif isinstance(error, TypeError):
-        hints = _of_foreign_arrays(frames)
+        hints = [*_of_foreign_arrays(frames), *_of_loaders(frames)]
+    else:
+        hints += _of_nan(frames)
     return hints
 
 
@@ -132,6 +135,24 @@ def _of_foreign_arrays(frames: list[tuple[FrameType, int]]) -> list[str]:
         for name, value in (frames[0][0].f_locals.items() if frames else ())
         if hasattr(value, "__array__") and not isinstance(value, Tensor)
     ]
+
+
+def _of_loaders(frames: list[tuple[FrameType, int]]) -> list[str]:
+    return [
+        f"{name} is a DataLoader: take its batches one by one, for batch in {name}: svi.step(*batch)"
+        for name, value in (frames[0][0].f_locals.items() if frames else ())
+        if isinstance(value, DataLoader)
+    ]
+
+
+def _of_nan(frames: list[tuple[FrameType, int]]) -> list[str]:
+    """The user's tensors that hold NaN, which may be where a parameter's comes from."""
+    names = [
+        name
+        for name, value in (frames[0][0].f_locals.items() if frames else ())
+        if isinstance(value, Tensor) and value.is_floating_point() and bool(value.isnan().any())
+    ]
+    return [f"  there is NaN in {', '.join(names)}"] if names else []
 
 
 def of_value(site: Site) -> str:
