@@ -720,3 +720,27 @@ def test_a_rejector_takes_any_callable() -> None:
     parts = d.score_parts(x)
     torch.testing.assert_close(parts.log_prob, d.log_prob(x))
     torch.testing.assert_close(parts.score_function, x.log() / 2 - torch.tensor(2 / 3).log())
+
+
+def test_gaps_in_ten_dims_cost_no_digits_in_float32() -> None:
+    torch.manual_seed(0)
+    root = torch.randn(10, 12)
+    covariance, data = root @ root.T, torch.randn(100, 10)
+    data[torch.rand(100, 10) < 0.5] = math.nan
+    data[0] = math.nan
+    exact = dist.NanMaskedMultivariateNormal(torch.zeros(10, dtype=DOUBLE), covariance.double()).log_prob(
+        data.double()
+    )
+    found = dist.NanMaskedMultivariateNormal(torch.zeros(10), covariance).log_prob(data)
+    assert found[0].item() == 0.0
+    assert_close(found.double(), exact, rtol=3e-6, atol=3e-6)
+
+
+def test_a_masked_mixture_checks_each_value_against_its_own_component_only() -> None:
+    mask = tensor([True, False])
+    d = dist.MaskedMixture(
+        mask, dist.Normal(torch.zeros(2), 1.0), dist.LogNormal(torch.zeros(2), 1.0), validate_args=True
+    )
+    assert d.log_prob(tensor([1.0, -1.0])).isfinite().all()
+    with pytest.raises(ValueError, match="support"):
+        d.log_prob(tensor([-1.0, -1.0]))

@@ -359,7 +359,7 @@ def _warn_of_deprecated(num_steps: int, num_samples: int) -> None:
     if num_samples:
         warnings.warn(
             "The `num_samples` argument to SVI is deprecated and will be removed in a future release. "
-            "Use `pyro.infer.Predictive` class to draw samples from the posterior.",
+            "Use `infer.Predictive` class to draw samples from the posterior.",
             FutureWarning,
             stacklevel=3,
         )
