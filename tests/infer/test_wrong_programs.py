@@ -30,7 +30,7 @@ class Wrong:
 
     name: str
     program: Callable[[bool], object]
-    kind: type[BaseException]
+    kind: type[BaseException] | tuple[type[BaseException], ...]
     says: tuple[str, ...]
 
 
@@ -226,6 +226,14 @@ def other_vector(compile):
     return steps(compile, vector(2), guide=guide)
 
 
+def other_guide(kind):
+    def program(compile):
+        for size in (3, 2):
+            steps(compile, vector(size), guide=getattr(autoguide, kind)(vector(size)))
+
+    return program
+
+
 class NetInPlate(ember.nn.PyroModule):
     """A layer that is called, and so drawn, inside of the plate."""
 
@@ -319,6 +327,21 @@ PROGRAMS = [
         RuntimeError,
         ("at site 'b'", "(3,)", "(2,)", "clear_param_store()"),
     ),
+    *[
+        Wrong(
+            f"parameters of an earlier {kind}",
+            other_guide(kind),
+            (RuntimeError, ValueError),
+            ("store", "clear_param_store()", "param_store=ParamStoreDict()"),
+        )
+        for kind in (
+            "AutoMultivariateNormal",
+            "AutoDiagonalNormal",
+            "AutoStructured",
+            "AutoGaussian",
+            "AutoDelta",
+        )
+    ],
     Wrong("guide of another shape", other_vector, ValueError, ("'w'", "[3]", "[2]", "clear_param_store()")),
     Wrong(
         "network without to_event",
@@ -432,7 +455,7 @@ def told(compile: bool, wrong: Wrong) -> Any:
     """The text that a wrong program gets, with its notes."""
     ember.clear_param_store()
     with pytest.raises(wrong.kind) as caught, warnings.catch_warnings():
-        warnings.simplefilter("error" if issubclass(wrong.kind, Warning) else "ignore")
+        warnings.simplefilter("error" if wrong.kind is UserWarning else "ignore")
         wrong.program(compile)
     return "\n".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
 

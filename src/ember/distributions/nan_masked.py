@@ -50,5 +50,7 @@ class NanMaskedMultivariateNormal(MultivariateNormal):
         z: Tensor = torch.linalg.solve_triangular(scale, difference.unsqueeze(-1), upper=False).squeeze(-1)
         normaliser = there.sum(-1).to(z.dtype) * math.log(2 * math.pi)
         half_log_det = scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        log_prob: Tensor = -0.5 * (normaliser + z.square().sum(-1)) - half_log_det
+        log_prob: Tensor = (
+            0.0 - half_log_det - 0.5 * (normaliser + z.square().sum(-1))
+        )  # 0 for gaps only, not -0
         return log_prob

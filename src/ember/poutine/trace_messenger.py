@@ -129,8 +129,11 @@ class TraceHandler(Handled):
 
 def _with_shapes(error: Exception, table: str) -> Exception:
     try:
-        return type(error)(f"{error}\n{table}")
+        shaped = type(error)(f"{error}\n{table}")
     except TypeError:
         # An exception class with a constructor of its own keeps its instance; the table goes along as a note.
         error.add_note(table)
         return error
+    for note in getattr(error, "__notes__", ()):
+        shaped.add_note(note)
+    return shaped
