@@ -233,7 +233,7 @@ def test_arguments_that_are_new_in_every_step_do_not_fill_the_memory(caplog):
     svi = new_svi(shifted)
     with caplog.at_level(logging.WARNING, "ember.capture"):
         for step in range(150):
-            svi.step(data(), 0.001 * step)
+            svi.step(data(), 0.001 * step, label=f"batch {step}")
     assert len(svi.programs.entries) <= 65
     assert "pass numbers that change from step to step as tensors" in caplog.text
 

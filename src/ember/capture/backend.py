@@ -101,11 +101,11 @@ class Interpreter:
     name = "interpreter"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
-        module = graph.module
+        forward = graph.module.forward  # past hooks of all modules
 
         def run(flat: list[Tensor]) -> Sequence[Tensor]:
             with torch.no_grad():
-                result: Sequence[Tensor] = module(*flat)
+                result: Sequence[Tensor] = forward(*flat)
             return result
 
         return _Loop(run, self.name)

@@ -68,6 +68,35 @@ def test_a_new_guide_goes_on_bit_for_bit(name, start, tmp_path):
     assert straight == resumed
 
 
+@pytest.mark.parametrize("name", ["AutoNormal", "AutoMultivariateNormal", "AutoNormalMessenger"])
+def test_counting_plates_draws_nothing_either(name, tmp_path):
+    """Particles in a plate: guide and model run once to see how deep plates are nested."""
+
+    def broadcasting(x, y):
+        w = ember.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with ember.plate("rows", len(y)):
+            ember.sample("obs", dist.Normal((x * w).sum(-1), 1.0), obs=y)
+
+    def svi():
+        ember.clear_param_store()
+        ember.set_rng_seed(0)
+        elbo = Trace_ELBO(num_particles=3, vectorize_particles=True)
+        return SVI(broadcasting, getattr(autoguide, name)(broadcasting), Adam({"lr": 0.02}), elbo)
+
+    first = svi()
+    for _ in range(3):
+        first.step(*data())
+    ember.get_param_store().save(str(tmp_path / "params"))
+    first.optim.save(str(tmp_path / "optim"))
+    state = torch.get_rng_state()
+    straight = [first.step(*data()) for _ in range(3)]
+    second = svi()
+    ember.get_param_store().load(str(tmp_path / "params"))
+    second.optim.load(str(tmp_path / "optim"))
+    torch.set_rng_state(state)
+    assert [second.step(*data()) for _ in range(3)] == straight
+
+
 def test_so_does_a_flow(tmp_path):
     straight, resumed = losses_straight_and_resumed(lambda: IAF(model), tmp_path)
     assert straight == resumed

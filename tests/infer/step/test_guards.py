@@ -340,6 +340,22 @@ def dropout_in_an_unregistered_place() -> Case:
     return Case(lambda: observed(module(latent() + torch.ones(3)).sum()), change)
 
 
+def all_modules_get_a_hook() -> Case:
+    module = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(module.weight, 0.5)
+    module.requires_grad_(False)
+    handles: list[Any] = []
+
+    def change(svi: SVI) -> None:
+        if handles:
+            handles.pop().remove()
+        else:
+            hook = torch.nn.modules.module.register_module_forward_hook(lambda own, args, out: out * 3.0)
+            handles.append(hook)
+
+    return Case(lambda: observed(module(latent().reshape(1)).squeeze()), change)
+
+
 def namespace_argument() -> Case:
     args = argparse.Namespace(beta=0.5, data=torch.tensor(0.4))
 
@@ -535,7 +551,8 @@ CASES: list[Callable[[], Case]] = [
     reads_a_closure, reads_a_list_of_lists, reads_the_length_of_a_list, reads_a_deque_and_a_set, reads_an_array,
     reads_a_tensor_that_is_replaced, is_a_method, reads_an_attribute_of_a_class, has_an_attribute_shadowed,
     has_a_method_replaced, reads_by_getattr, reads_by_a_computed_name, has_its_code_replaced, has_a_default_rebound,
-    is_a_handler_with_a_number, dropout_in_an_unregistered_place, namespace_argument, deque_and_set_arguments,
+    is_a_handler_with_a_number, dropout_in_an_unregistered_place, all_modules_get_a_hook, namespace_argument,
+    deque_and_set_arguments,
     a_tensor_is_transposed, a_tensor_gets_other_memory, a_closure_tensor_is_resized, a_parameter_is_frozen,
     a_parameter_is_set, a_parameter_gets_a_hook, a_constraint_is_replaced, the_store_is_cleared,
     optimizer_state_is_cleared, optimizer_state_is_set, optimizer_options_are_changed, the_model_is_replaced,
@@ -584,6 +601,19 @@ def test_what_changes_is_noticed(name: str, how: str) -> None:
 def _model_reading_a_generator() -> Callable[[], None]:
     numbers = (float(n) for n in range(1000))
     return lambda: observed(latent() * next(numbers))
+
+
+def test_globals_by_computed_names_are_refused() -> None:
+    svi = SVI(
+        lambda: observed(latent() * globals()["BETA"]),
+        guide,
+        optim.Adam({"lr": 0.05}),
+        Trace_ELBO(),
+        compile=True,
+    )
+    svi.step()
+    with pytest.raises(CaptureError, match="globals by names that <lambda> computes"):
+        svi.step()
 
 
 @pytest.mark.parametrize("compile", [True, "auto", None])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ember import tree
 from ember.capture.state.parts import is_plain, layout_part, plain_part
-from ember.capture.state.scan import Walk
+from ember.capture.state.walk import Walk
 
 T = TypeVar("T")
 

@@ -16,7 +16,10 @@ _FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_CLOSURE", "LOAD_FROM_D
 _ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _ANY_ATTRIBUTE = _ATTRIBUTE | {"LOAD_SUPER_ATTR", "IMPORT_FROM"}
 # With one of these a program can reach an attribute whose name does not stand in its code.
-_BY_TEXT = frozenset({"vars", "globals", "locals", "eval", "exec", "dir"})
+_BY_TEXT = frozenset({"vars", "locals", "dir"})
+# With one of these it can reach a global by a name that it computes.
+_ANY_GLOBAL = frozenset({"globals", "eval", "exec", "import_module", "__import__"})
+_ANY_GLOBAL_ATTRIBUTES = frozenset({"import_module"})
 _BY_TEXT_ATTRIBUTES = frozenset({"__dict__", "attrgetter", "__getattribute__"})
 # These take a name that may stand in the code as a text.
 _BY_NAME = frozenset({"getattr", "hasattr"})
@@ -41,6 +44,8 @@ class Reads:
     """Modules imported while it runs, each with the name that is taken from it, if one is."""
     by_text: bool = False
     """Whether it may read attributes by names that are computed."""
+    any_global: bool = False
+    """Whether it may read globals by names that are computed."""
 
 
 @dataclass
@@ -65,8 +70,14 @@ def reads_of(code: CodeType) -> Reads:
         found.attributes |= {text for text in found.texts if text.isidentifier()}
         by_text = by_text or found.builds_text
     free = frozenset(found.free & set(code.co_freevars))
+    any_global = bool(names & _ANY_GLOBAL or found.attributes & _ANY_GLOBAL_ATTRIBUTES)
     return Reads(
-        frozenset(found.globals), free, frozenset(found.attributes), frozenset(found.imports), by_text
+        frozenset(found.globals),
+        free,
+        frozenset(found.attributes),
+        frozenset(found.imports),
+        by_text,
+        any_global,
     )
 
 

@@ -16,6 +16,7 @@ from ember.errors import ModelError
 from ember.infer.autoguide.base.given_rows import rows_given
 from ember.infer.autoguide.base.guide import plate_like
 from ember.infer.autoguide.base.initialization import InitMessenger
+from ember.infer.autoguide.base.masks import add_mask, masks_of
 from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr
 from ember.infer.autoguide.base.prototype import at_full_size, prototype_hide_fn, record, vectorized_frames
 from ember.nn.module import PyroModule, PyroParam
@@ -108,6 +109,21 @@ class EasyGuide(PyroModule, metaclass=_EasyGuideMeta):  # type: ignore[metaclass
         finally:
             self.plates.clear()
             self._rows = {}
+
+    def mask_like(self, model_trace: Trace, guide_trace: Trace) -> None:
+        """Give the terms of groups and estimates the masks that the model's latent sites have in this run.
+
+        Args:
+            model_trace: of the model, replayed against the guide.
+            guide_trace: of the guide; its sites are changed.
+        """
+        masks = masks_of(model_trace)
+        for group in self.groups.values():
+            group.mask_terms(masks, guide_trace)
+        for name, mask in masks.items():
+            site = guide_trace.nodes.get(name)
+            if site is not None and isinstance(site.fn, dist.Delta):
+                add_mask(site, mask)
 
     def plate(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -11,9 +12,11 @@ from torch import Size, Tensor
 
 from ember.distributions.shapes import broadcast_shape
 from ember.errors import ModelError
+from ember.infer.autoguide.base.masks import Mask, MaskedEntries, entry_mask
 from ember.infer.autoguide.base.point import point_at
 from ember.infer.autoguide.base.support import transform_of
 from ember.poutine.site import Site
+from ember.poutine.trace_struct import Trace
 from ember.primitives import sample
 
 
@@ -50,6 +53,7 @@ class Group:
         self.common_frames = frozenset.intersection(
             *(frozenset(f for f in site.cond_indep_stack if f.vectorized) for site in sites)
         )
+        self._drawn_at: str | None = None
         self._site_sizes: dict[str, int] = {}
         self._site_batch_shapes: dict[str, Size] = {}
         self._site_event_shapes: dict[str, Size] = {}
@@ -112,6 +116,7 @@ class Group:
                 f"Invalid fn.event_shape for group: expected {tuple(self.event_shape)}, "
                 f"actual {tuple(fn.event_shape)}"
             )
+        self._drawn_at = guide_name
         packed: Tensor = sample(guide_name, fn, infer={**(infer or {}), "is_auxiliary": True})
         values: dict[str, Tensor] = {}
         parts = torch.split(packed, list(self._site_sizes.values()), dim=-1)
@@ -123,6 +128,29 @@ class Group:
             with self.guide.plates_around(site):
                 values[name] = sample(name, point)
         return packed, values
+
+    def mask_terms(self, masks: Mapping[str, Mask], guide_trace: Trace) -> None:
+        """Give the group's terms the masks of the model's sites.
+
+        Args:
+            masks: by site.
+            guide_trace: of the guide; its sites are changed.
+        """
+        packed = None if self._drawn_at is None else guide_trace.nodes.get(self._drawn_at)
+        if packed is None or not masks.keys() & self._site_sizes.keys():
+            return
+        parts = [
+            entry_mask(
+                masks.get(name, True),
+                self._site_batch_shapes[name],
+                self._site_event_shapes[name],
+                packed.fn.batch_shape,
+            )
+            for name in self._site_sizes
+        ]
+        around = broadcast_shape(*(part.shape[:-1] for part in parts))
+        whole = torch.cat([part.expand((*around, part.shape[-1])) for part in parts], -1)
+        packed.fn = MaskedEntries(packed.fn, whole.to(packed.value.device))
 
     def map_estimate(self) -> dict[str, Tensor]:
         """Draw each site from a point, which is a parameter of the site's name.

@@ -57,8 +57,8 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
             self_site = own.nodes[name]
             same = part_site.fn.shape() == self_site.fn.shape() if hasattr(part_site.fn, "shape") else True
             assert same and part_site.value.shape == self_site.value.shape, (
-                f"site {name!r} has shape {tuple(part_site['value'].shape)} in a part of this AutoGuideList, but "
-                f"{tuple(self_site['value'].shape)} in its model"
+                f"site {name!r} has shape {tuple(part_site.value.shape)} in a part of this AutoGuideList, but "
+                f"{tuple(self_site.value.shape)} in its model"
             )
 
     def append(self, part: AutoGuide | Callable[..., Any]) -> None:  # type: ignore[override]

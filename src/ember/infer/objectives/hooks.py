@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ember.capture.value_guard import is_recording
-from ember.errors import CaptureError
+from ember.errors import CaptureError, Reason
 from ember.infer.objectives.composition import Composition
 from ember.infer.terms.estimate import Estimate, Terms, Worth
 from ember.infer.terms.pairing import Pairing
@@ -52,7 +52,8 @@ class OverriddenHookError(CaptureError):
         super().__init__(
             f"the step cannot be captured: {objective.__name__}.{method} is the user's own, and a captured step computes "
             "losses and gradients by itself\n"
-            "The way out: define particle(model_trace, guide_trace) instead, or run eagerly (compile=False)."
+            "The way out: define particle(model_trace, guide_trace) instead, or run eagerly (compile=False).",
+            Reason.OWN_GRADIENTS,
         )
         self.method = method
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ember import settings
 from ember.capture.state.facts import MISSING, Layouts, cell_contents, function_parts, shape_of
 from ember.capture.state.parts import ById, is_plain
-from ember.capture.state.scan import World
+from ember.capture.state.world import World
 from ember.infer.losses.policy import BadLoss
 from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.program import StepProgram
@@ -223,14 +223,22 @@ class Warm:
         self._take((*args, *kwargs.values()))
 
     def _take(self, args: tuple[object, ...]) -> None:
-        """Note arguments that are like those before."""
+        """Note the arguments, and where all tensors lie that the program works on."""
         self._args = args
         tensors = [arg for arg in args if isinstance(arg, Tensor)]
         self._inputs = self.program.inputs(tensors)
-        watched = [*tensors, *self._facts.tensors, *self.program.graph.lifted, *self.program.leaves]
-        self._layouts = Layouts(
-            list({id(t): t for t in watched if t.layout is torch.strided}.values()), hooks=True
-        )
+        others = [*self._facts.tensors, *self.program.graph.lifted, *self.program.leaves]
+        unique = {id(tensor): tensor for tensor in others if tensor.layout is torch.strided}
+        # The arguments come first, so that others can take their places.
+        self._layouts = Layouts([*tensors, *unique.values()], hooks=True)
+
+    def _exchange(self, args: tuple[object, ...]) -> None:
+        """Note other arguments, which are like those before in all but what is in them, and where that lies."""
+        self._args = args
+        tensors = [arg for arg in args if isinstance(arg, Tensor)]
+        self._inputs = self.program.inputs(tensors)
+        self._layouts.tensors[: len(tensors)] = tensors
+        self._layouts.places[: len(tensors)] = map(Tensor.data_ptr, tensors)
 
     @staticmethod
     def can_be_noted(args: Args, kwargs: Kwargs) -> bool:
@@ -249,7 +257,7 @@ class Warm:
         if not all(map(is_, args, self._args)):
             if not all(map(_alike, args, self._args)):
                 return None
-            self._take(args)
+            self._exchange(args)
         facts, layouts, update = self._facts, self._layouts, self._update
         tensors = layouts.tensors
         try:

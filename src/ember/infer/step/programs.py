@@ -11,7 +11,7 @@ from torch import Tensor
 from ember.capture.backend import Backend
 from ember.capture.blame import explain
 from ember.capture.report import Capture, Report
-from ember.capture.state.scan import World, scan
+from ember.capture.state.world import World, scan
 from ember.errors import CaptureError, CaptureMismatchError, Reason
 from ember.infer.losses.values import is_finite
 from ember.infer.step.given import Parameters

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ember.capture.graph import capture
 from ember.capture.report import Capture, Report
-from ember.capture.state.scan import World
+from ember.capture.state.world import World
 from ember.errors import CaptureError, CaptureMismatchError, Reason
 from ember.infer.step.given import FlatStep, UpdateError
 from ember.infer.step.program import StepProgram, new_count

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ember.capture import backend as backends
 from ember.capture.state.arguments import has_numbers, numbers_as_tensors, take_apart
-from ember.capture.state.scan import Walk, World
+from ember.capture.state.walk import Walk
+from ember.capture.state.world import World
 from ember.infer.step.agreement import loss_agrees, step_agrees
 from ember.infer.step.function import Args, Kwargs, Step
 from ember.infer.step.guards import Call, Key, key_of

@@ -250,7 +250,7 @@ class SVI:
         try:
             return self.programs.find(request)
         except CaptureError as error:
-            self.refused(error, mode)
+            self.refused(error, _eager_for(mode))
             if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
                 # The step has been taken, eagerly, for the comparison.
                 return Taken(error.eager_result, None)
@@ -270,13 +270,17 @@ class SVI:
             )
             object.__setattr__(self, "_warm", warm)
 
-    def refused(self, error: CaptureError, mode: CompileMode) -> None:
+    def refused(self, error: CaptureError, eager_for: frozenset[Reason]) -> None:
         """Go on eagerly, with one warning, where that is allowed.
 
+        Args:
+            error: why there is no program.
+            eager_for: the reasons for which steps may be eager.
+
         Raises:
-            CaptureError: the error, where it is not.
+            CaptureError: the error, where it is not allowed.
         """
-        if mode is True and error.reason is not Reason.CHANGES_ITSELF:
+        if error.reason not in eager_for:
             raise error
         if not self._warned_of_fallback:
             self._warned_of_fallback = True
@@ -345,7 +349,13 @@ class _Steps:
         return self._request().take(None)
 
     def refused(self, error: CaptureError) -> None:
-        self._svi.refused(error, self._mode)
+        # A run is not asked to be captured as each single step is: gradients of the user's own are taken eagerly.
+        self._svi.refused(error, _eager_for(self._mode) | {Reason.OWN_GRADIENTS})
+
+
+def _eager_for(mode: CompileMode) -> frozenset[Reason]:
+    """For which reasons steps are taken eagerly, instead of raising."""
+    return frozenset(Reason) if mode is not True else frozenset({Reason.CHANGES_ITSELF})
 
 
 def _warn_of_deprecated(num_steps: int, num_samples: int) -> None:

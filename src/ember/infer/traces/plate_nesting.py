@@ -6,13 +6,16 @@ import logging
 import math
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from ember.infer.traces.checks import check_site_shape
 from ember.infer.traces.validation import is_validation_enabled
 from ember.poutine.handlers import block, replay, trace
+from ember.poutine.messenger import unwrap
 from ember.poutine.prune import prune_subsample_sites
+from ember.rng import fork_rng
 
 Program = Callable[..., Any]
 logger = logging.getLogger(__name__)
@@ -72,7 +75,9 @@ def guess_max_plate_nesting(
     Raises:
         ValueError: if a shape does not fit its plates (under validation).
     """
-    with block():
+    resumes = getattr(unwrap(guide), "resumes", None)
+    # A fit that goes on in a new process has counted before: its random numbers are left alone.
+    with block(), fork_rng() if resumes is not None and resumes() else nullcontext():
         guide_trace = trace(guide).get_trace(*args, **kwargs)
         model_trace = trace(replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     traces = [prune_subsample_sites(recorded) for recorded in (model_trace, guide_trace)]

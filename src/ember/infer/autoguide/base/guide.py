@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
@@ -17,7 +16,7 @@ from ember.infer.autoguide.base.given_rows import rows_given
 from ember.infer.autoguide.base.initialization import InitFn, InitMessenger
 from ember.infer.autoguide.base.layout import SiteLayout, layouts_of
 from ember.infer.autoguide.base.masks import Mask, add_mask, masks_of
-from ember.infer.autoguide.base.own_parameters import OwnParameters
+from ember.infer.autoguide.base.parts import Part
 from ember.infer.autoguide.base.prototype import full_size_of, prototype_hide_fn, record, vectorized_frames
 from ember.params.param_store import get_param_store
 from ember.poutine.handlers import block, condition
@@ -31,7 +30,7 @@ from ember.rng import fork_rng
 Program = Callable[..., Any]
 
 
-class AutoGuide(OwnParameters):
+class AutoGuide(Part):
     """Base of guides that are made from a model.
 
     The first call runs the model once, hidden from all handlers, to learn its latent sites; parameters come into being then.
@@ -49,7 +48,6 @@ class AutoGuide(OwnParameters):
 
     def __init__(self, model: Program, *, create_plates: Program | None = None) -> None:
         super().__init__(name=type(self).__name__)
-        self.master: Callable[[], AutoGuide | None] | None = None
         self._model: tuple[Program] | None = (model,)  # in a tuple: no submodule
         self.create_plates = create_plates
         self.prototype_trace: Trace | None = None
@@ -69,9 +67,6 @@ class AutoGuide(OwnParameters):
             )
         return self._model[0]
 
-    def is_part(self) -> bool:
-        return self.master is not None
-
     def program(self) -> object:
         return None if self._model is None else unwrap(self._model[0])
 
@@ -85,7 +80,7 @@ class AutoGuide(OwnParameters):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._own_parts()
+        self.own_parts()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AutoGuide:
         new = type(self).__new__(type(self))
@@ -93,25 +88,6 @@ class AutoGuide(OwnParameters):
         new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         new._model = self._model
         return new
-
-    def _own_parts(self) -> None:
-        for part in self._parts():
-            part._update_master(weakref.ref(self))
-
-    def _parts(self) -> Iterator[AutoGuide]:
-        for part in self.modules():
-            if part is not self and isinstance(part, AutoGuide):
-                yield part
-
-    def _update_master(self, master_ref: Callable[[], AutoGuide | None]) -> None:
-        self.master = master_ref
-        for part in self._parts():
-            part.master = master_ref
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, AutoGuide):
-            value._update_master(weakref.ref(self) if self.master is None else self.master)
-        super().__setattr__(name, value)
 
     # ---- the prototype --------------------------------------------------------------------------------------------
 

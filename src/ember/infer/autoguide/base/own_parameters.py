@@ -109,6 +109,10 @@ class OwnParameters(PyroModule):
 
     _sharing_warned = False
 
+    def resumes(self) -> bool:
+        """Whether the guide is new and finds its parameters in the store: a fit goes on in another process."""
+        return self._first_leaf is None and self._has_parameters()
+
     def _has_parameters(self) -> bool:
         """Whether the active store has parameters of the guide's name: loaded ones, or those of a guide before it."""
         prefix = f"{self._pyro_name}."

@@ -77,11 +77,19 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
         finally:
             self._outer_plates = ()
 
+    def resumes(self) -> bool:
+        """Whether the guide is new and finds its parameters in the store: a fit goes on in another process."""
+        return not self._data_told and self._has_parameters()
+
+    def _has_parameters(self) -> bool:
+        prefix = f"{self._pyro_name}.locs."
+        return any(name.startswith(prefix) for name in get_param_store())
+
     def _tell_data(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the first call: which sites that look latent are data, according to the parameters in the store?"""
-        prefix, store = f"{self._pyro_name}.locs.", get_param_store()
-        if not any(name.startswith(prefix) for name in store):
+        if not self._has_parameters():
             return
+        prefix, store = f"{self._pyro_name}.locs.", get_param_store()
         with fork_rng():
             recorded, _ = record(self.model, prototype_hide_fn, args, kwargs)
         missing = {name for name in recorded.stochastic_nodes if prefix + name not in store}

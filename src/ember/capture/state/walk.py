@@ -1,4 +1,4 @@
-"""Walking through what programs can reach: a key of all that counts, and the facts that say whether it still is so.
+"""One walk through what programs can reach: a part of a key for each object that counts, and facts about what it holds.
 
 The walk starts at functions. From their code it learns which globals, variables of closures and attributes they read, and goes
 on from there: into containers, objects, modules and other functions. Code of libraries is taken to stay as it is.
@@ -10,16 +10,14 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
 from functools import partial
 from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ember.capture.state.contents import content_part
-from ember.capture.state.facts import MISSING, Facts, Layouts
+from ember.capture.state.facts import MISSING, Facts
 from ember.capture.state.libraries import is_library
 from ember.capture.state.parts import ById, ByWeakId, is_plain, layout_part, plain_part
 from ember.capture.state.reads import Chain, Reads, reads_of
@@ -29,68 +27,14 @@ _MOST_ITEMS = 100_000
 _OF_EVERY_MODULE = frozenset(
     {"_parameters", "_buffers", "_modules", "_pyro_samples", "_pyro_params", "_model"}
 )
+# Torch calls these around every module.
+_HOOKS_OF_ALL = [
+    hooks
+    for name, hooks in vars(torch.nn.modules.module).items()
+    if name.startswith("_global_") and name.endswith("_hooks") and isinstance(hooks, dict)
+]
 # Called by libraries, so that their names need not stand in anybody's code.
 _CALLED_FROM_OUTSIDE = frozenset({"forward", "__call__", "__init__", "__enter__", "__exit__", "__getattr__"})
-
-
-@runtime_checkable
-class Unwatched(Protocol):
-    """A class whose objects count by identity, since what they hold follows from other facts."""
-
-    counts_by_identity: bool
-
-
-@dataclass(frozen=True)
-class World:
-    """What programs read outside their arguments."""
-
-    key: Hashable
-    facts: Facts
-    names: frozenset[str]
-    """Attributes that they may read; of other objects of the user's, too."""
-    by_text: bool
-    """Whether they may read attributes by names that they compute."""
-    unseen: tuple[str, ...]
-    """What they read, but nobody can watch."""
-    layouts: Layouts
-
-    def holds(self) -> bool:
-        """Whether nothing of it has changed: one look at each fact."""
-        return self.facts.same() and self.layouts.same()
-
-    def has_drawn(self) -> bool:
-        """Whether what has changed first is a stream of random numbers."""
-        return self.first_difference() in self.facts.random
-
-    def first_difference(self) -> str:
-        """What has changed first, as a user would call it."""
-        index = self.layouts.first_difference()
-        found = self.facts.first_difference()
-        if found is not None:
-            return found
-        return "nothing" if index is None else self.facts.tensor_labels[index]
-
-
-def scan(roots: Iterable[tuple[str, object]], embers_own: bool = True) -> World:
-    """What the named programs read, without what Ember's own modules hold if ``embers_own`` is false.
-
-    >>> box = {"beta": 1.0}
-    >>> world = scan([("box", box)])
-    >>> box["beta"] = 2.0
-    >>> world.facts.same(), world.facts.first_difference(), world.key == scan([("box", box)]).key
-    (False, 'box', False)
-    """
-    roots = list(roots)
-    names: frozenset[str] = frozenset()
-    by_text = False
-    while True:
-        walk = Walk(names, by_text, embers_own)
-        parts = tuple([(label, walk.part(value, label)) for label, value in roots])
-        if walk.found <= names and walk.by_text == by_text:
-            return walk.world(parts, names)
-        # Names found late may be attributes of objects that were passed early.
-        names |= walk.found
-        by_text = walk.by_text
 
 
 class Walk:
@@ -106,14 +50,6 @@ class Walk:
         self._embers_own = embers_own
         self._seen: dict[int, tuple[int, object]] = {}
         self._bound: set[tuple[int, str]] = set()
-
-    def world(self, key: Hashable, names: frozenset[str]) -> World:
-        """All that was found."""
-        facts = self.facts
-        dense = [index for index, tensor in enumerate(facts.tensors) if tensor.layout is torch.strided]
-        facts.tensors = [facts.tensors[index] for index in dense]
-        facts.tensor_labels = [facts.tensor_labels[index] for index in dense]
-        return World(key, facts, names, self.by_text, tuple(self.unseen), Layouts(facts.tensors))
 
     def part(self, value: object, label: str) -> Hashable:
         """What of a value belongs to the key; facts are noted on the way."""
@@ -185,6 +121,8 @@ class Walk:
         reads = Reads() if library else reads_of(code)
         self.found |= reads.attributes
         self.by_text = self.by_text or reads.by_text
+        if reads.any_global:
+            self.unseen.append(f"globals by names that {function.__name__} computes")
         parts: list[Hashable] = [code]
         name = function.__name__
         for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
@@ -267,8 +205,7 @@ class Walk:
             for name in sorted(inherited - vars(base).keys()):
                 # Set here, it would hide that of a base.
                 self.facts.bind_class(base, name, MISSING, f"{base.__name__}.{name}")
-            # A library may call any method of a class that is derived from one of its own.
-            whole = any(is_library(other.__module__) for other in base.__mro__[:-1])
+            whole = any(map(_calls_any_method, base.__mro__))
             for name, item in sorted(vars(base).items()):
                 called = name in self._names or name in _CALLED_FROM_OUTSIDE or (whole and callable(item))
                 if not called or (name.startswith("__") and not callable(item)):
@@ -280,6 +217,8 @@ class Walk:
     def _module(self, module: torch.nn.Module, label: str) -> Hashable:
         own = vars(module)
         home = type(module).__module__
+        for hooks in _HOOKS_OF_ALL:
+            self.part(hooks, "a hook of all modules")
         if home.startswith("ember.") and not self._embers_own:
             return ById(module)
         parts: list[Hashable] = [self.part(type(module), label)]
@@ -343,6 +282,22 @@ class Walk:
         return part
 
 
+def _calls_any_method(kind: type) -> bool:
+    """Whether a library's class calls methods of its subclasses whose names stand in nobody's code.
+
+    Of plain modules that is ``forward``; a training loop's other methods are no part of the program.
+    """
+    plain = kind.__module__ in (
+        "builtins",
+        "abc",
+        "typing",
+        "collections.abc",
+        "torch.nn.modules.module",
+        "ember.nn.module",
+    )
+    return is_library(kind.__module__) and not plain
+
+
 def _stays(value: object) -> bool:
     """Whether what a library has under a name is taken to stay as it is; containers, such as ``os.environ``, are not."""
     return not isinstance(value, (ModuleType, MutableMapping, list, set, deque)) and not _has_owner(value)
@@ -374,4 +329,4 @@ def _slots(kind: type) -> list[str]:
     return [name for name in found if name not in ("__dict__", "__weakref__")]
 
 
-__all__ = ["Unwatched", "Walk", "World", "scan"]
+__all__ = ["Walk"]
