@@ -163,6 +163,11 @@ def negative_scale(y):
         ember.sample("y", dist.Normal(z, torch.tensor(-1.0)), obs=y)
 
 
+def of_global_data(y):
+    b = ember.sample("b", dist.Normal(torch.zeros(3, dtype=torch.float64), 1.0).to_event(1))
+    ember.sample("y", dist.Normal(X @ b, 1.0).to_event(1), obs=y)
+
+
 def no_covariance(y):
     ember.sample("z", dist.Normal(0.0, 1.0))
     ember.sample("pair", dist.MultivariateNormal(torch.zeros(2), -torch.eye(2)), obs=y[:2])
@@ -320,6 +325,12 @@ PROGRAMS = [
         lambda c: steps(c, regression, X.double(), Y.double()),
         RuntimeError,
         (*at("y"), "b: torch.float32", "x, y: torch.float64", "x.to(torch.float32)"),
+    ),
+    Wrong(
+        "float64 data that is global",
+        lambda c: steps(c, of_global_data, Y.double()),
+        RuntimeError,
+        (*at("y"), "b, y: torch.float64", "X: torch.float32"),
     ),
     Wrong(
         "parameters of an earlier fit",

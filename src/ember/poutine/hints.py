@@ -87,10 +87,19 @@ def _samples(call: ast.Call) -> bool:
     return getattr(call.func, "attr", getattr(call.func, "id", None)) == "sample"
 
 
+def _values(frames: list[tuple[FrameType, int]]) -> list[tuple[str, object]]:
+    """What the names in the user's innermost function stand for, globals that it reads among them."""
+    if not frames:
+        return []
+    frame = frames[0][0]
+    read = {name: frame.f_globals[name] for name in frame.f_code.co_names if name in frame.f_globals}
+    return list({**read, **frame.f_locals}.items())
+
+
 def _of_dtypes(frames: list[tuple[FrameType, int]]) -> list[str]:
     """Tensors of several floating types side by side, by the names that the user gave them."""
     names: dict[torch.dtype, list[str]] = {}
-    for name, value in frames[0][0].f_locals.items() if frames else ():
+    for name, value in _values(frames):
         if isinstance(value, Tensor) and value.is_floating_point():
             names.setdefault(value.dtype, []).append(name)
     if len(names) < 2:
@@ -132,7 +141,7 @@ def _of_foreign_arrays(frames: list[tuple[FrameType, int]]) -> list[str]:
     return [
         f"{name} is a {type(value).__module__}.{type(value).__name__}: programs compute with tensors, "
         f"torch.as_tensor({name})"
-        for name, value in (frames[0][0].f_locals.items() if frames else ())
+        for name, value in _values(frames)
         if hasattr(value, "__array__") and not isinstance(value, Tensor)
     ]
 
@@ -140,7 +149,7 @@ def _of_foreign_arrays(frames: list[tuple[FrameType, int]]) -> list[str]:
 def _of_loaders(frames: list[tuple[FrameType, int]]) -> list[str]:
     return [
         f"{name} is a DataLoader: take its batches one by one, for batch in {name}: svi.step(*batch)"
-        for name, value in (frames[0][0].f_locals.items() if frames else ())
+        for name, value in _values(frames)
         if isinstance(value, DataLoader)
     ]
 
@@ -149,7 +158,7 @@ def _of_nan(frames: list[tuple[FrameType, int]]) -> list[str]:
     """The user's tensors that hold NaN, which may be where a parameter's comes from."""
     names = [
         name
-        for name, value in (frames[0][0].f_locals.items() if frames else ())
+        for name, value in _values(frames)
         if isinstance(value, Tensor) and value.is_floating_point() and bool(value.isnan().any())
     ]
     return [f"  there is NaN in {', '.join(names)}"] if names else []
