@@ -683,3 +683,64 @@ def test_the_control_variate_descends_the_variance() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             make()
+
+
+def test_cholesky_factors_may_be_rounded_to_seven_digits() -> None:
+    exact = torch.linalg.cholesky(
+        torch.tensor([[1.0, 0.3, 0.2], [0.3, 1.0, -0.4], [0.2, -0.4, 1.0]]).double()
+    )
+    d = dist.LKJCholesky(3, torch.tensor(2.0).double(), validate_args=True)
+    torch.testing.assert_close(
+        d.log_prob((exact * 1e7).round() / 1e7), d.log_prob(exact), rtol=1e-5, atol=1e-5
+    )
+    with pytest.raises(ValueError, match="CorrCholesky"):
+        d.log_prob(exact * 1.001)
+
+
+class _Squares(dist.Rejector):
+    """Squares of uniform numbers, proposed by a function: no distribution, but the density is known."""
+
+    def __init__(self, size: int) -> None:
+        def propose(shape: torch.Size = torch.Size()) -> torch.Tensor:  # noqa: B008
+            return torch.rand(shape + (size,))
+
+        accept = torch.full((size,), 2 / 3).log()
+        super().__init__(
+            propose, lambda x: x.log() / 2, accept, batch_shape=torch.Size([size]), event_shape=torch.Size()
+        )
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(1.5).log() + value.log() / 2
+
+
+def test_a_rejector_takes_any_callable() -> None:
+    d = _Squares(3)
+    assert d.sample((1000,)).mean().item() == pytest.approx(0.6, abs=0.03)
+    x = d.rsample()
+    parts = d.score_parts(x)
+    torch.testing.assert_close(parts.log_prob, d.log_prob(x))
+    torch.testing.assert_close(parts.score_function, x.log() / 2 - torch.tensor(2 / 3).log())
+
+
+def test_gaps_in_ten_dims_cost_no_digits_in_float32() -> None:
+    torch.manual_seed(0)
+    root = torch.randn(10, 12)
+    covariance, data = root @ root.T, torch.randn(100, 10)
+    data[torch.rand(100, 10) < 0.5] = math.nan
+    data[0] = math.nan
+    exact = dist.NanMaskedMultivariateNormal(torch.zeros(10, dtype=DOUBLE), covariance.double()).log_prob(
+        data.double()
+    )
+    found = dist.NanMaskedMultivariateNormal(torch.zeros(10), covariance).log_prob(data)
+    assert found[0].item() == 0.0
+    assert_close(found.double(), exact, rtol=3e-6, atol=3e-6)
+
+
+def test_a_masked_mixture_checks_each_value_against_its_own_component_only() -> None:
+    mask = tensor([True, False])
+    d = dist.MaskedMixture(
+        mask, dist.Normal(torch.zeros(2), 1.0), dist.LogNormal(torch.zeros(2), 1.0), validate_args=True
+    )
+    assert d.log_prob(tensor([1.0, -1.0])).isfinite().all()
+    with pytest.raises(ValueError, match="support"):
+        d.log_prob(tensor([-1.0, -1.0]))

@@ -12,6 +12,11 @@ _OURS = (folders.TORCH, folders.EMBER)
 _INSTALLED = (*folders.STANDARD, *folders.PACKAGES)
 
 
+def is_of_user(filename: str) -> bool:
+    """Whether a file is the user's own: no part of torch, Ember, Python or an installed package."""
+    return not filename.startswith((*_OURS, *_INSTALLED, "<frozen"))
+
+
 def user_line(error: BaseException) -> str | None:
     """File, line number and text of the innermost line that is the user's own, or at least of neither torch nor Ember."""
     frames = [

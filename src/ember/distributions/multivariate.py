@@ -5,17 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import WrappedDistribution
+from ember.distributions.validation import VALUE_CHECKS
+
+_SEVEN_DIGITS = 1e-6
+"""By how much the length of a row may differ from 1."""
 
 
 class LKJCholesky(torch.distributions.LKJCholesky, WrappedDistribution):
     """Cholesky factors of correlation matrices (Lewandowski, Kurowicka and Joe, 2009).
 
+    Values may be rounded to seven digits, as they are written to files.
+
     >>> LKJCholesky(3).event_shape
     torch.Size([3, 3])
     """
+
+    def _validate_sample(self, value: Tensor) -> None:
+        if VALUE_CHECKS.on and isinstance(value, Tensor):
+            length = torch.linalg.vector_norm(value.detach(), dim=-1, keepdim=True)
+            value = torch.where((length - 1).abs() <= _SEVEN_DIGITS, value.detach() / length, value)
+        super()._validate_sample(value)
 
 
 class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, WrappedDistribution):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,18 +37,20 @@ class NanMaskedMultivariateNormal(MultivariateNormal):
         """The log density of the coordinates that are there.
 
         Each missing coordinate is replaced by a standard normal one that is independent of the others and 0, whose density
-        is then taken out again. One batched factorisation serves all patterns of gaps.
+        is left out. One batched factorisation serves all patterns of gaps.
         """
         there = value.isfinite()
         both = there.unsqueeze(-1) & there.unsqueeze(-2)
         eye = torch.eye(value.size(-1), dtype=self.loc.dtype, device=self.loc.device)
         filled = torch.where(there, value, self.loc.detach())
-        marginal = MultivariateNormal(
-            self.loc, torch.where(both, self.covariance_matrix, eye), validate_args=False
-        )
         if self._validate_args:
             self._validate_sample(filled)
-        standard = Normal(torch.zeros_like(self.loc[..., 0]), 1.0, validate_args=False)
-        log_prob: Tensor = marginal.log_prob(filled)  # type: ignore[no-untyped-call]
-        missing = (~there).sum(-1).to(log_prob.dtype)
-        return log_prob - missing * standard.log_prob(standard.loc)
+        scale = torch.linalg.cholesky(torch.where(both, self.covariance_matrix, eye))
+        difference = torch.where(there, filled - self.loc, torch.zeros_like(filled))
+        z: Tensor = torch.linalg.solve_triangular(scale, difference.unsqueeze(-1), upper=False).squeeze(-1)
+        normaliser = there.sum(-1).to(z.dtype) * math.log(2 * math.pi)
+        half_log_det = scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        log_prob: Tensor = (
+            0.0 - half_log_det - 0.5 * (normaliser + z.square().sum(-1))
+        )  # 0 for gaps only, not -0
+        return log_prob

@@ -18,7 +18,8 @@ class Rejector(TorchDistribution):
     Gradients are pathwise through the proposal, and by the score function through the acceptance.
 
     Args:
-        propose: a distribution over a batch of proposals.
+        propose: a distribution over a batch of proposals; or any callable that draws such a batch, given a sample shape or
+            nothing, in a subclass that defines :meth:`log_prob`.
         log_prob_accept: the log probability of acceptance of each.
         log_scale: the log probability that a proposal is accepted.
         batch_shape: by default the proposal's.
@@ -79,5 +80,5 @@ class Rejector(TorchDistribution):
     def score_parts(self, value: Tensor) -> ScoreParts:
         """Only the acceptance has a score; the density is pathwise."""
         score = self.log_prob_accept(value) - self._log_scale
-        log_prob = self.propose.log_prob(value) + score
+        log_prob = self.log_prob(value)
         return ScoreParts(log_prob, score, log_prob)

@@ -28,6 +28,7 @@ class PyroLRScheduler(PyroOptim):
 
     Raises:
         KeyError: if ``optimizer`` or ``optim_args`` is missing.
+        TypeError: if ``optimizer`` is an object instead of a class.
 
     Example:
         >>> import torch
@@ -59,6 +60,7 @@ class PyroLRScheduler(PyroOptim):
                 )
         self.pt_scheduler_constructor = scheduler_constructor
         optim_constructor, inner_args = kwargs.pop("optimizer"), kwargs.pop("optim_args")
+        _check_constructor(optim_constructor)
         self.kwargs = kwargs
         super().__init__(optim_constructor, inner_args, clip_args)
 
@@ -101,3 +103,12 @@ class PyroLRScheduler(PyroOptim):
         """
         for record in self.records:
             record.scheduler.step(*args, **kwargs)
+
+
+def _check_constructor(constructor: object) -> None:
+    if isinstance(constructor, (Optimizer, PyroOptim)) or not callable(constructor):
+        raise TypeError(
+            "'optimizer' of a scheduler is a class of torch.optim, since each parameter gets its own; got "
+            f"an object of {type(constructor).__name__}: write "
+            "{'optimizer': torch.optim.Adam, 'optim_args': {'lr': 0.01}, ...}"
+        )

@@ -17,7 +17,15 @@ from torch.optim import Optimizer
 from ember.errors import OptimizerError, SaveFileError
 from ember.optim import saved_state
 from ember.optim.adagrad_rmsprop import AdagradRMSProp as pt_AdagradRMSProp
-from ember.optim.arguments import Options, checked_clip, checked_options, options_for, warn_if_two_arguments
+from ember.optim.arguments import (
+    Options,
+    check_values,
+    checked_clip,
+    checked_options,
+    options_for,
+    options_in_a_dictionary,
+    warn_if_two_arguments,
+)
 from ember.optim.clipped_adam import ClippedAdam as pt_ClippedAdam
 from ember.optim.dct_adam import DCTAdam as pt_DCTAdam
 from ember.optim.plan import StepPlan
@@ -218,7 +226,9 @@ class PyroOptim:
         return self.pt_optim_constructor([param], **self._get_optim_args(param))
 
     def _get_optim_args(self, param: Tensor) -> dict[str, Any]:
-        return options_for(self.pt_optim_args, get_param_store().param_name(param), "optim")
+        options = options_for(self.pt_optim_args, get_param_store().param_name(param), "optim")
+        check_values(self.pt_optim_constructor, options)
+        return options
 
     def _get_grad_clip_args(self, param: Tensor) -> dict[str, Any]:
         clip = options_for(self.pt_clip_args, get_param_store().param_name(param), "clip")
@@ -323,16 +333,19 @@ class PyroOptim:
             ) from error
 
 
+@options_in_a_dictionary
 def AdagradRMSProp(optim_args: Options) -> PyroOptim:
     """Wraps :class:`ember.optim.adagrad_rmsprop.AdagradRMSProp`."""
     return PyroOptim(pt_AdagradRMSProp, optim_args)
 
 
+@options_in_a_dictionary
 def ClippedAdam(optim_args: Options) -> PyroOptim:
     """Wraps :class:`ember.optim.clipped_adam.ClippedAdam`."""
     return PyroOptim(pt_ClippedAdam, optim_args)
 
 
+@options_in_a_dictionary
 def DCTAdam(optim_args: Options) -> PyroOptim:
     """Wraps :class:`ember.optim.dct_adam.DCTAdam`."""
     return PyroOptim(pt_DCTAdam, optim_args)

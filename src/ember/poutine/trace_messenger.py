@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from ember.poutine.hints import add_hints, is_marked, mark
 from ember.poutine.messenger import Handled, Messenger
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import INPUT, RETURN, Trace
@@ -88,7 +89,7 @@ class TraceMessenger(Messenger):
 class TraceHandler(Handled):
     """A function whose run is recorded, with its arguments at ``_INPUT`` and its result at ``_RETURN``.
 
-    A ValueError or RuntimeError in the function is raised again with the table of shapes appended.
+    A ValueError or RuntimeError in the function is raised again with the table of shapes and its line appended.
     """
 
     msngr: TraceMessenger
@@ -98,8 +99,17 @@ class TraceHandler(Handled):
             recorder.trace.nodes[INPUT] = Site(name=INPUT, type="args", args=args, kwargs=kwargs)
             try:
                 result = self.fn(*args, **kwargs)
+            except TypeError as error:
+                for hint in add_hints(error, recorder.trace.nodes):
+                    error.add_note(hint)
+                mark(error)
+                raise
             except (ValueError, RuntimeError) as error:
-                shaped = _with_shapes(error, recorder.trace.format_shapes())
+                if is_marked(error) and len(recorder.trace) == 1:
+                    raise  # this run has nothing to add
+                hints = add_hints(error, recorder.trace.nodes)
+                shaped = _with_shapes(error, "\n".join([recorder.trace.format_shapes(), *hints]))
+                mark(shaped)
                 if shaped is error:
                     raise
                 raise shaped from error
@@ -119,8 +129,11 @@ class TraceHandler(Handled):
 
 def _with_shapes(error: Exception, table: str) -> Exception:
     try:
-        return type(error)(f"{error}\n{table}")
+        shaped = type(error)(f"{error}\n{table}")
     except TypeError:
         # An exception class with a constructor of its own keeps its instance; the table goes along as a note.
         error.add_note(table)
         return error
+    for note in getattr(error, "__notes__", ()):
+        shaped.add_note(note)
+    return shaped

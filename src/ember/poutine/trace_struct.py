@@ -14,6 +14,7 @@ from ember.capture.provenance import works_for
 from ember.distributions.masking import scale_and_mask
 from ember.nonfinite import warn_if_inf, warn_if_nan
 from ember.poutine.enumeration import packing
+from ember.poutine.hints import of_value
 from ember.poutine.shape_table import format_shapes
 from ember.poutine.site import Site, as_site
 from ember.poutine.sites import Sites
@@ -244,7 +245,7 @@ class Trace:
         except ValueError as error:
             table = self.format_shapes(last_site=site.name)
             raise ValueError(
-                f"Error while computing {quantity} at site '{name}':\n{error}\n{table}"
+                f"Error while computing {quantity} at site '{name}':\n{error}{of_value(site)}\n{table}"
             ) from error
 
     def _warn_if_nonfinite(self, names: list[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import ember
 from ember import settings
 from ember.infer.step.compile_mode import CompileMode
-from ember.pyro import children, fallback
+from ember.pyro import children, console, fallback
 from ember.pyro.finder import ROOT, Finder, is_hidden, pyro_path
 from ember.pyro.places import VIEWS
 from ember.pyro.views import View
@@ -58,6 +58,7 @@ def install(*, child_processes: bool = True, compile: CompileMode = None) -> Non
     ember.__version__ = EMULATED_VERSION
     sys.meta_path.insert(0, _finder)
     _alias_what_is_loaded()
+    console.attach()
     if child_processes:
         children.enable(compile)
 
@@ -69,6 +70,7 @@ def uninstall() -> None:
     sys.meta_path.remove(_finder)
     children.disable()
     fallback.detach_all()
+    console.detach()
     aliased = {name: m for name, m in sys.modules.items() if name == ROOT or name.startswith(ROOT + ".")}
     for path, module in aliased.items():
         del sys.modules[path]

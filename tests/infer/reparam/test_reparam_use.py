@@ -401,3 +401,29 @@ def test_unit_jacobian_names_its_site():
     with poutine.trace() as tr, poutine.reparam(config={"x": UnitJacobianReparam(transform)}):
         x = ember.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
     assert_close(tr.trace.nodes["x_transformed"]["value"], x.flip(-1))
+
+
+@pytest.mark.parametrize("kind", [LatentStableReparam, SymmetricStableReparam, StableReparam])
+def test_stable_noise_of_some_rows_only(kind):
+    def model():
+        with poutine.reparam(config={"x": kind()}), ember.plate("rows", 10):
+            return ember.sample("x", dist.Stable(1.5, 0.0))
+
+    guide = AutoNormal(model, create_plates=lambda: ember.plate("rows", 10, subsample_size=3))
+    assert math.isfinite(Trace_ELBO().loss(model, guide))
+    assert {tuple(value.shape) for value in ember.get_param_store().values()} == {(10,)}
+
+
+@pytest.mark.parametrize("support", [dist.constraints.real, dist.constraints.positive])
+def test_a_flat_density_is_split(support):
+    def model():
+        x = ember.sample("x", dist.ImproperUniform(support, (), (3,)))
+        ember.sample("y", dist.Normal(x, 1.0).to_event(1), obs=torch.tensor([1.0, 2.0, 3.0]))
+
+    split = poutine.reparam(model, config={"x": SplitReparam([1, 2], -1)})
+    guide = AutoNormal(split)
+    assert math.isfinite(Trace_ELBO().loss(split, guide))
+    assert {name: tuple(value.shape) for name, value in guide.median().items()} == {
+        "x_split_0": (1,),
+        "x_split_1": (2,),
+    }

@@ -231,7 +231,7 @@ class TracePredictive(TracePosterior):
         super().__init__()
         warnings.warn(
             "The `TracePredictive` class is deprecated and will be removed "
-            "in a future release. Use the `pyro.infer.Predictive` class instead.",
+            "in a future release. Use the `infer.Predictive` class instead.",
             FutureWarning,
             stacklevel=2,
         )

@@ -79,7 +79,7 @@ class Reparam:
 
 def _refuse(name: str, reparam: Reparam) -> NoReturn:
     raise NotImplementedError(
-        f"At pyro.sample({name!r},...), {type(reparam).__name__} does not support observe statements. "
+        f"At sample({name!r},...), {type(reparam).__name__} does not support observe statements. "
         "Leave observed sites out of the config of poutine.reparam."
     )
 

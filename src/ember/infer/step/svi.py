@@ -11,6 +11,7 @@ from torch import Tensor
 from ember.capture.choice import BackendName, backend_of, check_backend
 from ember.capture.report import Report
 from ember.errors import CaptureError, CaptureMismatchError, OptimizerError, Reason
+from ember.infer.autoguide.base.guide import AutoGuide
 from ember.infer.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
@@ -20,7 +21,7 @@ from ember.infer.step.live import Taken
 from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
 from ember.infer.step.request import Request, Scheduled, Setup
-from ember.infer.traces.program_checks import check_program
+from ember.infer.traces.program_checks import check_pair, check_program, number_of_steps, shown_kind
 from ember.optim import PyroLRScheduler, PyroOptim
 from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict, get_param_store
@@ -52,7 +53,7 @@ class SVI:
         param_store: a store for the parameters of this SVI alone; by default the active one.
 
     Raises:
-        ValueError: if ``optim`` is no :class:`PyroOptim`.
+        ValueError: if ``optim`` is no :class:`PyroOptim`, or model, guide or loss is a class instead of an object.
 
     >>> import torch, ember
     >>> from ember import distributions as dist
@@ -86,11 +87,14 @@ class SVI:
         _warn_of_deprecated(num_steps, num_samples)
         check_program(model, "model")
         check_program(guide, "guide")
+        inner = unwrap(model)
+        check_pair(inner, unwrap(guide), inner.program() if isinstance(inner, AutoGuide) else None)
         if not isinstance(optim, PyroOptim):
             raise ValueError(
                 "Optimizer should be an instance of pyro.optim.PyroOptim class. "
-                f"Got {type(optim).__name__}; write for example ember.optim.Adam({{'lr': 0.01}})."
+                f"Got {shown_kind(optim)}; write for example ember.optim.Adam({{'lr': 0.01}})."
             )
+        check_program(loss, "loss")
         self.model = model
         self.guide = guide
         self.optim = optim
@@ -206,11 +210,13 @@ class SVI:
             The losses of all steps, as one tensor, and how it went. Ctrl-C ends a run early, with the losses so far.
 
         Raises:
+            TypeError: if ``num_steps`` is no whole number.
             NonFiniteLossError: if a loss or a gradient is NaN or infinite, unless ``stable`` or the setting
                 ``nonfinite_loss`` says otherwise.
             CaptureError: under ``compile=True``, if the step cannot be captured.
             OptimizerError: under ``scheduled``, if there is no scheduler, or its rates are not known in advance.
         """
+        num_steps = number_of_steps(num_steps)
         mode = effective_mode(self.compile, "auto")
         schedule = self._schedule(num_steps) if scheduled else None
         source = _Steps(self, mode, Skip() if stable else active_policy(), args, kwargs, schedule)
@@ -363,7 +369,7 @@ def _warn_of_deprecated(num_steps: int, num_samples: int) -> None:
     if num_samples:
         warnings.warn(
             "The `num_samples` argument to SVI is deprecated and will be removed in a future release. "
-            "Use `pyro.infer.Predictive` class to draw samples from the posterior.",
+            "Use `infer.Predictive` class to draw samples from the posterior.",
             FutureWarning,
             stacklevel=3,
         )

@@ -7,6 +7,7 @@ import warnings
 from itertools import zip_longest
 from typing import Any
 
+from ember.caller import stacklevel
 from ember.errors import ModelError
 from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
@@ -49,7 +50,8 @@ def check_model_guide_match(
             _check_shapes(name, site, guide_vars[name], max_plate_nesting)
     if not guide_plates <= model_plates:
         warnings.warn(
-            f"Found plate statements in guide but not model: {guide_plates - model_plates}", stacklevel=2
+            f"Found plate statements in guide but not model: {guide_plates - model_plates}",
+            stacklevel=stacklevel(),
         )
 
 
@@ -64,13 +66,19 @@ def _check_guide_factor(name: str, site: Site) -> None:
 
 def _check_names(model_vars: dict[str, Site], guide_vars: dict[str, Site], auxiliary: set[str]) -> None:
     if auxiliary & model_vars.keys():
-        warnings.warn(f"Found auxiliary vars in the model: {auxiliary & model_vars.keys()}", stacklevel=3)
+        warnings.warn(
+            f"Found auxiliary vars in the model: {auxiliary & model_vars.keys()}", stacklevel=stacklevel()
+        )
     extra = guide_vars.keys() - model_vars.keys() - auxiliary
     if extra:
+        observed = ", ".join(sorted(name for name in extra if guide_vars[name].is_observed))
+        swapped = (
+            f"\nThe guide observes {observed}: have model and guide changed places? SVI(model, guide, ...)"
+        )
         warnings.warn(
             "Found non-auxiliary vars in guide but not model, "
-            f"consider marking these infer={{'is_auxiliary': True}}:\n{extra}",
-            stacklevel=3,
+            f"consider marking these infer={{'is_auxiliary': True}}:\n{extra}{swapped if observed else ''}",
+            stacklevel=stacklevel(),
         )
     missing = {
         name for name, site in model_vars.items() if name not in guide_vars and site.enumerate_dim is None
@@ -82,7 +90,11 @@ def _check_names(model_vars: dict[str, Site], guide_vars: dict[str, Site], auxil
                 "Try parallel enumeration or guide-side enumeration."
             )
     if missing:
-        warnings.warn(f"Found vars in model but not guide: {missing}", stacklevel=3)
+        warnings.warn(
+            f"Found vars in model but not guide: {missing}\nThey are drawn from their priors at every step, and not fitted: "
+            "sample them in the guide, or enumerate them under TraceEnum_ELBO",
+            stacklevel=stacklevel(),
+        )
 
 
 def _check_shapes(name: str, model_site: Site, guide_site: Site, max_plate_nesting: float) -> None:
@@ -101,7 +113,11 @@ def _check_shapes(name: str, model_site: Site, guide_site: Site, max_plate_nesti
     if model_shape == guide_shape:
         return
     if any(m != g for m, g in zip_longest(reversed(model_shape), reversed(guide_shape), fillvalue=1)):
-        raise ModelError(f"Model and guide shapes disagree at site '{name}': {model_shape} vs {guide_shape}")
+        raise ModelError(
+            f"Model and guide shapes disagree at site '{name}': {model_shape} vs {guide_shape}\n"
+            "  If the guide's parameters are those of an earlier fit, call ember.clear_param_store(), or give each fit its own "
+            "store, SVI(..., param_store=ParamStoreDict())"
+        )
 
 
 def _same_shape(model_fn: Any, guide_fn: Any) -> bool:
@@ -146,16 +162,38 @@ def check_site_shape(site: Site, max_plate_nesting: float) -> None:
                 f'at site "{site.name}", invalid log_prob shape\n'
                 f"  Expected {expected}, actual {actual}\n"
                 "  Try one of the following fixes:\n"
-                "  - enclose the batched tensor in a with pyro.plate(...): context\n"
+                "  - enclose the batched tensor in a with plate(...): context\n"
                 "  - .to_event(...) the distribution being sampled\n"
-                "  - .permute() data dimensions"
+                f"  - .permute() data dimensions{_observed_shape(site)}"
             )
+        _warn_of_free_dims(site, actual, expected)
     enum_dim = site.enumerate_dim
     if enum_dim is not None:
         batch_shape = site.fn.batch_shape
         if len(batch_shape) >= -enum_dim and batch_shape[enum_dim] != 1:
             raise ModelError(
                 f'Enumeration dim conflict at site "{site.name}"\n  Try increasing pyro.markov history size'
+            )
+
+
+def _observed_shape(site: Site) -> str:
+    """A line about an observation whose shape is not its distribution's."""
+    found = getattr(site.value, "shape", None)
+    wanted: Any = site.fn.shape(*site.args, **site.kwargs) if hasattr(site.fn, "shape") else found
+    if not site.is_observed or found is None or found == wanted:
+        return ""
+    return f"\n  - .reshape() the observation, of shape {list(found)}, to the distribution's, {list(wanted)}"
+
+
+def _warn_of_free_dims(site: Site, actual: list[int], expected: list[int]) -> None:
+    """Rows of a plate that is not the rightmost are counted once for each entry of a dim to the right that no plate has."""
+    taken = {frame.dim for frame in site.cond_indep_stack}
+    for dim in range(-min(len(actual), len(expected)), 0):
+        if dim not in taken and actual[dim] > 1:
+            warnings.warn(
+                f'at site "{site.name}", dim {dim} of the log_prob, {actual}, has no plate: its {actual[dim]} entries count as '
+                "one row each. Leave out dim=... of the plate, if the data has one dim only, or add a plate for that dim",
+                stacklevel=stacklevel(),
             )
 
 
@@ -183,7 +221,7 @@ def check_if_enumerated(guide_trace: Trace) -> None:
         warnings.warn(
             f"Found sample sites configured for enumeration: {', '.join(names)}\n"
             "If you want to enumerate sites, you need to use TraceEnum_ELBO instead.",
-            stacklevel=2,
+            stacklevel=stacklevel(),
         )
 
 
@@ -195,7 +233,7 @@ def check_traces_match(trace1: Trace, trace2: Trace) -> None:
     """
     sites1, sites2 = ({n: s for n, s in t.nodes.items() if s.type == "sample"} for t in (trace1, trace2))
     if sites1.keys() != sites2.keys():
-        warnings.warn(f"Model vars changed: {set(sites1)} vs {set(sites2)}", stacklevel=2)
+        warnings.warn(f"Model vars changed: {set(sites1)} vs {set(sites2)}", stacklevel=stacklevel())
     for name in sites1.keys() & sites2.keys():
         fns = sites1[name].fn, sites2[name].fn
         if all(hasattr(fn, "shape") for fn in fns):

@@ -88,7 +88,16 @@ class Vectorized(Runner):
     """One pair for all particles, in a plate left of all others."""
 
     def pairs(self, run: Run, settings: Settings, pair: Pair) -> Iterator[Traces]:
-        yield pair(run.in_particle_plate(settings))
+        try:
+            traces = pair(run.in_particle_plate(settings))
+        except RuntimeError as error:
+            if settings.num_particles > 1:
+                error.add_note(
+                    "All particles are in one run, vectorize_particles=True: each value has their dim on the left. Write "
+                    "(X * b).sum(-1) for X @ b, Vindex(locs)[..., c] for locs[c], or leave vectorize_particles out."
+                )
+            raise
+        yield traces
 
 
 def runner_of(settings: Settings) -> Runner:

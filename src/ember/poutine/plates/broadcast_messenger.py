@@ -36,7 +36,9 @@ def expand_to_plates(msg: Site) -> None:
             if present != 1:
                 raise ModelError(
                     f"Shape mismatch inside plate('{frame.name}') at site {msg.name} dim {dim}, "
-                    f"{size} vs {present}"
+                    f"{size} vs {present}\n"
+                    f"  Try .to_event({-dim}) on the distribution, where its rightmost dims belong to one row of the plate, "
+                    f"or another dim for the plate"
                 )
             target[dim] = frame.size
             changed = True

@@ -49,6 +49,14 @@ class _Subsample(Distribution):
         return zero.cuda() if self.use_cuda else zero
 
 
+def _check_size(name: str, size: object) -> None:
+    if isinstance(size, (tuple, list)):
+        raise TypeError(
+            f"the size of plate {name!r} must be a whole number, got {size!r}: write plate({name!r}, len(data)), and one "
+            "plate for each further dim"
+        )
+
+
 class SubsampleMessenger(IndepMessenger):
     """A plate whose indices are drawn when it is made, at a hidden sample site of its name, so that replay repeats them."""
 
@@ -83,6 +91,7 @@ class SubsampleMessenger(IndepMessenger):
             return -1, -1, None
         if isinstance(size, int) and size == 0:
             raise ZeroDivisionError(f"size cannot be zero (in plate {name!r})")
+        _check_size(name, size)
         msg = message(name, _Subsample(size, subsample_size, use_cuda, device), value=subsample)
         apply_stack(msg)
         indices = msg.value

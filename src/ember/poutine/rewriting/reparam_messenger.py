@@ -120,7 +120,7 @@ def _check_value(msg: Site, value: Tensor | None, reparam: object) -> None:
         )
     if getattr(old, "_pyro_custom_init", True):
         warnings.warn(
-            f"At pyro.sample({msg.name!r},...), {type(reparam).__name__} does not commute with initialization; "
+            f"At sample({msg.name!r},...), {type(reparam).__name__} does not commute with initialization; "
             "falling back to default initialization.",
             RuntimeWarning,
             stacklevel=2,

@@ -63,7 +63,12 @@ _KNOWN: dict[tuple[str, str], Compiler] = {}
 def _command() -> tuple[str, ...]:
     named = os.environ.get("CC", "").strip()
     if named:
-        words = tuple(shlex.split(named))
+        try:
+            words = tuple(shlex.split(named))
+        except ValueError as error:
+            raise NoCompilerError(
+                f"CC is no command line, {error}: {named!r}. Set it as in a shell, such as CC='gcc -m64', or unset it."
+            ) from error
         path = shutil.which(words[0])
         if path is None:
             raise NoCompilerError(

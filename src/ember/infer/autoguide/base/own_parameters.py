@@ -45,9 +45,7 @@ class OwnParameters(PyroModule):
         """Run the guide on its own parameters, even if the store has those of a guide of the same name by now."""
         first = self._first_leaf
         if first is None:
-            result = super().__call__(*args, **kwargs)
-            self._claim_parameters()
-            return result
+            return self._called_first(args, kwargs)
         if not first.is_displaced(self):
             return super().__call__(*args, **kwargs)
         if torch.is_grad_enabled():
@@ -55,6 +53,20 @@ class OwnParameters(PyroModule):
             return super().__call__(*args, **kwargs)
         with self._kept_parameters():
             return super().__call__(*args, **kwargs)
+
+    def _called_first(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Any:
+        found = self._has_parameters()
+        try:
+            result = super().__call__(*args, **kwargs)
+        except (RuntimeError, ValueError) as error:
+            if found:
+                error.add_note(
+                    f"The store had parameters {self._pyro_name}.* before this guide's first call. If an earlier fit made them, "
+                    "call ember.clear_param_store(), or give each fit its own store, SVI(..., param_store=ParamStoreDict())."
+                )
+            raise
+        self._claim_parameters()
+        return result
 
     def _kept_parameters(self) -> AbstractContextManager[ParamStoreDict]:
         if self._own_store is None:

@@ -38,8 +38,9 @@ class _StableReparam(Reparam):
 
     def _noise(self, prefix: str, like: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
         """An angle and a waiting time, free of parameters."""
-        half_pi = torch.full_like(like, _HALF_PI)
-        angle = dist.Uniform(-half_pi, half_pi)
+        # Bounds of no dims: those of all rows would not fit the rows that a guide draws.
+        half_pi = like.new_full((), _HALF_PI)
+        angle = dist.Uniform(-half_pi, half_pi).expand(like.shape)
         waiting = dist.Exponential(torch.ones_like(like))
         return (
             primitives.sample(f"{prefix}_uniform", self._wrap(angle, event_dim)),
