@@ -71,7 +71,8 @@ class NativeProgram:
 
     def _set_memory(self, table: Any) -> None:
         engine = ctypes.c_void_p(self._engine.address)
-        self._memory = (self._pointers, ctypes.c_void_p(self._arena_address), engine, table)
+        mutex = ctypes.c_void_p(self._engine.mutex)
+        self._memory = (self._pointers, ctypes.c_void_p(self._arena_address), engine, mutex, table)
         taken = ctypes.byref(self._taken)
         self._one = (*self._memory, ctypes.c_int64(1), self._loss, taken, None, ctypes.c_int32(0))
 

@@ -26,6 +26,7 @@ _HEADER = """\
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include "ember_lock.h"
 #include "ember_random.h"
 #include "ember_rejection.h"
 #include "ember_special.h"
@@ -35,8 +36,9 @@ _SHARED = _RESTRICTED.replace("restrict ", "")
 _MAIN = """\
 /* Takes steps until the count is reached, a loss is not finite (if asked to stop there), or interrupted() says so; *taken is how
  * many. What is returned is 0, or what a failed call returned. */
-int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *const *E, int64_t count, double *losses, int64_t *taken,
-                    int (*interrupted)(void), int32_t until_bad) {
+int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *mutex, void *const *E, int64_t count, double *losses,
+                    int64_t *taken, int (*interrupted)(void), int32_t until_bad) {
+    ember_mutex = mutex;
     int32_t failed = 0;
     int64_t done = 0;
     while (done < count) {
