@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ember.capture.graph import CapturedGraph, capture
-from ember.capture.native.program import NativeProgram, written
+from ember.capture.native import pipeline
+from ember.capture.native.program import NativeProgram
 from ember.optim import PyroOptim
 from ember.optim.traced import TracedUpdate
 from tests.optim.test_pure_rules import CASE, Case
@@ -42,7 +43,7 @@ def recorded(
 
 
 def check_native(graph: CapturedGraph, inputs: list[Tensor]) -> None:
-    source, _ = written(graph, [*inputs, *graph.lifted])
+    source = pipeline.source(pipeline.Recording(graph.graph, [*inputs, *graph.lifted]))
     assert not source.externs.buffers
 
 

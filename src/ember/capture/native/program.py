@@ -16,6 +16,7 @@ from ember.capture.graph import CapturedGraph, collector_paused
 from ember.capture.native import pipeline
 from ember.capture.native.build.toolchain import compile_library
 from ember.capture.native.c_writer.places import OWN
+from ember.capture.native.failure import error_of
 from ember.capture.native.torch_side import generator
 from ember.capture.native.torch_side.externs import Binding
 from ember.capture.native.values.unsupported import UnsupportedError
@@ -38,6 +39,7 @@ class NativeProgram:
         started = time.perf_counter()
         with collector_paused():
             source = pipeline.source(pipeline.Recording(graph.graph, inputs))
+        self._graph = graph
         self.source = source.text
         generated = time.perf_counter()
         flags = FLAGS if source.text.count("\n") < MANY_LINES else LARGE_FLAGS
@@ -160,22 +162,29 @@ class NativeProgram:
             yield taken if self._is_vector else taken[:, 0]
 
     def _call(self, arguments: tuple[Any, ...]) -> None:
-        if self._engine.direct:
-            failed = self._steps(*arguments)
-        else:
-            self._engine.begin()
-            try:
-                failed = self._steps(*arguments)
-            finally:
-                self._engine.end()
+        try:
+            failed = self._called(arguments)
+        except Exception as error:
+            # Of an operator that torch runs. Torch's error again says where it comes from.
+            raise self._error() or error from None
         if failed:
-            self._raise(failed)
+            raise self._error() or IndexError(
+                "an index of the captured step is out of range, or it divides an integer by zero\n"
+                "The way out: run it eagerly (compile=False) to see where."
+            )
 
-    def _raise(self, code: int) -> None:
-        raise IndexError(
-            f"an index of the captured step is out of range for the dim it indexes (code {code}); run it eagerly "
-            "(compile=False) to see where"
-        )
+    def _called(self, arguments: tuple[Any, ...]) -> int:
+        if self._engine.direct:
+            return int(self._steps(*arguments))
+        self._engine.begin()
+        try:
+            return int(self._steps(*arguments))
+        finally:
+            self._engine.end()
+
+    def _error(self) -> Exception | None:
+        assert self._bound is not None
+        return error_of(self._graph.module, self._bound)
 
 
 class Native:
