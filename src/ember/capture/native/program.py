@@ -44,7 +44,7 @@ class NativeProgram:
         generated = time.perf_counter()
         flags = FLAGS if source.text.count("\n") < MANY_LINES else LARGE_FLAGS
         self.library = compile_library(source.text, sanitize=sanitize, extra_flags=flags)
-        self._loaded = self.library.load()
+        self._loaded = self.library.load_for(self)
         self._steps: Any = self._loaded.ember_steps
         self._steps.restype = ctypes.c_int32
         self._outputs = source.outputs
