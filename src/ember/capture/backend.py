@@ -40,6 +40,9 @@ class Program(Protocol):
         """Run again and again on the same inputs; yields the first output of each run. A program may end after the first that
         is not finite if ``until_bad``."""
 
+    def stop(self) -> None:
+        """End a run soon, between two steps, if the program has the loop inside."""
+
 
 class Backend(Protocol):
     """Makes programs of graphs."""
@@ -72,6 +75,9 @@ class _Loop:
         compiled = self._compiled
         for _ in range(num_steps):
             yield compiled(list(inputs))[0]
+
+    def stop(self) -> None:
+        """The loop is the caller's."""
 
 
 class Inductor:

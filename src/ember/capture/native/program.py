@@ -60,6 +60,7 @@ class NativeProgram:
         self._is_vector = bool(shape)
         self._loss = (ctypes.c_double * max(self._width, 1))()
         self._taken = ctypes.c_int64(0)
+        self._stopped = ctypes.c_int32(0)
         self._engine = generator.engine()
         aligned = -(-self._arena.data_ptr() // 64) * 64
         self._arena_address = aligned
@@ -76,7 +77,7 @@ class NativeProgram:
         mutex = ctypes.c_void_p(self._engine.mutex)
         self._memory = (self._pointers, ctypes.c_void_p(self._arena_address), engine, mutex, table)
         taken = ctypes.byref(self._taken)
-        self._one = (*self._memory, ctypes.c_int64(1), self._loss, taken, None, ctypes.c_int32(0))
+        self._one = (*self._memory, ctypes.c_int64(1), self._loss, taken, None, None, ctypes.c_int32(0))
 
     def bind(self, inputs: Sequence[Tensor]) -> None:
         """Take the addresses of these tensors.
@@ -145,6 +146,7 @@ class NativeProgram:
         self.bind(inputs)
         losses = torch.empty((num_steps, self._width), dtype=torch.float64)
         self._taken.value = 0
+        self._stopped.value = 0
         try:
             self._call(
                 (
@@ -154,12 +156,17 @@ class NativeProgram:
                     ctypes.byref(self._taken),
                     # Lets Python's handlers of signals run, Ctrl-C's among them, between steps.
                     _CHECK_SIGNALS,
+                    ctypes.byref(self._stopped),
                     ctypes.c_int32(until_bad),
                 )
             )
         finally:
             taken = losses[: self._taken.value]
             yield taken if self._is_vector else taken[:, 0]
+
+    def stop(self) -> None:
+        """End a run between two steps, from a handler of a signal."""
+        self._stopped.value = 1
 
     def _call(self, arguments: tuple[Any, ...]) -> None:
         try:

@@ -35,10 +35,10 @@ _HEADER = """\
 _RESTRICTED = "char *restrict const A, void *const *const P, ember_rng *const g, int32_t *const failed"
 _SHARED = _RESTRICTED.replace("restrict ", "")
 _MAIN = """\
-/* Takes steps until the count is reached, a loss is not finite (if asked to stop there), or interrupted() says so; *taken is how
- * many. What is returned is 0, or what a failed call returned. */
+/* Takes steps until the count is reached, a loss is not finite (if asked to stop there), or interrupted() or *stopped, which it
+ * may set, says so; *taken is how many. What is returned is 0, or what a failed call returned. */
 int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *mutex, void *const *E, int64_t count, double *losses,
-                    int64_t *taken, int (*interrupted)(void), int32_t until_bad) {
+                    int64_t *taken, int (*interrupted)(void), const volatile int32_t *stopped, int32_t until_bad) {
     ember_mutex = mutex;
     int32_t failed = 0;
     int64_t done = 0;
@@ -53,7 +53,7 @@ int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *mutex, void *co
         *taken = ++done;
         int bad = 0;
         for (int i = 0; i < WIDTH; i++) bad |= until_bad && !(now[i] - now[i] == 0);
-        if (bad || (interrupted && done % 16 == 0 && interrupted())) break;
+        if (bad || (interrupted && done % 16 == 0 && (interrupted() || *stopped))) break;
     }
     return failed;
 }
