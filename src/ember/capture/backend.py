@@ -40,6 +40,9 @@ class Program(Protocol):
         """Run again and again on the same inputs; yields the first output of each run. A program may end after the first that
         is not finite if ``until_bad``."""
 
+    def stop(self) -> None:
+        """End a run soon, between two steps, if the program has the loop inside."""
+
 
 class Backend(Protocol):
     """Makes programs of graphs."""
@@ -73,6 +76,9 @@ class _Loop:
         for _ in range(num_steps):
             yield compiled(list(inputs))[0]
 
+    def stop(self) -> None:
+        """The loop is the caller's."""
+
 
 class Inductor:
     """torch's compiler, called directly."""
@@ -80,19 +86,20 @@ class Inductor:
     name = "inductor"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
-        copies = [_copy(tensor) for tensor in inputs]
+        copies = [twin(tensor) for tensor in inputs]
         with said_if_slow(f"a graph of {graph.num_nodes} operators"):
             return _Loop(inductor.compile_graph(graph.module, copies), self.name)
 
 
-def _copy(tensor: Tensor) -> Tensor:
-    """A tensor of the same layout. A clone of one that repeats its elements (``expand``) would have another."""
+def twin(tensor: Tensor) -> Tensor:
+    """A copy of the same layout. A clone of one that repeats its elements (``expand``) would have another."""
     copied = tensor.detach().clone()
     if copied.stride() == tensor.stride():
         return copied
     strides = zip(tensor.shape, tensor.stride(), strict=True)
     extent = 1 + sum((size - 1) * stride for size, stride in strides) if tensor.numel() else 0
-    return tensor.new_zeros(extent).as_strided(tensor.shape, tensor.stride())
+    memory = tensor.detach().as_strided((extent,), (1,)).clone()
+    return memory.as_strided(tensor.shape, tensor.stride(), 0)
 
 
 class Interpreter:

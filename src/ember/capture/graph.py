@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule
 
+from ember.capture.draws import draw_out_of_place
 from ember.capture.mutation_guard import MutationGuard
 from ember.capture.provenance import Origins
 from ember.capture.recorder import Recorder
@@ -62,7 +63,7 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat) -> Capture
         with _no_casts_kept(), recorder, ValueGuard():
             outputs = fn(list(inputs))
         graph = recorder.graph(outputs)
-    _draw_out_of_place(graph)
+    draw_out_of_place(graph)
     guard = recorder.guard
     tensors = tuple(tensor for tensor, _ in recorder.lifted)
     _check_no_overlap([*inputs, *tensors], guard)
@@ -138,18 +139,3 @@ def _check_no_overlap(tensors: Flat, guard: MutationGuard) -> None:
                 Reason.SHARED_MEMORY,
             )
         seen.add(storage)
-
-
-def _draw_out_of_place(graph: Graph) -> None:
-    """Dropout draws into an empty tensor; Inductor (torch 2.13) then computes with the memory before it is filled."""
-    for node in graph.find_nodes(op="call_function", target=aten.bernoulli_.float):
-        empty = node.args[0]
-        if empty.target is aten.empty_like.default and len(empty.users) == 1:
-            # An argument that has its default value is left out of a graph.
-            probability = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
-            with graph.inserting_before(node):
-                drawn = graph.call_function(aten.bernoulli.p, (empty.args[0], probability))
-            drawn.meta.update(node.meta)
-            node.replace_all_uses_with(drawn)
-            graph.erase_node(node)
-            graph.erase_node(empty)

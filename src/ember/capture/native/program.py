@@ -16,6 +16,7 @@ from ember.capture.graph import CapturedGraph, collector_paused
 from ember.capture.native import pipeline
 from ember.capture.native.build.toolchain import compile_library
 from ember.capture.native.c_writer.places import OWN
+from ember.capture.native.failure import error_of
 from ember.capture.native.torch_side import generator
 from ember.capture.native.torch_side.externs import Binding
 from ember.capture.native.values.unsupported import UnsupportedError
@@ -38,11 +39,12 @@ class NativeProgram:
         started = time.perf_counter()
         with collector_paused():
             source = pipeline.source(pipeline.Recording(graph.graph, inputs))
+        self._graph = graph
         self.source = source.text
         generated = time.perf_counter()
         flags = FLAGS if source.text.count("\n") < MANY_LINES else LARGE_FLAGS
         self.library = compile_library(source.text, sanitize=sanitize, extra_flags=flags)
-        self._loaded = self.library.load()
+        self._loaded = self.library.load_for(self)
         self._steps: Any = self._loaded.ember_steps
         self._steps.restype = ctypes.c_int32
         self._outputs = source.outputs
@@ -58,6 +60,7 @@ class NativeProgram:
         self._is_vector = bool(shape)
         self._loss = (ctypes.c_double * max(self._width, 1))()
         self._taken = ctypes.c_int64(0)
+        self._stopped = ctypes.c_int32(0)
         self._engine = generator.engine()
         aligned = -(-self._arena.data_ptr() // 64) * 64
         self._arena_address = aligned
@@ -71,9 +74,10 @@ class NativeProgram:
 
     def _set_memory(self, table: Any) -> None:
         engine = ctypes.c_void_p(self._engine.address)
-        self._memory = (self._pointers, ctypes.c_void_p(self._arena_address), engine, table)
+        mutex = ctypes.c_void_p(self._engine.mutex)
+        self._memory = (self._pointers, ctypes.c_void_p(self._arena_address), engine, mutex, table)
         taken = ctypes.byref(self._taken)
-        self._one = (*self._memory, ctypes.c_int64(1), self._loss, taken, None, ctypes.c_int32(0))
+        self._one = (*self._memory, ctypes.c_int64(1), self._loss, taken, None, None, ctypes.c_int32(0))
 
     def bind(self, inputs: Sequence[Tensor]) -> None:
         """Take the addresses of these tensors.
@@ -142,6 +146,7 @@ class NativeProgram:
         self.bind(inputs)
         losses = torch.empty((num_steps, self._width), dtype=torch.float64)
         self._taken.value = 0
+        self._stopped.value = 0
         try:
             self._call(
                 (
@@ -151,6 +156,7 @@ class NativeProgram:
                     ctypes.byref(self._taken),
                     # Lets Python's handlers of signals run, Ctrl-C's among them, between steps.
                     _CHECK_SIGNALS,
+                    ctypes.byref(self._stopped),
                     ctypes.c_int32(until_bad),
                 )
             )
@@ -158,23 +164,34 @@ class NativeProgram:
             taken = losses[: self._taken.value]
             yield taken if self._is_vector else taken[:, 0]
 
-    def _call(self, arguments: tuple[Any, ...]) -> None:
-        if self._engine.direct:
-            failed = self._steps(*arguments)
-        else:
-            self._engine.begin()
-            try:
-                failed = self._steps(*arguments)
-            finally:
-                self._engine.end()
-        if failed:
-            self._raise(failed)
+    def stop(self) -> None:
+        """End a run between two steps, from a handler of a signal."""
+        self._stopped.value = 1
 
-    def _raise(self, code: int) -> None:
-        raise IndexError(
-            f"an index of the captured step is out of range for the dim it indexes (code {code}); run it eagerly "
-            "(compile=False) to see where"
-        )
+    def _call(self, arguments: tuple[Any, ...]) -> None:
+        try:
+            failed = self._called(arguments)
+        except Exception as error:
+            # Of an operator that torch runs. Torch's error again says where it comes from.
+            raise self._error() or error from None
+        if failed:
+            raise self._error() or IndexError(
+                "an index of the captured step is out of range, or it divides an integer by zero\n"
+                "The way out: run it eagerly (compile=False) to see where."
+            )
+
+    def _called(self, arguments: tuple[Any, ...]) -> int:
+        if self._engine.direct:
+            return int(self._steps(*arguments))
+        self._engine.begin()
+        try:
+            return int(self._steps(*arguments))
+        finally:
+            self._engine.end()
+
+    def _error(self) -> Exception | None:
+        assert self._bound is not None
+        return error_of(self._graph.module, self._bound)
 
 
 class Native:

@@ -6,13 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ember.capture.signals import Gate
 from ember.errors import CaptureError, CaptureMismatchError, NonFiniteLossError
 from ember.infer.losses.policy import LeftOut
 from ember.infer.losses.values import parts, shown
@@ -61,6 +62,8 @@ class Run:
     def __init__(self, source: Source, captures: bool, scheduled: Scheduled | None = None) -> None:
         self.losses: list[Any] = []
         self.num_skipped = 0
+        self.gate = Gate()
+        """Handlers of signals wait but for the user's code."""
         self._source = source
         self._captures = captures
         self._scheduled = scheduled
@@ -68,7 +71,7 @@ class Run:
     def take(self, num_steps: int) -> None:
         """Take up to so many steps; losses taken before an error or Ctrl-C are kept."""
         try:
-            found = self._find()
+            found = self._found()
         except NonFiniteLossError as error:
             self.losses.append(error.loss)
             raise
@@ -81,6 +84,14 @@ class Run:
             self._one_by_one(found, num_steps)
         else:
             self._loop(found, num_steps)
+
+    def _found(self) -> Ready | Taken:
+        """What is found by code that may be the user's."""
+        self.gate.open = True
+        try:
+            return self._find()
+        finally:
+            self.gate.open = False
 
     def _find(self) -> Ready | Taken:
         if not self._captures:
@@ -99,6 +110,8 @@ class Run:
         """The optimizer is torch's: Python calls it after each captured gradient."""
         program = ready.state.program
         for _ in range(num_steps):
+            if self.gate.waiting:
+                return
             try:
                 self.losses.append(program.step(program.inputs(ready.tensors)))
             except LeftOut as skipped:
@@ -119,10 +132,14 @@ class Run:
         start = _Start(program, ready.tensors) if policy.ends else None
         pending: list[Tensor] = []
         self._follow_schedule(program, num_steps)
+        self.gate.stop = program.program.stop
         try:
             for losses in program.many(program.inputs(ready.tensors), num_steps, until_bad):
                 pending.append(losses)
+                if self.gate.waiting:
+                    break
         finally:
+            self.gate.stop = None
             try:
                 self._collect(program, pending, start)
             finally:
@@ -187,23 +204,46 @@ def run(
         raise ValueError(
             f"num_steps must be >= 0 and callback_interval >= 1, got {num_steps} and {callback_interval}"
         )
+    result = None
+    try:
+        state.gate.close()
+        result = _result(state, num_steps, progress, callback, callback_interval)
+        state.gate.restore()
+        return replace(result, interrupted=True) if state.gate.interrupted() else result
+    except KeyboardInterrupt:
+        if result is None:
+            raise
+        return replace(result, interrupted=True)
+    finally:
+        state.gate.restore()
+        if result is None:
+            state.gate.deliver()
+
+
+def _result(
+    state: Run, num_steps: int, progress: bool, callback: Callback | None, callback_interval: int
+) -> SVIResult:
+    """Take the steps. Handlers of signals wait until their losses are kept."""
     started = time.perf_counter()
     interrupted = False
     interval = callback_interval if callback is not None else None
     with tqdm(total=num_steps, unit="step") if progress else nullcontext() as bar:
         try:
             for done in _chunks(state, num_steps, interval):
+                state.gate.deliver()
                 if bar is not None:
                     bar.update(done - bar.n)
                     bar.set_postfix(loss=shown(state.losses[-1]), refresh=False)
-                if (
-                    callback is not None
-                    and done % callback_interval == 0
-                    and callback(done, state.losses[-1])
-                ):
-                    break
+                if callback is not None and done % callback_interval == 0:
+                    state.gate.open = True
+                    ends = callback(done, state.losses[-1])
+                    state.gate.open = False
+                    if ends:
+                        break
         except KeyboardInterrupt:
             interrupted = True
+        finally:
+            state.gate.open = False
     losses = torch.tensor(state.losses, dtype=torch.float64)
     return SVIResult(losses, len(losses), state.num_skipped, interrupted, time.perf_counter() - started)
 

@@ -13,7 +13,14 @@ from ember.capture.native.build.compiler import find_compiler
 from ember.capture.native.build.toolchain import HEADERS
 
 SUFFIXES = ("f32", "f64", "i64", "i32", "u8", "b8")
-CALLS = ("ember_call_python", "ember_call_product", "ember_call_sum_and_product")
+CALLS = (
+    "ember_lock",
+    "ember_unlock",
+    *(f"ember_to_{to}_{source}" for to in ("i64", "i32", "u8") for source in ("f32", "f64")),
+    "ember_call_python",
+    "ember_call_product",
+    "ember_call_sum_and_product",
+)
 
 
 def definitions(folder: Path) -> dict[str, str]:

@@ -252,9 +252,9 @@ def test_index_out_of_range(position):
     x, good = torch.arange(5.0), torch.tensor([0, 4, 2])
     compiled = Compiled(function, [x, good])
     for bad in ([0, 5, 1], [0, 2**40, 1], [-6, 0, 1]):
-        with pytest.raises(IndexError, match="out of range"):
+        with pytest.raises((IndexError, RuntimeError), match=r"out of (range|bounds)"):
             compiled.program([x, torch.tensor(bad), *compiled.graph.lifted])
-        with pytest.raises(IndexError, match="out of range"):
+        with pytest.raises((IndexError, RuntimeError), match=r"out of (range|bounds)"):
             list(compiled.program.run([x, torch.tensor(bad), *compiled.graph.lifted], 3))
     assert_same(compiled.outcome([x, good]), compiled.expected([x, good]))
 

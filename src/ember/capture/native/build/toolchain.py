@@ -16,6 +16,8 @@ import platform
 import subprocess
 import tempfile
 import time
+import weakref
+from _ctypes import dlclose
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +61,15 @@ class Library:
     """Whether this call ran the compiler; false if the library was found."""
 
     def load(self) -> ctypes.PyDLL:
-        """Load it. Calls through the result hold the interpreter's lock: nothing else draws random numbers meanwhile."""
+        """Load it. Calls through the result hold the interpreter's lock."""
         return ctypes.PyDLL(str(self.path))
+
+    def load_for(self, owner: object) -> ctypes.PyDLL:
+        """Load it for as long as an object lives, and then unload it; the file stays. The owner must live through each call."""
+        library = self.load()
+        # At the end of the process other threads may still be in it.
+        weakref.finalize(owner, dlclose, library._handle).atexit = False
+        return library
 
 
 def compile_library(source: str, *, sanitize: bool = False, extra_flags: Sequence[str] = ()) -> Library:

@@ -158,6 +158,21 @@ EMBER_ELEMENTARY(float, f32, EMBER_NAME_F32)
 /* a * b + c, rounded once */
 EMBER_INLINE double ember_fma_f64(double a, double b, double c) { return __builtin_fma(a, b, c); }
 
+/* Integers of floats, as torch converts them on this processor, for those too that do not fit and for NaN: x86 gives the smallest
+ * number, ARM the nearest. Bytes take the low bits of 64. */
+#define EMBER_WHOLE(T, S)                                                                                              \
+    EMBER_INLINE int64_t ember_to_i64_##S(T x) { return EMBER_FITS(x, 0x1p63) ? (int64_t)x : INT64_MIN; }              \
+    EMBER_INLINE int32_t ember_to_i32_##S(T x) { return EMBER_FITS(x, 0x1p31) ? (int32_t)x : INT32_MIN; }              \
+    EMBER_INLINE uint8_t ember_to_u8_##S(T x) { return (uint8_t)ember_to_i64_##S(x); }
+#if defined(__x86_64__)
+#define EMBER_FITS(x, limit) ((x) >= -(limit) && (x) < (limit))
+#else
+#define EMBER_FITS(x, limit) 1
+#endif
+EMBER_WHOLE(double, f64)
+EMBER_WHOLE(float, f32)
+#undef EMBER_WHOLE
+
 /* ---- integers -------------------------------------------------------------------------------------------------------- */
 
 /* Sums and products wrap around, as torch's do. Division by zero, for which torch raises, must be ruled out by the caller;

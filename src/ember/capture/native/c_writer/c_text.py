@@ -68,14 +68,9 @@ def converted(text: str, source: torch.dtype, to: torch.dtype) -> str:
         return text
     if to is torch.bool:
         return f"(uint8_t)({text} != 0)"
+    if source.is_floating_point and not to.is_floating_point:
+        return f"ember_to_{DTYPES[to].suffix}_{DTYPES[source].suffix}({text})"
     return f"({c_type(to)})({text})"
-
-
-def cast(number: Number, dtype: torch.dtype) -> Number:
-    """A number of the kind that a dtype holds."""
-    if dtype is torch.bool:
-        return bool(number)
-    return float(number) if dtype.is_floating_point else int(number)
 
 
 def formula(whole: Expression, operands: Sequence[str], indices: Sequence[str]) -> str:

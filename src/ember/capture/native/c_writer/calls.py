@@ -30,7 +30,7 @@ class CallWriter:
         self.externs = externs
 
     def sampler(self, call: SamplerCall, memory: Pointers) -> list[str]:
-        """A call of a sampler; where it refuses to draw, of torch."""
+        """A call of a sampler, under the generator's lock; where it refuses to draw, of torch, which takes that itself."""
         drawn = [result for result in call.outputs if result is not call.scratch]
         arguments = [
             "g",
@@ -43,9 +43,14 @@ class CallWriter:
         endings = "".join(f"_{DTYPES[dtype].sampled}" for dtype in call.dtypes)
         text = f"ember_{call.function}{endings}({', '.join(arguments)})"
         if call.fallback is None:
-            return [f"{text};"]
+            return ["ember_lock();", f"{text};", "ember_unlock();"]
         instead = self._extern(call.fallback, call.inputs, call.input_dims, drawn)
-        return [f"if ({text} && {instead}) {{ *failed = 1; return; }}"]
+        return [
+            "{",
+            *("ember_lock();", f"const int refused = {text};", "ember_unlock();"),
+            f"if (refused && {instead}) {{ *failed = 1; return; }}",
+            "}",
+        ]
 
     def torch(self, call: TorchCall) -> list[str]:
         """A call of torch, on our memory."""

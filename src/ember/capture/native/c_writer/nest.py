@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import torch
 
 from ember.capture.native.c_writer.accumulation import BLOCK, accumulations
-from ember.capture.native.c_writer.c_text import cast, comment, converted, formula, literal, terms
+from ember.capture.native.c_writer.c_text import comment, converted, formula, literal, terms
 from ember.capture.native.c_writer.places import Base, Memory, Places
 from ember.capture.native.loops.geometry import merged, walked
 from ember.capture.native.loops.structure import Nest, Store
 from ember.capture.native.values.arrays import Access, Pointwise, Reduce, Take, Value, Walk
-from ember.capture.native.values.dtypes import c_type
+from ember.capture.native.values.checks import checked_divisors
+from ember.capture.native.values.dtypes import as_dtype, c_type
 from ember.capture.native.values.expressions import COPY
 
 # Rows and columns of a piece of a loop that reads one array along its rows and another across them.
@@ -39,6 +40,7 @@ class _NestWriter:
         self.tiled = self._walks_across()
         self._names: dict[Value, str] = {}
         self._walked = 0
+        self._checks = False
 
     def lines(self) -> list[str]:
         body = self._body()
@@ -48,7 +50,9 @@ class _NestWriter:
             *loops,
             *(line for way in self.ways.values() for line in way.after()),
         ]
-        return ["int bad = 0;", *around, "if (bad) *failed = 1;"] if self._walked else around
+        if not self._checks:
+            return around
+        return ["int bad = 0;", *around, "if (__builtin_expect(bad, 0)) {", "*failed = 1;", "return;", "}"]
 
     # ---- what is done at one index
 
@@ -64,7 +68,8 @@ class _NestWriter:
                 origin = item.origin
                 lines.append(comment(origin))
             if isinstance(item, Pointwise):
-                lines.append(self._named(item, self._computed(item)))
+                steps, text = self._computed(item)
+                lines += [*steps, self._named(item, text)]
             elif isinstance(item, Take):
                 steps, text = self._taken(item)
                 lines += [*steps, self._named(item, text)]
@@ -83,7 +88,7 @@ class _NestWriter:
     def _read(self, access: Access, to: torch.dtype) -> str:
         value, number = access.value, access.number
         if number is not None:
-            return literal(number if value.dtype == to else cast(number, to), to)
+            return literal(number if value.dtype == to else as_dtype(number, to), to)
         if value in self._names and access.is_identity(self.nest.dims):
             return converted(self._names[value], value.dtype, to)
         text = self._element(self.places.base(value), access.offset, access.strides)
@@ -93,29 +98,35 @@ class _NestWriter:
         name = self._names[value] = f"v{len(self._names)}"
         return f"const {c_type(value.dtype)} {name} = {text};"
 
-    def _computed(self, value: Pointwise) -> str:
+    def _computed(self, value: Pointwise) -> tuple[list[str], str]:
         operands = [self._read(access, to) for access, to in zip(value.inputs, value.types, strict=True)]
         if value.expression == COPY:
-            return converted(operands[0], value.types[0], value.dtype)
+            return [], converted(operands[0], value.types[0], value.dtype)
         # Where an expression has an index, no dims have been merged: each has a loop of its own.
         text = formula(value.expression, operands, self.indices)
         # Arithmetic of truth values is that of bytes: 1 + 1 is true, which is 1.
-        return f"(({text}) != 0)" if value.dtype is torch.bool else text
+        whole = f"(({text}) != 0)" if value.dtype is torch.bool else text
+        divisors = [formula(divisor, operands, self.indices) for divisor in checked_divisors(value)]
+        self._checks |= bool(divisors)
+        return [f"bad |= ({divisor}) == 0;" for divisor in divisors], whole
 
     def _steps(self, walks: Sequence[Walk]) -> tuple[list[str], list[str]]:
         """Statements that find where indices lead, and the terms that they add to an address. An index out of range is noted and
         replaced by 0."""
-        lines, parts = [], []
+        lines: list[str] = []
+        parts = []
         for walk in walks:
+            self._checks = True
             name = f"at{self._walked}"
             self._walked += 1
             number = walk.index.number
             text = (
                 self._read(walk.index, torch.int64) if number is None else literal(int(number), torch.int64)
             )
+            lines.append(f"int64_t {name} = {text};")
+            if walk.wraps:
+                lines.append(f"{name} += {name} < 0 ? {walk.size} : 0;")
             lines += [
-                f"int64_t {name} = {text};",
-                f"{name} += {name} < 0 ? {walk.size} : 0;",
                 f"bad |= (uint64_t){name} >= {walk.size}u;",
                 f"{name} = (uint64_t){name} >= {walk.size}u ? 0 : {name};",
             ]
@@ -194,7 +205,7 @@ class _NestWriter:
         clauses = [way.clause() for way in self.ways.values()]
         if None in clauses:
             return []
-        checks = " reduction(|:bad)" if self._walked else ""
+        checks = " reduction(|:bad)" if self._checks else ""
         return [f"#pragma omp simd{checks}{''.join(clause or '' for clause in clauses)}"]
 
 

@@ -101,7 +101,7 @@ class _Reader:
         return (self._place(self.places.base(value), access.offset), value.dtype, access.strides)
 
     def _walks(self, walks: Sequence[Walk]) -> Shape:
-        return tuple((self._access(walk.index), walk.stride, walk.size) for walk in walks)
+        return tuple((self._access(walk.index), walk.stride, walk.size, walk.wraps) for walk in walks)
 
     def _item(self, item: Item) -> Shape:
         if isinstance(item, Store):

@@ -17,6 +17,7 @@ from ember.capture.native.loops.structure import Nest, Placed, Step
 from ember.capture.native.torch_side.externs import Externs
 from ember.capture.native.values.arrays import Access
 from ember.capture.native.values.calls import Call, Collect, SamplerCall, Spread, TorchCall
+from ember.capture.native.values.checks import can_fail, draws
 from ember.capture.native.values.layout import Dims
 
 # Compilers take more than linear time for very long functions.
@@ -26,6 +27,7 @@ _HEADER = """\
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include "ember_lock.h"
 #include "ember_random.h"
 #include "ember_rejection.h"
 #include "ember_special.h"
@@ -33,24 +35,32 @@ _HEADER = """\
 _RESTRICTED = "char *restrict const A, void *const *const P, ember_rng *const g, int32_t *const failed"
 _SHARED = _RESTRICTED.replace("restrict ", "")
 _MAIN = """\
-/* Takes steps until the count is reached, a loss is not finite (if asked to stop there), or interrupted() says so; *taken is how
- * many. What is returned is 0, or what a failed call returned. */
-int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *const *E, int64_t count, double *losses, int64_t *taken,
-                    int (*interrupted)(void), int32_t until_bad) {
+/* Takes steps until the count is reached, a loss is not finite (if asked to stop there), or interrupted() or *stopped, which it
+ * may set, says so; *taken is how many. What is returned is 0, or what a failed call returned. */
+int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *mutex, void *const *E, int64_t count, double *losses,
+                    int64_t *taken, int (*interrupted)(void), const volatile int32_t *stopped, int32_t until_bad) {
+    ember_mutex = mutex;
     int32_t failed = 0;
     int64_t done = 0;
     while (done < count) {
         double *const now = losses + WIDTH * done;
+        KEEP
         step(A, P, g, &failed, E, now);
-        if (failed) break;
+        if (failed) {
+            PUT_BACK
+            break;
+        }
         *taken = ++done;
         int bad = 0;
         for (int i = 0; i < WIDTH; i++) bad |= until_bad && !(now[i] - now[i] == 0);
-        if (bad || (interrupted && done % 16 == 0 && interrupted())) break;
+        if (bad || (interrupted && done % 16 == 0 && (interrupted() || *stopped))) break;
     }
     return failed;
 }
 """
+
+_KEEP = "ember_lock(); const ember_rng before = *g; ember_unlock();"
+_PUT_BACK = "ember_lock(); *g = before; ember_unlock();"
 
 
 @dataclass(frozen=True)
@@ -93,10 +103,18 @@ class _UnitWriter:
         step_head = f"static void step({_SHARED}, void *const *const E, double *losses)"
         step_block = Block([*self.steps, *losses], frozenset(memory.used))
         last = self._function(step_head, [step_block], "")
-        main = _MAIN.replace("WIDTH", str(len(schedule.losses)))
+        main = self._main(len(schedule.losses))
         declared = torch_calls.declarations(self.externs)
         text = "\n".join([_HEADER, declared, *repeated, *self.functions, last, main])
         return Source(text, self.placed.size, self.externs, schedule.outputs)
+
+    def _main(self, width: int) -> str:
+        """The loop over steps. One that fails leaves the random state as it was."""
+        steps = self.placed.schedule.steps
+        fails = any(step.can_fail if isinstance(step, Nest) else can_fail(step) for step in steps)
+        drawing = any(isinstance(step, Call) and draws(step) for step in steps)
+        keep, put_back = (_KEEP, _PUT_BACK) if fails and drawing else ("", "")
+        return _MAIN.replace("WIDTH", str(width)).replace("KEEP", keep).replace("PUT_BACK", put_back)
 
     def _step(self, number: int, step: Step, calls: dict[Nest, Outlined]) -> None:
         memory = Pointers()
@@ -127,7 +145,8 @@ class _UnitWriter:
         dims = " x ".join(map(str, nest.dims))
         head = comment(f"{number}: a loop over {dims}" if dims else f"{number}: single numbers")
         if shared is not None:
-            return [head, *origins(nest), shared.call(memory)]
+            stops = ["if (*failed) return;"] if nest.can_fail else []
+            return [head, *origins(nest), shared.call(memory), *stops]
         return [head, "{", *written_nest(nest, self.places, memory), "}"]
 
     def _add(self, block: Block) -> None:

@@ -22,6 +22,7 @@ from ember.capture.native.values.arrays import (
     Value,
 )
 from ember.capture.native.values.calls import Call, Result, Spread
+from ember.capture.native.values.checks import can_fail
 from ember.capture.native.values.expressions import COPY
 from ember.capture.native.values.layout import Dims, contiguous
 from ember.capture.native.values.order import reachable
@@ -49,12 +50,17 @@ class Scheduler:
         self._first: dict[Value, int] = {}
         self._stored: set[Value] = set()
         self._calls: dict[Call, int] = {}
+        self._last_check = -1
+        """The last step that can fail. What the inputs hold changes after it."""
+        self._new: set[Value] = set()
+        """New contents of inputs."""
         # Accesses to inputs, by input: (step, access, dims of the loop).
         self._reads: dict[int, list[tuple[int, Access, Dims]]] = {}
 
     def schedule(self, plan: Plan) -> Schedule:
         """Loops for a whole plan."""
         order = reachable(plan.roots(), plan.draws)
+        self._new = {access.value for _, access in plan.finals}
         flatten(order, plan.roots())
         for value in order:
             self._place(value)
@@ -78,7 +84,8 @@ class Scheduler:
 
     def _place(self, value: Value) -> None:
         if isinstance(value, Pointwise | Take):
-            self._at[value] = self._add(value.dims, value, value.operands())
+            bound = self._last_check + 1 if value in self._new else 0
+            self._at[value] = self._add(value.dims, value, value.operands(), bound)
         elif isinstance(value, Reduce):
             self._at[value] = self._add(value.domain, value, value.operands())
             self._stored.add(value)
@@ -111,6 +118,8 @@ class Scheduler:
         at = len(self.steps)
         assert bound <= at
         self.steps.append(call)
+        if can_fail(call):
+            self._last_check = at
         self._calls[call] = at
         for access in call.inputs:
             self._used(access, at, None)
@@ -137,6 +146,8 @@ class Scheduler:
             self.steps.append(self._nests[at])
             known.append(at)
         self._nests[at].items.append(item)
+        if can_fail(item.part if isinstance(item, Store) else item):
+            self._last_check = max(self._last_check, at)
         for access in operands:
             self._used(access, at, dims)
         return at
@@ -216,7 +227,7 @@ class Scheduler:
             self._used(access, at, None)
 
     def _may_write(self, old: Input, at: int) -> bool:
-        return all(
+        return at > self._last_check and all(
             step < at or (step == at and access.is_identity(dims))
             for step, access, dims in self._reads.get(old.index, ())
         )

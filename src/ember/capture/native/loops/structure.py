@@ -8,6 +8,7 @@ import torch
 
 from ember.capture.native.values.arrays import Access, Assemble, Part, Value
 from ember.capture.native.values.calls import Call
+from ember.capture.native.values.checks import can_fail
 from ember.capture.native.values.layout import Dims
 
 
@@ -28,6 +29,11 @@ class Nest:
 
     dims: Dims
     items: list[Item] = field(default_factory=list)
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether it can find data that torch raises for."""
+        return any(can_fail(item.part if isinstance(item, Store) else item) for item in self.items)
 
 
 Step = Nest | Call

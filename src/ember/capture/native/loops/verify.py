@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ember.capture.native.loops.structure import Item, Nest, Placed, Schedule, Step, Store
 from ember.capture.native.values.arrays import Access, Assemble, Constant, Input, Reduce, Value
 from ember.capture.native.values.calls import Spread
+from ember.capture.native.values.checks import can_fail
 from ember.capture.native.values.layout import Dims
 from ember.capture.native.values.verify import require, verify_value
 
@@ -57,9 +58,21 @@ class _Checker:
                 continue
             for access, dims in zip(step.inputs, step.input_dims, strict=True):
                 self._read(access, at, dims, frozenset())
+        self._changes_come_last()
         end = len(self.schedule.steps)
         for loss in self.schedule.losses:
             self._read(loss, end, (), frozenset())
+
+    def _changes_come_last(self) -> None:
+        """A step that fails has changed no input."""
+        schedule = self.schedule
+        num_inputs = len(schedule.pointers) - len(schedule.outputs[1:])
+        first = min((at for number, at in self.overwritten.items() if number < num_inputs), default=None)
+        for at, step in enumerate(schedule.steps):
+            fails = step.can_fail if isinstance(step, Nest) else can_fail(step)
+            require(
+                not fails or first is None or at < first, "an input is changed before a step that can fail"
+            )
 
     def _nest(self, at: int, nest: Nest) -> None:
         local: set[Value] = set()

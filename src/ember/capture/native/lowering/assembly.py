@@ -27,11 +27,13 @@ class Indexing:
     stride: int
     size: int
     """Of the dim that it walks."""
+    wraps: bool = False
+    """Whether negative indices count from its end."""
 
     def walk(self, order: Sequence[int]) -> Walk:
         """The same over those dims that are in ``order``."""
         access = Access(self.ref.memory.value, self.ref.offset, tuple(self.over[i] for i in order))
-        return Walk(access, self.stride, self.size)
+        return Walk(access, self.stride, self.size, self.wraps)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ the engine's memory once per process and hands out its address; nothing is trust
 comparison with ``torch.get_rng_state`` have not confirmed. Where they do not, the same interface works on a private copy, which
 :meth:`Engine.begin` fills and :meth:`Engine.end` gives back.
 
-Threads: torch locks a generator while it draws; compiled code does not. It must be called with the interpreter's lock held
-(``ctypes.PyDLL``, as :meth:`ember.capture.native.build.toolchain.Library.load` does), and, as draws by several threads from
-torch's one generator have no defined order anyway, no other thread should be drawing from it meanwhile. A forked process has its
-own copy of the generator at the same address, so that what was found stays right.
+Threads: torch locks a generator while it draws, without the interpreter's lock. Compiled code locks the same mutex around each of
+its draws (``c/ember_lock.h``); where that cannot be found, it works on a copy. A forked process has its own copy of the generator
+at the same address, so that what was found stays right.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ import os
 from dataclasses import dataclass
 
 import torch
+
+from ember.capture.native.torch_side.mutex import NoMutexError, mutex_offset
 
 
 class EngineState(ctypes.Structure):
@@ -77,6 +78,8 @@ class Engine:
     direct: bool
     reason: str
     copy: EngineState | None
+    mutex: int = 0
+    """Where the mutex lies that is held around draws; 0 for a copy, which belongs to one thread."""
 
     def begin(self) -> None:
         """Before a compiled call: bring the generator's state into the copy."""
@@ -119,10 +122,12 @@ def engine() -> Engine:
     True
     """
     try:
-        address = _address(torch.default_generator, _offset())
-    except (_Unverified, OSError, AttributeError) as failure:
+        offset = _offset()
+        mutex = _mutex_offset(offset)
+        address = _address(torch.default_generator, offset)
+    except (_Unverified, NoMutexError, OSError, AttributeError) as failure:
         return private_engine(str(failure))
-    return Engine(address, True, "", None)
+    return Engine(address, True, "", None, _base(torch.default_generator) + mutex)
 
 
 def private_engine(reason: str) -> Engine:
@@ -182,6 +187,12 @@ def _offset() -> int:
     for seed in (0, 1, 2**32 + 7):
         _confirm(seed, offset)
     return offset
+
+
+def _mutex_offset(engine_offset: int) -> int:
+    generator = torch.Generator().manual_seed(20_260_102)
+    base = _base(generator)
+    return mutex_offset(generator, base, base + engine_offset, _read)
 
 
 def _confirm(seed: int, offset: int) -> None:

@@ -79,12 +79,13 @@ class Access:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Walk:
-    """Where a tensor of indices leads: an index adds ``stride`` times its value, which is below ``size`` (or negative, counted
-    from there)."""
+    """Where a tensor of indices leads: an index adds ``stride`` times its value, which is below ``size``."""
 
     index: Access
     stride: int
     size: int
+    wraps: bool = False
+    """Whether a negative index counts from the end. Otherwise it is out of range."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

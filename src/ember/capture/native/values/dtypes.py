@@ -64,6 +64,8 @@ def as_dtype(number: Number, dtype: torch.dtype) -> Number:
         return value
     if isinstance(number, float) and not math.isfinite(number):
         raise UnsupportedError(f"{number} as a number of dtype {dtype}")
+    if isinstance(number, float):
+        return int(torch.tensor(number, dtype=torch.float64).to(dtype))
     # Too large numbers wrap around.
     info = torch.iinfo(dtype)
     return (int(number) - info.min) % (info.max - info.min + 1) + info.min

@@ -31,7 +31,7 @@ def _indexed(ref: Ref, indices: Sequence[Ref | None], strides: Dims) -> Place:
         return (*values[:at], *inner, *values[at:])
 
     walks = [
-        Indexing(index, over([0] * len(rest), index.over(shape)), strides[d], ref.shape[d])
+        Indexing(index, over([0] * len(rest), index.over(shape)), strides[d], ref.shape[d], wraps=True)
         for d, index in zip(used, given, strict=True)
     ]
     own = over([strides[d] for d in rest], (0,) * len(shape))
@@ -95,7 +95,7 @@ def _gather(low: Workspace, call: OpCall) -> Value:
 
 def _take(low: Workspace, call: OpCall) -> Value:
     source, index = flat(low, call.ref("self")), call.ref("index")
-    walk = Indexing(index, index.strides, 1, source.numel)
+    walk = Indexing(index, index.strides, 1, source.numel, wraps=True)
     return taken(low, call, source, (0,) * len(index.shape), [walk])
 
 
@@ -108,7 +108,7 @@ def _put_flat(low: Workspace, call: OpCall) -> Value:
         raise UnsupportedError("put into memory that does not lie row by row")
     if values.shape != index.shape:
         raise UnsupportedError("put of values of another shape than the indices")
-    walks = [Indexing(index, index.strides, 1, ref.numel)]
+    walks = [Indexing(index, index.strides, 1, ref.numel, wraps=True)]
     place = Place(index.shape, 0, (0,) * len(index.shape), walks, call.flag("accumulate"))
     return put(low, call, ref, values, place)
 
@@ -146,6 +146,28 @@ def _index_add(low: Workspace, call: OpCall) -> Value:
     return put(low, call, ref, source, Place(source.shape, 0, _without(to, dim), walks, True))
 
 
+def _index_copy(low: Workspace, call: OpCall) -> Value:
+    ref, index, source = call.ref("self"), call.ref("index"), call.ref("source")
+    if not ref.shape:
+        raise UnsupportedError("index_copy to a single number")
+    dim = call.dim("dim", len(ref.shape))
+    to = call.meta.stride
+    walks = [Indexing(index, _over_dim(index, dim, len(ref.shape)), to[dim], ref.shape[dim])]
+    return put(low, call, ref, source, Place(source.shape, 0, _without(to, dim), walks))
+
+
+def _index_fill(low: Workspace, call: OpCall) -> Value:
+    ref, index = call.ref("self"), call.ref("index")
+    if not ref.shape:
+        raise UnsupportedError("index_fill of a single number")
+    dim = call.dim("dim", len(ref.shape))
+    to = call.meta.stride
+    shape = tuple(index.numel if d == dim else n for d, n in enumerate(ref.shape))
+    along = _over_dim(index, dim, len(ref.shape))
+    walks = [Indexing(index, along, to[dim], ref.shape[dim], wraps=True)]
+    return put(low, call, ref, call.operand("value"), Place(shape, 0, _without(to, dim), walks))
+
+
 def _embedding_backward(low: Workspace, call: OpCall) -> Value:
     if call.flag("scale_grad_by_freq"):
         raise UnsupportedError("the gradient of an embedding with scale_grad_by_freq")
@@ -166,6 +188,9 @@ ROWS: dict[str, Lower] = {
     "gather.default": _gather,
     "index.Tensor": _index,
     "index_add.default": _index_add,
+    "index_copy.default": _index_copy,
+    "index_fill.int_Scalar": _index_fill,
+    "index_fill.int_Tensor": _index_fill,
     "index_put.default": _index_put,
     "index_select.default": _index_select,
     "put.default": _put_flat,

@@ -24,19 +24,23 @@ aten = torch.ops.aten
 _FLOATS = (torch.float32, torch.float64)
 
 
-def _checked(call: OpCall) -> Meta:
-    """The layout of what is drawn: torch fills row by row only what lies so."""
+def _checked(call: OpCall, any_order: bool = False) -> Meta:
+    """The layout of what is drawn: row by row, or in ``any_order`` of dims, which torch fills in the order of memory."""
     if call.arguments.get("generator") is not None:
         raise UnsupportedError("a generator of the program's own")
     meta = call.meta
-    dense = contiguous(meta.shape)
-    if math.prod(meta.shape) and any(
-        n != 1 and s != d for n, s, d in zip(meta.shape, meta.stride, dense, strict=True)
-    ):
+    whole = layout(meta.shape, meta.stride)
+    fits = whole.strides == contiguous(whole.dims) if any_order else _lies_row_by_row(meta)
+    if math.prod(meta.shape) and not fits:
         raise UnsupportedError("random numbers drawn into memory that does not lie row by row")
     if meta.dtype not in DTYPES or not DTYPES[meta.dtype].sampled:
         raise UnsupportedError(f"random numbers of dtype {meta.dtype}")
     return meta
+
+
+def _lies_row_by_row(meta: Meta) -> bool:
+    dense = contiguous(meta.shape)
+    return all(n == 1 or s == d for n, s, d in zip(meta.shape, meta.stride, dense, strict=True))
 
 
 def _sampled(
@@ -79,19 +83,23 @@ def _draw(function: str, *names: str, default: tuple[float, ...] = ()) -> Lower:
     """A row for ``ember_<function>(generator, out, count, *numbers)``; the numbers are arguments of the operator, or given."""
 
     def lower(low: Workspace, call: OpCall) -> Outcome:
-        meta = _checked(call)
+        meta = _checked(call, any_order=True)
         if function in generator.sampler_differences():
             return _by_torch(low, call)
         numbers = tuple(float(call[name]) for name in names) or default
-        return _sampled(low, call, function, (math.prod(meta.shape), *numbers))
+        # Normals come in blocks only where they lie row by row.
+        one_by_one = function == "normal" and not _lies_row_by_row(meta)
+        name = "normal_serial" if one_by_one else function
+        return _sampled(low, call, name, (math.prod(meta.shape), *numbers))
 
     return lower
 
 
 def _bernoulli(p_name: str) -> Lower:
     def lower(low: Workspace, call: OpCall) -> Outcome:
-        meta = _checked(call)
-        p, count = call[p_name], math.prod(meta.shape)
+        p = call[p_name]
+        meta = _checked(call, any_order=not isinstance(p, Ref))
+        count = math.prod(meta.shape)
         if not isinstance(p, Ref):
             if "bernoulli_scalar" in generator.sampler_differences():
                 return _by_torch(low, call)

@@ -1,0 +1,39 @@
+"""What a program raises for data that torch would raise for: torch's own error, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Interpreter, Node
+
+from ember.capture.backend import twin
+
+
+def error_of(module: GraphModule, inputs: Sequence[Tensor]) -> Exception | None:
+    """What a recorded step ends with, run on copies, operator by operator: torch's error, or None."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            _Replay(module).run(*map(twin, inputs))
+    except Exception as error:
+        return error
+    return None
+
+
+class _Replay(Interpreter):
+    """Says of an error which operator it comes from, and where in the user's program that stands."""
+
+    def __init__(self, module: GraphModule) -> None:
+        super().__init__(module)
+        self.extra_traceback = False
+
+    def run_node(self, n: Node) -> Any:
+        try:
+            return super().run_node(n)
+        except Exception as error:
+            where = n.meta.get("origin")
+            place = f", {where}" if where else ""
+            error.add_note(f"the operator {n.target} of the compiled step{place}")
+            raise

@@ -1,0 +1,66 @@
+"""What can fail for some data: torch raises there, and so must a program, before it has changed anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from ember.capture.native.values.arrays import Part, Pointwise, Take, Value
+from ember.capture.native.values.calls import Call, SamplerCall, TorchCall
+from ember.capture.native.values.expressions import Expression, Function, Literal, Operand, parts
+
+_DIVISIONS = ("floor_divide", "trunc_divide", "remainder", "fmod")
+
+aten = torch.ops.aten
+_SURE = frozenset(
+    (
+        aten.mm.default,
+        aten.bmm.default,
+        aten.addmm.default,
+        aten.baddbmm.default,
+        aten.convolution.default,
+        aten.convolution_backward.default,
+    )
+)
+"""Operators of torch that fail for no data, if their shapes are right."""
+
+
+def checked_divisors(value: Pointwise) -> Iterator[Expression]:
+    """Integers that an expression divides by, and that may be 0."""
+    for part in parts(value.expression):
+        if isinstance(part, Function) and part.name in _DIVISIONS and not _is_floating(part.dtype):
+            divisor = part.args[1]
+            if not _is_nonzero(divisor, value):
+                yield divisor
+
+
+def can_fail(item: Value | Part | Call) -> bool:
+    """Whether an item of a loop, or a call, can find data that torch raises for."""
+    if isinstance(item, Take | Part):
+        return bool(item.walks)
+    if isinstance(item, Pointwise):
+        return any(True for _ in checked_divisors(item))
+    if isinstance(item, SamplerCall):
+        return item.fallback is not None
+    return isinstance(item, TorchCall) and item.operator.op not in _SURE
+
+
+def draws(call: Call) -> bool:
+    """Whether a call draws random numbers."""
+    if isinstance(call, TorchCall):
+        return torch.Tag.nondeterministic_seeded in call.operator.op.tags
+    return isinstance(call, SamplerCall)
+
+
+def _is_floating(dtype: torch.dtype | None) -> bool:
+    return dtype is not None and dtype.is_floating_point
+
+
+def _is_nonzero(divisor: Expression, value: Pointwise) -> bool:
+    number = None
+    if isinstance(divisor, Literal):
+        number = divisor.number
+    elif isinstance(divisor, Operand):
+        number = value.inputs[divisor.position].number
+    return bool(number)
