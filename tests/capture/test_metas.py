@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ember.capture import capture
-from ember.capture.meta import Meta
+from ember.capture.recording.meta import Meta
 
 aten = torch.ops.aten
 

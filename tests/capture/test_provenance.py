@@ -10,7 +10,7 @@ import torch
 import ember
 import ember.distributions as dist
 from ember.capture import Interpreter, capture
-from ember.capture.provenance import works_for
+from ember.capture.recording.provenance import works_for
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.step import recording as captured_step
 from ember.optim import SGD, Adam, ClippedAdam

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import ember
 import ember.distributions as dist
-from ember.capture.scalar_index import index
-from ember.capture.value_guard import ValueGuard, is_recording
+from ember.capture.recording.scalar_index import index
+from ember.capture.recording.value_guard import ValueGuard, is_recording
 from ember.infer import TraceEnum_ELBO
 
 from .fitting import new_svi

@@ -8,9 +8,9 @@ from ember.capture.backend import Backend as Backend
 from ember.capture.backend import Inductor as Inductor
 from ember.capture.backend import Interpreter as Interpreter
 from ember.capture.backend import Program as Program
-from ember.capture.graph import CapturedGraph as CapturedGraph
-from ember.capture.graph import capture as capture
 from ember.capture.native.program import Native as Native
+from ember.capture.recording.graph import CapturedGraph as CapturedGraph
+from ember.capture.recording.graph import capture as capture
 from ember.capture.report import Capture as Capture
 from ember.capture.report import Report as Report
 from ember.errors import CaptureError

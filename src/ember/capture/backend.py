@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ember.capture import inductor
-from ember.capture.graph import CapturedGraph
+from ember.capture.recording.graph import CapturedGraph
 
 logger = logging.getLogger("ember.capture")
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ember import settings
 from ember.capture.backend import Backend, Inductor, Interpreter, Program
-from ember.capture.graph import CapturedGraph
 from ember.capture.native.program import Native
 from ember.capture.native.values.unsupported import UnsupportedError
+from ember.capture.recording.graph import CapturedGraph
 from ember.errors import CaptureError, CompilationError, NoCompilerError
 
 BackendName = Literal["auto", "native", "inductor", "interpreter"]

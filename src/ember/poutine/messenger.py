@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from ember.capture.provenance import works_for
+from ember.capture.recording.provenance import works_for
 from ember.poutine.site import Site
 from ember.poutine.stack import THREAD
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ember.capture import capture
-from ember.capture.graph import CapturedGraph
 from ember.capture.native import pipeline, program
 from ember.capture.native.program import NativeProgram
+from ember.capture.recording.graph import CapturedGraph
 
 Function = Callable[[list[Tensor]], list[Tensor]]
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ember.capture.graph import CapturedGraph, capture
 from ember.capture.native import pipeline
 from ember.capture.native.program import NativeProgram
+from ember.capture.recording.graph import CapturedGraph, capture
 from ember.optim import PyroOptim
 from ember.optim.traced import TracedUpdate
 from tests.optim.test_pure_rules import CASE, Case

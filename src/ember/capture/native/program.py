@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ember.capture.backend import said_if_slow
-from ember.capture.graph import CapturedGraph, collector_paused
 from ember.capture.native import pipeline
 from ember.capture.native.build.toolchain import compile_library
 from ember.capture.native.c_writer.places import OWN
@@ -20,6 +19,7 @@ from ember.capture.native.failure import error_of
 from ember.capture.native.torch_side import generator
 from ember.capture.native.torch_side.externs import Binding
 from ember.capture.native.values.unsupported import UnsupportedError
+from ember.capture.recording.graph import CapturedGraph, collector_paused
 from ember.errors import CaptureError
 
 _RULES = ("-fno-strict-aliasing", "-fwrapv", "-Werror=implicit-function-declaration")

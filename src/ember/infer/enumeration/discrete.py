@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from ember.capture.value_guard import is_recording
+from ember.capture.recording.value_guard import is_recording
 from ember.errors import CaptureError
 from ember.infer.enumeration.posterior_sample import replay_posterior_sample
 from ember.infer.enumeration.runner import Memory

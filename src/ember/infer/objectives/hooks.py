@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ember.capture.value_guard import is_recording
+from ember.capture.recording.value_guard import is_recording
 from ember.errors import CaptureError, Reason
 from ember.infer.objectives.composition import Composition
 from ember.infer.terms.estimate import Estimate, Terms, Worth

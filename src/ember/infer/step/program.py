@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ember.capture import backend as backends
-from ember.capture.graph import CapturedGraph
+from ember.capture.recording.graph import CapturedGraph
 from ember.capture.report import Capture
 from ember.infer.losses.policy import BadLoss
 from ember.infer.losses.values import check as check_loss

@@ -7,7 +7,7 @@ import time
 
 from torch import Tensor
 
-from ember.capture.graph import capture
+from ember.capture.recording.graph import capture
 from ember.capture.report import Capture, Report
 from ember.capture.state.world import World
 from ember.errors import CaptureError, CaptureMismatchError, Reason

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ember.capture.value_guard import is_recording
+from ember.capture.recording.value_guard import is_recording
 from ember.errors import ModelError
 from ember.infer.traces.importance_trace import Sites
 from ember.infer.traces.plates import PARTICLE_PLATE

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ember.capture.provenance import works_for
+from ember.capture.recording.provenance import works_for
 from ember.errors import CaptureError
 from ember.optim.foreign import Options, shell
 from ember.optim.recording.layout import Member, Together

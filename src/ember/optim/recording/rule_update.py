@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.capture.provenance import works_for
+from ember.capture.recording.provenance import works_for
 from ember.errors import CaptureError
 from ember.optim.flat.blocks import Block
 from ember.optim.flat.state import StateBuffer

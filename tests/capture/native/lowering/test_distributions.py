@@ -9,7 +9,7 @@ from torch import Tensor
 import ember
 import ember.distributions as dist
 from ember.capture.native.values.unsupported import UnsupportedError
-from ember.capture.value_guard import ValueTakenError
+from ember.capture.recording.value_guard import ValueTakenError
 from tests.capture.native.programs import QUICK, Compiled, Function, assert_same, flags
 from tests.distributions.table import COMPOSED, ROWS
 

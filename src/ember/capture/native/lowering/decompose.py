@@ -13,9 +13,9 @@ from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ember.capture.meta import Meta
 from ember.capture.native.lowering.refs import Ref, row_name
 from ember.capture.native.values.layout import Dims
+from ember.capture.recording.meta import Meta
 
 Decompositions = Mapping[OpOverload, Callable[..., object]]
 

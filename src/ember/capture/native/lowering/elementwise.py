@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import torch
 
-from ember.capture.meta import Meta
 from ember.capture.native.lowering.refs import Memory, Ref, layout
 from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace
 from ember.capture.native.values.arrays import Pointwise, Value
@@ -28,6 +27,7 @@ from ember.capture.native.values.expressions import (
     mapped,
     parts,
 )
+from ember.capture.recording.meta import Meta
 
 A, B, C, D = map(Operand, range(4))
 """The operands of an expression, in order."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from ember.capture.meta import Meta
 from ember.capture.native.lowering.refs import Ref
+from ember.capture.recording.meta import Meta
 
 
 def bound(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

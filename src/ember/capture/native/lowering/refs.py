@@ -9,9 +9,9 @@ from functools import cache, lru_cache
 import torch
 from torch._ops import OpOverload
 
-from ember.capture.meta import Meta
 from ember.capture.native.values.arrays import Value
 from ember.capture.native.values.layout import Dims, sorted_dims
+from ember.capture.recording.meta import Meta
 
 
 @dataclass(eq=False)

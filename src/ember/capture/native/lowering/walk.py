@@ -11,7 +11,6 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
-from ember.capture.meta import Meta
 from ember.capture.native.lowering import foreach
 from ember.capture.native.lowering.decompose import Decomposer
 from ember.capture.native.lowering.overloads import bound, functional, metas_of, writes_to_outputs
@@ -21,6 +20,7 @@ from ember.capture.native.values.arrays import Access, Input, Value
 from ember.capture.native.values.dtypes import check_dtype
 from ember.capture.native.values.plan import Output, Plan
 from ember.capture.native.values.unsupported import UnsupportedError
+from ember.capture.recording.meta import Meta
 
 Bound = object
 """What a node stands for while a graph is gone over: a tensor, a list of them, or anything else that an operator takes."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from ember.capture.meta import Meta
 from ember.capture.native.lowering.refs import Memory, Ref, layout
 from ember.capture.native.values.arrays import Access, Assemble, Constant, Part, Pointwise, Value
 from ember.capture.native.values.calls import Call
@@ -17,6 +16,7 @@ from ember.capture.native.values.expressions import COPY
 from ember.capture.native.values.layout import Dims, contiguous
 from ember.capture.native.values.simplify import Builder
 from ember.capture.native.values.unsupported import UnsupportedError
+from ember.capture.recording.meta import Meta
 
 Metas = Meta | tuple[Meta | None, ...] | None
 Outcome = Value | Ref | None | Sequence[Value | None]

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import torch
 
-from ember.capture.meta import Meta
 from ember.capture.native.lowering.assembly import Indexing, Place, put, taken
 from ember.capture.native.lowering.elementwise import A, B, C, Operands, copy, flat, pointwise
 from ember.capture.native.lowering.refs import Ref
@@ -16,6 +15,7 @@ from ember.capture.native.values.arrays import Value
 from ember.capture.native.values.expressions import Expression, op
 from ember.capture.native.values.layout import Dims, contiguous
 from ember.capture.native.values.unsupported import UnsupportedError
+from ember.capture.recording.meta import Meta
 
 
 def _indexed(ref: Ref, indices: Sequence[Ref | None], strides: Dims) -> Place:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import torch
 
-from ember.capture.meta import Meta
 from ember.capture.native.lowering.elementwise import A, B, C, full, pointwise
 from ember.capture.native.lowering.refs import Ref, layout
 from ember.capture.native.lowering.rows.external import call_torch, operator
@@ -19,6 +18,7 @@ from ember.capture.native.values.calls import Operator, SamplerCall
 from ember.capture.native.values.dtypes import DTYPES, Number
 from ember.capture.native.values.layout import contiguous
 from ember.capture.native.values.unsupported import UnsupportedError
+from ember.capture.recording.meta import Meta
 
 aten = torch.ops.aten
 _FLOATS = (torch.float32, torch.float64)

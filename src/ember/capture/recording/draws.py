@@ -14,7 +14,7 @@ from itertools import count
 import torch
 from torch.fx import Graph, Node
 
-from ember.capture.meta import Meta
+from ember.capture.recording.meta import Meta
 
 aten = torch.ops.aten
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule
 
-from ember.capture.draws import draw_out_of_place
-from ember.capture.mutation_guard import MutationGuard
-from ember.capture.provenance import Origins
-from ember.capture.recorder import Recorder
-from ember.capture.value_guard import ValueGuard
+from ember.capture.recording.draws import draw_out_of_place
+from ember.capture.recording.mutation_guard import MutationGuard
+from ember.capture.recording.provenance import Origins
+from ember.capture.recording.recorder import Recorder
+from ember.capture.recording.value_guard import ValueGuard
 from ember.errors import CaptureError, Reason
 
 aten = torch.ops.aten
@@ -32,7 +32,7 @@ Flat = Sequence[Tensor]
 class CapturedGraph:
     """A graph whose inputs are those of the function and then ``lifted``, the tensors found in closures.
 
-    Its nodes carry ``meta["ember"]``, a :class:`~ember.capture.meta.Meta` (a tuple of them for several results), and
+    Its nodes carry ``meta["ember"]``, a :class:`~ember.capture.recording.meta.Meta` (a tuple of them for several results), and
     ``meta["origin"]``, which says where in the program the operator came from.
     """
 

@@ -1,7 +1,7 @@
 """Recording a run: each aten operator, below autograd, is executed on the tensors and written down.
 
 The record is a :class:`torch.fx.Graph` in which nothing is traced or guessed: operators in their order, with the layouts
-(:class:`~ember.capture.meta.Meta`) and origins that they had in that run.
+(:class:`~ember.capture.recording.meta.Meta`) and origins that they had in that run.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ember.capture.meta import Meta, Storage, Tracked, meta_of
-from ember.capture.mutation_guard import MutationGuard
-from ember.capture.operators import Operator, operator_facts, tensors_in
-from ember.capture.provenance import Origins
-from ember.capture.value_guard import ShapeOfValuesError, ValueTakenError
+from ember.capture.recording.meta import Meta, Storage, Tracked, meta_of
+from ember.capture.recording.mutation_guard import MutationGuard
+from ember.capture.recording.operators import Operator, operator_facts, tensors_in
+from ember.capture.recording.provenance import Origins
+from ember.capture.recording.value_guard import ShapeOfValuesError, ValueTakenError
 from ember.errors import CaptureError, Reason
 
 aten = torch.ops.aten

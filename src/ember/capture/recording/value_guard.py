@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ember.capture.scalar_index import index
+from ember.capture.recording.scalar_index import index
 from ember.errors import Reason
 
 _READERS = {
