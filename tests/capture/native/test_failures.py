@@ -44,6 +44,11 @@ DIVISIONS: dict[str, Case] = {
     "// of int32": lambda x, i: 7 // i.int(),
 }
 
+CALLS: dict[str, Case] = {
+    "cholesky": lambda x, i: torch.linalg.cholesky(torch.diag(i.to(x.dtype))),
+    "multinomial": lambda x, i: torch.multinomial(i.to(x.dtype), 1),
+}
+
 
 def step(case: Case) -> Callable[[list[Tensor]], list[Tensor]]:
     """A step that changes one input before it can fail, draws before and afterwards, and changes others at the end."""
@@ -107,6 +112,12 @@ def test_a_negative_index_where_it_counts_from_the_end(name: str) -> None:
 def test_a_division_of_integers_by_zero(name: str) -> None:
     compiled = check(step(DIVISIONS[name]), *inputs(2, -3), steps=2)
     assert_fails_as_torch(compiled, DIVISIONS[name], 2, 0)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_operator_that_torch_runs(name: str) -> None:
+    compiled = check(step(CALLS[name]), *inputs(2, 3), steps=2)
+    assert_fails_as_torch(compiled, CALLS[name], 2, -3)
 
 
 def test_a_divisor_that_is_a_number_is_not_looked_at() -> None:

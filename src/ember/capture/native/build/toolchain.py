@@ -14,10 +14,10 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 import weakref
-from _ctypes import dlclose
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,11 @@ from ember.capture.native.build.store import (
     write_checked,
 )
 from ember.errors import CompilationError
+
+if sys.platform == "win32":
+    from _ctypes import FreeLibrary as unload
+else:
+    from _ctypes import dlclose as unload
 
 HEADERS = Path(__file__).parents[1] / "c"
 """The folder of the C headers; ``#include "ember_random.h"`` finds them there."""
@@ -68,7 +73,7 @@ class Library:
         """Load it for as long as an object lives, and then unload it; the file stays. The owner must live through each call."""
         library = self.load()
         # At the end of the process other threads may still be in it.
-        weakref.finalize(owner, dlclose, library._handle).atexit = False
+        weakref.finalize(owner, unload, library._handle).atexit = False
         return library
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 
@@ -28,11 +29,7 @@ _SURE = frozenset(
 
 def checked_divisors(value: Pointwise) -> Iterator[Expression]:
     """Integers that an expression divides by, and that may be 0."""
-    for part in parts(value.expression):
-        if isinstance(part, Function) and part.name in _DIVISIONS and not _is_floating(part.dtype):
-            divisor = part.args[1]
-            if not _is_nonzero(divisor, value):
-                yield divisor
+    return (divisor for divisor in _divisors(value.expression) if not _is_nonzero(divisor, value))
 
 
 def can_fail(item: Value | Part | Call) -> bool:
@@ -51,6 +48,12 @@ def draws(call: Call) -> bool:
     if isinstance(call, TorchCall):
         return torch.Tag.nondeterministic_seeded in call.operator.op.tags
     return isinstance(call, SamplerCall)
+
+
+@lru_cache(4096)
+def _divisors(whole: Expression) -> tuple[Expression, ...]:
+    divisions = (p for p in parts(whole) if isinstance(p, Function) and p.name in _DIVISIONS)
+    return tuple(division.args[1] for division in divisions if not _is_floating(division.dtype))
 
 
 def _is_floating(dtype: torch.dtype | None) -> bool:
