@@ -11,7 +11,8 @@ from torch import Tensor
 
 import ember
 from ember import distributions as dist
-from ember.capture import capture, draws
+from ember.capture import capture
+from ember.capture.recording import draws
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoNormal
 from ember.optim import Adam

@@ -28,4 +28,4 @@ def test_they_are_where_programs_import_them() -> None:
     with ember.pyro.installed():
         from pyro.distributions.util import deep_to as there
 
-        assert there is deep_to
+        assert (there.__module__, there.__name__) == (deep_to.__module__, deep_to.__name__)

@@ -25,7 +25,9 @@ def recorded(
 ) -> tuple[CapturedGraph, list[Tensor]]:
     """The graph of a guarded update, and its inputs: parameters, gradients, whether the step is good, the optimizer's."""
     params = many()
-    optimizer = PyroOptim(case.kind, case.options, clip)
+    # A rule that is left to guess its rate says so.
+    rate = {"lr": 0.01} if case.kind is torch.optim.SGD else {}
+    optimizer = PyroOptim(case.kind, {**rate, **case.options}, clip)
     give_gradient(params, 0)
     optimizer(params)
     update = TracedUpdate(optimizer.plan(params), rates)
