@@ -11,6 +11,8 @@ from typing import Final
 
 from torch import Tensor
 
+from ember.capture.state.layout_guard import LayoutGuard, layout_guard
+
 MISSING: Final = object()
 """Stands for what is not there."""
 
@@ -23,7 +25,7 @@ _trained_and_hooks = attrgetter("requires_grad", "_backward_hooks", "_post_accum
 class Layouts:
     """Where tensors lie, how, and whether they are trained: what can change behind an object that stays the same."""
 
-    __slots__ = ("gradient", "places", "shapes", "strides", "tensors", "trained")
+    __slots__ = ("gradient", "guard", "places", "shapes", "strides", "tensors", "trained")
 
     def __init__(self, tensors: Sequence[Tensor], hooks: bool = False) -> None:
         self.tensors = list(tensors)
@@ -32,14 +34,21 @@ class Layouts:
         self.strides = list(map(Tensor.stride, self.tensors))
         self.places = list(map(Tensor.data_ptr, self.tensors))
         self.trained = list(map(self.gradient, self.tensors))
+        self.guard: LayoutGuard = layout_guard(self.tensors) or self._laid_out_alike
+
+    def _laid_out_alike(self, *tensors: Tensor) -> bool:
+        return (
+            list(map(shape_of, tensors)) == self.shapes
+            and list(map(Tensor.stride, tensors)) == self.strides
+            and list(map(_trained, tensors)) == list(map(_first, self.trained))
+        )
 
     def same(self) -> bool:
         """Whether all lie as they did."""
         tensors = self.tensors
         return (
             list(map(Tensor.data_ptr, tensors)) == self.places
-            and list(map(shape_of, tensors)) == self.shapes
-            and list(map(Tensor.stride, tensors)) == self.strides
+            and self.guard(*tensors)
             and list(map(self.gradient, tensors)) == self.trained
         )
 
@@ -47,15 +56,14 @@ class Layouts:
         """The position of the first that does not."""
         for index, tensor in enumerate(self.tensors):
             now = (tensor.data_ptr(), tensor.shape, tensor.stride(), self.gradient(tensor))
-            noted = (
-                self.places[index],
-                self.shapes[index],
-                self.strides[index],
-                self.trained[index],
-            )
+            noted = (self.places[index], self.shapes[index], self.strides[index], self.trained[index])
             if now != noted:
                 return index
         return None
+
+
+def _first(value: bool | tuple[bool, ...]) -> bool:
+    return value[0] if isinstance(value, tuple) else value
 
 
 @dataclass
@@ -70,6 +78,8 @@ class Facts:
     class_keys: list[str] = field(default_factory=list)
     class_values: list[object] = field(default_factory=list)
     class_labels: list[str] = field(default_factory=list)
+    counted: list[tuple[dict[str, object], str, object, str]] = field(default_factory=list)
+    """Attributes of objects that tell of their changes: who has heard of none need not look at them."""
     cells: list[CellType] = field(default_factory=list)
     cell_values: list[object] = field(default_factory=list)
     cell_labels: list[str] = field(default_factory=list)
@@ -155,6 +165,7 @@ class Facts:
         """Whether all hold, but those on tensors (see :class:`Layouts`)."""
         return (
             _all_are(map(dict.get, self.dicts, self.keys, repeat(MISSING)), self.values)
+            and all(owner.get(key, MISSING) is value for owner, key, value, _ in self.counted)
             and self._functions_same()
             and self._cells_same()
             and self.rest_same()
@@ -214,6 +225,9 @@ class Facts:
         )
         for now, noted, label in named:
             if now is not noted:
+                return label
+        for owner, key, value, label in self.counted:
+            if owner.get(key, MISSING) is not value:
                 return label
         for index, function in enumerate(self.functions):
             if not _all_are(function_parts(function), self.function_parts[3 * index : 3 * index + 3]):

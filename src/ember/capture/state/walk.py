@@ -197,6 +197,11 @@ class Walk:
         self.facts.bind(owner, key, value, label)
         return (key, "missing" if value is MISSING else self.part(value, label))
 
+    def _counted(self, owner: dict[str, object], key: str, label: str) -> Hashable:
+        value = owner.get(key, MISSING)
+        self.facts.counted.append((owner, key, value, label))
+        return (key, self.part(value, label))
+
     def _class(self, value: type) -> Hashable:
         parts: list[Hashable] = []
         own = [base for base in value.__mro__ if not is_library(base.__module__)]
@@ -250,7 +255,8 @@ class Walk:
         every = library or self._all_attributes
         parts: list[Hashable] = [self.part(kind, label)]
         names = sorted(own) if every else sorted(self._names & (own.keys() | _class_names(kind)))
-        parts += [self._attribute(own, name, f"{label}.{name}") for name in names]
+        note = self._counted if getattr(kind, "tells_of_changes", False) else self._attribute
+        parts += [note(own, name, f"{label}.{name}") for name in names]
         slots = [name for name in _slots(kind) if every or name in self._names]
         if slots:
             parts.append(self._slots(value, slots, label))

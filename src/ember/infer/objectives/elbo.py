@@ -29,6 +29,7 @@ from ember.infer.traces.run import Run, Vectorized, in_particle_plate
 from ember.infer.traces.settings import Settings, nesting_by_old_name, particle_plates
 from ember.ops.scalars import torch_item, total
 from ember.poutine.trace_struct import Trace
+from ember.settings import CHANGES
 
 
 class ELBOModule(torch.nn.Module):
@@ -86,11 +87,18 @@ class ELBO(ABC):
     )
     """Methods that Pyro calls and Ember does not, so that overriding them is an error."""
 
+    tells_of_changes: ClassVar[bool] = True
+    """An attribute that is set counts as a change of settings: a warm step need not look at each."""
+
     def __post_init__(self, max_iarange_nesting: float | None) -> None:
         nesting = nesting_by_old_name(self.max_plate_nesting, max_iarange_nesting, stacklevel=3)
         if self.num_particles < 1:
             raise ValueError(f"num_particles must be at least 1, got {self.num_particles}")
         self.max_plate_nesting = nesting + particle_plates(self.num_particles, self.vectorize_particles)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        CHANGES.number += 1
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)

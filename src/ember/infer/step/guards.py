@@ -12,13 +12,13 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain, repeat
-from operator import is_
+from operator import attrgetter, is_
 
 import torch
 from torch import Tensor
 
 from ember import settings
-from ember.capture.state.facts import MISSING, Layouts, cell_contents, function_parts, shape_of
+from ember.capture.state.facts import MISSING, Layouts, cell_contents, function_parts
 from ember.capture.state.parts import ById, is_plain
 from ember.capture.state.world import World
 from ember.infer.losses.policy import BadLoss
@@ -180,6 +180,7 @@ class Warm:
         "_flags",
         "_inputs",
         "_layouts",
+        "_leaves",
         "_names",
         "_others",
         "_own_store",
@@ -203,6 +204,7 @@ class Warm:
     ) -> None:
         self.program = program
         self._facts = world.facts
+        self._leaves = program.leaves
         self._rest = world.facts.has_rest()
         self._update = program.flat.update
         self._records = optimizer.records
@@ -230,7 +232,7 @@ class Warm:
         others = [*self._facts.tensors, *self.program.graph.lifted, *self.program.leaves]
         unique = {id(tensor): tensor for tensor in others if tensor.layout is torch.strided}
         # The arguments come first, so that others can take their places.
-        self._layouts = Layouts([*tensors, *unique.values()], hooks=True)
+        self._layouts = Layouts([*tensors, *unique.values()])
 
     def _exchange(self, args: tuple[object, ...]) -> None:
         """Note other arguments, which are like those before in all but what is in them, and where that lies."""
@@ -275,9 +277,9 @@ class Warm:
                 )
                 == self._flags
                 and list(map(Tensor.data_ptr, tensors)) == layouts.places
-                and list(map(shape_of, tensors)) == layouts.shapes
-                and list(map(Tensor.stride, tensors)) == layouts.strides
-                and list(map(layouts.gradient, tensors)) == layouts.trained
+                and layouts.guard(*tensors)
+                and not any(map(_hooks, self._leaves))
+                and not any(map(_accumulation_hooks, self._leaves))
                 and all(map(is_, map(dict.get, facts.dicts, facts.keys, repeat(MISSING)), facts.values))
                 and all(
                     map(is_, chain.from_iterable(map(function_parts, facts.functions)), facts.function_parts)
@@ -292,6 +294,7 @@ class Warm:
         return self._inputs if same else None
 
 
+_hooks, _accumulation_hooks = attrgetter("_backward_hooks"), attrgetter("_post_accumulate_grad_hooks")
 _len_function_stack = torch._C._len_torch_function_stack
 _len_dispatch_stack = torch._C._len_torch_dispatch_stack
 
