@@ -30,7 +30,7 @@ _GUIDES = (
 # "ember.x.*" stands for the package and all modules below it.
 VIEWS: dict[str, tuple[str, ...]] = {
     "pyro.distributions.hmm": ("ember.distributions.*", "ember.ops.*"),
-    "pyro.distributions.util": ("ember.distributions.*", "ember.pyro.deep_copies", "ember.pyro.helpers"),
+    "pyro.distributions.util": ("ember.distributions.*", "ember.distributions.copying", "ember.pyro.helpers"),
     "pyro.infer.autoguide.effect": _GUIDES,
     "pyro.infer.autoguide.guides": _GUIDES,
     "pyro.infer.autoguide.utils": _GUIDES,
