@@ -69,11 +69,9 @@ class Reason(Enum):
     UNSEEN = "the program reads what cannot be watched"
     CHANGES_ITSELF = "the program changes what it reads"
     DISAGREES = "the captured step gives other numbers than the eager one"
-    OPTIMIZER = "the optimizer's update cannot be recorded"
     NO_COMPILER = "there is no C++ compiler"
     BACKEND = "the backend lacks an operator"
     ERROR = "the program failed while it was recorded"
-    PASSING = "an error that may not come again"
 
 
 class CaptureError(EmberError, RuntimeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable
 from enum import Enum
-from types import CodeType, ModuleType
+from types import CodeType
 
 import torch
 from torch import Tensor
@@ -72,9 +72,4 @@ def layout_part(tensor: Tensor) -> Hashable:
     return (type(tensor), tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad)
 
 
-def is_module(value: object) -> bool:
-    """Whether an object is a Python module."""
-    return isinstance(value, ModuleType)
-
-
-__all__ = ["PLAIN", "ById", "ByWeakId", "is_module", "is_plain", "layout_part", "plain_part"]
+__all__ = ["PLAIN", "ById", "ByWeakId", "is_plain", "layout_part", "plain_part"]

@@ -75,10 +75,6 @@ class StepProgram:
         self._known = (varying, places, inputs)
         return inputs
 
-    def forget_inputs(self) -> None:
-        """Take addresses anew at the next call."""
-        self._known = None
-
     def copied_inputs(self, arguments: Sequence[Tensor]) -> list[Tensor]:
         """The inputs with copies in place of what the program changes."""
         changed = self.changed(arguments)
