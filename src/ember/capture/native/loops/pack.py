@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
+import torch
+
 from ember.capture.native.values.arrays import (
     Access,
     AccessKey,
@@ -69,7 +71,7 @@ class _Packer:
                 if value not in self._place:
                     value.rewire(self._moved)
                 if isinstance(value, Assemble):
-                    value.parts = _joined(value.parts)
+                    self._assembled(value)
                 if (
                     isinstance(value, Pointwise)
                     and value not in self._place
@@ -152,6 +154,23 @@ class _Packer:
         for number, member in enumerate(members):
             self._place[member] = (whole, number, number * step)
 
+    def _assembled(self, value: Assemble) -> None:
+        """Many pieces that are put one after another are collected by one loop over a table of places."""
+        parts = _joined(value.parts)
+        kept: list[Part] = []
+        while parts:
+            count = _collectable(parts, value.dtype)
+            if count < FEWEST_MEMBERS:
+                kept.append(parts[0])
+                parts = parts[1:]
+                continue
+            run, parts = parts[:count], parts[count:]
+            first = run[0]
+            copy = self._side_by_side([part.operand for part in run], first.dims)
+            distance = run[1].offset - first.offset
+            kept.append(Part(copy, (count, *first.dims), first.offset, (distance, *first.strides)))
+        value.parts = tuple(kept)
+
     def _side_by_side(self, accesses: list[Access], dims: Dims) -> Access:
         """One access for all members: to the same place, to places at equal distances, or to a copy."""
         first = accesses[0]
@@ -209,6 +228,30 @@ def _run_length(parts: Sequence[Part]) -> int:
     else:
         count = len(parts)
     return count if written >= extent else 1
+
+
+def _collectable(parts: Sequence[Part], dtype: torch.dtype) -> int:
+    """How many of the first parts are alike, and are written at equal distances, wherever they are read."""
+    first = parts[0]
+    source = first.operand
+    if len(parts) < 2 or first.walks or first.accumulate or 0 in first.dims:
+        return 1
+    if isinstance(source.value, Constant) or source.value.dtype is not dtype:
+        return 1
+    distance = parts[1].offset - first.offset
+    extent = 1 + sum((n - 1) * s for n, s in zip(first.dims, first.strides, strict=True))
+    if distance < extent or extent > LARGEST_MEMBER:
+        return 1
+    for count, part in enumerate(parts):
+        operand = part.operand
+        alike = (
+            (part.dims, part.strides, part.walks, part.accumulate) == (first.dims, first.strides, (), False)
+            and not isinstance(operand.value, Constant)
+            and (operand.value.dtype, operand.strides) == (dtype, source.strides)
+        )
+        if not alike or part.offset != first.offset + count * distance:
+            return count
+    return len(parts)
 
 
 def _collect(accesses: Sequence[Access], dims: Dims) -> Value:
