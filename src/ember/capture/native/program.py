@@ -54,6 +54,7 @@ class NativeProgram:
         self._unused = [torch.empty(shape, dtype=dtype) for shape, dtype in self._outputs[1:]]
         self._write_to(self._unused)
         self._bound: Sequence[Tensor] | None = None
+        self._places: list[int] = []
         self._arena = torch.zeros(source.arena_bytes + 64, dtype=torch.uint8)
         shape = source.outputs[0][0] if source.outputs else None
         self._width = 0 if shape is None else math.prod(shape)
@@ -86,15 +87,21 @@ class NativeProgram:
             CaptureError: if they do not lie in memory as those that the program was compiled for.
         """
         pointers = self._pointers
+        before: Sequence[Tensor | None] = self._bound or [None] * len(inputs)
         self._bound = None
+        places = list(map(Tensor.data_ptr, inputs))
+        noted = self._places
         for index, (tensor, layout) in enumerate(zip(inputs, self._layouts, strict=True)):
+            if tensor is before[index] and places[index] == noted[index]:
+                continue
             if (tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype) != layout:
                 raise CaptureError(
                     f"input {index} of the captured step has shape {tuple(tensor.shape)}, strides {tuple(tensor.stride())} and "
                     f"dtype {tensor.dtype}, but was compiled with {layout[0]}, {layout[1]} and {layout[2]}\n"
                     "The way out: replace tensors, do not resize them, or run eagerly (compile=False)."
                 )
-            pointers[index] = tensor.data_ptr()
+            pointers[index] = places[index]
+        self._places = places
         # Kept alive, and known again: a caller who passes the same list has changed nothing in it.
         self._bound = inputs
         if self._externs.entries:

@@ -11,8 +11,6 @@ from typing import Final
 
 from torch import Tensor
 
-from ember.capture.state.layout_guard import LayoutGuard, layout_guard
-
 MISSING: Final = object()
 """Stands for what is not there."""
 
@@ -25,7 +23,7 @@ _trained_and_hooks = attrgetter("requires_grad", "_backward_hooks", "_post_accum
 class Layouts:
     """Where tensors lie, how, and whether they are trained: what can change behind an object that stays the same."""
 
-    __slots__ = ("gradient", "guard", "places", "shapes", "strides", "tensors", "trained")
+    __slots__ = ("gradient", "places", "shapes", "strides", "tensors", "trained")
 
     def __init__(self, tensors: Sequence[Tensor], hooks: bool = False) -> None:
         self.tensors = list(tensors)
@@ -34,21 +32,14 @@ class Layouts:
         self.strides = list(map(Tensor.stride, self.tensors))
         self.places = list(map(Tensor.data_ptr, self.tensors))
         self.trained = list(map(self.gradient, self.tensors))
-        self.guard: LayoutGuard = layout_guard(self.tensors) or self._laid_out_alike
-
-    def _laid_out_alike(self, *tensors: Tensor) -> bool:
-        return (
-            list(map(shape_of, tensors)) == self.shapes
-            and list(map(Tensor.stride, tensors)) == self.strides
-            and list(map(_trained, tensors)) == list(map(_first, self.trained))
-        )
 
     def same(self) -> bool:
         """Whether all lie as they did."""
         tensors = self.tensors
         return (
             list(map(Tensor.data_ptr, tensors)) == self.places
-            and self.guard(*tensors)
+            and list(map(shape_of, tensors)) == self.shapes
+            and list(map(Tensor.stride, tensors)) == self.strides
             and list(map(self.gradient, tensors)) == self.trained
         )
 
@@ -60,10 +51,6 @@ class Layouts:
             if now != noted:
                 return index
         return None
-
-
-def _first(value: bool | tuple[bool, ...]) -> bool:
-    return value[0] if isinstance(value, tuple) else value
 
 
 @dataclass

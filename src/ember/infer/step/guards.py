@@ -8,27 +8,22 @@ program is recorded, or listed in ``docs/compile.md``, with its test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import Enum
-from itertools import chain, repeat
-from operator import attrgetter, is_
+from operator import is_
 
 import torch
-from torch import Tensor
 
-from ember import settings
-from ember.capture.state.facts import MISSING, Layouts, cell_contents, function_parts
-from ember.capture.state.parts import ById, is_plain
+from ember.capture.state.facts import Layouts
+from ember.capture.state.parts import ById
 from ember.capture.state.world import World
 from ember.infer.losses.policy import BadLoss
-from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.program import StepProgram
 from ember.nn.context import module_local_params
 from ember.optim import PyroOptim
 from ember.optim.traced import Outdated
-from ember.params.param_store import ACTIVE, ParamStoreDict
-from ember.poutine.stack import THREAD
+from ember.params.param_store import ParamStoreDict
 
 
 class Fact(Enum):
@@ -165,149 +160,3 @@ class Bound:
         update = program.flat.update
         changed = None if update is None else update.outdated(optimizer.records)
         return None if changed is None else _OF_OPTIMIZERS[changed]
-
-
-class Warm:
-    """A trusted program with what it was called with last: says at little cost that this call is one more of the kind.
-
-    It says no where it is not sure; the whole key is compared then. All looks stand in one function, since a call of a function
-    costs as much as two of them.
-    """
-
-    __slots__ = (
-        "_args",
-        "_facts",
-        "_flags",
-        "_inputs",
-        "_layouts",
-        "_leaves",
-        "_names",
-        "_others",
-        "_own_store",
-        "_records",
-        "_rest",
-        "_store",
-        "_store_version",
-        "_update",
-        "program",
-    )
-
-    def __init__(
-        self,
-        program: StepProgram,
-        world: World,
-        optimizer: PyroOptim,
-        *,
-        own_store: bool,
-        args: Args,
-        kwargs: Kwargs,
-    ) -> None:
-        self.program = program
-        self._facts = world.facts
-        self._leaves = program.leaves
-        self._rest = world.facts.has_rest()
-        self._update = program.flat.update
-        self._records = optimizer.records
-        self._own_store = own_store
-        self._store = program.flat.parameters.store
-        self._store_version = self._store.version
-        self._others = [(other, other.grad) for other in program.flat.others]
-        self._names = tuple(kwargs)
-        self._flags = (
-            settings.CHANGES.number,
-            torch.get_default_dtype(),
-            torch.is_grad_enabled(),
-            torch.is_autocast_enabled("cpu"),
-            torch.is_autocast_enabled(),
-            _len_function_stack(),
-            _len_dispatch_stack(),
-        )
-        self._take((*args, *kwargs.values()))
-
-    def _take(self, args: tuple[object, ...]) -> None:
-        """Note the arguments, and where all tensors lie that the program works on."""
-        self._args = args
-        tensors = [arg for arg in args if isinstance(arg, Tensor)]
-        self._inputs = self.program.inputs(tensors)
-        others = [*self._facts.tensors, *self.program.graph.lifted, *self.program.leaves]
-        unique = {id(tensor): tensor for tensor in others if tensor.layout is torch.strided}
-        # The arguments come first, so that others can take their places.
-        self._layouts = Layouts([*tensors, *unique.values()])
-
-    def _exchange(self, args: tuple[object, ...]) -> None:
-        """Note other arguments, which are like those before in all but what is in them, and where that lies."""
-        self._args = args
-        tensors = [arg for arg in args if isinstance(arg, Tensor)]
-        self._inputs = self.program.inputs(tensors)
-        self._layouts.tensors[: len(tensors)] = tensors
-        self._layouts.places[: len(tensors)] = map(Tensor.data_ptr, tensors)
-
-    @staticmethod
-    def can_be_noted(args: Args, kwargs: Kwargs) -> bool:
-        """Whether these arguments can be compared by identity, or as tensors."""
-        values = (*args, *kwargs.values())
-        return all(type(v) in (Tensor, torch.nn.Parameter) or is_plain(v) for v in values)
-
-    def inputs(self, args: Args, kwargs: Kwargs) -> Sequence[Tensor] | None:
-        """The inputs of the program, if a call with these arguments is one of the same kind; else None."""
-        if kwargs or self._names:
-            if tuple(kwargs) != self._names:
-                return None
-            args = (*args, *kwargs.values())
-        if len(args) != len(self._args) or THREAD.stack:
-            return None
-        if not all(map(is_, args, self._args)):
-            if not all(map(_alike, args, self._args)):
-                return None
-            self._exchange(args)
-        facts, layouts, update = self._facts, self._layouts, self._update
-        tensors = layouts.tensors
-        try:
-            same = (
-                (self._own_store or ACTIVE.store is self._store)
-                and self._store.by_thread.contents.version.number == self._store_version
-                and (
-                    settings.CHANGES.number,
-                    torch.get_default_dtype(),
-                    torch.is_grad_enabled(),
-                    torch.is_autocast_enabled("cpu"),
-                    torch.is_autocast_enabled(),
-                    _len_function_stack(),
-                    _len_dispatch_stack(),
-                )
-                == self._flags
-                and list(map(Tensor.data_ptr, tensors)) == layouts.places
-                and layouts.guard(*tensors)
-                and not any(map(_hooks, self._leaves))
-                and not any(map(_accumulation_hooks, self._leaves))
-                and all(map(is_, map(dict.get, facts.dicts, facts.keys, repeat(MISSING)), facts.values))
-                and all(
-                    map(is_, chain.from_iterable(map(function_parts, facts.functions)), facts.function_parts)
-                )
-                and all(map(is_, map(cell_contents, facts.cells), facts.cell_values))
-                and not (self._rest and not facts.rest_same())
-                and not (self._others and any(other.grad is not grad for other, grad in self._others))
-                and not (update is not None and update.outdated(self._records) is not None)
-            )
-        except ValueError:  # a variable that has been deleted
-            return None
-        return self._inputs if same else None
-
-
-_hooks, _accumulation_hooks = attrgetter("_backward_hooks"), attrgetter("_post_accumulate_grad_hooks")
-_len_function_stack = torch._C._len_torch_function_stack
-_len_dispatch_stack = torch._C._len_torch_dispatch_stack
-
-
-def _alike(new: object, old: object) -> bool:
-    if new is old:
-        return True
-    return (
-        type(new) is Tensor
-        and type(old) is Tensor
-        and new.shape == old.shape
-        and new.stride() == old.stride()
-        and new.dtype is old.dtype
-        and new.device == old.device
-        and new.requires_grad is old.requires_grad
-    )

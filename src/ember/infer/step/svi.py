@@ -16,11 +16,11 @@ from ember.infer.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
 from ember.infer.step.function import Args, Kwargs, Objective, Step
-from ember.infer.step.guards import Warm
 from ember.infer.step.live import Taken
 from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
 from ember.infer.step.request import Request, Scheduled, Setup
+from ember.infer.step.warm import Warm
 from ember.infer.traces.program_checks import check_pair, check_program, number_of_steps, shown_kind
 from ember.optim import PyroLRScheduler, PyroOptim
 from ember.params.fits import note_fit
@@ -258,10 +258,10 @@ class SVI:
             return request.take(None)
 
     def _keep_warm(self, found: Ready, args: Args, kwargs: Kwargs) -> None:
-        if Warm.can_be_noted(args, kwargs):
-            state = found.state
+        program = found.state.program
+        if Warm.is_possible(program, found.world, args, kwargs):
             warm = Warm(
-                state.program,
+                program,
                 found.world,
                 self.optim,
                 own_store=self.param_store is not None,
