@@ -5,14 +5,25 @@ from __future__ import annotations
 import pytest
 from torch import Tensor
 
+from ember.capture.native.loops import hoist, shrink
 from tests.capture.native import random_graphs
 from tests.capture.native.programs import QUICK, Compiled, assert_same, flags
 
-PROGRAMS, GRAPHS = 25, 20
+PROGRAMS, GRAPHS = 14, 20
+
+
+@pytest.fixture(params=["as it is", "all passes"])
+def thresholds(request, monkeypatch):
+    """With passes that are kept for large values working on small ones, too."""
+    if request.param == "all passes":
+        monkeypatch.setattr(shrink, "FEWEST_SAVED", 1)
+        monkeypatch.setattr(hoist, "TIMES_DEARER", 0)
+        monkeypatch.setattr(hoist, "LEAST_NS", 0)
 
 
 @pytest.mark.filterwarnings("ignore:.*non-writable.*")
 @pytest.mark.parametrize("number", range(PROGRAMS))
+@pytest.mark.usefixtures("thresholds")
 def test_random_graphs(number):
     """20 at once, each with inputs of its own; one step, and three in a row."""
     graphs = [random_graphs.Graph(100 * number + k) for k in range(GRAPHS)]

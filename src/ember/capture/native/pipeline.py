@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.fx import Graph
 
 from ember.capture.native.c_writer.unit import Source, written_unit
+from ember.capture.native.loops.hoist import hoisted
 from ember.capture.native.loops.memory import placed
 from ember.capture.native.loops.pack import packed
 from ember.capture.native.loops.schedule import scheduled
+from ember.capture.native.loops.shrink import shrunk
 from ember.capture.native.loops.structure import Placed, Schedule
 from ember.capture.native.loops.verify import verify_placed, verify_schedule
 from ember.capture.native.lowering.rows import DECOMPOSER, TABLE
@@ -44,7 +46,9 @@ def lowered(recording: Recording) -> Plan:
 # A pass takes what the one before it makes.
 PASSES: tuple[tuple[str, Callable[[Any], Record]], ...] = (
     ("lower", lowered),
+    ("shrink", shrunk),
     ("pack", packed),
+    ("hoist", hoisted),
     ("schedule", scheduled),
     ("place", placed),
     ("write", written_unit),
@@ -79,6 +83,8 @@ def verify(record: Record, after: str) -> None:
             verify_schedule(record)
         elif isinstance(record, Placed):
             verify_placed(record)
+        if isinstance(record, Plan | Schedule | Placed) and record.before is not None:
+            verify(record.before, after)
     except AssertionError as error:
         error.add_note(f"after the pass {after!r}")
         raise

@@ -49,7 +49,14 @@ class NativeProgram:
         self._steps.restype = ctypes.c_int32
         self._outputs = source.outputs
         self._layouts = [(tuple(t.shape), tuple(t.stride()), t.dtype) for t in inputs]
-        self._pointers = (ctypes.c_void_p * max(len(inputs) + len(self._outputs), 1))()
+        self.kept_bytes = sum(source.kept) + source.watched_bytes
+        """Of memory for what is computed once, from data, and for the copies that tell whether these have changed."""
+        self._kept = [torch.zeros(-(-size // 8) + 1, dtype=torch.int64) for size in source.kept]
+        self._watched = torch.zeros(source.watched_bytes // 8 + 1, dtype=torch.int64)
+        self._first_output = len(inputs) + len(self._kept)
+        self._pointers = (ctypes.c_void_p * (self._first_output + len(self._outputs) + 1))()
+        self._point(len(inputs), self._kept)
+        self._point(self._first_output + len(self._outputs[1:]), [self._watched])
         # Outputs but the first are written somewhere also where nobody asks for them.
         self._unused = [torch.empty(shape, dtype=dtype) for shape, dtype in self._outputs[1:]]
         self._write_to(self._unused)
@@ -109,7 +116,10 @@ class NativeProgram:
 
     def _write_to(self, outputs: Sequence[Tensor]) -> None:
         """Where the outputs but the first go."""
-        for position, tensor in enumerate(outputs, len(self._layouts)):
+        self._point(self._first_output, outputs)
+
+    def _point(self, start: int, tensors: Sequence[Tensor]) -> None:
+        for position, tensor in enumerate(tensors, start):
             self._pointers[position] = tensor.data_ptr()
 
     def _bind_calls(self) -> None:

@@ -41,7 +41,7 @@ class Nests:
     def outlined(self) -> tuple[list[str], list[str | None]]:
         stored = dict.fromkeys(self.offsets, (0, 0))
         schedule = Schedule(list(self.nests), dict(stored), {}, [], (FLOAT,) * 8, ())
-        functions, calls = outlined(self.nests, Places(Placed(schedule, dict(self.offsets), 4096)))
+        functions, calls = outlined(self.nests, Places(Placed(schedule, dict(self.offsets), 4096)), "step")
         return functions, [calls[nest].call(Pointers()) if nest in calls else None for nest in self.nests]
 
 
@@ -57,8 +57,8 @@ def test_equal_loops_become_one_function():
     functions, calls = nests.outlined()
     assert len(functions) == 1 and "p0_[2 * i0] * 2" in functions[0] and "p1_[i0] = v0" in functions[0]
     assert "site" not in functions[0]
-    assert calls[0] == "loop_0(x0, ((float *)(A + 0)), failed);"
-    assert calls[3] == "loop_0(x3 + 3, ((float *)(A + 192)), failed);"
+    assert calls[0] == "step_loop_0(x0, ((float *)(A + 0)), failed);"
+    assert calls[3] == "step_loop_0(x3 + 3, ((float *)(A + 192)), failed);"
     assert calls[4] is None
 
 

@@ -42,7 +42,7 @@ class Outlined:
         return f"{self.name}({', '.join([*starts, 'failed'])});"
 
 
-def outlined(nests: Sequence[Nest], places: Places) -> tuple[list[str], dict[Nest, Outlined]]:
+def outlined(nests: Sequence[Nest], places: Places, prefix: str) -> tuple[list[str], dict[Nest, Outlined]]:
     """Functions for the nests that occur again and again, and the calls of them that take the nests' places."""
     forms = {nest: _Reader(nest, places).read() for nest in nests}
     times = Counter(form for form, _ in forms.values())
@@ -53,7 +53,7 @@ def outlined(nests: Sequence[Nest], places: Places) -> tuple[list[str], dict[Nes
         if times[form] < FEWEST_TIMES or not pointers:
             continue
         if form not in names:
-            names[form] = f"loop_{len(names)}"
+            names[form] = f"{prefix}_loop_{len(names)}"
             lines = written_nest(nest, places, Parameters(pointers), comments=False)
             functions.append(_function(names[form], form, lines))
         calls[nest] = Outlined(names[form], pointers)

@@ -13,6 +13,7 @@ from ember.capture.native.c_writer.calls import CallWriter
 from ember.capture.native.c_writer.nest import origins, written_nest
 from ember.capture.native.c_writer.outline import Outlined, outlined
 from ember.capture.native.c_writer.places import Block, Places, Pointers
+from ember.capture.native.c_writer.watch import Watch
 from ember.capture.native.loops.structure import Nest, Placed, Step
 from ember.capture.native.torch_side.externs import Externs
 from ember.capture.native.values.arrays import Access
@@ -42,6 +43,7 @@ int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *mutex, void *co
     ember_mutex = mutex;
     int32_t failed = 0;
     int64_t done = 0;
+    PREPARE
     while (done < count) {
         double *const now = losses + WIDTH * done;
         KEEP
@@ -72,6 +74,10 @@ class Source:
     externs: Externs
     outputs: tuple[tuple[Dims, torch.dtype], ...]
     """Shapes and dtypes of all outputs."""
+    kept: tuple[int, ...] = ()
+    """Bytes of what is computed once, from data; pointers to them come after those of the inputs."""
+    watched_bytes: int = 0
+    """Of the copies of these data; a pointer to them comes last. 0 where nothing is computed once."""
 
 
 def written_unit(placed: Placed) -> Source:
@@ -82,39 +88,53 @@ def written_unit(placed: Placed) -> Source:
 class _UnitWriter:
     def __init__(self, placed: Placed) -> None:
         self.placed = placed
-        self.places = Places(placed)
         self.externs = Externs()
-        self.calls = CallWriter(self.places, self.externs)
-        self.functions: list[str] = []
-        self.steps: list[str] = []
-        """Statements of the function that takes one step."""
-        self._open: list[Block] = []
-        """What goes to the next function."""
+        self.places: Places
+        self.calls: CallWriter
+        self.functions: list[str]
+        self.steps: list[str]
+        """Statements of the function that is being written."""
+        self._open: list[Block]
+        """What goes to the next part of it."""
+        self._name: str
 
     def source(self) -> Source:
-        schedule = self.placed.schedule
+        placed, schedule = self.placed, self.placed.schedule
+        parts: list[str] = []
+        if placed.before is not None:
+            parts += self._program("prepare", placed.before)
+        parts += self._program("step", placed)
+        watch = Watch(placed)
+        main = self._main(len(schedule.losses), watch)
+        declared = torch_calls.declarations(self.externs)
+        text = "\n".join([_HEADER, declared, *parts, *watch.functions(), main])
+        return Source(text, placed.size, self.externs, schedule.outputs, watch.kept, watch.bytes)
+
+    def _program(self, name: str, placed: Placed) -> list[str]:
+        """The function of this name, which does all that a schedule says, after those that it is made of."""
+        self.places = Places(placed)
+        self.calls = CallWriter(self.places, self.externs)
+        self.functions, self.steps, self._open, self._name = [], [], [], name
+        schedule = placed.schedule
         loops = [step for step in schedule.steps if isinstance(step, Nest) and step.dims]
-        repeated, calls = outlined(loops, self.places)
+        repeated, calls = outlined(loops, self.places, name)
         for number, step in enumerate(schedule.steps):
             self._step(number, step, calls)
         self._close(_RESTRICTED)
         memory = Pointers()
         losses = [f"losses[{k}] = (double)({self._loss(a, memory)});" for k, a in enumerate(schedule.losses)]
-        step_head = f"static void step({_SHARED}, void *const *const E, double *losses)"
-        step_block = Block([*self.steps, *losses], frozenset(memory.used))
-        last = self._function(step_head, [step_block], "")
-        main = self._main(len(schedule.losses))
-        declared = torch_calls.declarations(self.externs)
-        text = "\n".join([_HEADER, declared, *repeated, *self.functions, last, main])
-        return Source(text, self.placed.size, self.externs, schedule.outputs)
+        head = f"static void {name}({_SHARED}, void *const *const E, double *losses)"
+        block = Block([*self.steps, *losses], frozenset(memory.used))
+        return [*repeated, *self.functions, self._function(head, [block], "")]
 
-    def _main(self, width: int) -> str:
+    def _main(self, width: int, watch: Watch) -> str:
         """The loop over steps. One that fails leaves the random state as it was."""
         steps = self.placed.schedule.steps
         fails = any(step.can_fail if isinstance(step, Nest) else can_fail(step) for step in steps)
         drawing = any(isinstance(step, Call) and draws(step) for step in steps)
         keep, put_back = (_KEEP, _PUT_BACK) if fails and drawing else ("", "")
-        return _MAIN.replace("WIDTH", str(width)).replace("KEEP", keep).replace("PUT_BACK", put_back)
+        main = _MAIN.replace("PREPARE", watch.statements()).replace("WIDTH", str(width))
+        return main.replace("KEEP", keep).replace("PUT_BACK", put_back)
 
     def _step(self, number: int, step: Step, calls: dict[Nest, Outlined]) -> None:
         memory = Pointers()
@@ -159,7 +179,7 @@ class _UnitWriter:
         """Make a function of the lines so far, and call it in the step."""
         if not self._open:
             return
-        name = f"part_{len(self.functions)}"
+        name = f"{self._name}_{len(self.functions)}"
         head = f"static __attribute__((noinline)) void {name}({parameters})"
         self.functions.append(self._function(head, self._open))
         self.steps += [f"{name}(A, P, g, failed);", "if (*failed) return;"]

@@ -15,7 +15,9 @@ _SMALL = 4096
 def placed(schedule: Schedule) -> Placed:
     """A schedule with a place in memory for all that needs one."""
     offsets, size = place(schedule.stored)
-    return Placed(schedule, offsets, max(size, _ALIGNMENT))
+    before = None if schedule.before is None else placed(schedule.before)
+    # One is over when the other begins.
+    return Placed(schedule, offsets, max(size, _ALIGNMENT, before.size if before else 0), before)
 
 
 def place(lives: dict[Value, tuple[int, int]]) -> tuple[dict[Value, int], int]:

@@ -124,7 +124,7 @@ class _Packer:
             at += count
         return [together]
 
-    def _moved(self, access: Access) -> Access:
+    def _moved(self, access: Access, dims: Dims | None = None) -> Access:
         place = self._place.get(access.value)
         if place is None:
             return access

@@ -80,7 +80,9 @@ class Scheduler:
         }
         pointers = (*(old.dtype for old in plan.inputs), *(output.dtype for output in plan.outputs[1:]))
         outputs = tuple((output.shape, output.dtype) for output in plan.outputs)
-        return Schedule(self.steps, stored, direct, losses, pointers, outputs)
+        before = None if plan.before is None else scheduled(plan.before)
+        filled = tuple(old for old, _ in plan.finals)
+        return Schedule(self.steps, stored, direct, losses, pointers, outputs, before, filled)
 
     def _place(self, value: Value) -> None:
         if isinstance(value, Pointwise | Take):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from ember.capture.native.values.arrays import Access, Assemble, Part, Value
+from ember.capture.native.values.arrays import Access, Assemble, Input, Part, Value
 from ember.capture.native.values.calls import Call
 from ember.capture.native.values.checks import can_fail
 from ember.capture.native.values.layout import Dims
@@ -55,6 +56,25 @@ class Schedule:
     """Of the inputs, and then of the outputs but the first: what the program gets pointers to."""
     outputs: tuple[tuple[Dims, torch.dtype], ...]
     """Shapes and dtypes of all outputs."""
+    before: Schedule | None = None
+    """What is done once, before the first of many steps."""
+    filled: tuple[Input, ...] = ()
+    """The inputs that get new contents."""
+
+    def read(self) -> set[Input]:
+        """The inputs that it reads."""
+        found: set[Input] = set()
+        for step in self.steps:
+            for item in step.items if isinstance(step, Nest) else [step]:
+                operands = _operands(item)
+                found |= {access.value for access in operands if isinstance(access.value, Input)}
+        return found
+
+
+def _operands(item: Item | Call) -> Sequence[Access]:
+    if isinstance(item, Store):
+        return item.part.operands()
+    return item.inputs if isinstance(item, Call) else item.operands()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,3 +84,5 @@ class Placed:
     schedule: Schedule
     offsets: dict[Value, int]
     size: int
+    before: Placed | None = None
+    """The schedule of what is done before, in the same memory."""

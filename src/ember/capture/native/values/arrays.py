@@ -19,6 +19,8 @@ from ember.capture.native.values.expressions import Expression
 from ember.capture.native.values.layout import Dims
 
 AccessKey = tuple[object, ...]
+Moved = Callable[["Access", Dims | None], "Access"]
+"""Another access for an access over dims; None stands for dims that do not tell what is read."""
 
 
 @dataclass(eq=False, repr=False)
@@ -47,7 +49,7 @@ class Value:
         """What it is computed from."""
         return ()
 
-    def rewire(self, moved: Callable[[Access], Access]) -> None:
+    def rewire(self, moved: Moved) -> None:
         """Let it read each of its operands through another access."""
 
 
@@ -113,8 +115,8 @@ class Pointwise(Value):
     def operands(self) -> tuple[Access, ...]:
         return self.inputs
 
-    def rewire(self, moved: Callable[[Access], Access]) -> None:
-        self.inputs = tuple(map(moved, self.inputs))
+    def rewire(self, moved: Moved) -> None:
+        self.inputs = tuple(moved(access, self.dims) for access in self.inputs)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -127,9 +129,9 @@ class Take(Value):
     def operands(self) -> tuple[Access, ...]:
         return (self.source, *(walk.index for walk in self.walks))
 
-    def rewire(self, moved: Callable[[Access], Access]) -> None:
-        self.source = moved(self.source)
-        self.walks = _rewired(self.walks, moved)
+    def rewire(self, moved: Moved) -> None:
+        self.source = moved(self.source, None)
+        self.walks = _rewired(self.walks, moved, self.dims)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -144,8 +146,8 @@ class Reduce(Value):
     def operands(self) -> tuple[Access, ...]:
         return (self.operand,)
 
-    def rewire(self, moved: Callable[[Access], Access]) -> None:
-        self.operand = moved(self.operand)
+    def rewire(self, moved: Moved) -> None:
+        self.operand = moved(self.operand, self.domain)
 
     @property
     def over_domain(self) -> Dims:
@@ -170,9 +172,10 @@ class Part:
     def operands(self) -> tuple[Access, ...]:
         return (self.operand, *(walk.index for walk in self.walks))
 
-    def rewired(self, moved: Callable[[Access], Access]) -> Part:
+    def rewired(self, moved: Moved) -> Part:
         """The same that reads each of its operands through another access."""
-        return replace(self, operand=moved(self.operand), walks=_rewired(self.walks, moved))
+        walks = _rewired(self.walks, moved, self.dims)
+        return replace(self, operand=moved(self.operand, self.dims), walks=walks)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -187,10 +190,10 @@ class Assemble(Value):
         own = () if self.base is None else (self.base,)
         return (*own, *(access for part in self.parts for access in part.operands()))
 
-    def rewire(self, moved: Callable[[Access], Access]) -> None:
-        self.base = None if self.base is None else moved(self.base)
+    def rewire(self, moved: Moved) -> None:
+        self.base = None if self.base is None else moved(self.base, self.dims)
         self.parts = tuple(part.rewired(moved) for part in self.parts)
 
 
-def _rewired(walks: tuple[Walk, ...], moved: Callable[[Access], Access]) -> tuple[Walk, ...]:
-    return tuple(replace(walk, index=moved(walk.index)) for walk in walks)
+def _rewired(walks: tuple[Walk, ...], moved: Moved, dims: Dims) -> tuple[Walk, ...]:
+    return tuple(replace(walk, index=moved(walk.index, dims)) for walk in walks)

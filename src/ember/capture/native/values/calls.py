@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch._ops import OpOverload
 
-from ember.capture.native.values.arrays import Access, Input, Value
+from ember.capture.native.values.arrays import Access, Input, Moved, Value
 from ember.capture.native.values.dtypes import Number
 from ember.capture.native.values.layout import Dims
 
@@ -48,6 +48,14 @@ class Call:
         self.outputs.append(made)
         return made
 
+    def rewire(self, moved: Moved) -> None:
+        """Let it read each of its inputs through another access."""
+        pairs = zip(self.inputs, self.input_dims, strict=True)
+        self.inputs = tuple(moved(access, self._read_over(dims)) for access, dims in pairs)
+
+    def _read_over(self, dims: Dims) -> Dims | None:
+        return dims
+
     @property
     def title(self) -> str:
         """For a reader of the program."""
@@ -63,8 +71,8 @@ class Result(Value):
     def operands(self) -> tuple[Access, ...]:
         return self.call.inputs
 
-    def rewire(self, moved: Callable[[Access], Access]) -> None:
-        self.call.inputs = tuple(map(moved, self.call.inputs))
+    def rewire(self, moved: Moved) -> None:
+        self.call.rewire(moved)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -79,6 +87,10 @@ class SamplerCall(Call):
     """Memory that it works in."""
     fallback: Operator | None = None
     """What torch runs instead where the sampler says that it has drawn nothing: torch raises the error, if it is one."""
+
+    def _read_over(self, dims: Dims) -> None:
+        # A sampler goes through memory from the first place on.
+        return None
 
     @property
     def title(self) -> str:
@@ -98,7 +110,10 @@ class TorchCall(Call):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Collect(Call):
-    """Copies what it reads from many places to one after another."""
+    """Copies what it reads from many places to one after another; all pieces have the same strides."""
+
+    def _read_over(self, dims: Dims) -> None:
+        return None
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -37,6 +37,8 @@ class Plan:
     """The first is the loss."""
     draws: tuple[Call, ...]
     """Calls that draw random numbers, in order."""
+    before: Plan | None = None
+    """What is computed once, before the first of many steps: a plan that fills the inputs that this one has more."""
 
     def roots(self) -> list[Value]:
         """All values that must be computed."""
