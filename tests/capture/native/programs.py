@@ -45,6 +45,11 @@ def recorded(function: Function, inputs: Sequence[Tensor]) -> CapturedGraph:
     return capture(lambda flat: [torch.zeros(()), *function(flat)], list(inputs))
 
 
+def without(*names: str) -> list[object]:
+    """The passes without some."""
+    return [one for one in pipeline.PASSES if one[0] not in names]
+
+
 def source_of(graph: CapturedGraph, inputs: Sequence[Tensor]) -> str:
     """The C of a graph."""
     return pipeline.source(pipeline.Recording(graph.graph, inputs)).text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from torch import Tensor
 
-from ember.capture.native.loops import hoist, shrink
+from ember.capture.native.c_writer import dots
+from ember.capture.native.loops import hoist, shrink, sweep
 from tests.capture.native import random_graphs
 from tests.capture.native.programs import QUICK, Compiled, assert_same, flags
 
@@ -19,6 +20,9 @@ def thresholds(request, monkeypatch):
         monkeypatch.setattr(shrink, "FEWEST_SAVED", 1)
         monkeypatch.setattr(hoist, "TIMES_DEARER", 0)
         monkeypatch.setattr(hoist, "LEAST_NS", 0)
+        monkeypatch.setattr(sweep, "FEWEST_ROWS", 2)
+        monkeypatch.setattr(sweep, "MOST_BLOCK_ROWS", 2)
+        monkeypatch.setattr(dots, "FEWEST_ROWS", 1)
 
 
 @pytest.mark.filterwarnings("ignore:.*non-writable.*")

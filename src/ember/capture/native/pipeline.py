@@ -16,6 +16,7 @@ from ember.capture.native.loops.pack import packed
 from ember.capture.native.loops.schedule import scheduled
 from ember.capture.native.loops.shrink import shrunk
 from ember.capture.native.loops.structure import Placed, Schedule
+from ember.capture.native.loops.sweep import swept
 from ember.capture.native.loops.verify import verify_placed, verify_schedule
 from ember.capture.native.lowering.rows import DECOMPOSER, TABLE
 from ember.capture.native.lowering.rows.external import by_torch
@@ -50,6 +51,7 @@ PASSES: tuple[tuple[str, Callable[[Any], Record]], ...] = (
     ("pack", packed),
     ("hoist", hoisted),
     ("schedule", scheduled),
+    ("sweep", swept),
     ("place", placed),
     ("write", written_unit),
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 from ember.capture.native import pipeline
 from ember.capture.native.c_writer import watch
 from ember.capture.native.loops import hoist
-from tests.capture.native.programs import QUICK, Compiled, assert_same, check, flags, source_of
+from tests.capture.native.programs import QUICK, Compiled, assert_same, check, flags, source_of, without
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +41,6 @@ def test_it_moves_out_of_the_step():
     before, step = halves(compiled)
     assert "lgamma" in before.split("static __attribute__")[1]
     assert "ember_lgamma" not in step
-
-
-def without(pass_name: str) -> list[tuple[str, object]]:
-    return [one for one in pipeline.PASSES if one[0] != pass_name]
 
 
 def test_the_same_bits_as_without(monkeypatch):

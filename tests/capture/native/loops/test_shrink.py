@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ember.capture.native import pipeline
 from ember.capture.native.loops import shrink
-from tests.capture.native.programs import QUICK, Compiled, assert_same, check, flags
+from tests.capture.native.programs import QUICK, Compiled, assert_same, check, flags, without
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,7 @@ def test_readers(reader, monkeypatch):
     monkeypatch.setattr(pipeline, "VERIFY", True)
     compiled = check(lambda flat: [reader(flat)], *inputs())
     mine = compiled.outcome(inputs())
-    monkeypatch.setattr(pipeline, "PASSES", [one for one in pipeline.PASSES if one[0] != "shrink"])
+    monkeypatch.setattr(pipeline, "PASSES", without("shrink"))
     plain = Compiled(lambda flat: [reader(flat)], inputs())
     assert_same(mine, plain.outcome(inputs()))
 

@@ -241,14 +241,19 @@ class InWideArray(InMemory):
 
 
 def accumulations(
-    nest: Nest, geometry: Geometry, indices: Sequence[str], places: Places, memory: Memory
+    nest: Nest,
+    geometry: Geometry,
+    indices: Sequence[str],
+    places: Places,
+    memory: Memory,
+    taken: int = 0,
 ) -> dict[Reduce, Accumulation]:
-    """For each reduction of a nest, the way that it takes."""
+    """For each reduction of a nest, the way that it takes; numbers from ``taken`` on are free."""
     found: dict[Reduce, Accumulation] = {}
     reduces = [item for item in nest.items if isinstance(item, Reduce)]
-    for number, reduce in enumerate(reduces):
-        walk = terms(geometry.over_loops(reduce.over_domain), indices)
+    for number, reduce in enumerate(reduces, taken):
         base = places.base(reduce)
+        walk = terms(geometry.over_loops(reduce.over_domain), base.indices(indices))
         site = Site(
             number,
             reduce,

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
-from ember.capture.native.c_writer.accumulation import BLOCK, accumulations
+from ember.capture.native.c_writer.accumulation import BLOCK, Accumulation, accumulations
 from ember.capture.native.c_writer.c_text import comment, converted, formula, literal, terms
-from ember.capture.native.c_writer.places import Base, Memory, Places
-from ember.capture.native.loops.geometry import merged, walked
-from ember.capture.native.loops.structure import Nest, Store
+from ember.capture.native.c_writer.dots import Dots, dots_of
+from ember.capture.native.c_writer.places import Base, Memory, Places, Pointers
+from ember.capture.native.loops.geometry import TILE, merged, walks_across
+from ember.capture.native.loops.structure import Nest, Store, Sweep
 from ember.capture.native.values.arrays import Access, Pointwise, Reduce, Take, Value, Walk
 from ember.capture.native.values.checks import checked_divisors
 from ember.capture.native.values.dtypes import as_dtype, c_type
 from ember.capture.native.values.expressions import COPY
-
-# Rows and columns of a piece of a loop that reads one array along its rows and another across them.
-TILE = 32
-_FEWEST_TILED = 2**14
 
 
 def written_nest(nest: Nest, places: Places, memory: Memory, *, comments: bool = True) -> list[str]:
@@ -27,22 +23,53 @@ def written_nest(nest: Nest, places: Places, memory: Memory, *, comments: bool =
     return _NestWriter(nest, places, memory, comments).lines()
 
 
+def written_sweep(sweep: Sweep, places: Places, memory: Memory) -> list[str]:
+    """The lines of nests that go over blocks of rows together: from the row ``b`` up to the row ``e``."""
+    writers: list[_NestWriter] = []
+    taken = 0
+    for nest in sweep.nests:
+        writers.append(_NestWriter(nest, places, memory, True, taken))
+        taken += len(writers[-1].ways)
+    blocks = [line for writer in writers for line in ("{", *writer.block(), "}")]
+    rows, block = sweep.rows, sweep.block
+    lines = [
+        *(line for writer in writers for line in writer.opened()),
+        f"for (int64_t b = 0; b < {rows}; b += {block}) {{",
+        f"const int64_t e = b + {block} < {rows} ? b + {block} : {rows};",
+        *blocks,
+        "}",
+        *(line for writer in writers for line in writer.closed()),
+    ]
+    return _checked(lines) if any(writer.checks for writer in writers) else lines
+
+
+def _checked(lines: Sequence[str]) -> list[str]:
+    return ["int bad = 0;", *lines, "if (__builtin_expect(bad, 0)) {", "*failed = 1;", "return;", "}"]
+
+
 class _NestWriter:
-    def __init__(self, nest: Nest, places: Places, memory: Memory, comments: bool) -> None:
+    def __init__(
+        self, nest: Nest, places: Places, memory: Memory, comments: bool, taken: int | None = None
+    ) -> None:
         self.nest = nest
         self.places = places
         self.memory = memory
         self.comments = comments
-        self.geometry = merged(nest)
+        self._in_sweep = taken is not None
+        self.geometry = merged(nest, rows_apart=self._in_sweep)
         self.dims = self.geometry.dims
         self.indices = [f"i{k}" for k in range(len(self.dims))]
-        self.ways = accumulations(nest, self.geometry, self.indices, places, memory)
-        self.tiled = self._walks_across()
+        self.ways = accumulations(nest, self.geometry, self.indices, places, memory, taken or 0)
+        self.tiled = not self._in_sweep and walks_across(nest, self.geometry)
+        self._dots = dots_of(nest, self.geometry, places) if isinstance(memory, Pointers) else None
         self._names: dict[Value, str] = {}
         self._walked = 0
-        self._checks = False
+        self.checks = False
+        """Whether it finds data that torch raises for; known when it has been written."""
 
     def lines(self) -> list[str]:
+        if self._dots is not None:
+            return self._called(self._dots, "0", str(self.dims[0]))
         body = self._body()
         loops = self._loop(0, body, self._pragma())
         around = [
@@ -50,9 +77,36 @@ class _NestWriter:
             *loops,
             *(line for way in self.ways.values() for line in way.after()),
         ]
-        if not self._checks:
-            return around
-        return ["int bad = 0;", *around, "if (__builtin_expect(bad, 0)) {", "*failed = 1;", "return;", "}"]
+        return _checked(around) if self.checks else around
+
+    def _called(self, dots: Dots, first: str, rows: str) -> list[str]:
+        assert isinstance(self.memory, Pointers)
+        origin = [comment(dots.result.origin)] if self.comments and dots.result.origin else []
+        return [*origin, dots.call(self.places, self.memory, first, rows)]
+
+    def opened(self) -> list[str]:
+        """What comes before the first block of rows."""
+        if self._dots is not None:
+            return []
+        before = (line for way in self.ways.values() for line in way.before())
+        return [*before, *(line for way in self._around_rows() for line in way.opened())]
+
+    def block(self) -> list[str]:
+        """What is done for a block of rows."""
+        if self._dots is not None:
+            return self._called(self._dots, "b", "e - b")
+        body = self._body()
+        return self._one_loop(0, self._loop(1, body, self._pragma()), self._pragma())
+
+    def closed(self) -> list[str]:
+        """What comes after the last block."""
+        if self._dots is not None:
+            return []
+        after = (line for way in self.ways.values() for line in way.after())
+        return [*(line for way in self._around_rows() for line in way.closed()), *after]
+
+    def _around_rows(self) -> list[Accumulation]:
+        return [way for way in self.ways.values() if way.depth == 0]
 
     # ---- what is done at one index
 
@@ -82,7 +136,7 @@ class _NestWriter:
 
     def _element(self, base: Base, offset: int, strides: Sequence[int], more: Sequence[str] = ()) -> str:
         """An element of memory, ``strides`` being over the dims of the nest."""
-        walk = terms(self.geometry.over_loops(strides), self.indices)
+        walk = terms(self.geometry.over_loops(strides), base.indices(self.indices))
         return self.memory.element(base, offset, [*walk, *more])
 
     def _read(self, access: Access, to: torch.dtype) -> str:
@@ -107,7 +161,7 @@ class _NestWriter:
         # Arithmetic of truth values is that of bytes: 1 + 1 is true, which is 1.
         whole = f"(({text}) != 0)" if value.dtype is torch.bool else text
         divisors = [formula(divisor, operands, self.indices) for divisor in checked_divisors(value)]
-        self._checks |= bool(divisors)
+        self.checks |= bool(divisors)
         return [f"bad |= ({divisor}) == 0;" for divisor in divisors], whole
 
     def _steps(self, walks: Sequence[Walk]) -> tuple[list[str], list[str]]:
@@ -116,7 +170,7 @@ class _NestWriter:
         lines: list[str] = []
         parts = []
         for walk in walks:
-            self._checks = True
+            self.checks = True
             name = f"at{self._walked}"
             self._walked += 1
             number = walk.index.number
@@ -165,9 +219,12 @@ class _NestWriter:
         last = depth == len(self.dims) - 1
         cutting = [way for way in self.ways.values() if way.cut == depth]
         in_tile = self.tiled and depth >= len(self.dims) - 2
-        in_blocks = size > BLOCK and bool(cutting) and not in_tile
+        over_rows = self._in_sweep and depth == 0
+        in_blocks = size > BLOCK and bool(cutting) and not in_tile and not over_rows
         start, end = "0", str(size)
-        if in_blocks:
+        if over_rows:
+            start, end = "b", "e"
+        elif in_blocks:
             start, end = "b", f"(b + {BLOCK} < {size} ? b + {BLOCK} : {size})"
         elif in_tile:
             start, end = f"t{depth}", f"(t{depth} + {TILE} < {size} ? t{depth} + {TILE} : {size})"
@@ -188,16 +245,6 @@ class _NestWriter:
     def _over_tiles(self, depth: int) -> str:
         return f"for (int64_t t{depth} = 0; t{depth} < {self.dims[depth]}; t{depth} += {TILE})"
 
-    def _walks_across(self) -> bool:
-        """Whether the two inner loops walk an array across its rows, so that they are better cut into tiles."""
-        dims = self.dims
-        if len(dims) < 2 or min(dims[-2:]) < 2 * TILE or math.prod(dims) < _FEWEST_TILED:
-            return False
-        if any(way.depth is None or way.depth > len(dims) - 2 for way in self.ways.values()):
-            return False
-        walks = [self.geometry.over_loops(strides)[-2:] for strides in walked(self.nest)]
-        return any(outer == 1 and inner > 1 for outer, inner in walks)
-
     def _pragma(self) -> list[str]:
         """For the innermost loop, if it may have one."""
         if not self.dims or any(isinstance(item, Store) and item.part.walks for item in self.nest.items):
@@ -205,7 +252,7 @@ class _NestWriter:
         clauses = [way.clause() for way in self.ways.values()]
         if None in clauses:
             return []
-        checks = " reduction(|:bad)" if self._checks else ""
+        checks = " reduction(|:bad)" if self.checks else ""
         return [f"#pragma omp simd{checks}{''.join(clause or '' for clause in clauses)}"]
 
 

@@ -23,6 +23,12 @@ class Base:
     place: int
     kind: str
     """The C type of its elements."""
+    is_local: bool = False
+    """Whether there is a block of rows only, beginning with the row ``b``."""
+
+    def indices(self, over_loops: Sequence[str]) -> Sequence[str]:
+        """Where an element stands in it, by the indices of loops, the first of which goes over rows."""
+        return [f"({over_loops[0]} - b)", *over_loops[1:]] if self.is_local else over_loops
 
     @property
     def text(self) -> str:
@@ -43,7 +49,7 @@ class Places:
             return Base(value.index, 0, c_type(value.dtype))
         if value in self._schedule.direct:
             return Base(self._schedule.direct[value], 0, c_type(value.dtype))
-        return Base(OWN, self._offsets[value], c_type(value.dtype))
+        return Base(OWN, self._offsets[value], c_type(value.dtype), value in self._schedule.local)
 
     def pointer(self, number: int) -> Base:
         """The memory of an input or output."""

@@ -10,11 +10,11 @@ import torch
 from ember.capture.native.c_writer import torch_calls
 from ember.capture.native.c_writer.c_text import comment, literal
 from ember.capture.native.c_writer.calls import CallWriter
-from ember.capture.native.c_writer.nest import origins, written_nest
+from ember.capture.native.c_writer.nest import origins, written_nest, written_sweep
 from ember.capture.native.c_writer.outline import Outlined, outlined
 from ember.capture.native.c_writer.places import Block, Places, Pointers
 from ember.capture.native.c_writer.watch import Watch
-from ember.capture.native.loops.structure import Nest, Placed, Step
+from ember.capture.native.loops.structure import Nest, Placed, Step, Sweep
 from ember.capture.native.torch_side.externs import Externs
 from ember.capture.native.values.arrays import Access
 from ember.capture.native.values.calls import Call, Collect, SamplerCall, Spread, TorchCall
@@ -31,6 +31,7 @@ _HEADER = """\
 #include "ember_lock.h"
 #include "ember_random.h"
 #include "ember_rejection.h"
+#include "ember_rows.h"
 #include "ember_special.h"
 """
 _RESTRICTED = "char *restrict const A, void *const *const P, ember_rng *const g, int32_t *const failed"
@@ -130,7 +131,7 @@ class _UnitWriter:
     def _main(self, width: int, watch: Watch) -> str:
         """The loop over steps. One that fails leaves the random state as it was."""
         steps = self.placed.schedule.steps
-        fails = any(step.can_fail if isinstance(step, Nest) else can_fail(step) for step in steps)
+        fails = any(can_fail(step) if isinstance(step, Call) else step.can_fail for step in steps)
         drawing = any(isinstance(step, Call) and draws(step) for step in steps)
         keep, put_back = (_KEEP, _PUT_BACK) if fails and drawing else ("", "")
         main = _MAIN.replace("PREPARE", watch.statements()).replace("WIDTH", str(width))
@@ -138,8 +139,12 @@ class _UnitWriter:
 
     def _step(self, number: int, step: Step, calls: dict[Nest, Outlined]) -> None:
         memory = Pointers()
-        if isinstance(step, Nest):
-            lines = self._nest(number, step, calls.get(step), memory)
+        if isinstance(step, Nest | Sweep):
+            lines = (
+                self._sweep(number, step, memory)
+                if isinstance(step, Sweep)
+                else self._nest(number, step, calls.get(step), memory)
+            )
             self._add(Block(lines, frozenset(memory.used)))
             return
         head = _title(number, step)
@@ -168,6 +173,11 @@ class _UnitWriter:
             stops = ["if (*failed) return;"] if nest.can_fail else []
             return [head, *origins(nest), shared.call(memory), *stops]
         return [head, "{", *written_nest(nest, self.places, memory), "}"]
+
+    def _sweep(self, number: int, sweep: Sweep, memory: Pointers) -> list[str]:
+        dims = ", ".join(" x ".join(map(str, nest.dims)) for nest in sweep.nests)
+        head = comment(f"{number}: one pass over {sweep.rows} rows: loops over {dims}")
+        return [head, "{", *written_sweep(sweep, self.places, memory), "}"]
 
     def _add(self, block: Block) -> None:
         """Put lines into the function that is being filled."""

@@ -11,6 +11,10 @@ from ember.capture.native.values.arrays import Access, Constant, Pointwise, Redu
 from ember.capture.native.values.expressions import uses_index
 from ember.capture.native.values.layout import Dims
 
+# Rows and columns of a piece of a loop that reads one array along its rows and another across them.
+TILE = 32
+_FEWEST_TILED = 2**14
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -59,17 +63,35 @@ def _kept_marks(reduce: Reduce) -> Dims:
     return tuple(marks)
 
 
-def merged(nest: Nest) -> Geometry:
-    """The loops of a nest, adjacent dims that are walked as one merged."""
+def merged(nest: Nest, rows_apart: bool = False) -> Geometry:
+    """The loops of a nest, adjacent dims that are walked as one merged; ``rows_apart`` keeps the first for itself."""
     dims = nest.dims
     groups = [[d] for d in range(len(dims))]
     if not any(isinstance(item, Pointwise) and uses_index(item.expression) for item in nest.items):
         patterns = set(walked(nest))
         groups = []
         for d in range(len(dims)):
-            if groups and all(s[d - 1] == s[d] * dims[d] for s in patterns):
+            if d > int(rows_apart) and all(s[d - 1] == s[d] * dims[d] for s in patterns):
                 groups[-1].append(d)
             else:
                 groups.append([d])
     sizes = tuple(math.prod(dims[d] for d in group) for group in groups)
     return Geometry(sizes, tuple(map(tuple, groups)))
+
+
+def walks_across(nest: Nest, geometry: Geometry) -> bool:
+    """Whether the two inner loops walk an array across its rows, so that they are better cut into tiles."""
+    dims = geometry.dims
+    if len(dims) < 2 or min(dims[-2:]) < 2 * TILE or math.prod(dims) < _FEWEST_TILED:
+        return False
+    if any(_is_inside(item, geometry) for item in nest.items if isinstance(item, Reduce)):
+        return False
+    walks = [geometry.over_loops(strides)[-2:] for strides in walked(nest)]
+    return any(outer == 1 and inner > 1 for outer, inner in walks)
+
+
+def _is_inside(reduce: Reduce, geometry: Geometry) -> bool:
+    """Whether a reduction has its place within the two inner loops."""
+    kept = geometry.kept_loops(reduce)
+    in_variable = kept == list(range(len(kept)))
+    return not in_variable or len(kept) > len(geometry.dims) - 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ember.capture.native.loops.structure import Placed, Schedule
 from ember.capture.native.values.arrays import Value
@@ -14,28 +14,34 @@ _SMALL = 4096
 
 def placed(schedule: Schedule) -> Placed:
     """A schedule with a place in memory for all that needs one."""
-    offsets, size = place(schedule.stored)
+    offsets, size = place(schedule.stored, schedule.extent)
     before = None if schedule.before is None else placed(schedule.before)
     # One is over when the other begins.
     return Placed(schedule, offsets, max(size, _ALIGNMENT, before.size if before else 0), before)
 
 
-def place(lives: dict[Value, tuple[int, int]]) -> tuple[dict[Value, int], int]:
+def place(
+    lives: dict[Value, tuple[int, int]], extent: Callable[[Value], int]
+) -> tuple[dict[Value, int], int]:
     """Byte offsets of values that are needed from a first loop to a last, and the size of the whole."""
+
+    def size_of(value: Value) -> int:
+        return extent(value) * value.dtype.itemsize
+
     offsets: dict[Value, int] = {}
     at = 0
-    for value in sorted((v for v in lives if _size(v) < _SMALL), key=lambda v: (lives[v], v.serial)):
+    for value in sorted((v for v in lives if size_of(v) < _SMALL), key=lambda v: (lives[v], v.serial)):
         itemsize = value.dtype.itemsize
-        alignment = _ALIGNMENT if _size(value) >= _ALIGNMENT else itemsize
+        alignment = _ALIGNMENT if size_of(value) >= _ALIGNMENT else itemsize
         at = _up(at, alignment)
         offsets[value] = at
-        at += max(_size(value), itemsize)
+        at += max(size_of(value), itemsize)
     base = _up(at, _ALIGNMENT)
     end = base
     placed: list[tuple[int, int, tuple[int, int]]] = []
-    for value in sorted((v for v in lives if _size(v) >= _SMALL), key=lambda v: (-_size(v), v.serial)):
+    for value in sorted((v for v in lives if size_of(v) >= _SMALL), key=lambda v: (-size_of(v), v.serial)):
         first, last = lives[value]
-        size = _up(_size(value), _ALIGNMENT)
+        size = _up(size_of(value), _ALIGNMENT)
         taken = sorted((o, o + s) for o, s, (f, last_one) in placed if f <= last and first <= last_one)
         offset = _gap(taken, size, base)
         placed.append((offset, size, (first, last)))
@@ -51,10 +57,6 @@ def _gap(taken: Iterable[tuple[int, int]], size: int, base: int) -> int:
             return at
         at = max(at, end)
     return at
-
-
-def _size(value: Value) -> int:
-    return value.extent * value.dtype.itemsize
 
 
 def _up(number: int, alignment: int) -> int:

@@ -73,7 +73,7 @@ class _Shrinker:
         if value.expression == COPY and value.types == (value.dtype,):
             # What is spread out is not even copied.
             source = value.inputs[0]
-            if not isinstance(source.value, Constant) and source.offset == 0 and _covers(source, kept):
+            if source.value.dtype is value.dtype and source.offset == 0 and _covers(source, kept):
                 self._small[value] = _Small(value, source.value, source.strides)
                 return
         self._small[value] = _Small(value, self._without(value, kept, dims, places), tuple(strides))
@@ -116,6 +116,8 @@ class _Shrinker:
 
 def _covers(source: Access, kept: Sequence[int]) -> bool:
     """Whether an access walks all of a value, dim by dim."""
+    if isinstance(source.value, Constant):
+        return False
     return tuple(source.strides[d] for d in kept) == source.value.strides
 
 

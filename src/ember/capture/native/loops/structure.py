@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -37,7 +37,26 @@ class Nest:
         return any(can_fail(item.part if isinstance(item, Store) else item) for item in self.items)
 
 
-Step = Nest | Call
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Nests over the same rows, their first dim, all of which go over a block of rows before the next is begun."""
+
+    nests: list[Nest]
+    block: int
+    """How many rows."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self.nests[0].dims[0]
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether one of them can find data that torch raises for."""
+        return any(nest.can_fail for nest in self.nests)
+
+
+Step = Nest | Sweep | Call
 """What a program does at once."""
 
 
@@ -60,18 +79,27 @@ class Schedule:
     """What is done once, before the first of many steps."""
     filled: tuple[Input, ...] = ()
     """The inputs that get new contents."""
+    local: Mapping[Value, int] = field(default_factory=dict)
+    """Values of which only a block of rows is in memory, and how many rows that is."""
+
+    def extent(self, value: Value) -> int:
+        """How many elements of memory a value takes."""
+        rows = self.local.get(value)
+        return value.extent if rows is None else min(value.extent, value.strides[0] * rows)
 
     def read(self) -> set[Input]:
         """The inputs that it reads."""
         found: set[Input] = set()
         for step in self.steps:
-            for item in step.items if isinstance(step, Nest) else [step]:
-                operands = _operands(item)
-                found |= {access.value for access in operands if isinstance(access.value, Input)}
+            nests = step.nests if isinstance(step, Sweep) else [step] if isinstance(step, Nest) else []
+            items = [step] if isinstance(step, Call) else [item for nest in nests for item in nest.items]
+            for item in items:
+                found |= {access.value for access in operands_of(item) if isinstance(access.value, Input)}
         return found
 
 
-def _operands(item: Item | Call) -> Sequence[Access]:
+def operands_of(item: Item | Call) -> Sequence[Access]:
+    """What an item of a nest, or a call, reads."""
     if isinstance(item, Store):
         return item.part.operands()
     return item.inputs if isinstance(item, Call) else item.operands()

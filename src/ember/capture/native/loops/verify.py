@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ember.capture.native.loops.structure import Item, Nest, Placed, Schedule, Step, Store
+from ember.capture.native.loops.structure import Item, Nest, Placed, Schedule, Step, Store, Sweep, operands_of
+from ember.capture.native.loops.sweep import reads_own_row
 from ember.capture.native.values.arrays import Access, Assemble, Constant, Input, Reduce, Value
-from ember.capture.native.values.calls import Spread
+from ember.capture.native.values.calls import Call, Spread
 from ember.capture.native.values.checks import can_fail
 from ember.capture.native.values.layout import Dims
 from ember.capture.native.values.verify import require, verify_value
@@ -23,7 +24,7 @@ def verify_placed(placed: Placed) -> None:
     taken: list[tuple[int, int, tuple[int, int]]] = []
     for value in sorted(lives, key=lambda v: placed.offsets[v]):
         begin = placed.offsets[value]
-        end = begin + value.extent * value.dtype.itemsize
+        end = begin + placed.schedule.extent(value) * value.dtype.itemsize
         require(begin % value.dtype.itemsize == 0, "a value lies at an odd place")
         require(end <= placed.size, "a value lies outside of the program's memory")
         taken = [other for other in taken if other[1] > begin]
@@ -56,6 +57,9 @@ class _Checker:
             if isinstance(step, Nest):
                 self._nest(at, step)
                 continue
+            if isinstance(step, Sweep):
+                self._sweep(at, step)
+                continue
             for access, dims in zip(step.inputs, step.input_dims, strict=True):
                 self._read(access, at, dims, frozenset())
         self._changes_come_last()
@@ -69,18 +73,34 @@ class _Checker:
         num_inputs = len(schedule.pointers) - len(schedule.outputs[1:])
         first = min((at for number, at in self.overwritten.items() if number < num_inputs), default=None)
         for at, step in enumerate(schedule.steps):
-            fails = step.can_fail if isinstance(step, Nest) else can_fail(step)
+            fails = can_fail(step) if isinstance(step, Call) else step.can_fail
             require(
                 not fails or first is None or at < first, "an input is changed before a step that can fail"
             )
 
-    def _nest(self, at: int, nest: Nest) -> None:
+    def _sweep(self, at: int, sweep: Sweep) -> None:
+        """What an earlier nest of the same sweep computes is read in the own row only, and when it is finished there."""
+        made: set[Value] = set()
+        for nest in sweep.nests:
+            require(nest.dims[0] == sweep.rows, "all nests of a sweep have the same rows")
+            for item in nest.items:
+                for access in operands_of(item):
+                    if access.value in made:
+                        of_rows = not isinstance(access.value, Reduce) or 0 in access.value.kept[:1]
+                        require(of_rows, "a sum over rows is read before all rows are done")
+                        require(reads_own_row(access, nest.dims), "another row is read")
+            self._nest(at, nest, made)
+            made |= {item for item in nest.items if isinstance(item, Value)}
+
+    def _nest(self, at: int, nest: Nest, along: Iterable[Value] = ()) -> None:
         local: set[Value] = set()
+        finished = frozenset(along)
         for item in nest.items:
             require(_dims(item) == nest.dims, "an item goes over the dims of its nest")
             operands = item.part.operands() if isinstance(item, Store) else item.operands()
             for access in operands:
-                self._read(access, at, nest.dims, local)
+                if access.value not in finished:
+                    self._read(access, at, nest.dims, local)
             if isinstance(item, Store):
                 if isinstance(item.target, Assemble):
                     require(
@@ -120,6 +140,8 @@ def _dims(item: Item) -> Dims:
 def _written(step: Step) -> list[Value | int]:
     if isinstance(step, Spread):
         return [old.index for old in step.targets]
+    if isinstance(step, Sweep):
+        return [item for nest in step.nests for item in nest.items if isinstance(item, Value)]
     if isinstance(step, Nest):
         return [item.target if isinstance(item, Store) else item for item in step.items]
     return list(step.outputs)
