@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
+from types import MethodType
 
 from torch import Tensor
 
@@ -67,7 +68,7 @@ class Programs:
         Raises:
             CaptureError: if there can be none.
         """
-        refuse_handlers()
+        refuse_handlers(request.setup.handlers)
         if self._draws_elsewhere:
             raise draws_elsewhere(self._changes)
         if self._self_changes >= _MAX_SELF_CHANGES:
@@ -122,8 +123,9 @@ class Programs:
     def _read(self, roots: Roots) -> World:
         """What the programs read now; not looked for again while all of it is as it was."""
         same = len(roots) == len(self._roots) and all(
-            new is old or new == old for (_, new), (_, old) in zip(roots, self._roots, strict=True)
+            _is_same(new, old) for (_, new), (_, old) in zip(roots, self._roots, strict=True)
         )
+        self._steady = self._steady and same
         if self._world is None or not same or not self._world.holds():
             self._world, self._roots = scan(roots), roots
         return self._world
@@ -209,3 +211,13 @@ class Programs:
             # A loss of NaN gives no verdict: the next call is checked too.
             self.entries[key] = Trusted(state.program, state.bound, state.first)
         return taken
+
+
+def _is_same(new: object, old: object) -> bool:
+    """Whether two roots are one object, or one method of one object."""
+    return new is old or (
+        isinstance(new, MethodType)
+        and isinstance(old, MethodType)
+        and new.__func__ is old.__func__
+        and new.__self__ is old.__self__
+    )

@@ -26,6 +26,7 @@ from ember.optim import PyroLRScheduler, PyroOptim
 from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.poutine.messenger import unwrap
+from ember.poutine.runtime import acting_handlers
 
 Program = Callable[..., Any]
 _FEWEST_RATES = 1024
@@ -243,7 +244,12 @@ class SVI:
             ("the objective", self._objective),
         )
         backend = self.programs.backend or backend_of(self.backend)
-        return Request(kind, Setup(step, roots, self._store(), self.optim, backend, scheduled), args, kwargs)
+        return Request(
+            kind,
+            Setup(step, roots, acting_handlers(), self._store(), self.optim, backend, scheduled),
+            args,
+            kwargs,
+        )
 
     def _found(self, request: Request, mode: CompileMode) -> Ready | Taken:
         """A program, or the call taken by Python; under "auto" that is what happens where there can be no program."""

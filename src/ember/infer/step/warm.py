@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import is_
 from typing import Any
 
 import torch
@@ -115,7 +116,10 @@ def _rest(program: StepProgram, facts: Facts) -> list[Callable[[], bool]]:
     rest: list[Callable[[], bool]] = []
     if facts.has_rest():
         rest.append(facts.rest_same)
-    grads = [(other, other.grad) for other in program.flat.others]
+    if stack := tuple(THREAD.stack):
+        # That there are as many has been seen.
+        rest.append(lambda: all(map(is_, THREAD.stack, stack)))
+    grads = [(other, other.grad) for other in program.flat.with_grads()]
     if grads:
         rest.append(lambda: all(other.grad is grad for other, grad in grads))
     return rest
