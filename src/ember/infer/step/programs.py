@@ -15,9 +15,10 @@ from ember.capture.report import Capture, Report
 from ember.capture.state.world import World, scan
 from ember.errors import CaptureError, CaptureMismatchError, Reason
 from ember.infer.losses.values import is_finite
+from ember.infer.step.function import Gradients
 from ember.infer.step.given import Parameters
 from ember.infer.step.guards import Bound, Fact, Key, first_difference
-from ember.infer.step.live import Taken
+from ember.infer.step.live import Taken, TakenBack, taken_back
 from ember.infer.step.recording import changes_itself, draws_elsewhere, record, refuse_handlers, refuse_unseen
 from ember.infer.step.request import Request, Roots
 from ember.infer.step.states import First, Recorded, Refused, State, Trusted
@@ -29,6 +30,10 @@ _MAX_ENTRIES = 64
 _MAX_NUMBERS = 3
 # So many times a program may change what it reads before nobody tries to capture it any more.
 _MAX_SELF_CHANGES = 3
+# For so many kinds of calls a fit that was loaded goes on by a program at once.
+_MAX_RESUMPTIONS = 8
+# What loading over a fit changes.
+_LOADED = frozenset({Fact.PARAMETERS, Fact.MEMORY, Fact.CONSTRAINTS, Fact.STATE})
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Programs:
         """Whether a run has been seen to leave what it reads as it was."""
         self._seen_with_numbers: dict[Key, int] = {}
         self._last_key: Key | None = None
+        self._resumption = _Resumption()
 
     def find(self, request: Request) -> Ready | Taken:
         """A program for a call; or, if there is none yet, the call taken eagerly.
@@ -114,6 +120,8 @@ class Programs:
             return self._checked(request, key, recorded, world, tensors)
         fact = state.bound.outdated(state.program, request.setup.optimizer)
         if fact is not None:
+            if fact in _LOADED and state.program.record.calls:
+                self._resumption.look_again()
             return self._first(request, key, fact, state.first)
         if isinstance(state, Recorded):
             return self._checked(request, key, state, world, tensors)
@@ -133,23 +141,38 @@ class Programs:
     def _reason(self, key: Key) -> Fact:
         return Fact.ARGUMENTS if self._last_key is None else first_difference(key, self._last_key)
 
-    def _first(self, request: Request, key: Key, fact: Fact, before: First | None = None) -> Taken:
+    def _first(
+        self, request: Request, key: Key, fact: Fact, before: First | None = None, resumes: bool = True
+    ) -> Taken:
         """Run eagerly, and note what a recording needs to know."""
-        self._report.eager_calls += 1
         self.entries.pop(key, None)
         # Of Ember's own modules the first run makes much: a guide sets itself up.
         before_run = None if self._steady else scan(request.setup.roots, embers_own=False)
+        changes = (before.option_changes if before else 0) + (fact is Fact.OPTIONS)
         with registered_modules() as modules:
-            taken = request.take(None)
+            taken = self._resumption.take(request, before_run) if resumes else request.take(None)
+        if isinstance(taken, TakenBack):
+            first = First(Parameters(taken.names, request.setup.store, modules), fact, True, changes)
+            return self._resumed(request, key, first)
+        self._report.eager_calls += 1
         settled = before_run is None or not self._changed_itself(before_run)
         self._steady = self._steady or settled
         if taken.names is not None:
             after = request.key(self._read(request.setup.roots), [])
-            changes = (before.option_changes if before else 0) + (fact is Fact.OPTIONS)
             known = Parameters(taken.names, request.setup.store, modules)
             self.entries[after] = First(known, fact, settled, changes)
             self._forget_some()
         return taken
+
+    def _resumed(self, request: Request, key: Key, first: First) -> Taken:
+        """A fit that was saved goes on by the program at once, as it would have done if it had never stopped."""
+        world = self._read(request.setup.roots)
+        tensors: list[Tensor] = []
+        after = request.key(world, tensors)
+        recorded = self._recorded(request, after, first, world, tensors)
+        if recorded is None:
+            return self._first(request, key, first.fact, first, resumes=False)
+        return self._checked(request, after, recorded, world, tensors)
 
     def _forget_some(self) -> None:
         """Keep arguments that are different in every call (a number that counts steps, say) from filling the memory."""
@@ -197,7 +220,7 @@ class Programs:
     def _checked(
         self, request: Request, key: Key, state: Recorded, world: World, tensors: list[Tensor]
     ) -> Taken:
-        """Compare the program with an eager call, which is the one that counts."""
+        """Compare the program with an eager call."""
         self._last_key = key
         try:
             taken = request.compared(state.program, tensors)
@@ -210,6 +233,38 @@ class Programs:
         elif is_finite(taken.loss) or not state.program.has_value:
             # A loss of NaN gives no verdict: the next call is checked too.
             self.entries[key] = Trusted(state.program, state.bound, state.first)
+        return taken
+
+
+class _Resumption:
+    """Looks for first calls that go on with a fit that was saved and loaded: parameters and optimizer state are all there."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_RESUMPTIONS
+
+    def look_again(self) -> None:
+        """Something has been loaded over a fit that goes on."""
+        self._left = max(self._left, 1)
+
+    def take(self, request: Request, before_run: World | None) -> Taken | TakenBack:
+        """The step; or nothing but the names of its parameters, if it is such a call."""
+        setup = request.setup
+        if not request.trains or not self._left:
+            return request.take(None)
+        with setup.store.active():
+            stepped = setup.optimizer.stepped_names()
+        known = set(setup.store)
+
+        def goes_on(found: Gradients) -> bool:
+            return (
+                is_finite(found.checked)
+                and known.issuperset(setup.store)
+                and stepped.issuperset(found.names)
+                and (before_run is None or before_run.holds())
+            )
+
+        taken = taken_back(request.take, goes_on) if stepped else request.take(None)
+        self._left = self._left - 1 if isinstance(taken, TakenBack) else 0
         return taken
 
 
