@@ -29,7 +29,6 @@ from tests.capture.fitting import (
 )
 
 pytestmark = pytest.mark.usefixtures("float64")
-FLAG = torch.tensor(1.0)
 COUNTS = {"calls": 0}
 
 
@@ -42,29 +41,14 @@ def branches(data):
     observed(z, 1.0 if z > 0 else 0.0)  # the line
 
 
-def branches_on_an_argument(data):
+def asks_for_a_draw(data):
     z = ember.sample("z", dist.Normal(0.0, 1.0))
-    observed(z, 1.0 if data[0] > 0 else 0.0)  # the line
+    observed(z, (z * data.sum()).item())  # the line
 
 
-def reads_an_item(data):
+def compares_draws(data):
     z = ember.sample("z", dist.Normal(0.0, 1.0))
-    observed(z, data.sum().item())  # the line
-
-
-def reads_a_closure(data):
-    z = ember.sample("z", dist.Normal(0.0, 1.0))
-    observed(z, FLAG.item())  # the line
-
-
-def compares_closures(data):
-    z = ember.sample("z", dist.Normal(0.0, 1.0))
-    observed(z, 1.0 if torch.equal(FLAG, FLAG + 0) else 0.0)  # the line
-
-
-def uses_numpy(data):
-    z = ember.sample("z", dist.Normal(0.0, 1.0))
-    observed(z, float(np.mean(data.numpy())))  # the line
+    observed(z, 1.0 if torch.equal(z, z + data[0]) else 0.0)  # the line
 
 
 def converts_to_numpy(data):
@@ -74,28 +58,28 @@ def converts_to_numpy(data):
 
 def makes_a_list(data):
     z = ember.sample("z", dist.Normal(0.0, 1.0))
-    observed(z, sum(data.tolist()))  # the line
+    observed(z, sum((z * data).tolist()))  # the line
 
 
-def loops_over_a_count(data):
+def loops_over_a_parameter(data):
     z = ember.sample("z", dist.Normal(0.0, 1.0))
-    for _ in range(int(data.sum())):  # the line
+    for _ in range(int(ember.param("loc", torch.tensor(0.3)) * 10)):  # the line
         z = z * 1.1
     observed(z)
 
 
 def boolean_index(data):
     z = ember.sample("z", dist.Normal(0.0, 1.0))
-    observed(z, data[data > 0].sum())  # the line
+    observed(z, data[data > z].sum())  # the line
 
 
 def nonzero(data):
     z = ember.sample("z", dist.Normal(0.0, 1.0))
-    observed(z, data.nonzero().sum())  # the line
+    observed(z, (data > z).nonzero().sum())  # the line
 
 
-VALUES = [branches, branches_on_an_argument, reads_an_item, reads_a_closure, compares_closures, uses_numpy]
-VALUES += [converts_to_numpy, makes_a_list, loops_over_a_count, boolean_index, nonzero]
+VALUES = [branches, asks_for_a_draw, compares_draws, converts_to_numpy, makes_a_list, loops_over_a_parameter]
+VALUES += [boolean_index, nonzero]
 
 
 def line_of(model):

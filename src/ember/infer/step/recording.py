@@ -113,7 +113,9 @@ def _compiled(
     state = update.tensors if update is not None else []
     fixed = [*(leaf.detach() for leaf in leaves), *state, new_count(leaves)]
     started = time.perf_counter()
-    graph = capture(flat, [*fixed, *tensors])
+    # Numbers that have become tensors are others in call after call: nobody may ask for their values.
+    num_arguments = len(tensors) if request.lifted is None else None
+    graph = capture(flat, [*fixed, *tensors], num_arguments)
     traced = time.perf_counter()
     program = setup.backend.compile(graph, [*fixed, *tensors, *graph.lifted])
     line.num_nodes, line.backend, line.note = graph.num_nodes, program.backend, program.note

@@ -63,6 +63,11 @@ class Warm:
     def inputs(self, args: Args, kwargs: Kwargs) -> Sequence[Tensor] | None:
         """The inputs of the program, if a call with these arguments is one of the same kind; else None."""
         found = self.look(args, kwargs)
+        asked = self.program.graph.asked
+        if asked is not None and found is not None:
+            tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            if not asked.hold(tensors):
+                return None
         if found is not OTHERS:
             known: Sequence[Tensor] | None = found
             return known
