@@ -99,6 +99,7 @@ ROWS = {
         lambda: poutine.infer_config(config_fn=lambda site: {}),
         _rebound("config_fn", lambda: lambda site: {"scale": 2.0}),
     ),
+    "uncondition": Row(poutine.uncondition, lambda handler: None),
     "broadcast": Row(poutine.broadcast, lambda handler: None),
     "seed": Row(lambda: poutine.seed(rng_seed=3), _rebound("rng_seed", lambda: 4)),
     "a subclass": Row(lambda: Tempered(0.5), _rebound("scale", lambda: 3.0)),

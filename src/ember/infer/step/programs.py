@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from types import MethodType
 
@@ -78,6 +78,22 @@ class Programs:
         self._misses = Counter[Key]()
         self._resumption = _Resumption()
 
+    def find_or_take(self, request: Request, refused: Callable[[CaptureError], None]) -> Ready | Taken:
+        """A program for a call; or the call taken by Python, for lack of a program.
+
+        Args:
+            request: the call.
+            refused: gets the reason if there can be no program; it may raise that.
+        """
+        try:
+            return self.find(request)
+        except CaptureError as error:
+            refused(error)
+            if (taken := _taken_already(error)) is not None:
+                return taken
+            self._report.eager_calls += 1
+            return request.take(None)
+
     def find(self, request: Request) -> Ready | Taken:
         """A program for a call; or, if there is none yet, the call taken eagerly.
 
@@ -113,11 +129,8 @@ class Programs:
             return None
         try:
             return self._find(request, place, world, tensors)
-        except CaptureMismatchError as error:
-            # The step has been taken, eagerly, for the comparison.
-            return Taken(error.eager_result, None)
-        except CaptureError:
-            return None
+        except CaptureError as error:
+            return _taken_already(error)
 
     def _find(self, request: Request, place: Place, world: World, tensors: list[Tensor]) -> Ready | Taken:
         state = self.entries.get(place)
@@ -300,6 +313,13 @@ class _Resumption:
         taken = taken_back(request.take, goes_on) if stepped else request.take(None)
         self._left = self._left - 1 if isinstance(taken, TakenBack) else 0
         return taken
+
+
+def _taken_already(error: CaptureError) -> Taken | None:
+    """The call, if it has been taken by Python for a comparison."""
+    if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
+        return Taken(error.eager_result, None)
+    return None
 
 
 def _is_same(new: object, old: object) -> bool:
