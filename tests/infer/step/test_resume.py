@@ -41,6 +41,9 @@ OPTIMIZERS = {
     "Adam": lambda: optim.Adam({"lr": 0.02}),
     "ClippedAdam": lambda: optim.ClippedAdam({"lr": 0.02, "clip_norm": 3.0, "lrd": 0.99}),
     "SGD": lambda: optim.SGD({"lr": 0.001}),
+    "scheduled": lambda: optim.ExponentialLR(
+        {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.02}, "gamma": 0.9}
+    ),
     "by torch": lambda: optim.PyroOptim(torch.optim.Adafactor, {"lr": 0.02}),
 }
 GUIDES = {"auto": lambda: AutoNormal(model), "by hand": lambda: by_hand}
@@ -61,7 +64,8 @@ def new_svi(guide: str, rule: str, backend: Any = "native") -> SVI:
 
 def steps(svi: SVI, how: str, count: int) -> list[float]:
     if how == "run":
-        return svi.run(count, *batches(how)[0], progress=False).losses.tolist()
+        scheduled = isinstance(svi.optim, optim.PyroLRScheduler)
+        return svi.run(count, *batches(how)[0], progress=False, scheduled=scheduled).losses.tolist()
     return [svi.step(*batch) for _ in range(count) for batch in batches(how)]
 
 
@@ -122,6 +126,68 @@ def test_loaded_over_a_fit_that_goes_on(how: str, tmp_path: Path) -> None:
     straight = steps(svi, how, 4)
     load(svi, tmp_path / "saved")
     assert steps(svi, how, 4) == straight
+
+
+def test_what_changes_itself_runs_once_in_the_first_step(tmp_path: Path) -> None:
+    """A count of its own runs would be ahead, if they were taken back."""
+    svi = new_svi("by hand", "Adam")
+    steps(svi, "step", 3)
+    save(svi, tmp_path / "saved")
+
+    def found(compile: Any) -> list[float]:
+        runs = []
+
+        def counting(x: torch.Tensor, y: torch.Tensor) -> None:
+            runs.append(1)
+            model(x + 0.1 * len(runs), y)
+
+        ember.clear_param_store()
+        svi = SVI(counting, by_hand, OPTIMIZERS["Adam"](), Trace_ELBO(), compile=compile)
+        load(svi, tmp_path / "saved")
+        return steps(svi, "step", 5)
+
+    with pytest.warns(UserWarning, match="changes 'runs'"):
+        assert found("auto") == pytest.approx(found(False), rel=1e-6)
+
+
+def test_buffers_and_random_state_are_put_back(tmp_path: Path) -> None:
+    """The run that tells what a recording needs leaves the running statistics of a network as they were."""
+
+    def make() -> tuple[SVI, torch.nn.Module, torch.Tensor]:
+        ember.clear_param_store()
+        ember.set_rng_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.BatchNorm1d(1))
+
+        def regression(x: torch.Tensor) -> None:
+            with ember.plate("rows", len(x)):
+                ember.sample(
+                    "y",
+                    dist.Normal(ember.module("net", net)(x)[:, 0], 1.0),
+                    obs=x[:, 0],
+                )
+
+        def nothing(x: torch.Tensor) -> None:
+            ember.sample("w", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+
+        return (
+            SVI(regression, nothing, OPTIMIZERS["Adam"](), Trace_ELBO(), compile=True),
+            net,
+            batches("step")[0][0],
+        )
+
+    svi, net, x = make()
+    for _ in range(3):
+        svi.step(x)
+    save(svi, tmp_path / "saved")
+    buffers = {name: value.clone() for name, value in net.named_buffers()}
+    straight = [svi.step(x) for _ in range(3)]
+    expected = {name: value.clone() for name, value in net.named_buffers()}
+    svi, net, x = make()
+    load(svi, tmp_path / "saved")
+    ember.module("net", net, update_module_params=True)
+    net.load_state_dict(buffers, strict=False)
+    assert [svi.step(x) for _ in range(3)] == straight
+    torch.testing.assert_close(dict(net.named_buffers()), expected, rtol=0, atol=0)
 
 
 if __name__ == "__main__":

@@ -52,14 +52,10 @@ class Undoable(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.guard = MutationGuard()
-        self.watches = True
-        """Whether what happens now is to be put back."""
         self._made: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not self.watches:
-            return func(*args, **kwargs)
         # The older batch norm changes its running statistics without saying so in its schema.
         unsaid = args[3:5] if func is torch.ops.aten.native_batch_norm.default else ()
         written = [*operator_facts(func).written_tensors(args, kwargs), *tensors_in(unsaid)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,22 +101,31 @@ class Live:
         return found.loss
 
 
-def taken_back(take: Callable[[Observer], Taken], when: Callable[[Gradients], bool]) -> Taken | TakenBack:
+def taken_back(
+    take: Callable[[Observer | None], Taken], when: Callable[[Gradients], bool]
+) -> Taken | TakenBack:
     """Take a step by Python; but where ``when`` holds after its gradients, end it there, and put back what it has changed."""
 
     def stop(found: Gradients) -> None:
-        undoable.watches = when(found)
-        if undoable.watches:
+        # Under a mode all tensors look as if they had changed.
+        watching.close()
+        if when(found):
             raise _Stopped(found.names)
 
     undoable, state = Undoable(), get_rng_state()
     try:
-        with undoable:
+        with ExitStack() as watching:
+            watching.enter_context(undoable)
             return take(stop)
     except _Stopped as stopped:
         undoable.guard.put_back()
         set_rng_state(state)
         return TakenBack(stopped.names)
+    except Exception:
+        # Not everything runs under a mode of torch; what is wrong with the program is wrong without, too.
+        undoable.guard.put_back()
+        set_rng_state(state)
+        return take(None)
 
 
 def settle(found: Gradients, finite: bool, policy: BadLoss) -> None:
