@@ -1,8 +1,9 @@
-"""Stopping a recorded run from reading values past torch's operators, which no graph could repeat."""
+"""Where a recorded run reads values past torch's operators, which no graph could repeat."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,12 +13,7 @@ from torch.overrides import TorchFunctionMode
 from ember.capture.recording.scalar_index import index
 from ember.errors import Reason
 
-_READERS = {
-    Tensor.numpy: ".numpy()",
-    Tensor.tolist: ".tolist()",
-    Tensor.__array__: "a conversion to NumPy",
-    Tensor.data_ptr: ".data_ptr()",
-}
+_READERS = (Tensor.numpy, Tensor.tolist, Tensor.__array__)
 
 
 class _Recordings(threading.local):
@@ -32,8 +28,20 @@ def is_recording() -> bool:
     return _RECORDINGS.depth > 0
 
 
+def _refuse(tensor: Tensor) -> None:
+    raise ValueTakenError("aten._local_scalar_dense: values of a tensor")
+
+
 class ValueGuard(TorchFunctionMode):
-    """Raises where the program takes values out of a tensor into NumPy or Python."""
+    """Looks where the program takes values out of a tensor into NumPy or Python.
+
+    Args:
+        ask: called with the tensor; raises where its values may not be taken.
+    """
+
+    def __init__(self, ask: Callable[[Tensor], None] = _refuse) -> None:
+        super().__init__()
+        self._ask = ask
 
     def __enter__(self) -> Any:
         _RECORDINGS.depth += 1
@@ -44,9 +52,11 @@ class ValueGuard(TorchFunctionMode):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        reader = _READERS.get(func)
-        if reader is not None:
-            raise ValueTakenError(f"aten._local_scalar_dense: {reader} of a tensor")
+        if func is Tensor.data_ptr:
+            raise ValueTakenError("aten._local_scalar_dense: .data_ptr() of a tensor")
+        if func in _READERS:
+            self._ask(args[0])
+            return _unchangeable(func(args[0].detach().clone(), *args[1:], **(kwargs or {})))
         if func is Tensor.__getitem__:
             return index(*args)
         if func is torch.nn.functional.one_hot:
@@ -54,10 +64,17 @@ class ValueGuard(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _unchangeable(values: Any) -> Any:
+    """What is written to an array would have to be seen by the tensor."""
+    if hasattr(values, "setflags"):
+        values.setflags(write=False)
+    return values
+
+
 def _one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """Without a look into Python at whether the values are in range: the operator that gathers them checks it."""
     if num_classes < 1:
-        raise ValueTakenError("aten._local_scalar_dense: one_hot without num_classes")
+        return torch.nn.functional.one_hot(input, num_classes)
     classes = torch.arange(num_classes, device=input.device)
     checked = classes.gather(0, input.reshape(-1)).reshape(input.shape)
     return (checked.unsqueeze(-1) == classes).to(torch.int64)

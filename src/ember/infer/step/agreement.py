@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ember.errors import CaptureMismatchError
 from ember.infer.losses.values import is_finite, to_floats
+from ember.infer.step.function import Gradients
 from ember.infer.step.live import Observer, Taken
 from ember.infer.step.program import StepProgram
 from ember.rng import fork_torch_rng, torch_states
@@ -25,7 +26,9 @@ _TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (2e-3, 1e-5)}
 
 
 def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Taken:
-    """Take the step eagerly, compare the program's result on copies with it, and return the eager one.
+    """Take the step eagerly, and compare the program's result on copies with it. The program's is the one that counts.
+
+    A step that is taken later by the program alone gives the same then, bit for bit.
 
     Raises:
         CaptureMismatchError: shows both.
@@ -38,8 +41,10 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
     captured_loss = to_floats(outputs[0])
     grads: dict[int, Tensor] = {}
 
-    def note_gradients(params: list[Tensor]) -> None:
-        grads.update({id(p): p.grad.detach().clone() for p in params if p.grad is not None})
+    def note_gradients(found: Gradients) -> None:
+        grads.update({id(p): p.grad.detach().clone() for p in found.leaves if p.grad is not None})
+        if program.flat.update is None:
+            _give_gradients(program, outputs[1:])
 
     taken = eager(note_gradients)
     if program.has_value and not (is_finite(taken.loss) or is_finite(captured_loss)):
@@ -49,7 +54,22 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
         _compare_random_states(drawn)
         _compare_step(program, captured_loss, taken.loss, outputs, copies, grads)
     program.record.check_seconds += time.perf_counter() - started
-    return taken
+    if taken.left_out:
+        return taken
+    program.take_over(inputs, tensors)
+    return replace(taken, loss=captured_loss)
+
+
+def _give_gradients(program: StepProgram, captured: Sequence[Tensor]) -> None:
+    """Let torch's optimizer take its step with the program's gradients, unless they differ from the eager ones."""
+    pairs = [
+        (leaf.grad, grad)
+        for leaf, grad in zip(program.leaves, captured, strict=True)
+        if leaf.grad is not None
+    ]
+    if all(_close(grad, own, None) for own, grad in pairs):
+        for own, grad in pairs:
+            own.copy_(grad)
 
 
 def _compare_step(
@@ -85,20 +105,22 @@ def _keeping(loss: Any) -> Iterator[None]:
 
 
 def loss_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Taken:
-    """Evaluate the loss eagerly, compare the program's result with it, and return the eager one.
+    """Evaluate the loss eagerly, and compare the program's result with it, which is the one that counts.
 
     Raises:
         CaptureMismatchError: shows both.
     """
     started = time.perf_counter()
+    inputs = program.copied_inputs(tensors)
     with _random_state_put_back() as drawn:
-        captured_loss = to_floats(program.program(program.copied_inputs(tensors))[0])
+        captured_loss = to_floats(program.program(inputs)[0])
     taken = eager(None)
     with _keeping(taken.loss):
         _compare_random_states(drawn)
         _compare("the loss", torch.tensor(captured_loss), torch.tensor(taken.loss), None)
     program.record.check_seconds += time.perf_counter() - started
-    return taken
+    program.take_over(inputs, tensors)
+    return replace(taken, loss=captured_loss)
 
 
 @dataclass
@@ -129,16 +151,18 @@ def _compare_random_states(captured: _RandomStates) -> None:
 
 def _compare(what: str, captured: Tensor, eager: Tensor, noise: Tensor | None) -> None:
     """``noise`` marks elements whose gradient is rounding error, of which some optimizers make full steps."""
-    relative, absolute = _TOLERANCE.get(eager.dtype, (1e-2, 1e-2))
-    close = torch.isclose(captured.to(eager.dtype), eager, rtol=relative, atol=absolute, equal_nan=True)
-    if noise is not None:
-        close = close | noise
-    if not bool(close.all()):
+    if not _close(captured, eager, noise):
         worst = (captured - eager).abs().nan_to_num(posinf=0).max().item()
         raise CaptureMismatchError(
             f"the captured step disagrees with the eager one in {what}: captured {_show(captured)}, eager {_show(eager)} "
             f"(largest difference {worst:.3g}). Please report it; compile=False runs eagerly."
         )
+
+
+def _close(captured: Tensor, eager: Tensor, noise: Tensor | None) -> bool:
+    relative, absolute = _TOLERANCE.get(eager.dtype, (1e-2, 1e-2))
+    close = torch.isclose(captured.to(eager.dtype), eager, rtol=relative, atol=absolute, equal_nan=True)
+    return bool((close if noise is None else close | noise).all())
 
 
 def _show(value: Tensor) -> str:
