@@ -9,6 +9,9 @@ from ember.capture.backend import Inductor as Inductor
 from ember.capture.backend import Interpreter as Interpreter
 from ember.capture.backend import Program as Program
 from ember.capture.native.program import Native as Native
+from ember.capture.profile import Part as Part
+from ember.capture.profile import Profile as Profile
+from ember.capture.profile import profile as profile
 from ember.capture.recording.graph import CapturedGraph as CapturedGraph
 from ember.capture.recording.graph import capture as capture
 from ember.capture.report import Capture as Capture
@@ -44,9 +47,12 @@ __all__ = [
     "Inductor",
     "Interpreter",
     "Native",
+    "Part",
+    "Profile",
     "Program",
     "Report",
     "capture",
     "explain",
+    "profile",
     "source",
 ]

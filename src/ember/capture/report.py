@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -23,6 +25,14 @@ class Capture:
     calls: int = 0
     source: str = field(default="", repr=False)
     """The program's text, where the backend has one."""
+    memory_bytes: int = 0
+    """Of the memory that the program has beside its inputs, where the backend tells."""
+    program: weakref.ref[Any] | None = field(default=None, repr=False, compare=False)
+    """The program, as long as it is in use."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Programs hold addresses of this process.
+        return {**vars(self), "program": None}
 
     def __str__(self) -> str:
         if self.failure is not None:
@@ -32,6 +42,7 @@ class Capture:
             f"{self.what} ({self.reason}): {self.num_nodes} operators, {backend}; update: {self.optimizer}; "
             f"traced in {self.trace_seconds:.2f} s, compiled in {self.compile_seconds:.2f} s, "
             f"checked in {self.check_seconds:.2f} s; {self.calls} calls"
+            + (f"; {self.memory_bytes / 2**20:.2f} MiB beside its inputs" if self.memory_bytes else "")
         )
 
 

@@ -59,15 +59,15 @@ PASSES: tuple[tuple[str, Callable[[Any], Record]], ...] = (
 )
 
 
-def source(recording: Recording) -> Source:
-    """The program in C.
+def source(recording: Recording, timed: bool = False) -> Source:
+    """The program in C; ``timed`` makes it measure its parts.
 
     Raises:
         UnsupportedError: if the graph has something that is not written in C.
     """
     record: Record = recording
     for name, run in PASSES:
-        record = run(record)
+        record = written_unit(record, timed=True) if timed and isinstance(record, Placed) else run(record)
         if VERIFY:
             verify(record, name)
     assert isinstance(record, Source)

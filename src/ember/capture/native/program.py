@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.capture.backend import said_if_slow
+from ember.capture.backend import said_if_slow, twin
 from ember.capture.native import pipeline
 from ember.capture.native.build.toolchain import compile_library
+from ember.capture.native.c_writer.clock import TimedPart
 from ember.capture.native.c_writer.places import OWN
+from ember.capture.native.c_writer.unit import Source
 from ember.capture.native.failure import error_of
 from ember.capture.native.torch_side import generator
 from ember.capture.native.torch_side.externs import Binding
@@ -35,10 +37,17 @@ class NativeProgram:
     backend = "native"
     in_blocks = True
 
-    def __init__(self, graph: CapturedGraph, inputs: Sequence[Tensor], *, sanitize: bool = False) -> None:
+    def __init__(
+        self,
+        graph: CapturedGraph,
+        inputs: Sequence[Tensor],
+        *,
+        sanitize: bool = False,
+        timed: bool = False,
+    ) -> None:
         started = time.perf_counter()
         with collector_paused():
-            source = pipeline.source(pipeline.Recording(graph.graph, inputs))
+            source = pipeline.source(pipeline.Recording(graph.graph, inputs), timed)
         self._graph = graph
         self.source = source.text
         generated = time.perf_counter()
@@ -48,15 +57,11 @@ class NativeProgram:
         self._steps: Any = self._loaded.ember_steps
         self._steps.restype = ctypes.c_int32
         self._outputs = source.outputs
+        self._parts = source.parts
         self._layouts = [(tuple(t.shape), tuple(t.stride()), t.dtype) for t in inputs]
         self.kept_bytes = sum(source.kept) + source.watched_bytes
         """Of memory for what is computed once, from data, and for the copies that tell whether these have changed."""
-        self._kept = [torch.zeros(-(-size // 8) + 1, dtype=torch.int64) for size in source.kept]
-        self._watched = torch.zeros(source.watched_bytes // 8 + 1, dtype=torch.int64)
-        self._first_output = len(inputs) + len(self._kept)
-        self._pointers = (ctypes.c_void_p * (self._first_output + len(self._outputs) + 1))()
-        self._point(len(inputs), self._kept)
-        self._point(self._first_output + len(self._outputs[1:]), [self._watched])
+        self._keep(len(inputs), source)
         # Outputs but the first are written somewhere also where nobody asks for them.
         self._unused = [torch.empty(shape, dtype=dtype) for shape, dtype in self._outputs[1:]]
         self._write_to(self._unused)
@@ -79,6 +84,20 @@ class NativeProgram:
         self.note = (
             f"C written in {generated - started:.2f} s, {how} in {time.perf_counter() - generated:.2f} s"
         )
+
+    def _keep(self, num_inputs: int, source: Source) -> None:
+        """Give memory to what is computed once; pointers to it stand between those of inputs and outputs, and at the end."""
+        self._kept = [torch.zeros(-(-size // 8) + 1, dtype=torch.int64) for size in source.kept]
+        self._watched = torch.zeros(source.watched_bytes // 8 + 1, dtype=torch.int64)
+        self._first_output = num_inputs + len(self._kept)
+        self._pointers = (ctypes.c_void_p * (self._first_output + len(self._outputs) + 1))()
+        self._point(num_inputs, self._kept)
+        self._point(self._first_output + len(self._outputs[1:]), [self._watched])
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of all the memory that it has beside its inputs."""
+        return self._arena.numel() + self.kept_bytes
 
     def _set_memory(self, table: Any) -> None:
         engine = ctypes.c_void_p(self._engine.address)
@@ -180,6 +199,28 @@ class NativeProgram:
         finally:
             taken = losses[: self._taken.value]
             yield taken if self._is_vector else taken[:, 0]
+
+    def profiled(self, num_steps: int) -> list[tuple[TimedPart, float]]:
+        """The parts of a step with the nanoseconds that each takes, measured over so many steps on copies of the inputs; neither
+        these nor the random state change.
+
+        Raises:
+            CaptureError: if the program has not run yet.
+        """
+        if self._bound is None:
+            raise CaptureError(
+                "this program has not run yet, so that there is nothing to measure it on\n"
+                "The way out: take one more step first."
+            )
+        inputs = [twin(tensor) for tensor in self._bound]
+        timed = NativeProgram(self._graph, inputs, timed=True)
+        times = timed._loaded.ember_times
+        times.restype = ctypes.POINTER(ctypes.c_int64)
+        with torch.random.fork_rng(devices=[]):
+            list(timed.run(inputs, 1))
+            before = [times()[k] for k in range(len(timed._parts))]
+            list(timed.run(inputs, num_steps))
+        return [(part, (times()[k] - before[k]) / num_steps) for k, part in enumerate(timed._parts)]
 
     def stop(self) -> None:
         """End a run between two steps, from a handler of a signal."""

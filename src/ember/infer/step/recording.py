@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -119,7 +120,8 @@ def _compiled(
     traced = time.perf_counter()
     program = setup.backend.compile(graph, [*fixed, *tensors, *graph.lifted])
     line.num_nodes, line.backend, line.note = graph.num_nodes, program.backend, program.note
-    line.source = program.source
+    line.source, line.program = program.source, weakref.ref(program)
+    line.memory_bytes = getattr(program, "memory_bytes", 0)
     line.trace_seconds, line.compile_seconds = traced - started, time.perf_counter() - traced
     report.captures.append(line)
     return StepProgram(flat, graph, program, line, fixed, setup.optimizer)

@@ -10,6 +10,7 @@ import torch
 from ember.capture.native.c_writer import torch_calls
 from ember.capture.native.c_writer.c_text import comment, literal
 from ember.capture.native.c_writer.calls import CallWriter
+from ember.capture.native.c_writer.clock import Clock, TimedPart, origins_of, timed_part
 from ember.capture.native.c_writer.nest import origins, written_nest, written_sweep
 from ember.capture.native.c_writer.outline import Outlined, outlined
 from ember.capture.native.c_writer.places import Block, Places, Pointers
@@ -78,18 +79,21 @@ class Source:
     """Shapes and dtypes of all outputs."""
     kept: tuple[int, ...] = ()
     """Bytes of what is computed once, from data; pointers to them come after those of the inputs."""
+    parts: tuple[TimedPart, ...] = ()
+    """What is measured, in a program that measures."""
     watched_bytes: int = 0
     """Of the copies of these data; a pointer to them comes last. 0 where nothing is computed once."""
 
 
-def written_unit(placed: Placed) -> Source:
-    """A schedule as a translation unit."""
-    return _UnitWriter(placed).source()
+def written_unit(placed: Placed, timed: bool = False) -> Source:
+    """A schedule as a translation unit; ``timed`` makes it add up the time of each of its parts."""
+    return _UnitWriter(placed, timed).source()
 
 
 class _UnitWriter:
-    def __init__(self, placed: Placed) -> None:
+    def __init__(self, placed: Placed, timed: bool) -> None:
         self.placed = placed
+        self.clock = Clock() if timed else None
         self.externs = Externs()
         self.places: Places
         self.calls: CallWriter
@@ -110,8 +114,10 @@ class _UnitWriter:
         watch = Watch(placed)
         main = self._main(len(schedule.losses), watch)
         declared = torch_calls.declarations(self.externs)
-        text = "\n".join([_HEADER, declared, *parts, *watch.functions(), main])
-        return Source(text, placed.size, self.externs, schedule.outputs, watch.kept, watch.bytes)
+        clock = [] if self.clock is None else self.clock.declarations()
+        text = "\n".join([_HEADER, *clock, declared, *parts, *watch.functions(), main])
+        measured = () if self.clock is None else tuple(self.clock.parts)
+        return Source(text, placed.size, self.externs, schedule.outputs, watch.kept, measured, watch.bytes)
 
     def _program(self, name: str, placed: Placed) -> list[str]:
         """The function of this name, which does all that a schedule says, after those that it is made of."""
@@ -124,18 +130,32 @@ class _UnitWriter:
         again = repeats([calls.get(step) if isinstance(step, Nest) else None for step in schedule.steps])
         number = 0
         while number < len(schedule.steps):
+            length = again[number].length if number in again else 1
+            if self.clock is not None:
+                self._timed("began", name, number)
             if number in again:
                 self._repeat(number, again[number])
-                number += again[number].length
-                continue
-            self._step(number, schedule.steps[number], calls)
-            number += 1
+            else:
+                self._step(number, schedule.steps[number], calls)
+            if self.clock is not None:
+                self._timed("ended", name, number, schedule.steps[number : number + length])
+            number += length
         self._close(_RESTRICTED)
         memory = Pointers()
         losses = [f"losses[{k}] = (double)({self._loss(a, memory)});" for k, a in enumerate(schedule.losses)]
         head = f"static void {name}({_SHARED}, void *const *const E, double *losses)"
-        block = Block([*self.steps, *losses], frozenset(memory.used))
+        began = [] if self.clock is None else ["int64_t began;"]
+        block = Block([*began, *self.steps, *losses], frozenset(memory.used))
         return [*repeated, *self.functions, self._function(head, [block], "")]
+
+    def _timed(self, which: str, name: str, number: int, steps: Sequence[Step] = ()) -> None:
+        """Begin or end to measure a part of the program, in the function that calls the parts."""
+        self._close(_RESTRICTED)
+        assert self.clock is not None
+        if which == "began":
+            self.steps.append("began = ember_now();")
+        elif name == "step":
+            self.steps.append(self.clock.added(timed_part(number, steps)))
 
     def _main(self, width: int, watch: Watch) -> str:
         """The loop over steps. One that fails leaves the random state as it was."""
@@ -239,5 +259,4 @@ class _UnitWriter:
 
 def _title(number: int, call: Call) -> str:
     """A call for the reader, and where in the user's program it comes from."""
-    places = dict.fromkeys(result.origin for result in call.outputs if result.origin)
-    return comment("; ".join([f"{number}: {call.title}", *places]))
+    return comment("; ".join([f"{number}: {call.title}", *origins_of(call)]))

@@ -1,0 +1,84 @@
+"""The parts of a step, measured: what the user wrote is named, and nothing is changed by measuring."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+
+import ember
+import ember.distributions as dist
+from ember import capture
+from ember.errors import CaptureError
+from ember.infer import SVI, Trace_ELBO
+from ember.infer.autoguide import AutoNormal
+from ember.optim import Adam
+
+X, Y = torch.randn(2_000, 3), torch.randn(2_000)
+
+
+def model(x: torch.Tensor, y: torch.Tensor) -> None:
+    slopes = ember.sample("slopes", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+    with ember.plate("rows", len(x)):
+        ember.sample("y", dist.StudentT(4.0, x @ slopes, 1.0), obs=y)
+
+
+def fitted(backend: str = "native", steps: int = 4) -> SVI:
+    svi = SVI(model, AutoNormal(model), Adam({"lr": 0.01}), Trace_ELBO(), compile=True, backend=backend)
+    for _ in range(steps):
+        svi.step(X, Y)
+    return svi
+
+
+def test_sites_and_kinds():
+    found = capture.profile(fitted(), 50)
+    sites = {site for part in found.parts for site in part.sites}
+    assert {"site 'y'", "site 'slopes_unconstrained'"} <= sites
+    kinds = found.by_kind()
+    assert {"draws", "update"} <= set(kinds) and {"both", "backward"} & set(kinds)
+    assert found.microseconds == pytest.approx(sum(kinds.values()))
+    slowest = found.parts[0]
+    assert "site 'y'" in slowest.sites and slowest.microseconds >= found.parts[-1].microseconds
+    assert slowest.estimate > 10 * min(part.estimate for part in found.parts)
+
+
+def test_it_prints_a_table():
+    lines = str(capture.profile(fitted(), 5)).splitlines()
+    assert "µs a step over 5 steps" in lines[0] and "MiB beside the inputs" in lines[0]
+    assert any("site 'y'" in line for line in lines[2:])
+
+
+def test_nothing_changes():
+    svi, other = fitted(), None
+    state = ember.get_param_store().get_state()["params"]
+    kept = {name: value.clone() for name, value in state.items()}
+    random = torch.get_rng_state()
+    capture.profile(svi, 10)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(state[name], value) for name, value in kept.items())
+    mine = svi.step(X, Y)
+    ember.clear_param_store()
+    assert other is None and torch.isfinite(torch.tensor(mine))
+
+
+def test_memory_is_told():
+    report = capture.explain(fitted())
+    (record,) = [one for one in report.captures if one.what == "step"]
+    assert 0 < record.memory_bytes < 2_000 * 8 and "MiB beside its inputs" in str(report)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_without_a_native_program(steps):
+    with pytest.raises(CaptureError, match="no program to measure"):
+        capture.profile(fitted("interpreter", steps))
+
+
+def test_a_number_of_steps():
+    with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
+        capture.profile(fitted(), 0)
+
+
+def test_a_report_can_be_pickled():
+    report = fitted().capture_report
+    assert str(pickle.loads(pickle.dumps(report))) == str(report)
