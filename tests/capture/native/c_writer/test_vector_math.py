@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -52,8 +51,17 @@ def _trigamma(x: mpmath.mpf) -> mpmath.mpf:
     return mpmath.inf if x == mpmath.floor(x) and x <= 0 else mpmath.psi(1, x)
 
 
+def _log_sigmoid(x: mpmath.mpf) -> mpmath.mpf:
+    return x if x < -3000 else -mpmath.log1p(mpmath.exp(-min(x, mpmath.mpf(3000))))
+
+
 def _log1p(x: mpmath.mpf) -> mpmath.mpf:
     return mpmath.log1p(x) if x > -1 else -mpmath.inf if x == -1 else mpmath.nan
+
+
+def _steep(exact: Real) -> Real:
+    """For functions of exp, which no number of digits holds far out: there they are what they are at 3000."""
+    return lambda x: exact(max(min(x, mpmath.mpf(3000)), mpmath.mpf(-3000)))
 
 
 def _log(x: mpmath.mpf) -> mpmath.mpf:
@@ -61,19 +69,19 @@ def _log(x: mpmath.mpf) -> mpmath.mpf:
 
 
 ROWS = (
-    Row("exp", mpmath.exp, (1.0, 1.1)),
-    Row("expm1", mpmath.expm1, (1.7, 1.6)),
+    Row("exp", _steep(mpmath.exp), (1.0, 1.1)),
+    Row("expm1", _steep(mpmath.expm1), (1.7, 1.6)),
     Row("log", _log, (0.9, 0.9)),
     Row("log1p", _log1p, (0.9, 1.4)),
-    Row("tanh", mpmath.tanh, (3.0, 3.0)),
-    Row("sigmoid", lambda x: 1 / (1 + mpmath.exp(-x)), (2.0, 2.0)),
-    Row("log_sigmoid", lambda x: -mpmath.log1p(mpmath.exp(-x)), (2.0, 2.0)),
+    Row("tanh", _steep(mpmath.tanh), (3.0, 3.0)),
+    Row("sigmoid", _steep(lambda x: 1 / (1 + mpmath.exp(-x))), (2.0, 2.0), low=-87.0),
+    Row("log_sigmoid", _log_sigmoid, (2.0, 2.0)),
     Row("lgamma", _gamma, (2.1, 2.1), low=0.0),
-    Row("digamma", _digamma, (2.5, 2.5), low=5e-324),
+    Row("digamma", _digamma, (2.5, 2.5), low=0.0),
     Row("trigamma", _trigamma, (2.5, 2.5), low=0.0),
-    Row("lgamma", _gamma, (2.5, 2.5), absolute=4.0),
-    Row("digamma", _digamma, (4.0, 4.0), absolute=8.0),
-    Row("trigamma", _trigamma, (3.5, 3.5)),
+    Row("lgamma", _gamma, (2.5, 2.5), low=-300.0, absolute=4.0),
+    Row("digamma", _digamma, (4.0, 4.0), low=-300.0, absolute=8.0),
+    Row("trigamma", _trigamma, (3.5, 3.5), low=-300.0),
 )
 
 
@@ -102,9 +110,8 @@ def points(s: str, row: Row) -> np.ndarray:
     near = [zero + g.uniform(-1e-4, 1e-4, 40) for zero in (1.0, 2.0, 1.461632144968362)]
     edges = [0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, 3.5, 2.3, 3.0, info.max, info.tiny, -info.tiny, info.eps, -0.5]
     x = np.concatenate([bits, *(part.astype(kind) for part in (spread, small, *usual, *near, np.array(edges)))])
-    x = x[np.isfinite(x) & (x >= row.low)]
-    # Where exp is neither 0 nor infinite, but for a few.
-    return np.concatenate([x[np.abs(x) < 1500], x[np.abs(x) >= 1500][:60]])
+    # mpmath has one zero only.
+    return x[np.isfinite(x) & (x >= row.low) & ((x != 0) | (row.name != "digamma"))]
 
 
 def computed(library: ctypes.PyDLL, name: str, s: str, x: np.ndarray) -> np.ndarray:
@@ -151,7 +158,7 @@ def test_special_values_are_those_of_torch(library: ctypes.PyDLL, name: str, s: 
     }
     expected = (in_torch.get(name) or getattr(torch, name))(torch.from_numpy(x)).numpy()
     ours = computed(library, name, s, x)
-    np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-300)
+    np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=2e-45)
     known = ~np.isnan(expected)
     assert (np.signbit(ours) == np.signbit(expected))[known].all()
 
@@ -162,7 +169,4 @@ def test_bits_do_not_depend_on_the_place_in_the_loop(library: ctypes.PyDLL, name
     x = points(s, ROWS[0])[:40]
     whole = computed(library, name, s, x)
     alone = np.concatenate([computed(library, name, s, x[i : i + 1].copy()) for i in range(len(x))])
-    code = "Q" if s == "f64" else "I"
-    assert [struct.pack(code[0].lower().replace("q", "d").replace("i", "f"), v) for v in whole] == [
-        struct.pack(code[0].lower().replace("q", "d").replace("i", "f"), v) for v in alone
-    ]
+    assert whole.tobytes() == alone.tobytes()

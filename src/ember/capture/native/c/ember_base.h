@@ -56,8 +56,9 @@ EMBER_INLINE double ember_product_rest_f64(double a, double b, double product) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
     return __builtin_fma(a, b, -product);
 #else
-    const double a_wide = 0x1.0000002p27 * a, b_wide = 0x1.0000002p27 * b;
-    const double a_high = a_wide - (a_wide - a), b_high = b_wide - (b_wide - b), a_low = a - a_high, b_low = b - b_high;
+    const uint64_t upper = ~UINT64_C(0x7ffffff);
+    const double a_high = ember_of_bits_f64(ember_bits_f64(a) & upper), b_high = ember_of_bits_f64(ember_bits_f64(b) & upper);
+    const double a_low = a - a_high, b_low = b - b_high;
     return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
 #endif
 }

@@ -18,7 +18,7 @@
 #define EMBER_GAMMA(T, S, F, BITS, ROOT, ROOT_LOW, SLOPE_LOW)                                                          \
     /* The distance to the nearest whole number, with its sign; NaN for an infinite one. */                            \
     EMBER_INLINE T ember_off_whole_##S(T x) {                                                                          \
-        const T half = (T)0.5 * x, off = 2 * (half - ember_whole_##S(half)); /* half of it leaves room for all halves */\
+        const T off = x - 2 * ember_whole_##S((T)0.5 * x); /* half of it leaves room for all fractions */              \
         return off - ember_whole_##S(off);                                                                             \
     }                                                                                                                  \
                                                                                                                        \
