@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mpmath import log, mpf
@@ -46,12 +46,28 @@ def function_text(row: Row, precision: str) -> tuple[str, float]:
     lines = [
         f"/* {row.meaning}: 2^{exponent:.1f} */",
         f"EMBER_INLINE {kind} ember_{row.name}_{precision}({kind} x) {{",
-        f"    {kind} s = {kept[-1]!r}{letter};",
-        *(f"    s = ember_muladd_{precision}(s, x, {c!r}{letter});" for c in reversed(kept[:-1])),
-        "    return s;",
+        *(f"    {line}" for line in _steps([f"{c!r}{letter}" for c in kept], kind, f"ember_muladd_{precision}")),
         "}",
     ]
     return "\n".join(lines) + "\n", exponent
+
+
+def _steps(coefficients: Sequence[str], kind: str, muladd: str) -> list[str]:
+    """Statements. Chains that do not wait for each other: one, two for x^2, or four for x^4."""
+    count = 4 if len(coefficients) >= 14 else 2 if len(coefficients) >= 5 else 1
+    powers = ["x", "z", "w"][: count.bit_length()]
+    squares = [f"{new} = {old} * {old}" for old, new in zip(powers, powers[1:], strict=False)]
+    lines = [f"const {kind} {', '.join(squares)};"] if squares else []
+    chains = [coefficients[k::count] for k in range(count)]
+    lines.append(f"{kind} {', '.join(f's{k} = {chain[-1]}' for k, chain in enumerate(chains))};")
+    for step in range(2, max(map(len, chains)) + 1):
+        lines += [
+            f"s{k} = {muladd}(s{k}, {powers[-1]}, {chain[-step]});"
+            for k, chain in enumerate(chains)
+            if step <= len(chain)
+        ]
+    pairs = [f"{muladd}(s{k + 1}, x, s{k})" for k in range(0, count - 1, 2)]
+    return [*lines, f"return {muladd}({pairs[1]}, z, {pairs[0]});" if count == 4 else f"return {pairs[0] if pairs else 's0'};"]
 
 
 def parts() -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mpmath import atanh, cos, euler, expm1, findroot, log, loggamma, mp, mpf, pi, psi, sin, sqrt
+from mpmath import atanh, cos, euler, expm1, findroot, log, log1p, loggamma, mp, mpf, pi, psi, sin, sqrt
 
 from tools.polynomials.remez import Real
 
@@ -37,6 +37,10 @@ def _exp_rest(x: mpf) -> mpf:
 def _log_rest(z: mpf) -> mpf:
     s = sqrt(z)
     return (2 * atanh(s) - 2 * s) / s**3 if z > _TINY**2 else mpf(2) / 3 + 2 * z / 5
+
+
+def _log_bend(x: mpf) -> mpf:
+    return (x - log1p(x)) / x**2 if abs(x) > _TINY else mpf(1) / 2 - x / 3
 
 
 def _lgamma_rest(u: mpf) -> mpf:
@@ -100,7 +104,16 @@ ROWS = (
         lambda z: z + _TINY,
         mpf(0),
         mpf("0.02944"),
-        {"f64": 7, "f32": 3},
+        {"f64": 7},
+    ),
+    Row(
+        "log_bend",
+        "(x - log(1 + x)) / x^2 for 1 + x from sqrt(1/2) to sqrt(2)",
+        _log_bend,
+        lambda x: abs(x) + _TINY,
+        sqrt(mpf("0.4999")) - 1,
+        sqrt(mpf("2.0001")) - 1,
+        {"f32": 9},
     ),
     Row(
         "lgamma_rest",

@@ -31,6 +31,8 @@ USED: set[str] = set()
 """Rows that lowered an example so far; the last test looks at all."""
 AT_ONCE = 600
 f32, f64 = torch.float32, torch.float64
+INEXACT_IN_TORCH = {"polygamma.default": (2e-9, 3e-6)}
+"""Where torch is the one that is off: it stops its series for trigamma early, and reflects in single precision."""
 
 
 class Noting(dict[str, Lower]):
@@ -53,8 +55,11 @@ def _noting(monkeypatch):
 def compare(examples: Iterable[Example], tolerance: tuple[float, float] | None = None) -> None:
     """Many examples in few programs."""
     examples = list(examples)
-    for start in range(0, len(examples), AT_ONCE):
-        _compare(examples[start : start + AT_ONCE], tolerance)
+    exact = [example for example in examples if example.name not in INEXACT_IN_TORCH]
+    for start in range(0, len(exact), AT_ONCE):
+        _compare(exact[start : start + AT_ONCE], tolerance)
+    for name, error in INEXACT_IN_TORCH.items():
+        _compare([example for example in examples if example.name == name], error)
 
 
 def _compare(examples: Sequence[Example], tolerance: tuple[float, float] | None) -> None:

@@ -38,12 +38,7 @@
         return ember_of_bits_##S((ember_bits_##S(yes) & mask) | (ember_bits_##S(no) & ~mask));                         \
     }                                                                                                                  \
     /* a b + c, rounded once where the processor does that as fast */                                                  \
-    EMBER_INLINE T ember_muladd_##S(T a, T b, T c) { return EMBER_MULADD(FMA, a, b, c); }                              \
-    /* what rounding took from a sum, or what it will take: D. E. Knuth, "The art of computer programming", vol. 2 */  \
-    EMBER_INLINE T ember_sum_rest_##S(T a, T b, T sum) {                                                               \
-        const T b_part = sum - a, a_part = sum - b_part;                                                               \
-        return (a - a_part) + (b - b_part);                                                                            \
-    }
+    EMBER_INLINE T ember_muladd_##S(T a, T b, T c) { return EMBER_MULADD(FMA, a, b, c); }
 
 EMBER_BASE(double, uint64_t, f64, __builtin_fma)
 EMBER_BASE(float, uint32_t, f32, __builtin_fmaf)

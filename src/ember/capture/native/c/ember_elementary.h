@@ -5,8 +5,8 @@
  * tests/capture/native/c_writer/test_vector_math.py measures them.
  *
  * Sources: reduction by powers of two with the logarithm of 2 in two parts, W. J. Cody and W. Waite, "Software manual for the
- * elementary functions", 1980; log(1 + f) = f - (f^2/2 - s (f^2/2 + ...)) with s = f / (2 + f), which is the series of artanh
- * rearranged so that its first term is exact; log(sigmoid) and log(1 + exp) as M. Maechler, "Accurately computing
+ * elementary functions", 1980; log(1 + f) = f - (f^2/2 - s (f^2/2 + ...)) with s = f / (2 + f), which is the series of
+ * artanh rearranged so that its first term is exact; log(sigmoid) and log(1 + exp) as M. Maechler, "Accurately computing
  * log(1 - exp(-|a|))", 2012, rearranges them. The polynomials come from tools/polynomials.
  */
 #ifndef EMBER_ELEMENTARY_H
@@ -14,6 +14,13 @@
 
 #include "ember_base.h"
 #include "ember_polynomials.h"
+
+/* f - log(1 + f), in double by one division, in single precision by a polynomial, each for what it costs */
+EMBER_INLINE double ember_log_curve_f64(double f) {
+    const double s = f / (2 + f), z = s * s, h = 0.5 * f * f;
+    return h - s * ember_muladd_f64(z, ember_log_rest_f64(z), h);
+}
+EMBER_INLINE float ember_log_curve_f32(float f) { return f * f * ember_log_bend_f32(f); }
 
 /* T, U: the type, and that of its bits. BITS: of its fraction. BIAS: of its exponent. LN2_HIGH + LN2_LOW: the logarithm of 2, whose
  * first part times an exponent is exact. LOWEST, HIGHEST: where exp is zero and infinite. LEAST: the smallest normal number. */
@@ -55,11 +62,6 @@
         const T wide = (T)((U)1 << BITS);                                                                              \
         return ember_of_bits_##S((bits >> BITS) | ember_bits_##S(wide)) - (wide + BIAS);                               \
     }                                                                                                                  \
-    /* f - log(1 + f) */                                                                                               \
-    EMBER_INLINE T ember_log_curve_##S(T f) {                                                                          \
-        const T s = f / (2 + f), z = s * s, h = (T)0.5 * f * f;                                                        \
-        return h - s * ember_muladd_##S(z, ember_log_rest_##S(z), h);                                                  \
-    }                                                                                                                  \
     EMBER_INLINE T ember_log_of_parts_##S(T k, T f) {                                                                  \
         return k * LN2_HIGH - (ember_muladd_##S(k, -LN2_LOW, ember_log_curve_##S(f)) - f);                             \
     }                                                                                                                  \
@@ -77,15 +79,13 @@
         const T size = ember_log_of_parts_##S(k - (tiny ? BITS + 1 : 0), f), upper = x < (T)INFINITY ? size : x;       \
         return x > 0 ? upper : x == 0 ? -(T)INFINITY : (T)NAN;                                                         \
     }                                                                                                                  \
-    /* for x from -1 to infinity, both left out */                                                                     \
-    EMBER_INLINE T ember_log1p_inner_##S(T x) {                                                                        \
-        const T u = 1 + x, rest = ember_sum_rest_##S(x, 1, u);                                                         \
-        T f;                                                                                                           \
-        const T k = ember_log_parts_##S(u, &f), back = k > BIAS - 1 ? BIAS - 1 : k;                                    \
-        return ember_log_of_parts_##S(k, f + rest * ember_power_of_2_##S(-back));                                      \
-    }                                                                                                                  \
+    /* 1 + x = 2^k (1 + f): f = 2^-k x + (2^-k - 1), which is rounded once */                                          \
     EMBER_INLINE T ember_log1p_##S(T x) {                                                                              \
-        const T size = ember_log1p_inner_##S(x), upper = x < (T)INFINITY ? size : x;                                   \
+        T f;                                                                                                           \
+        const T k = ember_log_parts_##S(1 + x, &f);                                                                    \
+        const bool large = k > BIAS - 1;                                                                               \
+        const T scale = ember_power_of_2_##S(large ? 0 : -k), curved = ember_muladd_##S(x, scale, scale - 1);          \
+        const T size = ember_log_of_parts_##S(k, large ? f : curved), upper = x < (T)INFINITY ? size : x;              \
         return x == 0 ? x : x > -1 ? upper : x == -1 ? -(T)INFINITY : (T)NAN;                                          \
     }
 
