@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from mpmath import log, mpf
@@ -30,7 +31,9 @@ _TITLE = """\
 
 def rounded(number: mpf, precision: str) -> float:
     """A coefficient in the precision that it is used in."""
-    return float(struct.unpack("f", struct.pack("f", float(number)))[0]) if precision == "f32" else float(number)
+    return (
+        float(struct.unpack("f", struct.pack("f", float(number)))[0]) if precision == "f32" else float(number)
+    )
 
 
 def function_text(row: Row, precision: str) -> tuple[str, float]:
@@ -46,7 +49,10 @@ def function_text(row: Row, precision: str) -> tuple[str, float]:
     lines = [
         f"/* {row.meaning}: 2^{exponent:.1f} */",
         f"EMBER_INLINE {kind} ember_{row.name}_{precision}({kind} x) {{",
-        *(f"    {line}" for line in _steps([f"{c!r}{letter}" for c in kept], kind, f"ember_muladd_{precision}")),
+        *(
+            f"    {line}"
+            for line in _steps([f"{c!r}{letter}" for c in kept], kind, f"ember_muladd_{precision}")
+        ),
         "}",
     ]
     return "\n".join(lines) + "\n", exponent
@@ -56,7 +62,7 @@ def _steps(coefficients: Sequence[str], kind: str, muladd: str) -> list[str]:
     """Statements. Chains that do not wait for each other: one, two for x^2, or four for x^4."""
     count = 4 if len(coefficients) >= 14 else 2 if len(coefficients) >= 5 else 1
     powers = ["x", "z", "w"][: count.bit_length()]
-    squares = [f"{new} = {old} * {old}" for old, new in zip(powers, powers[1:], strict=False)]
+    squares = [f"{new} = {old} * {old}" for old, new in pairwise(powers)]
     lines = [f"const {kind} {', '.join(squares)};"] if squares else []
     chains = [coefficients[k::count] for k in range(count)]
     lines.append(f"{kind} {', '.join(f's{k} = {chain[-1]}' for k, chain in enumerate(chains))};")
@@ -67,7 +73,12 @@ def _steps(coefficients: Sequence[str], kind: str, muladd: str) -> list[str]:
             if step <= len(chain)
         ]
     pairs = [f"{muladd}(s{k + 1}, x, s{k})" for k in range(0, count - 1, 2)]
-    return [*lines, f"return {muladd}({pairs[1]}, z, {pairs[0]});" if count == 4 else f"return {pairs[0] if pairs else 's0'};"]
+    return [
+        *lines,
+        f"return {muladd}({pairs[1]}, z, {pairs[0]});"
+        if count == 4
+        else f"return {pairs[0] if pairs else 's0'};",
+    ]
 
 
 def parts() -> Iterator[str]:

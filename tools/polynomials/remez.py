@@ -65,5 +65,7 @@ def _alternating(errors: Sequence[mpf], count: int) -> list[int]:
     while len(peaks) > count:
         peaks.pop(0 if abs(errors[peaks[0]]) < abs(errors[peaks[-1]]) else -1)
     if len(peaks) < count:
-        raise ArithmeticError(f"only {len(peaks)} extremes of the error where {count} are needed: fewer terms, or more digits")
+        raise ArithmeticError(
+            f"only {len(peaks)} extremes of the error where {count} are needed: fewer terms, or more digits"
+        )
     return peaks

@@ -181,7 +181,9 @@ def test_special_functions(run: Callable[..., Tensor], name: str, s: str) -> Non
     if name in ("i0", "i1"):
         where = ~(x.abs() > (700 if s == "f64" else 85)) | x.isinf()
     if name == "digamma" and s == "f64":
-        where = (x > 0) | ~x.isfinite() | (x == 0)  # torch's own is 1e-13 off near poles; see test_vector_math.py
+        where = (
+            (x > 0) | ~x.isfinite() | (x == 0)
+        )  # torch's own is 1e-13 off near poles; see test_vector_math.py
     # Near a zero of the function the error is absolute.
     absolute = (16 if s == "f64" else 8) * torch.finfo(DTYPES[s]).eps
     assert_close(run(name, s, x), reference(name)(x), 24, absolute=absolute, where=where)
@@ -386,7 +388,18 @@ def test_loops_become_vector_code(built: tuple[Library, ctypes.PyDLL], tmp_path:
     ).stdout
     bodies = {part.partition(">:")[0].rpartition("<")[2]: part for part in listing.split("\n\n")}
     by_the_c_library = ("sin", "cos", "erf", "erfc", "pow", "sinc", "erfcx", "log_ndtr")
-    ours = ("exp", "log", "log1p", "expm1", "tanh", "sigmoid", "log_sigmoid", "logaddexp", "xlogy", "softplus")
+    ours = (
+        "exp",
+        "log",
+        "log1p",
+        "expm1",
+        "tanh",
+        "sigmoid",
+        "log_sigmoid",
+        "logaddexp",
+        "xlogy",
+        "softplus",
+    )
     ours += ("lgamma", "digamma", "ndtri", "erfinv", "i0", "i0e", "i1", "i1e")
     for s in ("f32", "f64"):
         for name in by_the_c_library:

@@ -86,12 +86,16 @@ ROWS = (
 
 
 @pytest.fixture(scope="module", params=FLAGS)
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ctypes.PyDLL]:
+def library(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ctypes.PyDLL]:
     source = '#include "ember_special.h"\n'
     for s, (c, _) in TYPES.items():
         for name in dict.fromkeys(row.name for row in ROWS):
             call = f"ember_polygamma_{s}(1, x[i])" if name == "trigamma" else f"ember_{name}_{s}(x[i])"
-            source += f"void {name}_{s}({c} *restrict y, const {c} *restrict x, int64_t n) {{\n#pragma omp simd\n"
+            source += (
+                f"void {name}_{s}({c} *restrict y, const {c} *restrict x, int64_t n) {{\n#pragma omp simd\n"
+            )
             source += f"for (int64_t i = 0; i < n; i++) y[i] = {call}; }}\n"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMBER_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
@@ -108,8 +112,26 @@ def points(s: str, row: Row) -> np.ndarray:
     usual = [g.uniform(-3, 3, 400), g.uniform(-9, 9, 100), g.uniform(-40, 40, 100)]
     # The zeros of log, lgamma and digamma.
     near = [zero + g.uniform(-1e-4, 1e-4, 40) for zero in (1.0, 2.0, 1.461632144968362)]
-    edges = [0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, 3.5, 2.3, 3.0, info.max, info.tiny, -info.tiny, info.eps, -0.5]
-    x = np.concatenate([bits, *(part.astype(kind) for part in (spread, small, *usual, *near, np.array(edges)))])
+    edges = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        2.0,
+        -2.0,
+        0.5,
+        3.5,
+        2.3,
+        3.0,
+        info.max,
+        info.tiny,
+        -info.tiny,
+        info.eps,
+        -0.5,
+    ]
+    x = np.concatenate(
+        [bits, *(part.astype(kind) for part in (spread, small, *usual, *near, np.array(edges)))]
+    )
     # mpmath has one zero only.
     return x[np.isfinite(x) & (x >= row.low) & ((x != 0) | (row.name != "digamma"))]
 
@@ -143,9 +165,14 @@ def error(ours: float, exact: mpmath.mpf, s: str, absolute: float) -> float:
 def test_errors(library: ctypes.PyDLL, row: Row, s: str) -> None:
     x = points(s, row)
     ours = computed(library, row.name, s, x)
-    worst = max((error(y, row.exact(mpmath.mpf(float(at))), s, row.absolute), at, y) for at, y in zip(x, ours, strict=True))
+    worst = max(
+        (error(y, row.exact(mpmath.mpf(float(at))), s, row.absolute), at, y)
+        for at, y in zip(x, ours, strict=True)
+    )
     print(f"{row.name}_{s} from {row.low}: {worst[0]:.2f} at {worst[1]!r}")
-    assert worst[0] <= row.units[s == "f32"], f"{row.name}_{s}({worst[1]!r}) = {worst[2]!r}: {worst[0]:.2f} units"
+    assert worst[0] <= row.units[s == "f32"], (
+        f"{row.name}_{s}({worst[1]!r}) = {worst[2]!r}: {worst[0]:.2f} units"
+    )
 
 
 @pytest.mark.parametrize("s", TYPES)
