@@ -1,8 +1,8 @@
 /* Exponentials and logarithms that become vector code wherever a loop does: no calls, no control flow, and the same bits whatever
  * the C library, the width of vectors and the place of an element in its loop.
  *
- * The errors stated are the largest found over all kinds of arguments, in units in the last place: in double, in single precision.
- * tests/capture/native/c_writer/test_vector_math.py measures them.
+ * Errors, the largest found over all kinds of arguments, in units in the last place, in double and in single precision: exp 0.9 and
+ * 1.0, expm1 1.8 and 1.5, log 0.8 and 0.8, log1p 0.8 and 1.3. tests/capture/native/c_writer/test_vector_math.py measures them.
  *
  * Sources: reduction by powers of two with the logarithm of 2 in two parts, W. J. Cody and W. Waite, "Software manual for the
  * elementary functions", 1980; log(1 + f) = f - (f^2/2 - s (f^2/2 + ...)) with s = f / (2 + f), which is the series of
