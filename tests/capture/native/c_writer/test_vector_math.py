@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import mpmath
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -15,12 +17,14 @@ from torch import Tensor
 from ember.capture.native.build.toolchain import compile_library
 
 mpmath.mp.dps = 40
-TYPES = {"f64": ("double", np.float64), "f32": ("float", np.float32)}
+C_NAMES = {"f64": "double", "f32": "float"}
+INFO: dict[str, np.finfo[Any]] = {"f64": np.finfo(np.float64), "f32": np.finfo(np.float32)}
 FLAGS = {
     "here": (),
     # Without fused products and sums, in vectors of two doubles.
     "plain": ("-march=x86-64",),
 }
+Numbers = npt.NDArray[Any]
 Real = Callable[[mpmath.mpf], mpmath.mpf]
 
 
@@ -90,7 +94,7 @@ def library(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ctypes.PyDLL]:
     source = '#include "ember_special.h"\n'
-    for s, (c, _) in TYPES.items():
+    for s, c in C_NAMES.items():
         for name in dict.fromkeys(row.name for row in ROWS):
             call = f"ember_polygamma_{s}(1, x[i])" if name == "trigamma" else f"ember_{name}_{s}(x[i])"
             source += (
@@ -102,10 +106,10 @@ def library(
         yield compile_library(source, extra_flags=FLAGS[request.param]).load()
 
 
-def points(s: str, row: Row) -> np.ndarray:
+def points(s: str, row: Row) -> Numbers:
     """Random bits, points spread evenly by their logarithms and within the usual range, subnormal numbers, and edges."""
-    kind = TYPES[s][1]
-    g, info = np.random.default_rng(0), np.finfo(kind)
+    kind = INFO[s].dtype
+    g, info = np.random.default_rng(0), INFO[s]
     bits = g.integers(0, 256, (200, info.bits // 8), dtype=np.uint8).view(kind)[:, 0]
     spread = np.exp(g.uniform(np.log(1e-12), np.log(1e4), 200)) * g.choice([-1, 1], 200)
     small = np.exp2(g.uniform(0, info.nmant + 2, 40)) * info.smallest_subnormal * g.choice([-1, 1], 40)
@@ -133,10 +137,11 @@ def points(s: str, row: Row) -> np.ndarray:
         [bits, *(part.astype(kind) for part in (spread, small, *usual, *near, np.array(edges)))]
     )
     # mpmath has one zero only.
-    return x[np.isfinite(x) & (x >= row.low) & ((x != 0) | (row.name != "digamma"))]
+    kept: Numbers = x[np.isfinite(x) & (x >= row.low) & ((x != 0) | (row.name != "digamma"))]
+    return kept
 
 
-def computed(library: ctypes.PyDLL, name: str, s: str, x: np.ndarray) -> np.ndarray:
+def computed(library: ctypes.PyDLL, name: str, s: str, x: Numbers) -> Numbers:
     y = np.empty_like(x)
     getattr(library, f"{name}_{s}")(
         ctypes.c_void_p(y.ctypes.data), ctypes.c_void_p(x.ctypes.data), ctypes.c_int64(len(x))
@@ -146,7 +151,7 @@ def computed(library: ctypes.PyDLL, name: str, s: str, x: np.ndarray) -> np.ndar
 
 def error(ours: float, exact: mpmath.mpf, s: str, absolute: float) -> float:
     """In units in the last place of the exact value; infinite if the two are not of the same kind."""
-    info = np.finfo(TYPES[s][1])
+    info = INFO[s]
     if mpmath.isnan(exact):
         return 0.0 if np.isnan(ours) else np.inf
     largest = mpmath.mpf(float(info.max)) * (1 + mpmath.mpf(2) ** (-info.nmant - 2))
@@ -160,7 +165,7 @@ def error(ours: float, exact: mpmath.mpf, s: str, absolute: float) -> float:
     return float(max(distance, 0) / unit)
 
 
-@pytest.mark.parametrize("s", TYPES)
+@pytest.mark.parametrize("s", C_NAMES)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name} from {row.low}")
 def test_errors(library: ctypes.PyDLL, row: Row, s: str) -> None:
     x = points(s, row)
@@ -175,10 +180,10 @@ def test_errors(library: ctypes.PyDLL, row: Row, s: str) -> None:
     )
 
 
-@pytest.mark.parametrize("s", TYPES)
+@pytest.mark.parametrize("s", C_NAMES)
 @pytest.mark.parametrize("name", dict.fromkeys(row.name for row in ROWS))
 def test_special_values_are_those_of_torch(library: ctypes.PyDLL, name: str, s: str) -> None:
-    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, 1e-44, -1e-44], TYPES[s][1])
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, 1e-44, -1e-44], INFO[s].dtype)
     in_torch: dict[str, Callable[[Tensor], Tensor]] = {
         "log_sigmoid": torch.nn.functional.logsigmoid,
         "trigamma": lambda x: torch.polygamma(1, x),
@@ -190,7 +195,7 @@ def test_special_values_are_those_of_torch(library: ctypes.PyDLL, name: str, s: 
     assert (np.signbit(ours) == np.signbit(expected))[known].all()
 
 
-@pytest.mark.parametrize("s", TYPES)
+@pytest.mark.parametrize("s", C_NAMES)
 @pytest.mark.parametrize("name", dict.fromkeys(row.name for row in ROWS))
 def test_bits_do_not_depend_on_the_place_in_the_loop(library: ctypes.PyDLL, name: str, s: str) -> None:
     x = points(s, ROWS[0])[:40]
