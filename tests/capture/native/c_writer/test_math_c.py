@@ -180,6 +180,10 @@ def test_special_functions(run: Callable[..., Tensor], name: str, s: str) -> Non
         )  # torch's own reflection in single precision has lost the digits there
     if name in ("i0", "i1"):
         where = ~(x.abs() > (700 if s == "f64" else 85)) | x.isinf()
+    if name == "digamma" and s == "f64":
+        where = (
+            (x > 0) | ~x.isfinite() | (x == 0)
+        )  # torch's own is 1e-13 off near poles; see test_vector_math.py
     # Near a zero of the function the error is absolute.
     absolute = (16 if s == "f64" else 8) * torch.finfo(DTYPES[s]).eps
     assert_close(run(name, s, x), reference(name)(x), 24, absolute=absolute, where=where)
@@ -197,7 +201,7 @@ def test_special_functions_against_scipy(run: Callable[..., Tensor], name: str) 
     # exp(x ** 2) and the like lose digits in SciPy; a reference in 40 digits gave 4 units for erfcx here.
     units = 16 if name not in ("erfcx", "log_ndtr") else 400
     assert_close(run(name, "f64", x), expected, units, absolute=absolute)
-    if name not in ("lgamma", "digamma"):
+    if name not in ("lgamma", "digamma"):  # these are computed in single precision
         single = run(name, "f32", x.to(torch.float32))
         rounded = torch.as_tensor(getattr(scipy.special, function)(x.to(torch.float32).double().numpy())).to(
             torch.float32
@@ -294,10 +298,11 @@ def test_functions_of_three_arguments(run: Callable[..., Tensor], s: str) -> Non
 def test_polygamma(run: Callable[..., Tensor], order: int, s: str) -> None:
     x = torch.rand(500, dtype=DTYPES[s], generator=torch.Generator().manual_seed(2)) * 20 + 0.05
     ours = run("polygamma", s, x, more=(ctypes.c_int64(order),))
-    assert_close(
-        ours, torch.polygamma(order, x), 8, absolute=16 * torch.finfo(DTYPES[s]).eps if order == 0 else 0
-    )
-    if order > 1:
+    # torch stops its series for trigamma early: its error reaches 1e-9.
+    units = 2e-9 / torch.finfo(DTYPES[s]).eps if (order, s) == (1, "f64") else 8
+    absolute = 16 * torch.finfo(DTYPES[s]).eps if order == 0 else 0.0
+    assert_close(ours, torch.polygamma(order, x), units, absolute=absolute)
+    if order > 0:
         expected = torch.as_tensor(scipy.special.polygamma(order, x.double().numpy()))
         torch.testing.assert_close(ours.double(), expected, rtol=1e-13 if s == "f64" else 1e-6, atol=0.0)
 
@@ -382,25 +387,26 @@ def test_loops_become_vector_code(built: tuple[Library, ctypes.PyDLL], tmp_path:
         check=True,
     ).stdout
     bodies = {part.partition(">:")[0].rpartition("<")[2]: part for part in listing.split("\n\n")}
-    in_vectors = (
+    by_the_c_library = ("sin", "cos", "erf", "erfc", "pow", "sinc", "erfcx", "log_ndtr")
+    ours = (
         "exp",
         "log",
         "log1p",
         "expm1",
         "tanh",
-        "sin",
-        "cos",
-        "erf",
-        "erfc",
-        "pow",
         "sigmoid",
         "log_sigmoid",
+        "logaddexp",
+        "xlogy",
+        "softplus",
     )
-    in_vectors += ("logaddexp", "xlogy", "sinc", "softplus", *SPECIAL)
+    ours += ("lgamma", "digamma", "ndtri", "erfinv", "i0", "i0e", "i1", "i1e")
     for s in ("f32", "f64"):
-        for name in in_vectors:
+        for name in by_the_c_library:
             assert "_ZGV" in bodies[f"{name}_{s}"], f"{name}_{s} calls no vector function"
-        for name in ("sqrt", "round", "max", "min", "sign", "floor"):
+        for name in ("sqrt", "round", "max", "min", "sign", "floor", *ours):
             assert "ymm" in bodies[f"{name}_{s}"] or "zmm" in bodies[f"{name}_{s}"], (
                 f"{name}_{s} has no vectors"
             )
+        for name in ours:
+            assert "call" not in bodies[f"{name}_{s}"], f"{name}_{s} calls a function"

@@ -1,12 +1,10 @@
-/* Elementary functions and the arithmetic of torch's elementwise operators, one scalar at a time, for float and double.
+/* The arithmetic of torch's elementwise operators, one scalar at a time, for float and double.
  *
  * Every function is `static inline` and free of control flow, so that a loop under `#pragma omp simd` that calls it becomes
- * vector code. Names end in the dtype: _f32, _f64, _i64, _i32, _u8. A call of exp, log, ... becomes a call of glibc's vector
- * variant (libmvec) where EMBER_LIBMVEC says that the tool chain has them: 2 for all, 1 for those of glibc before 2.35,
- * undefined for none. Their error is at most 4 units in the last place; the scalar ones stay below 1.
- *
- * `ember_pick` chooses between two values that are both computed. The compiler may turn `c ? f(x) : y` into a branch, and a
- * call within a branch keeps a loop from becoming vector code; a choice of bits cannot be turned into a branch.
+ * vector code. Names end in the dtype: _f32, _f64, _i64, _i32, _u8. Exponentials and logarithms are those of ember_elementary.h. A
+ * call of sin, pow, ... becomes a call of glibc's vector variant (libmvec) where EMBER_LIBMVEC says that the tool chain has them: 2
+ * for all, 1 for those of glibc before 2.35, undefined for none. Their error is at most 4 units in the last place; the scalar ones
+ * stay below 1.
  *
  * Sources: the definitions of the functions; for log(sigmoid) and log(1 + exp) the rearrangements in M. Maechler, "Accurately
  * computing log(1 - exp(-|a|))", 2012; floor division and remainder as Python's language reference defines them.
@@ -14,18 +12,7 @@
 #ifndef EMBER_MATH_H
 #define EMBER_MATH_H
 
-#include <float.h>
-#include <limits.h>
-#include <math.h>
-#include <stdbool.h>
-#include <stdint.h>
-
-#ifndef EMBER_INLINE
-#define EMBER_INLINE static inline __attribute__((unused, always_inline))
-#endif
-#ifndef EMBER_FN
-#define EMBER_FN static __attribute__((unused))
-#endif
+#include "ember_elementary.h"
 
 /* ---- vector variants of the C library ---------------------------------------------------------------------------- */
 
@@ -38,12 +25,12 @@
     EMBER_DO_PRAGMA(omp declare simd notinbranch) extern float name##f(float, float);
 
 #if defined(EMBER_LIBMVEC) && EMBER_LIBMVEC >= 1
-EMBER_VECTOR_1(exp) EMBER_VECTOR_1(log) EMBER_VECTOR_1(sin) EMBER_VECTOR_1(cos) EMBER_VECTOR_2(pow)
+EMBER_VECTOR_1(sin) EMBER_VECTOR_1(cos) EMBER_VECTOR_2(pow)
 #endif
 #if defined(EMBER_LIBMVEC) && EMBER_LIBMVEC >= 2
-EMBER_VECTOR_1(exp2) EMBER_VECTOR_1(expm1) EMBER_VECTOR_1(log1p) EMBER_VECTOR_1(log2) EMBER_VECTOR_1(log10)
+EMBER_VECTOR_1(exp2) EMBER_VECTOR_1(log2) EMBER_VECTOR_1(log10)
 EMBER_VECTOR_1(tan) EMBER_VECTOR_1(asin) EMBER_VECTOR_1(acos) EMBER_VECTOR_1(atan) EMBER_VECTOR_2(atan2)
-EMBER_VECTOR_1(sinh) EMBER_VECTOR_1(cosh) EMBER_VECTOR_1(tanh)
+EMBER_VECTOR_1(sinh) EMBER_VECTOR_1(cosh)
 EMBER_VECTOR_1(asinh) EMBER_VECTOR_1(acosh) EMBER_VECTOR_1(atanh)
 EMBER_VECTOR_1(erf) EMBER_VECTOR_1(erfc) EMBER_VECTOR_2(hypot)
 #endif
@@ -55,10 +42,9 @@ EMBER_VECTOR_1(erf) EMBER_VECTOR_1(erfc) EMBER_VECTOR_2(hypot)
     EMBER_INLINE double ember_##name##_f64(double x, double y) { return name(x, y); }                                  \
     EMBER_INLINE float ember_##name##_f32(float x, float y) { return name##f(x, y); }
 
-EMBER_FROM_C_1(exp2) EMBER_FROM_C_1(expm1)
-EMBER_FROM_C_1(log) EMBER_FROM_C_1(log1p) EMBER_FROM_C_1(log2) EMBER_FROM_C_1(log10)
+EMBER_FROM_C_1(exp2) EMBER_FROM_C_1(log2) EMBER_FROM_C_1(log10)
 EMBER_FROM_C_1(sin) EMBER_FROM_C_1(cos) EMBER_FROM_C_1(tan) EMBER_FROM_C_1(asin) EMBER_FROM_C_1(acos) EMBER_FROM_C_1(atan)
-EMBER_FROM_C_1(sinh) EMBER_FROM_C_1(cosh) EMBER_FROM_C_1(tanh) EMBER_FROM_C_1(asinh) EMBER_FROM_C_1(acosh)
+EMBER_FROM_C_1(sinh) EMBER_FROM_C_1(cosh) EMBER_FROM_C_1(asinh) EMBER_FROM_C_1(acosh)
 EMBER_FROM_C_1(atanh) EMBER_FROM_C_1(erf) EMBER_FROM_C_1(erfc)
 EMBER_FROM_C_1(sqrt) EMBER_FROM_C_1(floor) EMBER_FROM_C_1(ceil) EMBER_FROM_C_1(trunc) EMBER_FROM_C_1(fabs)
 EMBER_FROM_C_2(pow) EMBER_FROM_C_2(atan2) EMBER_FROM_C_2(hypot) EMBER_FROM_C_2(copysign)
@@ -68,41 +54,9 @@ EMBER_FROM_C_2(fmod)
 #undef EMBER_VECTOR_1
 #undef EMBER_VECTOR_2
 
-/* ---- choosing ------------------------------------------------------------------------------------------------------ */
-
-EMBER_INLINE double ember_pick_f64(bool which, double yes, double no) {
-    union { double f; uint64_t u; } a = {yes}, b = {no};
-    const uint64_t mask = -(uint64_t)which;
-    a.u = (a.u & mask) | (b.u & ~mask);
-    return a.f;
-}
-
-EMBER_INLINE float ember_pick_f32(bool which, float yes, float no) {
-    union { float f; uint32_t u; } a = {yes}, b = {no};
-    const uint32_t mask = -(uint32_t)which;
-    a.u = (a.u & mask) | (b.u & ~mask);
-    return a.f;
-}
-
-/* exp. glibc's vector variants go one by one through arguments whose result is subnormal or zero, at fifty times the cost; sums
- * of probabilities by their logarithms have many of them. These are computed as exp(x + 20) * exp(-20) (double: 64). */
-EMBER_INLINE float ember_exp_f32(float x) {
-    const bool tiny = x < -87.0f, none = x < -104.0f;
-    const float from = none ? -104.0f : x;
-    const float factor = ember_pick_f32(none, 0.0f, ember_pick_f32(tiny, 2.06115362e-9f, 1.0f));
-    return expf(from + ember_pick_f32(tiny, 20.0f, 0.0f)) * factor;
-}
-
-EMBER_INLINE double ember_exp_f64(double x) {
-    const bool tiny = x < -708.0, none = x < -746.0;
-    const double from = none ? -746.0 : x;
-    const double factor = ember_pick_f64(none, 0.0, ember_pick_f64(tiny, 1.603810890548638e-28, 1.0));
-    return exp(from + ember_pick_f64(tiny, 64.0, 0.0)) * factor;
-}
-
 /* ---- float and double ---------------------------------------------------------------------------------------------- */
 
-#define EMBER_ELEMENTARY(T, S, F)                                                                                      \
+#define EMBER_FLOATS(T, S, F)                                                                                          \
     /* to the nearest integer, halves to the even one */                                                               \
     EMBER_INLINE T ember_round_##S(T x) { return F(__builtin_rint)(x); }                                               \
     /* -1, 0 or 1; 0 for NaN */                                                                                        \
@@ -111,24 +65,33 @@ EMBER_INLINE double ember_exp_f64(double x) {
     EMBER_INLINE T ember_max_##S(T a, T b) { return (a > b) | (a != a) ? a : b; }                                      \
     EMBER_INLINE T ember_min_##S(T a, T b) { return (a < b) | (a != a) ? a : b; }                                      \
     EMBER_INLINE bool ember_isinf_##S(T x) { return F(fabs)(x) == (T)INFINITY; }                                       \
-    EMBER_INLINE T ember_sigmoid_##S(T x) { return 1 / (1 + ember_exp_##S(-x)); }                                             \
-    EMBER_INLINE T ember_log_sigmoid_##S(T x) { return (x < 0 ? x : 0) - F(log1p)(ember_exp_##S(-F(fabs)(x))); }              \
+    EMBER_INLINE T ember_sigmoid_##S(T x) { return 1 / (1 + ember_exp_##S(-x)); }                                      \
+    EMBER_INLINE T ember_tanh_##S(T x) {                                                                               \
+        const T e = ember_expm1_##S(-2 * F(fabs)(x));                                                                  \
+        return F(copysign)(e / (2 + e), x);                                                                            \
+    }                                                                                                                  \
+    /* log(1 + exp(-|x|)); 1 + e lies between 1 and 2 */                                                               \
+    EMBER_INLINE T ember_log1p_exp_##S(T x) {                                                                          \
+        const T e = ember_exp_##S(-F(fabs)(x)), k = e > (T)0.41421356 ? 1 : 0;                                         \
+        return ember_log_of_parts_##S(k, k == 1 ? (T)0.5 * e - (T)0.5 : e);                                            \
+    }                                                                                                                  \
+    EMBER_INLINE T ember_log_sigmoid_##S(T x) { return (x < 0 ? x : 0) - ember_log1p_exp_##S(x); }                     \
     /* aten.softplus: the identity above the threshold */                                                              \
     EMBER_INLINE T ember_softplus_##S(T x, T beta, T threshold) {                                                      \
-        const T z = x * beta, curved = F(log1p)(ember_exp_##S(z)) / beta;                                                     \
+        const T z = x * beta, curved = ember_log1p_##S(ember_exp_##S(z)) / beta;                                       \
         return ember_pick_##S(z > threshold, x, curved);                                                               \
     }                                                                                                                  \
     EMBER_INLINE T ember_logaddexp_##S(T a, T b) {                                                                     \
-        const T m = ember_max_##S(a, b), apart = m + F(log1p)(ember_exp_##S(-F(fabs)(a - b)));                                \
+        const T m = ember_max_##S(a, b), apart = m + ember_log1p_exp_##S(a - b);                                       \
         return ember_pick_##S(ember_isinf_##S(a) & (a == b), a, apart);                                                \
     }                                                                                                                  \
     /* x log(y), zero where x is zero, NaN where y is NaN */                                                           \
     EMBER_INLINE T ember_xlogy_##S(T x, T y) {                                                                         \
-        const T product = x * F(log)(y);                                                                               \
+        const T product = x * ember_log_##S(y);                                                                        \
         return ember_pick_##S((x == 0) & (y == y), 0, product);                                                        \
     }                                                                                                                  \
     EMBER_INLINE T ember_xlog1py_##S(T x, T y) {                                                                       \
-        const T product = x * F(log1p)(y);                                                                             \
+        const T product = x * ember_log1p_##S(y);                                                                      \
         return ember_pick_##S((x == 0) & (y == y), 0, product);                                                        \
     }                                                                                                                  \
     /* sin(pi x) / (pi x) */                                                                                           \
@@ -149,14 +112,9 @@ EMBER_INLINE double ember_exp_f64(double x) {
         return b == 0 ? a / b : result;                                                                                \
     }
 
-#define EMBER_NAME_F64(name) name
-#define EMBER_NAME_F32(name) name##f
-EMBER_ELEMENTARY(double, f64, EMBER_NAME_F64)
-EMBER_ELEMENTARY(float, f32, EMBER_NAME_F32)
-#undef EMBER_ELEMENTARY
-
-/* a * b + c, rounded once */
-EMBER_INLINE double ember_fma_f64(double a, double b, double c) { return __builtin_fma(a, b, c); }
+EMBER_FLOATS(double, f64, EMBER_NAME_F64)
+EMBER_FLOATS(float, f32, EMBER_NAME_F32)
+#undef EMBER_FLOATS
 
 /* Integers of floats, as torch converts them on this processor, for those too that do not fit and for NaN: x86 gives the smallest
  * number, ARM the nearest. Bytes take the low bits of 64. */

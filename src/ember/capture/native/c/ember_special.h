@@ -1,18 +1,17 @@
 /* Special functions, one scalar at a time, without control flow where vector code is wanted.
  *
  * All are computed in double precision; the _f32 forms round its result. Checked against torch, SciPy and mpmath in
- * tests/capture/native/test_math_c.py, which states the errors. trigamma stops its series where torch stops its own (relative
- * error up to 1e-9), so that eager and compiled programs agree.
+ * tests/capture/native/c_writer/test_math_c.py, which states the errors.
  *
- * Sources: M. Abramowitz and I. A. Stegun, "Handbook of mathematical functions", 1964: 6.1.33 and 6.1.41 (log gamma), 6.3.5,
- * 6.3.7 and 6.3.18 (digamma), 6.4.6, 6.4.7 and 6.4.12 (trigamma), 6.5.29 and 6.5.31 (incomplete gamma), 7.1.23 (erfc),
- * 9.6.10 and 9.7.1 (Bessel), 23.2.3 (zeta, by Euler and Maclaurin's sum); M. J. Wichura, "Algorithm AS 241: the percentage
+ * Sources: M. Abramowitz and I. A. Stegun, "Handbook of mathematical functions", 1964: 6.5.29 and 6.5.31 (incomplete
+ * gamma), 7.1.23 (erfc), 9.6.10 and 9.7.1 (Bessel), 23.2.3 (zeta, by Euler and Maclaurin's sum); M. J. Wichura, "Algorithm AS 241: the percentage
  * points of the normal distribution", 1988; W. J. Lentz, "Generating Bessel functions in Mie scattering calculations using
  * continued fractions", 1976, as modified by I. J. Thompson and A. R. Barnett, 1986.
  */
 #ifndef EMBER_SPECIAL_H
 #define EMBER_SPECIAL_H
 
+#include "ember_gamma.h"
 #include "ember_math.h"
 
 #define EMBER_CONST_PI 3.14159265358979323846
@@ -22,115 +21,7 @@
 #define EMBER_ROUNDED_2(f)                                                                                             \
     EMBER_INLINE float ember_##f##_f32(float a, float x) { return (float)ember_##f##_f64((double)a, (double)x); }
 
-/* ---- gamma function ---------------------------------------------------------------------------------------------- */
-
-/* log gamma(2 + u) for |u| <= 1/2: its power series, whose coefficients are (zeta(k) - 1) / k with alternating signs. */
-EMBER_INLINE double ember_lgamma_near_2(double u) {
-    double s = 1.330476437424449e-10;
-    s = ember_fma_f64(s, u, -2.7595228851242334e-10);
-    s = ember_fma_f64(s, u, 5.731367241678862e-10);
-    s = ember_fma_f64(s, u, -1.1921401405860912e-09);
-    s = ember_fma_f64(s, u, 2.4836745438024785e-09);
-    s = ember_fma_f64(s, u, -5.183475041970047e-09);
-    s = ember_fma_f64(s, u, 1.0838659214896955e-08);
-    s = ember_fma_f64(s, u, -2.2711094608943164e-08);
-    s = ember_fma_f64(s, u, 4.7698101693639804e-08);
-    s = ember_fma_f64(s, u, -1.0043224823968099e-07);
-    s = ember_fma_f64(s, u, 2.1207184805554665e-07);
-    s = ember_fma_f64(s, u, -4.492469198764566e-07);
-    s = ember_fma_f64(s, u, 9.55141213040742e-07);
-    s = ember_fma_f64(s, u, -2.039215753801366e-06);
-    s = ember_fma_f64(s, u, 4.374866789907488e-06);
-    s = ember_fma_f64(s, u, -9.439488275268397e-06);
-    s = ember_fma_f64(s, u, 2.050721277567069e-05);
-    s = ember_fma_f64(s, u, -4.492623673813314e-05);
-    s = ember_fma_f64(s, u, 9.945751278180853e-05);
-    s = ember_fma_f64(s, u, -0.00022315475845357939);
-    s = ember_fma_f64(s, u, 0.0005096695247430425);
-    s = ember_fma_f64(s, u, -0.001192753911703261);
-    s = ember_fma_f64(s, u, 0.0028905103307415234);
-    s = ember_fma_f64(s, u, -0.007385551028673986);
-    s = ember_fma_f64(s, u, 0.020580808427784546);
-    s = ember_fma_f64(s, u, -0.0673523010531981);
-    s = ember_fma_f64(s, u, 0.3224670334241132);
-    return ember_fma_f64(s * u, u, 0.42278433509846714 * u);
-}
-
-/* log(gamma(x)) - ((x - 1/2) (log(x) - 1) - 1/2 + log(2 pi) / 2) for x >= 8 */
-EMBER_INLINE double ember_stirling_rest(double x) {
-    const double z = 1 / (x * x);
-    double s = -2.955065359477124183e-2;
-    s = ember_fma_f64(s, z, 6.41025641025641025641e-3);
-    s = ember_fma_f64(s, z, -1.917526917526917527e-3);
-    s = ember_fma_f64(s, z, 8.41750841750841750842e-4);
-    s = ember_fma_f64(s, z, -5.95238095238095238095e-4);
-    s = ember_fma_f64(s, z, 7.93650793650793650794e-4);
-    s = ember_fma_f64(s, z, -2.77777777777777777778e-3);
-    s = ember_fma_f64(s, z, 8.33333333333333333333e-2);
-    return s / x;
-}
-
-/* log |gamma(x)|. Below 8 by whole steps to within 1/2 of 2, each exact in u; negative arguments by reflection. */
-EMBER_INLINE double ember_lgamma_f64(double x) {
-    const bool negative = x < 0;
-    const double y = negative ? 1 - x : x, small = y < 8 ? y : 4.0, large = y < 8 ? 8.0 : y;
-    const bool low = small < 1.5, very_low = small < 0.5;
-    double u = very_low ? small : low ? small - 1 : small - 2, product = very_low ? small * (small + 1) : low ? small : 1;
-#pragma GCC unroll 8
-    for (int i = 0; i < 6; i++) {
-        const bool step = u > 0.5;
-        product *= step ? u + 1 : 1;
-        u -= step ? 1 : 0;
-    }
-    const bool is_small = y < 8;
-    const double log_of = log(is_small ? product : large); /* one logarithm serves both */
-    const double near = ember_lgamma_near_2(u) + (low ? -log_of : log_of);
-    const double far = (large - 0.5) * (log_of - 1) + (0.41893853320467274178 + ember_stirling_rest(large));
-    const double plain = ember_pick_f64(is_small, near, far);
-    const double r = x - __builtin_rint(x), sine = fabs(sin(EMBER_CONST_PI * r));
-    const double mirrored = 1.1447298858494001741 - log(sine) - plain; /* log(pi) first */
-    return ember_pick_f64(x == -INFINITY, INFINITY, ember_pick_f64(negative, mirrored, plain));
-}
-
-/* The derivative of log gamma. Upwards to 10 or more by a sum of reciprocals, kept as one fraction. */
-EMBER_INLINE double ember_digamma_f64(double x) {
-    const bool negative = x < 0;
-    double y = negative ? 1 - x : x, above = 0, below = 1;
-#pragma GCC unroll 16
-    for (int i = 0; i < 10; i++) {
-        const bool step = y < 10;
-        above = step ? ember_fma_f64(above, y, below) : above;
-        below *= step ? y : 1;
-        y += step ? 1 : 0;
-    }
-    const double z = 1 / (y * y);
-    double s = 8.33333333333333333333e-2;
-    s = ember_fma_f64(s, z, -2.10927960927960927961e-2);
-    s = ember_fma_f64(s, z, 7.57575757575757575758e-3);
-    s = ember_fma_f64(s, z, -4.16666666666666666667e-3);
-    s = ember_fma_f64(s, z, 3.96825396825396825397e-3);
-    s = ember_fma_f64(s, z, -8.33333333333333333333e-3);
-    s = ember_fma_f64(s, z, 8.33333333333333333333e-2);
-    const double plain = log(y) - 0.5 / y - s * z - above / below;
-    const double part = x - trunc(x), mirrored = plain - EMBER_CONST_PI / tan(EMBER_CONST_PI * part);
-    const double finite = ember_pick_f64(negative, ember_pick_f64(part == 0, NAN, mirrored), plain);
-    return ember_pick_f64(x == 0, copysign(INFINITY, -x), ember_pick_f64(x == -INFINITY, NAN, finite));
-}
-
-/* The second derivative of log gamma. */
-EMBER_INLINE double ember_trigamma_f64(double x) {
-    const bool low = x < 0.5;
-    double y = low ? 1 - x : x, sum = 0;
-#pragma GCC unroll 8
-    for (int i = 0; i < 6; i++) {
-        sum += 1 / (y * y);
-        y += 1;
-    }
-    const double z = 1 / (y * y);
-    const double plain = sum + (1 + 1 / (2 * y) + z * (1.0 / 6 - z * (1.0 / 30 - z * (1.0 / 42)))) / y;
-    const double sine = sin(EMBER_CONST_PI * x), mirrored = EMBER_CONST_PI * EMBER_CONST_PI / (sine * sine) - plain;
-    return ember_pick_f64(low, mirrored, plain);
-}
+/* ---- derivatives of digamma ------------------------------------------------------------------------------------------ */
 
 /* Hurwitz's zeta function: the sum of (q + n)^-s over n >= 0, for s > 1. */
 EMBER_FN double ember_zeta_f64(double s, double q) {
@@ -164,17 +55,20 @@ EMBER_FN double ember_zeta_f64(double s, double q) {
     return sum;
 }
 
-/* Derivative number n of digamma. */
-EMBER_FN double ember_polygamma_f64(int64_t n, double x) {
-    if (n == 0) return ember_digamma_f64(x);
-    if (n == 1) return ember_trigamma_f64(x);
+/* Derivative number n of digamma, by zeta. */
+EMBER_FN double ember_polygamma_of_zeta(int64_t n, double x) {
     const double size = tgamma((double)n + 1) * ember_zeta_f64((double)n + 1, x);
     return n % 2 ? size : -size;
 }
-EMBER_FN float ember_polygamma_f32(int64_t n, float x) { return (float)ember_polygamma_f64(n, (double)x); }
 
-EMBER_ROUNDED_1(lgamma)
-EMBER_ROUNDED_1(digamma)
+/* n is a constant where this is put in place, so that a loop over n = 1 becomes vector code. */
+#define EMBER_POLYGAMMA(T, S)                                                                                          \
+    EMBER_INLINE T ember_polygamma_##S(int64_t n, T x) {                                                               \
+        return n == 0 ? ember_digamma_##S(x) : n == 1 ? ember_trigamma_##S(x) : (T)ember_polygamma_of_zeta(n, x);      \
+    }
+EMBER_POLYGAMMA(double, f64)
+EMBER_POLYGAMMA(float, f32)
+#undef EMBER_POLYGAMMA
 
 /* ---- incomplete gamma functions: scalar loops, as long as the argument asks for ------------------------------------- */
 
@@ -190,7 +84,7 @@ EMBER_FN double ember_igamma_factor(double a, double x) {
     } else {
         excess = d - log(x / a);
     }
-    return exp(-a * excess - ember_stirling_rest(a)) / sqrt(2 * EMBER_CONST_PI * a);
+    return exp(-a * excess - ember_stirling_rest_f64(1 / (a * a)) / a) / sqrt(2 * EMBER_CONST_PI * a);
 }
 
 /* P(a, x) by its power series (x < a + 1), Q(a, x) by its continued fraction (x >= a + 1) */
@@ -254,30 +148,30 @@ EMBER_ROUNDED_2(igammac)
 
 /* exp(x^2) erfc(x). The square in two parts, so that the product keeps its digits; beyond 25 erfc's asymptotic series. */
 EMBER_INLINE double ember_erfcx_f64(double x) {
-    const double y = x < -27 ? -27 : x > 25 ? 25 : x, high = y * y, low = __builtin_fma(y, y, -high);
-    const double near = erfc(y) * (exp(high) * (1 + low));
+    const double y = x < -27 ? -27 : x > 25 ? 25 : x, high = y * y, low = ember_product_rest_f64(y, y, high);
+    const double near = erfc(y) * (ember_exp_f64(high) * (1 + low));
     const double far_x = x > 25 ? x : 25, z = 0.5 / (far_x * far_x);
     double s = -135135;
-    s = ember_fma_f64(s, z, 10395);
-    s = ember_fma_f64(s, z, -945);
-    s = ember_fma_f64(s, z, 105);
-    s = ember_fma_f64(s, z, -15);
-    s = ember_fma_f64(s, z, 3);
-    s = ember_fma_f64(s, z, -1);
-    s = ember_fma_f64(s, z, 1);
+    s = ember_muladd_f64(s, z, 10395);
+    s = ember_muladd_f64(s, z, -945);
+    s = ember_muladd_f64(s, z, 105);
+    s = ember_muladd_f64(s, z, -15);
+    s = ember_muladd_f64(s, z, 3);
+    s = ember_muladd_f64(s, z, -1);
+    s = ember_muladd_f64(s, z, 1);
     return ember_pick_f64(x > 25, s / far_x * 0.56418958354775628695, near);
 }
 
 EMBER_INLINE double ember_log_ndtr_f64(double x) {
     const double t = 0.70710678118654752440 * x;
-    const double left = log(0.5 * ember_erfcx_f64(-t)) - t * t, right = log1p(-0.5 * erfc(t));
+    const double left = ember_log_f64(0.5 * ember_erfcx_f64(-t)) - t * t, right = ember_log1p_f64(-0.5 * erfc(t));
     return ember_pick_f64(x < -1, left, right);
 }
 
 EMBER_INLINE double ember_poly7(double r, double c7, double c6, double c5, double c4, double c3, double c2, double c1,
                                 double c0) {
-    const double high = ember_fma_f64(ember_fma_f64(ember_fma_f64(c7, r, c6), r, c5), r, c4);
-    return ember_fma_f64(ember_fma_f64(ember_fma_f64(ember_fma_f64(high, r, c3), r, c2), r, c1), r, c0);
+    const double high = ember_muladd_f64(ember_muladd_f64(ember_muladd_f64(c7, r, c6), r, c5), r, c4);
+    return ember_muladd_f64(ember_muladd_f64(ember_muladd_f64(ember_muladd_f64(high, r, c3), r, c2), r, c1), r, c0);
 }
 
 /* The normal quantile at 1/2 + q, given the smaller of the two probabilities besides (AS 241). */
@@ -288,7 +182,7 @@ EMBER_INLINE double ember_quantile(double q, double tail) {
                     13731.69376550946, 1971.5909503065513, 133.14166789178438, 3.3871328727963665) /
         ember_poly7(r, 5226.495278852854, 28729.085735721943, 39307.89580009271, 21213.794301586597,
                     5394.196021424751, 687.1870074920579, 42.31333070160091, 1.0);
-    const double depth = sqrt(-log(tail));
+    const double depth = sqrt(-ember_log_f64(tail));
     r = depth - 1.6;
     const double middle =
         ember_poly7(r, 0.0007745450142783414, 0.022723844989269184, 0.2417807251774506, 1.2704582524523684,
@@ -326,7 +220,7 @@ EMBER_ROUNDED_1(erfinv)
     EMBER_INLINE double ember_bessel_near_##order(double x) {                                                          \
         const double t = 0.25 * x * x;                                                                                 \
         double s = 1;                                                                                                  \
-        _Pragma("GCC unroll 64") for (int k = 52; k >= 1; k--) s = ember_fma_f64(t * (1.0 / (k * (k + order))), s, 1); \
+        _Pragma("GCC unroll 64") for (int k = 52; k >= 1; k--) s = ember_muladd_f64(t * (1.0 / (k * (k + order))), s, 1); \
         return order ? 0.5 * x * s : s;                                                                                \
     }                                                                                                                  \
     /* times sqrt(2 pi x) exp(-x), by the asymptotic series from 20 on */                                              \
@@ -334,11 +228,11 @@ EMBER_ROUNDED_1(erfinv)
         const double z = 0.125 / x;                                                                                    \
         double s = 1;                                                                                                  \
         _Pragma("GCC unroll 32") for (int k = 26; k >= 1; k--)                                                         \
-            s = ember_fma_f64(z * (((2.0 * k - 1) * (2.0 * k - 1) - 4.0 * order) / k), s, 1);                          \
+            s = ember_muladd_f64(z * (((2.0 * k - 1) * (2.0 * k - 1) - 4.0 * order) / k), s, 1);                          \
         return s;                                                                                                      \
     }                                                                                                                  \
     EMBER_INLINE double ember_bessel_##order(double x, bool scaled) {                                                  \
-        const double y = fabs(x), low = y < 20 ? y : 20, high = y < 20 ? 20 : y, e = exp(scaled ? -low : high);        \
+        const double y = fabs(x), low = y < 20 ? y : 20, high = y < 20 ? 20 : y, e = ember_exp_f64(scaled ? -low : high);        \
         const double near = ember_bessel_near_##order(low) * (scaled ? e : 1);                                         \
         const double root = sqrt(2 * EMBER_CONST_PI * high), far = ember_bessel_far_##order(high) / root;              \
         const double size = ember_pick_f64(y != y, y, ember_pick_f64(y < 20, near, scaled ? far : far * e));           \
