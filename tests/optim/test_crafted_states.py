@@ -21,6 +21,8 @@ from .tables import RULES, Rule
 from .test_saved_state import assert_equal_trees, fill, unconstrained
 from .training import give_gradient
 
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
+
 NAN = math.nan
 LR = {"lr": 0.1}
 ADAM = (torch.optim.Adam, LR)
