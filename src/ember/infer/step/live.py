@@ -55,6 +55,8 @@ class Taken:
     """The touched parameters; None where the call ended before they were known."""
     left_out: bool = False
     """Whether the policy kept the update from being made."""
+    compared: bool = True
+    """Whether what a program answered could be compared with it."""
 
 
 class Live:
