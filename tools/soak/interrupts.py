@@ -26,10 +26,16 @@ def _ctrl_c_after(seconds: float) -> Iterator[None]:
         timer.join()
 
 
+def _can_be_interrupted() -> None:
+    """Where a shell has started a process in the background, Ctrl-C is ignored there."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def ctrl_c_in_a_run(
     dice: random.Random, folder: Path, backends: tuple[Backend, ...] = BACKENDS
 ) -> Iterator[None]:
     """Ctrl-C ends a run between two steps: every step that was taken has its loss, and the handler is the one before."""
+    _can_be_interrupted()
     while True:
         backend = dice.choice(backends)
         svi, taken = fitted(backend, draws=True), 0
@@ -50,6 +56,7 @@ def ctrl_c_in_a_run(
 
 def ctrl_c_in_a_step(dice: random.Random, folder: Path) -> Iterator[None]:
     """Ctrl-C comes before a step or after it: all parameters have moved, or none, and the optimizer has counted the same."""
+    _can_be_interrupted()
     while True:
         backend = dice.choice(BACKENDS)
         svi, losses = fitted(backend, draws=True), 0
