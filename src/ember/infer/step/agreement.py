@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.capture.signals import Unbroken
 from ember.errors import CaptureMismatchError
 from ember.infer.losses.values import is_finite, to_floats
 from ember.infer.step.function import Gradients
@@ -57,7 +58,9 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
     program.record.check_seconds += time.perf_counter() - started
     if taken.left_out:
         return taken
-    program.take_over(inputs, tensors)
+    with Unbroken() as changing:
+        changing.begin()
+        program.take_over(inputs, tensors)
     return replace(taken, loss=captured_loss)
 
 
@@ -121,7 +124,9 @@ def loss_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
             return replace(taken, compared=False)
         _compare("the loss", torch.tensor(captured_loss), torch.tensor(taken.loss), None)
     program.record.check_seconds += time.perf_counter() - started
-    program.take_over(inputs, tensors)
+    with Unbroken() as changing:
+        changing.begin()
+        program.take_over(inputs, tensors)
     return replace(taken, loss=captured_loss)
 
 

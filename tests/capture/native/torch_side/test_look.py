@@ -217,6 +217,7 @@ def test_looks_are_there_whatever_the_default_dtype(dtype: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
 
+
 class TimeIsUpError(Exception):
     """What a user's handler of a signal may raise."""
 
