@@ -11,13 +11,14 @@ export MKL_NUM_THREADS := 1
 BIN   := .venv/bin
 BENCH := .venv-bench/bin
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench soak clean
 
 help:
 	@echo "make demo    fit the breast-cancer example: accuracy and log-likelihood on held-out patients, elbo.png"
 	@echo "make test    all tests, in two processes"
 	@echo "make check   format, lint, types, and the contracts of the house: layers, cycles, private names, sizes"
 	@echo "make bench   times of a step, eager and compiled: Ember, Pyro, hand-written torch, NumPyro (ARGS=--quick: does it run?)"
+	@echo "make soak    break things at random for an hour (SECONDS=3600): threads, signals, kills, full disks, forks, many programs"
 	@echo "make clean   remove the environments and caches"
 
 # A stamp is a file that records an installation; it is older than pyproject.toml when that has changed.
@@ -58,6 +59,11 @@ bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.eager $(filter --quick,$(ARGS))
 	$(BENCH)/python -m benchmarks.compiled $(ARGS)
 	$(BENCH)/python -m benchmarks.guides_objectives $(ARGS)
+
+SECONDS ?= 3600
+
+soak: .venv/test.stamp
+	$(BIN)/python -m tools.soak --seconds $(SECONDS) $(ARGS)
 
 clean:
 	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

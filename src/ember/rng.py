@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -59,6 +60,20 @@ def set_torch_states(states: list[Tensor]) -> None:
 def same_torch_states(states: list[Tensor], others: list[Tensor]) -> bool:
     """Whether no generator has drawn between two :func:`torch_states`; devices that only one of them has count as drawn from."""
     return len(states) == len(others) and all(map(torch.equal, states, others))
+
+
+def others_draw(seconds: float = 0.05) -> bool:
+    """Whether another thread has drawn from torch's generators while this one waited so long.
+
+    >>> others_draw(0.001)
+    False
+    """
+    before, end = torch_states(), time.monotonic() + seconds
+    while same := same_torch_states(before, torch_states()):
+        if time.monotonic() > end:
+            break
+        time.sleep(0.001)
+    return not same
 
 
 @contextmanager

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import itertools
+import random
 import signal
 import threading
-from typing import Literal
+from pathlib import Path
 
 import pytest
 import torch
 
-import ember
-from ember import distributions as dist
 from ember.capture.signals import Gate
-from ember.infer import SVI, Trace_ELBO
-from ember.infer.autoguide import AutoDelta
 from ember.infer.step import loop
-from ember.optim import Adam
-
-Backend = Literal["native", "interpreter"] | None
-
-
-def fitted(backend: Backend) -> SVI:
-    ember.clear_param_store()
-
-    def model() -> None:
-        z = ember.sample("z", dist.Normal(0.0, 1.0))
-        ember.sample("obs", dist.Normal(z, 1.0), obs=torch.tensor(0.3))
-
-    optim = Adam({"lr": 0.01})
-    svi = SVI(model, AutoDelta(model), optim, Trace_ELBO(), compile=backend is not None, backend=backend)
-    svi.run(5, progress=False)
-    return svi
-
-
-def steps_taken(svi: SVI) -> int:
-    """What the optimizer has counted, without the first five."""
-    (state,) = svi.optim.get_state().values()
-    return int(state["state"][0]["step"]) - 5
+from tools.soak.fits import BACKENDS, Backend, fitted, step_counts
+from tools.soak.interrupts import ctrl_c_in_a_run, ctrl_c_in_a_step
 
 
 class InTorch:
@@ -54,7 +31,7 @@ class InTorch:
         return getattr(torch, name)
 
 
-@pytest.mark.parametrize("backend", ["native", "interpreter", None])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("where", ["cat", "stack", "tensor"])
 def test_ctrl_c_while_losses_are_kept(where: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     svi = fitted(backend)
@@ -62,25 +39,18 @@ def test_ctrl_c_while_losses_are_kept(where: str, backend: Backend, monkeypatch:
     monkeypatch.setattr(loop, "torch", spy)
     result = svi.run(100, progress=False)
     assert result.interrupted == bool(spy.sent)
-    assert steps_taken(svi) == result.num_steps == len(result.losses)
+    assert step_counts(svi) == {result.num_steps} == {len(result.losses)}
     assert result.num_steps == 100 if where == "tensor" or not spy.sent else 0 < result.num_steps < 100
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("backend", ["native", "interpreter"])
-def test_ctrl_c_at_any_time_loses_no_loss(backend: Backend) -> None:
-    svi, taken = fitted(backend), 0
-    for number in range(25):
-        timer = threading.Timer(0.001 * number**1.3, os.kill, (os.getpid(), signal.SIGINT))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_at_any_time_loses_no_loss(backend: Backend, tmp_path: Path) -> None:
+    assert len(list(itertools.islice(ctrl_c_in_a_run(random.Random(0), tmp_path, (backend,)), 15))) == 15
 
-        def callback(step: int, loss: float, timer: threading.Timer = timer) -> None:
-            if step == 500:
-                timer.start()
 
-        result = svi.run(10_000_000, progress=False, callback=callback, callback_interval=500)
-        timer.join()
-        taken += result.num_steps
-        assert result.interrupted and steps_taken(svi) == taken and len(result.losses) == result.num_steps
+def test_ctrl_c_at_any_time_breaks_no_step(tmp_path: Path) -> None:
+    assert len(list(itertools.islice(ctrl_c_in_a_step(random.Random(0), tmp_path), 41))) == 41
 
 
 @pytest.mark.parametrize("backend", ["native", None])

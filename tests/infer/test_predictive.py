@@ -347,3 +347,83 @@ def test_resampler_accepts_what_is_better_and_keeps_what_is_impossible():
     resampler()
     assert resampler().samples["z"].tolist() == [3.0, 2.0]
     assert resampler.transition_count.tolist() == [1, 0]
+
+
+MASK, Y = torch.tensor([True, False, True]), torch.tensor([1.0, 5.0, 2.0])
+
+
+def masked_by_handler(program):
+    def run():
+        with ember.plate("rows", 3), ember.poutine.mask(mask=MASK):
+            program(lambda d: d)
+
+    return run, MASK
+
+
+def masked_distributions(program):
+    def run():
+        with ember.plate("rows", 3):
+            program(lambda d: d.mask(MASK))
+
+    return run, MASK
+
+
+def masked_and_scaled(program):
+    def run():
+        with ember.plate("rows", 3), ember.poutine.scale(scale=2.0), ember.poutine.mask(mask=MASK):
+            program(lambda d: d)
+
+    return run, 2.0 * MASK
+
+
+def masked_from_outside(program):
+    def run():
+        with ember.plate("rows", 3):
+            program(lambda d: d)
+
+    return ember.poutine.mask(run, mask=MASK), MASK
+
+
+def masked_altogether(program):
+    def run():
+        with ember.plate("rows", 3):
+            program(lambda d: d.mask(False))
+
+    return run, torch.zeros(3)
+
+
+@pytest.mark.parametrize(
+    "masked",
+    [masked_by_handler, masked_distributions, masked_and_scaled, masked_from_outside, masked_altogether],
+)
+def test_weights_of_masked_sites(parallel, masked):
+    def of_model(change):
+        z = ember.sample("z", change(dist.Normal(0.0, 1.0)))
+        ember.sample("y", change(dist.Normal(z, 1.0)), obs=Y)
+
+    def of_guide(change):
+        ember.sample("z", change(dist.Normal(0.5, 2.0)))
+
+    (model, factor), (guide, _) = masked(of_model), masked(of_guide)
+    result = WeighedPredictive(model, guide=guide, num_samples=5, batch_size=2, parallel=parallel)()
+    z = result.samples["z"].reshape(5, 3)
+    p = dist.Normal(0.0, 1.0).log_prob(z) + dist.Normal(z, 1.0).log_prob(Y)
+    q = dist.Normal(0.5, 2.0).log_prob(z)
+    torch.testing.assert_close(result.model_log_prob, (p * factor).sum(-1))
+    torch.testing.assert_close(result.guide_log_prob, (q * factor).sum(-1))
+    torch.testing.assert_close(result.log_weights, ((p - q) * factor).sum(-1))
+
+
+def test_weights_where_the_mask_is_drawn(parallel):
+    def model():
+        z = ember.sample("z", dist.Normal(0.0, 1.0))
+        with ember.plate("rows", 3), ember.poutine.mask(mask=z > 0):
+            ember.sample("y", dist.Normal(z, 1.0), obs=Y)
+
+    result = WeighedPredictive(model, guide=proposal, num_samples=8, parallel=parallel)()
+    z = result.samples["z"].reshape(8, 1)
+    likelihood = (dist.Normal(z, 1.0).log_prob(Y) * (z > 0)).sum(-1)
+    torch.testing.assert_close(
+        result.model_log_prob, dist.Normal(0.0, 1.0).log_prob(z).squeeze(-1) + likelihood
+    )
+    assert 0 < (z > 0).sum() < 8

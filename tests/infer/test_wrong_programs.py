@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,6 +60,30 @@ def run(compile, *args):
 def with_optimizer(make):
     """A fit of the regression with an optimizer that is made inside."""
     return lambda compile: steps(compile, regression, X, Y, optimizer=make())
+
+
+class Column:
+    """What of a column of pandas shows: it has no order of its own, and is found by labels."""
+
+    def __init__(self, values):
+        self.values, self.dtype = values, values.dtype
+
+    def to_numpy(self):
+        return self.values
+
+    def __array__(self, *args, **kwargs):
+        return self.values
+
+    def __len__(self):
+        return len(self.values)
+
+    __getitem__ = staticmethod({}.__getitem__)
+
+
+def rows_of_a_column(y):
+    z = ember.sample("z", dist.Normal(0.0, 1.0))
+    with ember.plate("rows", len(y), subsample_size=5) as rows:
+        ember.sample("y", dist.Normal(z, 1.0), obs=y[rows])
 
 
 def scheduler(optimizer):
@@ -371,6 +396,30 @@ PROGRAMS = [
     ),
     Wrong(
         "array", lambda c: steps(c, fixed_plate, Y.numpy()), ValueError, ("'y'", "numpy", "torch.as_tensor")
+    ),
+    Wrong(
+        "column",
+        lambda c: steps(c, fixed_plate, Column(Y.numpy())),
+        ValueError,
+        ("'y'", "Column", "torch.tensor(value.to_numpy(), dtype=torch.get_default_dtype())"),
+    ),
+    Wrong(
+        "column of labels",
+        lambda c: steps(c, fixed_plate, Column(np.array(["a", "b"] * 10, dtype=object))),
+        ValueError,
+        ("'y'", "Column", "torch.tensor(value.astype('category').cat.codes.to_numpy())"),
+    ),
+    Wrong(
+        "column of inputs",
+        lambda c: steps(c, regression, Column(X.numpy()), Y),
+        TypeError,
+        ("x is a", "Column", "torch.tensor(x.to_numpy())"),
+    ),
+    Wrong(
+        "rows of a column",
+        lambda c: steps(c, rows_of_a_column, Column(Y.numpy())),
+        KeyError,
+        ("y is a", "Column", "torch.tensor(y.to_numpy())"),
     ),
     Wrong(
         "array of inputs",

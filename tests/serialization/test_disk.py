@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
+import random
 import re
 import signal
 import subprocess
@@ -19,6 +21,7 @@ import ember.serialization.saving as saving
 from ember.optim import Adam
 from ember.params import ParamStoreDict
 from ember.serialization import atomic_save, safe_load
+from tools.soak.saving import full_disk, killed_while_saving, saves_at_once
 
 
 def left_over(path, age=120.0):
@@ -185,35 +188,18 @@ def test_any_name_that_a_file_can_have(tmp_path, name):
     assert safe_load(tmp_path / name) == {"x": 2} and (left is None or not left.exists())
 
 
+def rounds(scenario, folder, number):
+    """So many rounds of what ``make soak`` does for an hour."""
+    assert len(list(itertools.islice(scenario(random.Random(0), folder), number))) == number
+
+
 def test_many_saves_at_once(tmp_path):
-    program = (
-        "import sys, torch\nfrom ember.serialization import atomic_save\n"
-        "for i in range(20): atomic_save({'x': torch.full((1000,), float(i))}, sys.argv[1])\n"
-    )
-    path = tmp_path / "params.pt"
-    atomic_save({"x": torch.zeros(1000)}, path)
-    processes = [subprocess.Popen([sys.executable, "-c", program, str(path)]) for _ in range(2)]
-    while any(process.poll() is None for process in processes):
-        assert len(set(safe_load(path)["x"].tolist())) == 1
-    assert all(process.returncode == 0 for process in processes) and os.listdir(tmp_path) == ["params.pt"]
+    rounds(saves_at_once, tmp_path, 2)
 
 
 def test_killed_at_any_time(tmp_path):
-    path = tmp_path / "params.pt"
-    atomic_save({"x": torch.zeros(50_000)}, path)
-    for tenths in range(10):
-        child = os.fork()
-        if child == 0:
-            try:
-                for i in range(10**6):
-                    atomic_save({"x": torch.full((50_000,), float(i))}, path)
-            finally:
-                os._exit(1)
-        time.sleep(0.02 + tenths * 0.003)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        assert len(set(safe_load(path)["x"].tolist())) == 1
-    for name in os.listdir(tmp_path):
-        os.utime(tmp_path / name, (0, 0))
-    atomic_save({"x": torch.zeros(1)}, path)
-    assert os.listdir(tmp_path) == ["params.pt"]
+    rounds(killed_while_saving, tmp_path, 10)
+
+
+def test_a_disk_that_fills_up_anywhere(tmp_path):
+    rounds(full_disk, tmp_path, 5)

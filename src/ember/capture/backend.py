@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from ember.capture import inductor
+from ember.capture.checked import CheckedGraph
+from ember.capture.failure import twin
 from ember.capture.recording.graph import CapturedGraph
 
 logger = logging.getLogger("ember.capture")
@@ -68,16 +70,26 @@ class _Loop:
         return self._compiled(list(inputs))
 
     def loss(self, inputs: Sequence[Tensor]) -> float | tuple[float, ...]:
-        value = self._compiled(list(inputs))[0]
+        value = self(inputs)[0]
         return tuple(value.tolist()) if value.dim() else value.item()
 
     def run(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool = False) -> Iterator[Tensor]:
-        compiled = self._compiled
         for _ in range(num_steps):
-            yield compiled(list(inputs))[0]
+            yield self(inputs)[0]
 
     def stop(self) -> None:
         """The loop is the caller's."""
+
+
+class _Checked(_Loop):
+    """One that looks whether torch would have raised."""
+
+    def __init__(self, compiled: inductor.Compiled, backend: str, checked: CheckedGraph) -> None:
+        super().__init__(compiled, backend)
+        self._checked = checked
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        return self._checked.call(self._compiled, inputs)
 
 
 class Inductor:
@@ -87,19 +99,10 @@ class Inductor:
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
         copies = [twin(tensor) for tensor in inputs]
+        checked = CheckedGraph(graph, inputs)
         with said_if_slow(f"a graph of {graph.num_nodes} operators"):
-            return _Loop(inductor.compile_graph(graph.module, copies), self.name)
-
-
-def twin(tensor: Tensor) -> Tensor:
-    """A copy of the same layout. A clone of one that repeats its elements (``expand``) would have another."""
-    copied = tensor.detach().clone()
-    if copied.stride() == tensor.stride():
-        return copied
-    strides = zip(tensor.shape, tensor.stride(), strict=True)
-    extent = 1 + sum((size - 1) * stride for size, stride in strides) if tensor.numel() else 0
-    memory = tensor.detach().as_strided((extent,), (1,)).clone()
-    return memory.as_strided(tensor.shape, tensor.stride(), 0)
+            compiled = inductor.compile_graph(checked.module, copies)
+        return _Checked(compiled, self.name, checked) if checked.can_fail else _Loop(compiled, self.name)
 
 
 class Interpreter:
@@ -108,14 +111,15 @@ class Interpreter:
     name = "interpreter"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
-        forward = graph.module.forward  # past hooks of all modules
+        checked = CheckedGraph(graph, inputs)
+        forward = checked.module.forward  # past hooks of all modules
 
         def run(flat: list[Tensor]) -> Sequence[Tensor]:
             with torch.no_grad():
                 result: Sequence[Tensor] = forward(*flat)
             return result
 
-        return _Loop(run, self.name)
+        return _Checked(run, self.name, checked) if checked.can_fail else _Loop(run, self.name)
 
 
 @contextmanager

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Iterable
+from types import FrameType, TracebackType
+
+try:
+    # Without the wrappers that make enums of what they return, which take nine tenths of the time.
+    from _signal import getsignal  # type: ignore[import-not-found]
+    from _signal import signal as set_handler
+except ImportError:
+    from signal import getsignal
+    from signal import signal as set_handler
 
 Handler = Callable[[int, FrameType | None], object]
+_CTRL_C = (int(signal.SIGINT),)
+_closed: list[Gate] = []
+"""The gates of runs of the main thread, the innermost last."""
 
 
 class Gate:
@@ -22,18 +33,21 @@ class Gate:
         """Signals whose handlers have not run yet."""
         self.stop: Callable[[], None] | None = None
         """Called when a handler has to wait, to bring the next safe point on."""
+        self.keeps_shut = False
+        """Whether an update leaves it shut: its loss is still to be kept."""
         self._handlers: dict[int, Handler] = {}
 
-    def close(self) -> None:
-        """From now on, handlers wait."""
+    def close(self, numbers: Iterable[int] | None = None) -> None:
+        """From now on, handlers wait: those of these signals, by default of all."""
         self.open = False
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in signal.valid_signals():
-            handler = signal.getsignal(number)
+        _closed.append(self)
+        for number in signal.valid_signals() if numbers is None else numbers:
+            handler = getsignal(number)
             if callable(handler):
                 self._handlers[number] = handler
-                signal.signal(number, self._arrived)
+                set_handler(number, self._arrived)
 
     def deliver(self) -> None:
         """Run the handlers that wait. What they raise is raised."""
@@ -53,9 +67,11 @@ class Gate:
 
     def restore(self) -> None:
         """Let handlers run at once again. Those that wait stay so until they are delivered."""
+        if self in _closed:
+            _closed.remove(self)
         for number, handler in self._handlers.items():
-            if signal.getsignal(number) == self._arrived:
-                signal.signal(number, handler)
+            if getsignal(number) == self._arrived:
+                set_handler(number, handler)
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if not self.open:
@@ -67,3 +83,49 @@ class Gate:
         self.open = False
         self._handlers[number](number, frame)
         self.open = True
+
+
+class Unbroken:
+    """As a context: from :meth:`begin` to the end of the block, Ctrl-C waits; it is raised after the block.
+
+    Within a run, it waits until the loss of the step is kept.
+
+    >>> with Unbroken() as update:
+    ...     update.begin()
+    """
+
+    __slots__ = ("_gate", "_is_own")
+
+    def __init__(self) -> None:
+        self._gate: Gate | None = None
+        self._is_own = False
+
+    def __enter__(self) -> Unbroken:
+        return self
+
+    def begin(self) -> None:
+        """What comes now is done whole."""
+        if self._gate is not None or threading.current_thread() is not threading.main_thread():
+            return
+        if _closed:
+            gate = _closed[-1]
+            if gate.open:
+                gate.open = False
+                self._gate = gate
+            return
+        self._is_own, self._gate = True, Gate()
+        self._gate.close(_CTRL_C)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        gate = self._gate
+        if gate is None:
+            return
+        if self._is_own:
+            gate.restore()
+        elif gate.keeps_shut:
+            return
+        else:
+            gate.open = True
+        gate.deliver()

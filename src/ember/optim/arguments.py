@@ -69,7 +69,8 @@ def options_in_a_dictionary(factory: Callable[P, T]) -> Callable[P, T]:
 
 
 @functools.lru_cache(maxsize=64)
-def _parameters_of(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def parameters_of(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """What a class of optimizers takes beside the parameters."""
     return dict(list(inspect.signature(constructor).parameters.items())[1:])
 
 
@@ -83,7 +84,7 @@ def check_values(constructor: Callable[..., Any], options: dict[str, Any]) -> No
     """
     if not (isinstance(constructor, type) and issubclass(constructor, Optimizer)):
         return
-    parameters = _parameters_of(constructor)  # type: ignore[arg-type]  # classes can be hashed
+    parameters = parameters_of(constructor)  # type: ignore[arg-type]  # classes can be hashed
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for name, value in options.items():
@@ -92,7 +93,7 @@ def check_values(constructor: Callable[..., Any], options: dict[str, Any]) -> No
                 f"{constructor.__name__}.__init__() got an unexpected keyword argument {name!r}: "
                 f"its options are {', '.join(parameters)}"
             )
-        _check_value(constructor, name, value, parameters[name].default)
+        check_value(constructor, name, value, parameters[name].default)
     if constructor is SGD and "lr" not in options:
         warnings.warn(
             "SGD without a learning rate takes torch's default, lr=0.001: say which one is meant, {'lr': 0.001}",
@@ -101,7 +102,12 @@ def check_values(constructor: Callable[..., Any], options: dict[str, Any]) -> No
         )
 
 
-def _check_value(constructor: type[Optimizer], name: str, value: object, default: object) -> None:
+def check_value(constructor: Callable[..., Any], name: str, value: object, default: object) -> None:
+    """Compare an option with its default.
+
+    Raises:
+        TypeError: for another kind of value.
+    """
     what = f"the option {name!r} of {constructor.__name__} must be"
     if isinstance(default, tuple):
         if not (isinstance(value, (tuple, list)) and len(value) == len(default)):

@@ -6,6 +6,7 @@ batched kernels do the work. A torch optimizer for one parameter is made where s
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,13 +33,14 @@ from ember.optim.plan import StepPlan
 from ember.optim.records import Record, Records
 from ember.optim.records import is_scheduler as is_scheduler
 from ember.optim.rule_table import RULES
+from ember.optim.saved_values import Expected
 from ember.optim.view import OptimizerView
 from ember.params import ParamStoreDict, get_param_store
 from ember.serialization import atomic_save, safe_load
 
 # Plans kept for sets of parameters that are stepped in turn.
 _MAX_PLANS = 8
-_RUNTIME = ("records", "_plans", "_templates", "optim_objs")
+_RUNTIME = ("records", "_plans", "_templates", "_expected", "optim_objs")
 # Optimizers of sets of options that are tried out once, instead of once for every parameter.
 _MAX_TEMPLATES = 16
 
@@ -185,6 +187,7 @@ class PyroOptim:
             record.handed_out = not self._keeps_optimizers
         waiting = None if name is None else self._state_waiting_to_be_consumed.get(name)
         if waiting is not None:
+            saved_state.fits(record, self._expected, waiting)
             saved_state.write(record, waiting)
         return record
 
@@ -300,8 +303,10 @@ class PyroOptim:
         Raises:
             OptimizerError: if the state is malformed or does not fit; nothing has changed then.
         """
-        states = saved_state.checked(state_dict, self._expects_scheduler())
+        states = saved_state.checked(state_dict, self._expected, self._expects_scheduler())
         records = self._named_records()
+        for name in states.keys() & records.keys():
+            saved_state.fits(records[name], self._expected, states[name])
         undo: list[tuple[Record, dict[str, Any]]] = []
         try:
             for name, state in states.items():
@@ -315,6 +320,10 @@ class PyroOptim:
             raise
         # It goes on waiting until the next step: the parameter may be replaced by a loaded one before.
         self._state_waiting_to_be_consumed.update(states)
+
+    @functools.cached_property
+    def _expected(self) -> Expected:
+        return Expected(self.pt_optim_constructor)
 
     def _expects_scheduler(self) -> bool | None:
         return False if _is_torch_class(self.pt_optim_constructor) else None

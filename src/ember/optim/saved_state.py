@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 from ember.errors import OptimizerError
 from ember.optim.changes import States, Watched
 from ember.optim.records import Record
+from ember.optim.saved_values import Expected
+from ember.optim.single_values import alike
 
 
 def plain_copy(value: Any) -> Any:
@@ -38,11 +40,12 @@ def read(record: Record) -> dict[str, Any]:
     return copied
 
 
-def checked(states: Any, scheduled: bool | None) -> dict[str, dict[str, Any]]:
+def checked(states: Any, expected: Expected, scheduled: bool | None) -> dict[str, dict[str, Any]]:
     """A copy of saved states by parameter name.
 
     Args:
         states: what :meth:`PyroOptim.get_state` returned.
+        expected: what the optimizer takes.
         scheduled: whether the states must hold a scheduler's state too; None if either is possible.
 
     Raises:
@@ -70,6 +73,7 @@ def checked(states: Any, scheduled: bool | None) -> dict[str, dict[str, Any]]:
                 f"the state of {name!r} has no scheduler's part; it was saved by a plain optimizer"
             )
         _check_torch_state(name, state["optimizer"] if has_scheduler else state)
+        expected.check(name, state["optimizer"] if has_scheduler else state)
     copied: dict[str, dict[str, Any]] = plain_copy(named)
     return copied
 
@@ -80,8 +84,20 @@ def _check_torch_state(name: str, state: dict[str, Any]) -> None:
         raise OptimizerError(
             f"the state of {name!r} is no torch optimizer's: it lacks 'state' or 'param_groups'"
         )
-    if len(groups) != 1 or not isinstance(groups[0], dict) or len(groups[0].get("params", ())) != 1:
+    params = groups[0].get("params") if len(groups) == 1 and isinstance(groups[0], dict) else None
+    if not isinstance(params, (list, tuple)) or len(params) != 1:
         raise OptimizerError(f"the state of {name!r} is not that of one parameter")
+
+
+def fits(record: Record, expected: Expected, state: dict[str, Any]) -> None:
+    """Compare a state with the parameter that it is for.
+
+    Raises:
+        OptimizerError: if the state does not fit.
+    """
+    optimizer = state if record.scheduler is None else state.get("optimizer")
+    if isinstance(optimizer, dict) and record.name is not None:
+        expected.check(record.name, optimizer, record.param)
 
 
 def write(record: Record, state: dict[str, Any]) -> None:
@@ -125,6 +141,13 @@ def _keep_scalars(record: Record, saved: dict[str, Any]) -> None:
 
 
 def _check_scheduler(record: Record, saved: dict[str, Any]) -> None:
+    for key, now in record.scheduler.state_dict().items():
+        if key in saved and not alike(saved[key], now):
+            raise OptimizerError(
+                f"the saved state of parameter {record.name!r} has {key}={saved[key]!r} for "
+                f"{type(record.scheduler).__name__}, which keeps {now!r} there. Mend it, or take {record.name!r} "
+                "out of the dictionary: its schedule then starts anew"
+            )
     missing = [key for key in record.scheduler.state_dict() if not key.startswith("_") and key not in saved]
     if missing:
         kind = type(record.scheduler).__name__

@@ -36,7 +36,7 @@ def add_hints(error: Exception, nodes: Mapping[str, Site]) -> list[str]:
         hints += _of_dtypes(frames)
         for name, site in nodes.items():
             hints += [*_of_old_shape(name, site), *_of_attribute(name, site)]
-    elif isinstance(error, TypeError):
+    elif isinstance(error, (TypeError, KeyError)):
         hints = [*_of_foreign_arrays(frames), *_of_loaders(frames)]
     else:
         hints += _of_nan(frames)
@@ -140,10 +140,19 @@ def _of_attribute(name: str, site: Site) -> list[str]:
 def _of_foreign_arrays(frames: list[tuple[FrameType, int]]) -> list[str]:
     return [
         f"{name} is a {type(value).__module__}.{type(value).__name__}: programs compute with tensors, "
-        f"torch.as_tensor({name})"
+        + _converted(name, value)
         for name, value in _values(frames)
         if hasattr(value, "__array__") and not isinstance(value, Tensor)
     ]
+
+
+def _converted(name: str, value: object, options: str = "") -> str:
+    """How something becomes a tensor. Columns of pandas do not by themselves, and their memory may be read-only."""
+    if not hasattr(value, "to_numpy"):
+        return f"torch.as_tensor({name}{options})"
+    if str(getattr(value, "dtype", "")) in ("object", "str", "string", "category"):
+        return f"torch.tensor({name}.astype('category').cat.codes.to_numpy()) for labels"
+    return f"torch.tensor({name}.to_numpy(){options})"
 
 
 def _of_loaders(frames: list[tuple[FrameType, int]]) -> list[str]:
@@ -170,7 +179,7 @@ def of_value(site: Site) -> str:
     if not isinstance(value, Tensor):
         return (
             f"\n  The value is a {type(value).__module__}.{type(value).__name__}: convert it once, before the fit, "
-            "torch.as_tensor(value, dtype=torch.get_default_dtype())"
+            + _converted("value", value, ", dtype=torch.get_default_dtype()")
         )
     if not _fits(site, value):
         return (

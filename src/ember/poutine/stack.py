@@ -7,9 +7,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, MutableSequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from ember.errors import ModelError
+
+
+class Mark(NamedTuple):
+    """What belongs to a thread, at some time."""
+
+    stack: list[Any]
+    plate_dims: list[str | None]
+    has_gradients: bool
 
 
 class _ThreadState(threading.local):
@@ -19,6 +29,15 @@ class _ThreadState(threading.local):
         # Messengers, which are defined above this module.
         self.stack: list[Any] = []
         self.plate_dims: list[str | None] = []
+
+    def mark(self) -> Mark:
+        """What :meth:`go_back` goes back to."""
+        return Mark(list(self.stack), list(self.plate_dims), torch.is_grad_enabled())
+
+    def go_back(self, mark: Mark) -> None:
+        """Undo what an error has left behind: Ctrl-C may come as a block is entered or left, whose end never runs."""
+        self.stack[:], self.plate_dims[:] = mark.stack, mark.plate_dims
+        torch.set_grad_enabled(mark.has_gradients)
 
 
 THREAD = _ThreadState()

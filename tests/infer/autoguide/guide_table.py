@@ -15,6 +15,20 @@ from ember.infer import autoguide
 from ember.poutine import block
 
 Tensor = torch.Tensor
+BY_NAME = (
+    "AutoNormal",
+    "AutoDelta",
+    "AutoDiagonalNormal",
+    "AutoMultivariateNormal",
+    "AutoLowRankMultivariateNormal",
+    "AutoLaplaceApproximation",
+    "AutoStructured",
+    "AutoGaussian",
+    "AutoNormalMessenger",
+    "AutoHierarchicalNormalMessenger",
+    "AutoRegressiveMessenger",
+)
+"""Guides that are made of a model alone."""
 
 
 @dataclass(frozen=True)

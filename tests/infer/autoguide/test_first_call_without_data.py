@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.infer.autoguide.guide_table import IAF
+from tests.infer.autoguide.guide_table import BY_NAME, IAF
 
 import ember
 from ember import distributions as dist
@@ -30,25 +30,7 @@ def parts(program):
     return guide
 
 
-GUIDES = {
-    **{
-        name: getattr(autoguide, name)
-        for name in (
-            "AutoNormal",
-            "AutoDelta",
-            "AutoDiagonalNormal",
-            "AutoMultivariateNormal",
-            "AutoLowRankMultivariateNormal",
-            "AutoLaplaceApproximation",
-            "AutoStructured",
-            "AutoGaussian",
-            "AutoNormalMessenger",
-            "AutoHierarchicalNormalMessenger",
-            "AutoRegressiveMessenger",
-        )
-    },
-    "AutoGuideList": parts,
-}
+GUIDES = {**{name: getattr(autoguide, name) for name in BY_NAME}, "AutoGuideList": parts}
 
 
 def fitted(make, steps=400):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.infer.autoguide.guide_table import IAF
+from tests.infer.autoguide.guide_table import BY_NAME, IAF
 
 import ember
 from ember import distributions as dist
@@ -10,19 +10,6 @@ from ember.infer import SVI, Trace_ELBO, autoguide
 from ember.optim import Adam
 
 STARTS = ["init_to_feasible", "init_to_median", "init_to_sample", "init_to_uniform"]
-NAMES = [
-    "AutoNormal",
-    "AutoDelta",
-    "AutoDiagonalNormal",
-    "AutoMultivariateNormal",
-    "AutoLowRankMultivariateNormal",
-    "AutoLaplaceApproximation",
-    "AutoStructured",
-    "AutoGaussian",
-    "AutoNormalMessenger",
-    "AutoHierarchicalNormalMessenger",
-    "AutoRegressiveMessenger",
-]
 
 
 def model(x, y):
@@ -59,7 +46,7 @@ def losses_straight_and_resumed(make, tmp_path):
 
 
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_NAME)
 def test_a_new_guide_goes_on_bit_for_bit(name, start, tmp_path):
     init = getattr(autoguide, start)
     straight, resumed = losses_straight_and_resumed(

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ember.capture.backend import said_if_slow, twin
+from ember.capture.failure import error_of
 from ember.capture.native import pipeline
 from ember.capture.native.build.toolchain import compile_library
 from ember.capture.native.c_writer.clock import TimedPart
 from ember.capture.native.c_writer.places import OWN
 from ember.capture.native.c_writer.unit import Source
-from ember.capture.native.failure import error_of
 from ember.capture.native.torch_side import generator
 from ember.capture.native.torch_side.externs import Binding
 from ember.capture.native.values.unsupported import UnsupportedError

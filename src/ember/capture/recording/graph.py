@@ -51,6 +51,12 @@ class CapturedGraph:
         return len(self.graph.nodes)
 
     @cached_property
+    def draws(self) -> bool:
+        """Whether it draws random numbers."""
+        drawing = torch.Tag.nondeterministic_seeded
+        return any(drawing in getattr(node.target, "tags", ()) for node in self.graph.nodes)
+
+    @cached_property
     def module(self) -> GraphModule:
         """The graph as a module, which takes the inputs one by one. Made when asked for: that takes as long as recording."""
         return GraphModule(torch.nn.Module(), self.graph)

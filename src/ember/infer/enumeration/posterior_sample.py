@@ -22,6 +22,8 @@ from ember.ops.contract import contract_tensor_tree
 from ember.ops.einsum.adjoint import require_backward
 from ember.ops.packed import dims_of, tagged
 from ember.ops.rings import MapRing, SampleRing
+from ember.ops.tracing import ignore_jit_warnings, jit_iter
+from ember.poutine.frames import CondIndepStackFrame
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 from ember.poutine.values.replay_messenger import ReplayMessenger
@@ -74,11 +76,13 @@ def replay_posterior_sample(
 
 def _wide_plates(trace: Trace, site: Site) -> Ordinal:
     # Packed tensors have no dim for a plate of size 1.
-    return frozenset(
-        trace.plate_to_symbol[frame.name]
-        for frame in site.cond_indep_stack
-        if frame.vectorized and frame.size > 1
-    )
+    return frozenset(trace.plate_to_symbol[frame.name] for frame in site.cond_indep_stack if _is_wide(frame))
+
+
+def _is_wide(frame: CondIndepStackFrame) -> bool:
+    # The size may be a tensor where torch.jit traces.
+    with ignore_jit_warnings():
+        return frame.vectorized and bool(frame.size > 1)
 
 
 def _collect(trace: Trace, strict: bool) -> tuple[ByOrdinal, set[str], dict[str, Tensor]]:
@@ -154,8 +158,7 @@ def _collapsed(enum_trace: Trace, found: dict[str, tuple[Any, Ordinal]]) -> Trac
             frames = tuple(
                 frame
                 for frame in frames
-                if not (frame.vectorized and frame.size > 1)
-                or enum_trace.plate_to_symbol[frame.name] in ordinal
+                if not _is_wide(frame) or enum_trace.plate_to_symbol[frame.name] in ordinal
             )
             if indices is not None:
                 value = _chosen(enum_trace, site, indices)
@@ -180,7 +183,7 @@ def _chosen(trace: Trace, site: Site, indices: Any) -> Tensor:
     to_symbol = {dim - 1: symbol for dim, symbol in (site.dim_to_symbol or {}).items()}
     to_dim = {symbol: dim - 1 for symbol, dim in trace.symbol_to_dim.items()}
     result = packed.pack(flat, {**to_symbol, -1: _EVENT})
-    for index, dim in zip(indices, indices._pyro_sample_dims, strict=True):
+    for index, dim in zip(jit_iter(indices), indices._pyro_sample_dims, strict=True):
         if dim in dims_of(result):
             result = packed.gather(result, tagged(index, indices._pyro_dims[1:]), dim)
     result = packed.unpack(result, {**to_dim, _EVENT: -1})

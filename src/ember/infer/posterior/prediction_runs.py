@@ -105,44 +105,51 @@ def layout_of(
     )
 
 
-def in_sequence(
-    program: Program,
-    samples: dict[str, Tensor],
-    num_samples: int,
-    layout: Layout,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    bar: Any = None,
-    score: bool = False,
-    check: bool = True,
-) -> Run:
-    """Run a program once for each sample.
+@dataclass(frozen=True)
+class Asked:
+    """What is to be run."""
 
-    Args:
-        program: a model or guide.
-        samples: values of some of its sites, stacked along dim 0.
-        num_samples: how many.
-        layout: of the program.
-        args: the program's.
-        kwargs: the program's.
-        bar: a progress bar to move on.
-        score: keep the log densities of the runs; otherwise none are evaluated.
-        check: not needed here: each sample has a run of its own.
-    """
+    program: Program
+    """A model or guide."""
+    samples: dict[str, Tensor]
+    """Values of some of its sites, stacked along dim 0."""
+    num_samples: int
+    layout: Layout
+    """Of the program."""
+    args: tuple[Any, ...]
+    """The program's."""
+    kwargs: dict[str, Any]
+    """The program's."""
+    bar: Any = None
+    """A progress bar to move on."""
+    score: bool = False
+    """Whether the log densities are needed; otherwise none are evaluated."""
+    check: bool = True
+    """Whether a run of many samples is compared with runs of single ones, where validation is on."""
+
+    @property
+    def scored(self) -> Program:
+        """The program, without densities if none are needed."""
+        return self.program if self.score else _masked(self.program)
+
+
+def in_sequence(asked: Asked) -> Run:
+    """Run a program once for each sample."""
+    layout, num_samples = asked.layout, asked.num_samples
     collected: dict[str, list[Any]] = {name: [] for name in layout.shapes}
     log_probs = []
-    quiet = program if score else _masked(program)
+    quiet = asked.scored
     with torch.no_grad():
         for i in range(num_samples):
-            given = {name: value[i] for name, value in samples.items()}
-            trace = poutine.trace(poutine.condition(quiet, data=given)).get_trace(*args, **kwargs)
+            given = {name: value[i] for name, value in asked.samples.items()}
+            recorder = poutine.trace(poutine.condition(quiet, data=given))
+            trace = recorder.get_trace(*asked.args, **asked.kwargs)
             for name, values in collected.items():
                 values.append(trace.nodes[name].value)
-            if score:
+            if asked.score:
                 log_probs.append(torch.as_tensor(trace.log_prob_sum()))
-            if bar is not None:
-                bar.update()
+            if asked.bar is not None:
+                asked.bar.update()
     stacked: dict[str, Any] = {}
     for name, values in collected.items():
         shape = layout.shapes[name]
@@ -153,28 +160,16 @@ def in_sequence(
     return Run(stacked, log_probs=log_probs)
 
 
-def in_parallel(
-    program: Program,
-    samples: dict[str, Tensor],
-    num_samples: int,
-    layout: Layout,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    bar: Any = None,
-    score: bool = False,
-    check: bool = True,
-) -> Run:
-    """Run a program once, with all samples along a plate left of its own; arguments as in :func:`in_sequence`.
-
-    Under ``check``, and validation, the first and the last sample are compared with what they are alone.
+def in_parallel(asked: Asked) -> Run:
+    """Run a program once, with all samples along a plate left of its own.
 
     Raises:
         ValueError: if the program does not work with all samples in one run; names the site.
     """
+    layout, num_samples, args, kwargs = asked.layout, asked.num_samples, asked.args, asked.kwargs
     particles = plate(PLATE, num_samples, dim=-layout.max_plate_nesting - 1)
-    given = {name: layout.aligned(name, value) for name, value in samples.items()}
-    vectorized: Program = particles(program if score else _masked(program))
+    given = {name: layout.aligned(name, value) for name, value in asked.samples.items()}
+    vectorized: Program = particles(asked.scored)
     recorder = poutine.trace(poutine.condition(vectorized, data=given))
     with torch.no_grad():
         try:
@@ -182,16 +177,16 @@ def in_parallel(
         except (RuntimeError, ValueError, IndexError) as error:
             # Alone it has worked, when its layout was found.
             raise _explained(error, recorder.trace, layout) from error
-        if check and is_validation_enabled():
-            check_rows(program, prune_subsample_sites(trace), layout.max_plate_nesting, args, kwargs)
+        if asked.check and is_validation_enabled():
+            check_rows(asked.program, prune_subsample_sites(trace), layout.max_plate_nesting, args, kwargs)
     results: dict[str, Any] = {}
     for name, shape in layout.shapes.items():
         value = trace.nodes[name].value
         if shape is not None:
             value = spread(name, value, Size((num_samples, *shape)))
         results[name] = value
-    if bar is not None:
-        bar.update(num_samples)
+    if asked.bar is not None:
+        asked.bar.update(num_samples)
     return Run(results, trace)
 
 

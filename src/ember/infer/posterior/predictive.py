@@ -14,7 +14,15 @@ from tqdm import tqdm
 
 from ember.errors import ModelError
 from ember.infer.posterior.importance import log_prob_by_row
-from ember.infer.posterior.prediction_runs import PLATE, Layout, Run, in_parallel, in_sequence, layout_of
+from ember.infer.posterior.prediction_runs import (
+    PLATE,
+    Asked,
+    Layout,
+    Run,
+    in_parallel,
+    in_sequence,
+    layout_of,
+)
 from ember.infer.posterior.weighed_samples import MHResampler as MHResampler
 from ember.infer.posterior.weighed_samples import WeighedPredictiveResults as WeighedPredictiveResults
 from ember.infer.traces.program_checks import check_program
@@ -117,11 +125,13 @@ class Predictive(torch.nn.Module):
             size = min(self.batch_size or self.num_samples, self.num_samples - start)
             samples = {name: value[start : start + size] for name, value in self.posterior_samples.items()}
             if self.guide is not None and guide_layout is not None:
-                drawn = run(self.guide, samples, size, guide_layout, args, kwargs, check=start == 0)
+                drawn = run(Asked(self.guide, samples, size, guide_layout, args, kwargs, check=start == 0))
                 samples = drawn.samples
             if layout is None:
                 layout = layout_of(self.model, samples, return_sites, args, kwargs)
-            yield run(self.model, samples, size, layout, args, kwargs, bar=bar, check=start == 0).samples
+            yield run(
+                Asked(self.model, samples, size, layout, args, kwargs, bar=bar, check=start == 0)
+            ).samples
 
     def get_samples(self, *args: object, **kwargs: object) -> Any:
         """Deprecated: call the object."""
@@ -143,9 +153,9 @@ class Predictive(torch.nn.Module):
         if self.guide is not None:
             run = in_parallel if self.parallel else in_sequence
             layout = layout_of(self.guide, samples, (), args, kwargs)
-            samples = run(self.guide, samples, self.num_samples, layout, args, kwargs).samples
+            samples = run(Asked(self.guide, samples, self.num_samples, layout, args, kwargs)).samples
         layout = layout_of(self.model, samples, (), args, kwargs)
-        trace = in_parallel(self.model, samples, self.num_samples, layout, args, kwargs).trace
+        trace = in_parallel(Asked(self.model, samples, self.num_samples, layout, args, kwargs)).trace
         assert trace is not None
         return trace
 
@@ -278,15 +288,15 @@ class WeighedPredictive(Predictive):
         first = layouts.guide is None
         seen = layouts.guide or layout_of(guide, {}, None, args, kwargs, mask=False)
         layouts.guide = seen
-        drawn = run(guide, {}, size, seen, args, kwargs, score=True, check=first)
+        drawn = run(Asked(guide, {}, size, seen, args, kwargs, score=True, check=first))
         seen = layouts.scored or layout_of(model_guide, drawn.samples, sites, args, kwargs, mask=False)
         layouts.scored = seen
-        scored = run(model_guide, drawn.samples, size, seen, args, kwargs, score=True, check=first)
+        scored = run(Asked(model_guide, drawn.samples, size, seen, args, kwargs, score=True, check=first))
         densities = _log_probs(drawn, size), _log_probs(scored, size)
         if model_guide is not self.model:
             seen = layouts.model or layout_of(self.model, drawn.samples, sites, args, kwargs)
             layouts.model = seen
-            scored = run(self.model, drawn.samples, size, seen, args, kwargs, check=first)
+            scored = run(Asked(self.model, drawn.samples, size, seen, args, kwargs, check=first))
         return scored.samples, *densities
 
 

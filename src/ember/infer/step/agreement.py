@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.capture.signals import Unbroken
 from ember.errors import CaptureMismatchError
 from ember.infer.losses.values import is_finite, to_floats
 from ember.infer.step.function import Gradients
 from ember.infer.step.live import Observer, Taken
 from ember.infer.step.program import StepProgram
-from ember.rng import fork_torch_rng, torch_states
+from ember.rng import fork_torch_rng, others_draw, torch_states
 
 Eager = Callable[[Observer | None], Taken]
 """Takes an observer of parameters with gradients."""
@@ -51,12 +52,15 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
         # Eager execution stops at the first particle whose loss is not finite: there is nothing to compare.
         return taken
     with _keeping(taken.loss):
-        _compare_random_states(drawn)
+        if not _can_be_compared(drawn, program):
+            return replace(taken, compared=False)
         _compare_step(program, captured_loss, taken.loss, outputs, copies, grads)
     program.record.check_seconds += time.perf_counter() - started
     if taken.left_out:
         return taken
-    program.take_over(inputs, tensors)
+    with Unbroken() as changing:
+        changing.begin()
+        program.take_over(inputs, tensors)
     return replace(taken, loss=captured_loss)
 
 
@@ -116,10 +120,13 @@ def loss_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
         captured_loss = to_floats(program.program(inputs)[0])
     taken = eager(None)
     with _keeping(taken.loss):
-        _compare_random_states(drawn)
+        if not _can_be_compared(drawn, program):
+            return replace(taken, compared=False)
         _compare("the loss", torch.tensor(captured_loss), torch.tensor(taken.loss), None)
     program.record.check_seconds += time.perf_counter() - started
-    program.take_over(inputs, tensors)
+    with Unbroken() as changing:
+        changing.begin()
+        program.take_over(inputs, tensors)
     return replace(taken, loss=captured_loss)
 
 
@@ -137,16 +144,21 @@ def _random_state_put_back() -> Iterator[_RandomStates]:
         found.after = torch_states()
 
 
-def _compare_random_states(captured: _RandomStates) -> None:
+def _can_be_compared(captured: _RandomStates, program: StepProgram) -> bool:
+    """Whether the two had the same random numbers; they have not where another thread draws some of them meanwhile."""
     for before, after, drawn in zip(captured.before, captured.after, torch_states(), strict=True):
         if torch.equal(after, drawn):
             continue
+        if others_draw():
+            # A program that draws nothing itself can be compared all the same.
+            return not program.graph.draws
         raise CaptureMismatchError(
             "the captured step draws other random numbers than the eager one: "
             f"{'none' if torch.equal(before, after) else 'some'} against "
             f"{'none' if torch.equal(before, drawn) else 'some'} that eager draws. "
             "A program that draws from numpy or random, or branches on them, cannot be captured (compile=False)."
         )
+    return True
 
 
 def _compare(what: str, captured: Tensor, eager: Tensor, noise: Tensor | None) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ember.capture.recording.mutation_guard import Undoable
+from ember.capture.signals import Unbroken
 from ember.distributions.validation import values_unchecked
 from ember.infer.losses.policy import BadLoss, LeftOut, Skip, applied
 from ember.infer.losses.values import check as check_loss
@@ -20,6 +21,7 @@ from ember.infer.traces.validate_all import validation_enabled
 from ember.ops.scalars import zero_grads
 from ember.optim import PyroOptim
 from ember.params.param_store import ParamStoreDict, get_param_store
+from ember.poutine.stack import THREAD
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.rng import fork_torch_rng, get_rng_state, set_rng_state, set_torch_states, torch_states
 
@@ -53,11 +55,13 @@ class Taken:
     """The touched parameters; None where the call ended before they were known."""
     left_out: bool = False
     """Whether the policy kept the update from being made."""
+    compared: bool = True
+    """Whether what a program answered could be compared with it."""
 
 
 class Live:
     """The place of one eager step. An error leaves parameters and optimizer state as they were; parameters that the failed step
-    made are removed again."""
+    made are removed again. Ctrl-C comes before the update or after it."""
 
     def __init__(self, optimizer: PyroOptim, observe: Observer | None = None) -> None:
         self._names: tuple[str, ...] | None = None
@@ -67,9 +71,16 @@ class Live:
     def take(self, step: Step, store: ParamStoreDict, args: Args, kwargs: Kwargs) -> Taken:
         """Take the step."""
         self._recorder = TraceMessenger(param_only=True)
+        self._changing = Unbroken()
         before = torch_states() if isinstance(step.policy, Skip) else []
         try:
-            with store.active(), applied(step.policy), _undone_on_error(self._recorder):
+            # What waits is raised after all else is done: the step has been taken then.
+            with (
+                self._changing,
+                store.active(),
+                applied(step.policy),
+                _undone_on_error(self._recorder, self._changing),
+            ):
                 return Taken(step(self, args, kwargs), self._names)
         except LeftOut as skipped:
             return Taken(skipped.loss, self._names, left_out=True)
@@ -96,6 +107,7 @@ class Live:
         if self._observe is not None:
             self._observe(found)
         settle(found, finite, policy)
+        self._changing.begin()
         self._optimizer(found.leaves)
         zero_grads(found.leaves)
         return found.loss
@@ -165,8 +177,16 @@ def _loss_unvalidated(
 
 def evaluate(objective: Objective, store: ParamStoreDict, args: Args, kwargs: Kwargs) -> Taken:
     """The loss, with nothing changed."""
-    with store.active(), torch.no_grad(), TraceMessenger(param_only=True) as recorder:
-        loss = to_floats(objective.value(*args, **kwargs))
+    handlers = THREAD.mark()
+    with Unbroken() as ending, store.active(), torch.no_grad():
+        try:
+            with TraceMessenger(param_only=True) as recorder:
+                loss = to_floats(objective.value(*args, **kwargs))
+                ending.begin()
+        except BaseException:
+            ending.begin()
+            THREAD.go_back(handlers)
+            raise
     return Taken(loss, tuple(recorder.trace.nodes))
 
 
@@ -196,15 +216,17 @@ def _all_finite(grads: list[Tensor]) -> bool:
 
 
 @contextmanager
-def _undone_on_error(recorder: TraceMessenger) -> Iterator[None]:
+def _undone_on_error(recorder: TraceMessenger, changing: Unbroken) -> Iterator[None]:
     store = get_param_store()
-    known = set(store.keys())
+    known, handlers = set(store.keys()), THREAD.mark()
     try:
         yield
     except LeftOut:
         zero_grads(touched_leaves(recorder))
         raise
     except BaseException:
+        changing.begin()
+        THREAD.go_back(handlers)
         zero_grads(touched_leaves(recorder))
         for name in [name for name in store if name not in known]:
             del store[name]

@@ -80,11 +80,11 @@ class Run:
 
     def _found(self) -> Ready | Taken:
         """What is found by code that may be the user's."""
-        self.gate.open = True
+        self.gate.open = self.gate.keeps_shut = True
         try:
             return self._source.find()
         finally:
-            self.gate.open = False
+            self.gate.open = self.gate.keeps_shut = False
 
     def _one_by_one(self, ready: Ready, num_steps: int) -> None:
         """The optimizer is torch's: Python calls it after each captured gradient."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from ember.capture import backend as backends
 from ember.capture.recording.graph import CapturedGraph
 from ember.capture.report import Capture
+from ember.capture.signals import Unbroken
 from ember.infer.losses.policy import BadLoss
 from ember.infer.losses.values import check as check_loss
 from ember.infer.losses.values import is_finite, to_floats, warn_if_nan
@@ -55,6 +56,8 @@ class StepProgram:
         self.leaves = list(flat.leaves)
         self._optimizer = optimizer
         self._writes_back = flat.update is not None and flat.update.writes_back
+        # Python's handlers of signals run before such a step or after it, never within.
+        self._is_one_call = flat.update is not None and program.in_blocks and not self._writes_back
         self._known: tuple[list[Tensor], list[int], list[Tensor]] | None = None
         on_cpu = self.bad_steps.device.type == "cpu"
         self._bad = ctypes.c_int64.from_address(self.bad_steps.data_ptr()) if on_cpu else None
@@ -109,18 +112,24 @@ class StepProgram:
             NonFiniteLossError, LeftOut: as the policy says.
         """
         self.record.calls += 1
-        update = self.flat.update
-        if update is None:
+        if self.flat.update is None:
             return self._step_by_torch(inputs)
-        loss = self.program.loss(inputs)
-        if self._writes_back:
-            update.write_back()
+        loss = self.program.loss(inputs) if self._is_one_call else self._loss_unbroken(inputs)
         if self.policy.guarded:
             bad = self._bad.value if self._bad is not None else self.bad_steps.item()
             if bad:
                 self.settle(loss)
         elif not is_finite(loss):
             warn_if_nan(loss)
+        return loss
+
+    def _loss_unbroken(self, inputs: Sequence[Tensor]) -> Any:
+        assert self.flat.update is not None
+        with Unbroken() as changing:
+            changing.begin()
+            loss = self.program.loss(inputs)
+            if self._writes_back:
+                self.flat.update.write_back()
         return loss
 
     def many(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool) -> Iterator[Tensor]:
@@ -162,12 +171,13 @@ class StepProgram:
         own = [g if has else None for g, has in zip(grads, self.flat.with_gradient, strict=True)]
         found = Gradients(loss, loss if self.has_value else 0.0, (), self.leaves, own)
         store = self.flat.parameters.store
-        with store.active():
+        with Unbroken() as changing, store.active():
             settle(found, is_finite(found.checked) and gradients_finite(own), self.policy)
+            changing.begin()
             for leaf, grad in zip(self.leaves, own, strict=True):
                 leaf.grad = grad
             self._optimizer(self.leaves)
-        zero_grads(self.leaves)
+            zero_grads(self.leaves)
 
 
 def new_count(leaves: Sequence[Tensor]) -> Tensor:

@@ -70,6 +70,7 @@ class Programs:
         self._self_changes = 0
         self._changes = ""
         self._draws_elsewhere = False
+        self._others_draw = False
         self._steady = False
         """Whether a run has been seen to leave what it reads as it was."""
         self._seen_with_numbers: dict[Key, int] = {}
@@ -254,6 +255,15 @@ class Programs:
                 Reason.VALUE_READ,
             )
 
+    def _say_that_others_draw(self) -> None:
+        """The next call is checked too."""
+        if not self._others_draw:
+            self._others_draw = True
+            logger.warning(
+                "another thread draws from torch's generator, so that a captured step cannot be compared with an eager one: "
+                "steps are eager until a comparison comes between two of its draws; take three before the thread begins"
+            )
+
     def _changed_itself(self, world: World) -> bool:
         if world.holds():
             return False
@@ -277,6 +287,8 @@ class Programs:
             raise
         if self._changed_itself(world):
             del self.entries[place]
+        elif not taken.compared:
+            self._say_that_others_draw()
         elif is_finite(taken.loss) or not state.program.has_value:
             # A loss of NaN gives no verdict: the next call is checked too.
             self.entries[place] = Trusted(state.program, state.bound, state.first)

@@ -19,6 +19,7 @@ from ember.infer.step.request import Request, Setup
 from ember.infer.step.states import First
 from ember.optim.traced import TracedUpdate
 from ember.poutine.messenger import Messenger
+from ember.poutine.stack import THREAD
 
 # So many times the options of an optimizer (but learning rates) may be changed before its update is left to torch.
 _MAX_OPTION_CHANGES = 3
@@ -81,12 +82,15 @@ def record(request: Request, first: First, tensors: list[Tensor], report: Report
     update, note = (
         _traced_update(request.setup, leaves, first.option_changes) if request.trains else (None, "none")
     )
+    handlers = THREAD.mark()
     with _ONE_AT_A_TIME:
         try:
             return _compiled(request, first, leaves, tensors, update, note, report)
         except UpdateError as error:
             note = f"by torch (its update cannot be recorded: {error})"
             return _compiled(request, first, leaves, tensors, None, note, report)
+        finally:
+            THREAD.go_back(handlers)
 
 
 def _refuse_hooks(leaves: tuple[Tensor, ...]) -> None:

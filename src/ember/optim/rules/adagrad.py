@@ -8,17 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ember.optim.rules.rule import (
-    Rate,
-    Rule,
-    Spread,
-    count,
-    directions,
-    moved_by_quotient,
-    over,
-    same,
-    spread_to,
-)
+from ember.optim.rules.rule import Rate, Rule, Spread, count, directions, moved_by_quotient, over, same
 
 
 @dataclass(frozen=True)
@@ -57,7 +47,7 @@ def update(
     total = torch.addcmul(state.sum, grads, grads, value=1)
     sizes = -over(options.lr, 1 + (step.double() - 1) * options.lr_decay)
     below = total.sqrt() + options.eps
-    params = moved_by_quotient(params, grads, below, spread_to(sizes, params, spread))
+    params = moved_by_quotient(params, grads, below, sizes, spread)
     return params, AdagradState(step, total)
 
 

@@ -12,32 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ember.optim.rules.rule import (
-    Rate,
-    Rule,
-    Spread,
-    averaged_square,
-    count,
-    directions,
-    moved_by_quotient,
-    over,
-    same,
-    shrunk,
-    spread_to,
-)
+from ember.optim.rules.moments import MomentOptions, moments
+from ember.optim.rules.rule import Rule, Spread, count, moved_by_quotient, over, same, spread_to
 
 
 @dataclass(frozen=True)
-class AdamOptions:
+class AdamOptions(MomentOptions):
     """Options of Adam and AdamW."""
 
-    lr: Rate = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
     amsgrad: bool = False
-    maximize: bool = False
-    decoupled_weight_decay: bool = False
 
 
 class AdamState(NamedTuple):
@@ -60,18 +43,14 @@ def update(
 ) -> tuple[Tensor, AdamState]:
     """One step."""
     beta1, beta2 = options.betas
-    decoupled = options.decoupled_weight_decay
-    step = state.step + 1
-    grads = directions(params, grads, 0.0 if decoupled else options.weight_decay, options.maximize)
-    params = shrunk(params, options.lr, options.weight_decay) if decoupled else params
-    mean = torch.lerp(state.exp_avg, grads, 1 - beta1)
-    square = averaged_square(state.exp_avg_sq, grads, beta2)
+    params, _, step, t, mean, square = moments(
+        params, grads, state.step, state.exp_avg, state.exp_avg_sq, options
+    )
     largest = None if state.max_exp_avg_sq is None else torch.maximum(state.max_exp_avg_sq, square)
-    t = step.double()
     sizes = -over(options.lr, 1 - beta1**t)
     scale = spread_to((1 - beta2**t).sqrt(), params, spread)
     below = (square if largest is None else largest).sqrt() / scale + options.eps
-    params = moved_by_quotient(params, mean, below, spread_to(sizes, params, spread))
+    params = moved_by_quotient(params, mean, below, sizes, spread)
     return params, AdamState(step, mean, square, largest)
 
 

@@ -8,28 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ember.optim.rules.rule import (
-    Rate,
-    Rule,
-    Spread,
-    count,
-    directions,
-    moved_by_quotient,
-    over,
-    same,
-    spread_to,
-)
+from ember.optim.rules.moments import BetaOptions
+from ember.optim.rules.rule import Rate, Rule, Spread, count, directions, moved_by_quotient, over, same
 
 
 @dataclass(frozen=True)
-class AdamaxOptions:
+class AdamaxOptions(BetaOptions):
     """Options of Adamax."""
 
     lr: Rate = 2e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    maximize: bool = False
 
 
 class AdamaxState(NamedTuple):
@@ -55,7 +42,7 @@ def update(
     mean = torch.lerp(state.exp_avg, grads, 1 - beta1)
     largest = torch.maximum(state.exp_inf * beta2, grads.abs() + options.eps)
     sizes = -over(options.lr, 1 - beta1 ** step.double())
-    params = moved_by_quotient(params, mean, largest, spread_to(sizes, params, spread))
+    params = moved_by_quotient(params, mean, largest, sizes, spread)
     return params, AdamaxState(step, mean, largest)
 
 

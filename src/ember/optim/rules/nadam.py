@@ -8,31 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ember.optim.rules.rule import (
-    Rate,
-    Rule,
-    Spread,
-    averaged_square,
-    count,
-    directions,
-    moved_by_quotient,
-    same,
-    shrunk,
-    spread_to,
-)
+from ember.optim.rules.moments import MomentOptions, moments
+from ember.optim.rules.rule import Rate, Rule, Spread, count, moved_by_quotient, same, spread_to
 
 
 @dataclass(frozen=True)
-class NAdamOptions:
+class NAdamOptions(MomentOptions):
     """Options of NAdam."""
 
     lr: Rate = 2e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
     momentum_decay: float = 4e-3
-    decoupled_weight_decay: bool = False
-    maximize: bool = False
 
 
 class NAdamState(NamedTuple):
@@ -55,21 +40,17 @@ def update(
 ) -> tuple[Tensor, NAdamState]:
     """One step."""
     beta1, beta2 = options.betas
-    decoupled = options.decoupled_weight_decay
-    step = state.step + 1
-    t = step.double()
-    grads = directions(params, grads, 0.0 if decoupled else options.weight_decay, options.maximize)
-    params = shrunk(params, options.lr, options.weight_decay) if decoupled else params
+    params, grads, step, t, mean, square = moments(
+        params, grads, state.step, state.exp_avg, state.exp_avg_sq, options
+    )
     mu = beta1 * (1.0 - 0.5 * 0.96 ** (t * options.momentum_decay))
     next_mu = beta1 * (1.0 - 0.5 * 0.96 ** ((t + 1) * options.momentum_decay))
     product = state.mu_product * mu.to(state.mu_product.dtype)
-    mean = torch.lerp(state.exp_avg, grads, 1 - beta1)
-    square = averaged_square(state.exp_avg_sq, grads, beta2)
     below = (square / spread_to(1 - beta2**t, params, spread)).sqrt() + options.eps
     of_grads = -options.lr * (1.0 - mu) / (1.0 - product.double())
     of_means = (-options.lr * next_mu) / (1.0 - product.double() * next_mu)
-    params = moved_by_quotient(params, grads, below, spread_to(of_grads, params, spread))
-    params = moved_by_quotient(params, mean, below, spread_to(of_means, params, spread))
+    params = moved_by_quotient(params, grads, below, of_grads, spread)
+    params = moved_by_quotient(params, mean, below, of_means, spread)
     return params, NAdamState(step, product, mean, square)
 
 

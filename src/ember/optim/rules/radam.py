@@ -8,32 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ember.optim.rules.rule import (
-    Rate,
-    Rule,
-    Spread,
-    averaged_square,
-    count,
-    directions,
-    same,
-    shrunk,
-    spread_to,
-)
+from ember.optim.rules.moments import MomentOptions, moments
+from ember.optim.rules.rule import Rule, Spread, count, same, spread_to
 
 # With fewer effective observations the variance cannot be rectified.
 _FEWEST = 5.0
 
 
 @dataclass(frozen=True)
-class RAdamOptions:
+class RAdamOptions(MomentOptions):
     """Options of RAdam."""
-
-    lr: Rate = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    decoupled_weight_decay: bool = False
-    maximize: bool = False
 
 
 class RAdamState(NamedTuple):
@@ -54,13 +38,9 @@ def update(
 ) -> tuple[Tensor, RAdamState]:
     """One step."""
     beta1, beta2 = options.betas
-    decoupled = options.decoupled_weight_decay
-    step = state.step + 1
-    t = step.double()
-    grads = directions(params, grads, 0.0 if decoupled else options.weight_decay, options.maximize)
-    params = shrunk(params, options.lr, options.weight_decay) if decoupled else params
-    mean = torch.lerp(state.exp_avg, grads, 1 - beta1)
-    square = averaged_square(state.exp_avg_sq, grads, beta2)
+    params, _, step, t, mean, square = moments(
+        params, grads, state.step, state.exp_avg, state.exp_avg_sq, options
+    )
     correction = 1 - beta2**t
     limit = 2 / (1 - beta2) - 1
     length = limit - 2 * t * beta2**t / correction

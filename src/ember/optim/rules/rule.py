@@ -137,9 +137,9 @@ def over(number: Rate, numbers: Tensor) -> Tensor:
     return above / numbers
 
 
-def moved_by_quotient(params: Tensor, above: Tensor, below: Tensor, sizes: Tensor | float) -> Tensor:
-    """``params + sizes * above / below``, in the order in which torch's kernel rounds."""
-    return params + (above * sizes) / below
+def moved_by_quotient(params: Tensor, above: Tensor, below: Tensor, sizes: Tensor, spread: Spread) -> Tensor:
+    """``params + sizes * above / below``, in the order in which torch's kernel rounds; a size for each parameter, in float64."""
+    return params + (above * spread_to(sizes, params, spread)) / below
 
 
 def averaged_square(squares: Tensor, values: Tensor, decay: float) -> Tensor:

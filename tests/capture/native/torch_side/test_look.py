@@ -216,3 +216,26 @@ def test_looks_are_there_whatever_the_default_dtype(dtype: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+class TimeIsUpError(Exception):
+    """What a user's handler of a signal may raise."""
+
+
+@pytest.mark.parametrize("where", ["calls", "rest"])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, TimeIsUpError, TimeoutError, MemoryError])
+def test_what_comes_from_handlers_of_signals_is_not_lost(where, raised):
+    def interrupted():
+        raise raised
+
+    look = look_at(calls=[(interrupted, True)]) if where == "calls" else look_at(rest=[interrupted])
+    with pytest.raises(raised):
+        look.call((), {})
+
+
+@pytest.mark.parametrize("raised", [AttributeError, KeyError, RuntimeError, TypeError, ValueError])
+def test_what_has_changed_may_raise(raised):
+    def gone():
+        raise raised
+
+    assert look_at(rest=[gone]).call((), {}) is None

@@ -20,6 +20,9 @@ extern PyObject *PyObject_Type(PyObject *);
 extern int PyObject_RichCompareBool(PyObject *, PyObject *, int), PyObject_IsTrue(PyObject *);
 extern PyObject *PyFunction_GetCode(PyObject *), *PyFunction_GetDefaults(PyObject *), *PyFunction_GetKwDefaults(PyObject *);
 extern char *PyByteArray_AsString(PyObject *);
+extern PyObject *PyErr_Occurred(void);
+extern int PyErr_ExceptionMatches(PyObject *);
+extern PyObject *PyExc_AttributeError, *PyExc_LookupError, *PyExc_RuntimeError, *PyExc_SystemError, *PyExc_TypeError, *PyExc_ValueError;
 typedef PyObject *(*Called)(PyObject *, PyObject *const *, Py_ssize_t);
 typedef struct { const char *name; Called function; int flags; const char *doc; } Method;
 extern PyObject *PyCFunction_NewEx(Method *, PyObject *, PyObject *);
@@ -199,6 +202,15 @@ static PyObject *kept(PyObject *object) {
     return object;
 }
 
+/* Whether an error comes from looking at something that has changed. Others are not ours: handlers of signals may run meanwhile, and
+ * what they raise (KeyboardInterrupt) must not be lost. */
+static int is_of_the_look(void) {
+    PyObject *const kinds[] = {PyExc_AttributeError, PyExc_LookupError, PyExc_RuntimeError, PyExc_SystemError, PyExc_TypeError, PyExc_ValueError};
+    for (int k = 0; k < 6; k++)
+        if (PyErr_ExceptionMatches(kinds[k])) return 1;
+    return 0;
+}
+
 /* look(args, kwargs): what is noted with these arguments, if all holds; the marker of other tensors if they are laid out as those;
  * else None. */
 static PyObject *look(PyObject *self, PyObject *const *given, Py_ssize_t count) {
@@ -214,6 +226,7 @@ static PyObject *look(PyObject *self, PyObject *const *given, Py_ssize_t count) 
     holds = holds && paths_hold(PART(PATHS)) && calls_hold(PART(CALLS)) && names_hold(PART(DICTS), PART(KEYS), PART(VALUES), PART(MISSING)) &&
             functions_hold(PART(FUNCTIONS), PART(PARTS)) && cells_hold(PART(CELLS), PART(CONTENTS)) && rest_holds(PART(REST));
     if (!holds) {
+        if (PyErr_Occurred() && !is_of_the_look()) return NULL;
         PyErr_Clear();
         return kept(&_Py_NoneStruct);
     }

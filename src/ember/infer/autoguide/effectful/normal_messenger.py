@@ -11,19 +11,17 @@ from torch import Tensor
 from ember import distributions as dist
 from ember.distributions import constraints
 from ember.errors import ModelError
-from ember.infer.autoguide.base.guide import Program, check_init_scale
-from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible, init_to_mean
+from ember.infer.autoguide.base.guide import Program
+from ember.infer.autoguide.base.initialization import InitFn
 from ember.infer.autoguide.base.naming import deep_getattr
 from ember.infer.autoguide.base.point import is_identity
 from ember.infer.autoguide.base.support import transform_of
-from ember.infer.autoguide.effectful.messenger import AutoMessenger
+from ember.infer.autoguide.effectful.loc_scale_messenger import DEFAULT_INIT, LocScaleMessenger
 from ember.nn.module import PyroParam
 from ember.poutine.site import Site
 
-_INIT: InitFn = init_to_mean(fallback=init_to_feasible)
 
-
-class AutoNormalMessenger(AutoMessenger):
+class AutoNormalMessenger(LocScaleMessenger):
     """An independent normal distribution for each site, in unconstrained space, drawn in the run of the model.
 
     The family of :class:`~ember.infer.autoguide.AutoNormal`. A subclass can give some sites another posterior, in terms of what
@@ -52,19 +50,7 @@ class AutoNormalMessenger(AutoMessenger):
     ['locs.a_unconstrained', 'scales.a_unconstrained']
     """
 
-    def __init__(
-        self,
-        model: Program,
-        *,
-        init_loc_fn: InitFn = _INIT,
-        init_scale: float = 0.1,
-        amortized_plates: tuple[str, ...] = (),
-    ) -> None:
-        check_init_scale(init_scale)
-        super().__init__(model, amortized_plates=amortized_plates)
-        self.init_loc_fn = init_loc_fn
-        self._init_scale = init_scale
-        self._computing_median = False
+    _computing_median = False
 
     posterior_by_name = True
 
@@ -82,18 +68,6 @@ class AutoNormalMessenger(AutoMessenger):
     def _loc_and_scale(self, name: str, prior: Any) -> tuple[Tensor, Tensor]:
         loc, scale = self._get_params(name, prior)
         return loc, scale
-
-    def _get_params(self, name: str, prior: Any) -> Any:
-        """The parameters of a site; inside plates, the rows that they have chosen."""
-        if not self._has("locs", name):
-            start, event_dim = self._start(self.init_loc_fn, name, prior)
-            self._declare("locs", name, PyroParam(start, event_dim=event_dim))
-            self._declare_scale(name, start, event_dim)
-        return deep_getattr(self.locs, name), deep_getattr(self.scales, name)
-
-    def _declare_scale(self, name: str, start: Tensor, event_dim: int) -> None:
-        scale = torch.full_like(start, self._init_scale)
-        self._declare("scales", name, PyroParam(scale, constraints.positive, event_dim))
 
     @torch.no_grad()
     def median(self, *args: object, **kwargs: object) -> Any:
@@ -135,7 +109,7 @@ class AutoHierarchicalNormalMessenger(AutoNormalMessenger):
         self,
         model: Program,
         *,
-        init_loc_fn: InitFn = _INIT,
+        init_loc_fn: InitFn = DEFAULT_INIT,
         init_scale: float = 0.1,
         amortized_plates: tuple[str, ...] = (),
         init_weight: float = 1.0,

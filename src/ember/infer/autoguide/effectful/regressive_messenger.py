@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from ember import distributions as dist
-from ember.distributions import constraints
-from ember.infer.autoguide.base.guide import Program, check_init_scale
-from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible, init_to_mean
-from ember.infer.autoguide.base.naming import deep_getattr
 from ember.infer.autoguide.base.support import transform_of
-from ember.infer.autoguide.effectful.messenger import AutoMessenger
-from ember.nn.module import PyroParam
+from ember.infer.autoguide.effectful.loc_scale_messenger import LocScaleMessenger
 from ember.poutine.site import Site
 
-_INIT: InitFn = init_to_mean(fallback=init_to_feasible)
 
-
-class AutoRegressiveMessenger(AutoMessenger):
+class AutoRegressiveMessenger(LocScaleMessenger):
     """Each site is an affine image, in unconstrained space, of a draw from its prior given what is upstream.
 
     Parameters of a site ``x`` are ``AutoRegressiveMessenger.locs.x`` and ``.scales.x``. A subclass can give some sites another
@@ -42,19 +35,6 @@ class AutoRegressiveMessenger(AutoMessenger):
     ['a', 'b']
     """
 
-    def __init__(
-        self,
-        model: Program,
-        *,
-        init_loc_fn: InitFn = _INIT,
-        init_scale: float = 0.1,
-        amortized_plates: tuple[str, ...] = (),
-    ) -> None:
-        check_init_scale(init_scale)
-        super().__init__(model, amortized_plates=amortized_plates)
-        self.init_loc_fn = init_loc_fn
-        self._init_scale = init_scale
-
     posterior_by_name = True
 
     def get_posterior(self, name: str, prior: Any) -> Any:
@@ -70,11 +50,6 @@ class AutoRegressiveMessenger(AutoMessenger):
             prior, [transform.inv.with_cache(cache), affine, transform.with_cache(cache)]
         )
 
-    def _get_params(self, name: str, prior: Any) -> Any:
-        """The parameters of a site; inside plates, the rows that they have chosen."""
-        if not self._has("locs", name):
-            start, event_dim = self._start(self.init_loc_fn, name, prior)
-            scale = torch.full_like(start, self._init_scale)
-            self._declare("locs", name, PyroParam(start * (1 - self._init_scale), event_dim=event_dim))
-            self._declare("scales", name, PyroParam(scale, constraints.positive, event_dim))
-        return deep_getattr(self.locs, name), deep_getattr(self.scales, name)
+    def _first_loc(self, start: Tensor) -> Tensor:
+        # The prior's own mean is stretched by the scale.
+        return start * (1 - self._init_scale)

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
-from ember.capture.backend import twin
-
 
 def error_of(module: GraphModule, inputs: Sequence[Tensor]) -> Exception | None:
     """What a recorded step ends with, run on copies, operator by operator: torch's error, or None."""
@@ -37,3 +35,14 @@ class _Replay(Interpreter):
             place = f", {where}" if where else ""
             error.add_note(f"the operator {n.target} of the compiled step{place}")
             raise
+
+
+def twin(tensor: Tensor) -> Tensor:
+    """A copy of the same layout. A clone of one that repeats its elements (``expand``) would have another."""
+    copied = tensor.detach().clone()
+    if copied.stride() == tensor.stride():
+        return copied
+    strides = zip(tensor.shape, tensor.stride(), strict=True)
+    extent = 1 + sum((size - 1) * stride for size, stride in strides) if tensor.numel() else 0
+    memory = tensor.detach().as_strided((extent,), (1,)).clone()
+    return memory.as_strided(tensor.shape, tensor.stride(), 0)

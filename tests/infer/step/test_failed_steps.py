@@ -10,6 +10,7 @@ from torch import Tensor
 
 import ember
 from ember import distributions as dist
+from ember.capture.choice import BackendName
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoNormal
 from ember.optim import Adam
@@ -39,22 +40,28 @@ def shares(c: Tensor) -> None:
 GOOD, BAD = torch.tensor([0, 2, 1, 1]), torch.tensor([0, -1, 1, 2])
 
 
-def fitted(model: Model) -> SVI:
+def fitted(model: Model, backend: BackendName) -> SVI:
     ember.clear_param_store()
     ember.set_rng_seed(0)
-    svi = SVI(model, AutoNormal(model), Adam({"lr": 0.05}), Trace_ELBO(), compile=True, backend="native")
+    svi = SVI(model, AutoNormal(model), Adam({"lr": 0.05}), Trace_ELBO(), compile=True, backend=backend)
     for _ in range(4):
         svi.step(GOOD)
     return svi
 
 
+CASES: list[tuple[Model, BackendName]] = [
+    *((model, backend) for model in (labels, groups, shares) for backend in ("native", "interpreter")),
+    (groups, "inductor"),
+]
+
+
 @pytest.mark.parametrize("in_a_run", [False, True])
-@pytest.mark.parametrize("model", [labels, groups, shares])
-def test_a_failed_step_has_changed_nothing(model: Model, in_a_run: bool) -> None:
-    svi = fitted(model)
+@pytest.mark.parametrize(("model", "backend"), CASES)
+def test_a_failed_step_has_changed_nothing(model: Model, backend: BackendName, in_a_run: bool) -> None:
+    svi = fitted(model, backend)
     expected = [svi.step(GOOD) for _ in range(3)]
     params = {name: value.detach().clone() for name, value in ember.get_param_store().items()}
-    svi = fitted(model)
+    svi = fitted(model, backend)
     for _ in range(2):
         with pytest.raises((IndexError, RuntimeError)) as info:
             svi.run(3, BAD, progress=False) if in_a_run else svi.step(BAD)
