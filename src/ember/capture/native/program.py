@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.capture.backend import said_if_slow, twin
-from ember.capture.failure import error_of
+from ember.capture.backend import said_if_slow
+from ember.capture.failure import error_of, twin
 from ember.capture.native import pipeline
 from ember.capture.native.build.toolchain import compile_library
 from ember.capture.native.c_writer.clock import TimedPart
