@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from ember.capture import inductor
+from ember.capture.guarded import Guarded, with_verdict
 from ember.capture.recording.graph import CapturedGraph
 
 logger = logging.getLogger("ember.capture")
 
 
 class Program(Protocol):
-    """A compiled graph. Inputs that the graph changes are changed in place."""
+    """A compiled graph. Inputs that the graph changes are changed in place. A run in which something does not hold that the
+    recorded run took for granted raises Unforeseen, and leaves inputs and random state as they were."""
 
     backend: str
     """Which backend has made it."""
@@ -58,8 +60,8 @@ class _Loop:
 
     in_blocks = False
 
-    def __init__(self, compiled: inductor.Compiled, backend: str) -> None:
-        self._compiled = compiled
+    def __init__(self, compiled: inductor.Compiled, graph: CapturedGraph, backend: str) -> None:
+        self._compiled = Guarded(compiled, graph) if graph.assumed else compiled
         self.backend = backend
         self.note = ""
         self.source = ""
@@ -88,7 +90,7 @@ class Inductor:
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
         copies = [twin(tensor) for tensor in inputs]
         with said_if_slow(f"a graph of {graph.num_nodes} operators"):
-            return _Loop(inductor.compile_graph(graph.module, copies), self.name)
+            return _Loop(inductor.compile_graph(with_verdict(graph), copies), graph, self.name)
 
 
 def twin(tensor: Tensor) -> Tensor:
@@ -108,14 +110,14 @@ class Interpreter:
     name = "interpreter"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
-        forward = graph.module.forward  # past hooks of all modules
+        forward = with_verdict(graph).forward  # past hooks of all modules
 
         def run(flat: list[Tensor]) -> Sequence[Tensor]:
             with torch.no_grad():
                 result: Sequence[Tensor] = forward(*flat)
             return result
 
-        return _Loop(run, self.name)
+        return _Loop(run, graph, self.name)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a program raises for data that torch would raise for: torch's own error, and where it comes from."""
+"""What a program ends with that has failed: torch's own error, and where it comes from; or what the recorded run took for granted."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from ember.capture.backend import twin
+from ember.capture.recording.assumptions import Unforeseen
 
 
 def error_of(module: GraphModule, inputs: Sequence[Tensor]) -> Exception | None:
-    """What a recorded step ends with, run on copies, operator by operator: torch's error, or None."""
+    """What a recorded step ends with, run on copies, operator by operator: torch's error, Unforeseen, or None."""
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             _Replay(module).run(*map(twin, inputs))
@@ -23,7 +24,8 @@ def error_of(module: GraphModule, inputs: Sequence[Tensor]) -> Exception | None:
 
 
 class _Replay(Interpreter):
-    """Says of an error which operator it comes from, and where in the user's program that stands."""
+    """Says of an error which operator it comes from, and where in the user's program that stands; ends where something does not
+    hold that was taken for granted."""
 
     def __init__(self, module: GraphModule) -> None:
         super().__init__(module)
@@ -31,9 +33,12 @@ class _Replay(Interpreter):
 
     def run_node(self, n: Node) -> Any:
         try:
-            return super().run_node(n)
+            result = super().run_node(n)
         except Exception as error:
             where = n.meta.get("origin")
             place = f", {where}" if where else ""
             error.add_note(f"the operator {n.target} of the compiled step{place}")
             raise
+        if "assumed" in n.meta and not result:
+            raise Unforeseen
+        return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ember.capture.recording.assumptions import CURRENT, VALIDATING, Assumptions
 from ember.capture.recording.scalar_index import index
 from ember.errors import Reason
 
@@ -33,17 +35,35 @@ def is_recording() -> bool:
 
 
 class ValueGuard(TorchFunctionMode):
-    """Raises where the program takes values out of a tensor into NumPy or Python."""
+    """Raises where the program takes values out of a tensor into NumPy or Python; but for validation, which asks whether all
+    values are valid: what it asks is noted.
+
+    Args:
+        assumptions: where that is noted.
+    """
+
+    def __init__(self, assumptions: Assumptions | None = None) -> None:
+        super().__init__()
+        self._assumptions = assumptions
+        self._outer: Assumptions | None = None
 
     def __enter__(self) -> Any:
         _RECORDINGS.depth += 1
+        self._outer, CURRENT.assumptions = CURRENT.assumptions, self._assumptions
         return super().__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *error: object) -> None:
         _RECORDINGS.depth -= 1
+        CURRENT.assumptions = self._outer
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assumptions = self._assumptions
+        if assumptions is not None and (
+            func is torch._is_all_true
+            or (func is Tensor.__bool__ and sys._getframe(1).f_code in VALIDATING)
+        ):
+            return assumptions.holds(args[0])
         reader = _READERS.get(func)
         if reader is not None:
             raise ValueTakenError(f"aten._local_scalar_dense: {reader} of a tensor")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ember.capture.recording.assumptions import Unforeseen
 from ember.errors import CaptureMismatchError
 from ember.infer.losses.values import is_finite, to_floats
 from ember.infer.step.live import Observer, Taken
@@ -34,7 +35,9 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
     inputs = program.copied_inputs(tensors)
     copies = list(inputs[: len(program.fixed)])
     with _random_state_put_back() as drawn:
-        outputs = program.program(inputs)
+        outputs = _answer(program, inputs)
+    if outputs is None:
+        return replace(eager(None), compared=False)
     captured_loss = to_floats(outputs[0])
     grads: dict[int, Tensor] = {}
 
@@ -92,13 +95,24 @@ def loss_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
     """
     started = time.perf_counter()
     with _random_state_put_back() as drawn:
-        captured_loss = to_floats(program.program(program.copied_inputs(tensors))[0])
+        outputs = _answer(program, program.copied_inputs(tensors))
+    if outputs is None:
+        return replace(eager(None), compared=False)
+    captured_loss = to_floats(outputs[0])
     taken = eager(None)
     with _keeping(taken.loss):
         _compare_random_states(drawn)
         _compare("the loss", torch.tensor(captured_loss), torch.tensor(taken.loss), None)
     program.record.check_seconds += time.perf_counter() - started
     return taken
+
+
+def _answer(program: StepProgram, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
+    """The outputs of a program; None where it leaves the call to Python."""
+    try:
+        return program.program(inputs)
+    except Unforeseen:
+        return None
 
 
 @dataclass

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ember.distributions.validation import values_unchecked
-from ember.infer.losses.policy import BadLoss, LeftOut, Skip, applied
+from ember.infer.losses.policy import BadLoss, LeftOut, applied
 from ember.infer.losses.values import check as check_loss
 from ember.infer.losses.values import is_finite, to_floats, warn_if_nan
 from ember.infer.step.function import Args, Gradients, Kwargs, Objective, Step
@@ -36,6 +36,8 @@ class Taken:
     """The touched parameters; None where the call ended before they were known."""
     left_out: bool = False
     """Whether the policy kept the update from being made."""
+    compared: bool = True
+    """Whether a program that was to be compared has given an answer."""
 
 
 class Live:
@@ -50,7 +52,7 @@ class Live:
     def take(self, step: Step, store: ParamStoreDict, args: Args, kwargs: Kwargs) -> Taken:
         """Take the step."""
         self._recorder = TraceMessenger(param_only=True)
-        before = torch_states() if isinstance(step.policy, Skip) else []
+        before = torch_states() if step.policy.excuses else []
         try:
             with store.active(), applied(step.policy), _undone_on_error(self._recorder):
                 return Taken(step(self, args, kwargs), self._names)
@@ -82,6 +84,16 @@ class Live:
         self._optimizer(found.leaves)
         zero_grads(found.leaves)
         return found.loss
+
+
+def taken_or_undone(take: Callable[[], Taken]) -> Taken:
+    """Take a step that a program has left to Python; if it fails, random numbers go on from where they were."""
+    before = torch_states()
+    try:
+        return take()
+    except BaseException:
+        set_torch_states(before)
+        raise
 
 
 def settle(found: Gradients, finite: bool, policy: BadLoss) -> None:

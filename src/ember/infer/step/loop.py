@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.signals import Gate
 from ember.errors import CaptureError, CaptureMismatchError, NonFiniteLossError
 from ember.infer.losses.policy import LeftOut
 from ember.infer.losses.values import parts, shown
-from ember.infer.step.live import Taken
+from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.program import StepProgram
 from ember.infer.step.programs import Ready
 from ember.infer.step.request import Scheduled
@@ -76,20 +77,40 @@ class Run:
             self.losses.append(error.loss)
             raise
         if isinstance(found, Taken):
-            self.losses.append(found.loss)
-            self.num_skipped += found.left_out
-            if self._scheduled is not None and not found.left_out:
-                self._scheduled.advance(1)
-        elif found.state.program.flat.update is None:
-            self._one_by_one(found, num_steps)
-        else:
-            self._loop(found, num_steps)
+            self._note(found)
+            return
+        try:
+            if found.state.program.flat.update is None:
+                self._one_by_one(found, num_steps)
+            else:
+                self._loop(found, num_steps)
+            return
+        except Unforeseen:
+            pass
+        self._note(self._unforeseen())
+
+    def _note(self, taken: Taken) -> None:
+        self.losses.append(taken.loss)
+        self.num_skipped += taken.left_out
+        if self._scheduled is not None and not taken.left_out:
+            self._scheduled.advance(1)
 
     def _found(self) -> Ready | Taken:
         """What is found by code that may be the user's."""
         self.gate.open = True
         try:
             return self._find()
+        finally:
+            self.gate.open = False
+
+    def _unforeseen(self) -> Taken:
+        """The step that a program has ended with, taken by Python."""
+        self.gate.open = True
+        try:
+            return taken_or_undone(self._source.eager)
+        except NonFiniteLossError as error:
+            self.losses.append(error.loss)
+            raise
         finally:
             self.gate.open = False
 

@@ -205,7 +205,7 @@ class Programs:
             raise
         if self._changed_itself(world):
             del self.entries[key]
-        elif is_finite(taken.loss) or not state.program.has_value:
+        elif taken.compared and (is_finite(taken.loss) or not state.program.has_value):
             # A loss of NaN gives no verdict: the next call is checked too.
             self.entries[key] = Trusted(state.program, state.bound, state.first)
         return taken

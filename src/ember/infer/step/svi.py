@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ember.capture.choice import BackendName, backend_of, check_backend
+from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.report import Report
 from ember.errors import CaptureError, CaptureMismatchError, OptimizerError, Reason
 from ember.infer.autoguide.base.guide import AutoGuide
@@ -16,7 +17,7 @@ from ember.infer.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
 from ember.infer.step.function import Args, Kwargs, Objective, Step
-from ember.infer.step.live import Taken
+from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
 from ember.infer.step.request import Request, Scheduled, Setup
@@ -151,18 +152,21 @@ class SVI:
         An error leaves parameters and optimizer state as they were; parameters that the failed step made are removed again.
         """
         warm = self._warm
-        if warm is not None:
-            inputs = warm.inputs(args, kwargs)
-            if inputs is not None:
-                return warm.program.step(inputs)
-        request = self.request("step", active_policy(), args, kwargs)
-        mode = effective_mode(self.compile, False)
-        found = request.take(None) if mode is False else self._found(request, mode)
-        if isinstance(found, Taken):
-            return found.loss
-        self._keep_warm(found, args, kwargs)
-        program = found.state.program
-        return program.step(program.inputs(found.tensors))
+        try:
+            if warm is not None:
+                inputs = warm.inputs(args, kwargs)
+                if inputs is not None:
+                    return warm.program.step(inputs)
+            request = self.request("step", active_policy(), args, kwargs)
+            found = self._found(request)
+            if isinstance(found, Taken):
+                return found.loss
+            self._keep_warm(found, args, kwargs)
+            program = found.state.program
+            return program.step(program.inputs(found.tensors))
+        except Unforeseen:
+            pass
+        return self._by_python("step", args, kwargs)
 
     def evaluate_loss(self, *args: object, **kwargs: object) -> Any:
         """The loss, without gradients: existing parameters and optimizer state stay as they are, bit for bit.
@@ -174,13 +178,15 @@ class SVI:
         Returns:
             A float (a tuple of floats for objectives with several losses).
         """
-        request = self.request("evaluate_loss", active_policy(), args, kwargs)
-        mode = effective_mode(self.compile, False)
-        found = request.take(None) if mode is False else self._found(request, mode)
+        found = self._found(self.request("evaluate_loss", active_policy(), args, kwargs))
         if isinstance(found, Taken):
             return found.loss
         program = found.state.program
-        return program.evaluate(program.inputs(found.tensors))
+        try:
+            return program.evaluate(program.inputs(found.tensors))
+        except Unforeseen:
+            pass
+        return self._by_python("evaluate_loss", args, kwargs)
 
     def run(
         self,
@@ -245,8 +251,11 @@ class SVI:
         backend = self.programs.backend or backend_of(self.backend)
         return Request(kind, Setup(step, roots, self._store(), self.optim, backend, scheduled), args, kwargs)
 
-    def _found(self, request: Request, mode: CompileMode) -> Ready | Taken:
+    def _found(self, request: Request) -> Ready | Taken:
         """A program, or the call taken by Python; under "auto" that is what happens where there can be no program."""
+        mode = effective_mode(self.compile, False)
+        if mode is False:
+            return request.take(None)
         try:
             return self.programs.find(request)
         except CaptureError as error:
@@ -256,6 +265,11 @@ class SVI:
                 return Taken(error.eager_result, None)
             self.capture_report.eager_calls += 1
             return request.take(None)
+
+    def _by_python(self, kind: str, args: Args, kwargs: Kwargs) -> Any:
+        """The loss of a call that a program has left to Python."""
+        request = self.request(kind, active_policy(), args, kwargs)
+        return taken_or_undone(lambda: request.take(None)).loss
 
     def _keep_warm(self, found: Ready, args: Args, kwargs: Kwargs) -> None:
         program = found.state.program
