@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FrameType
 
 import torch
 from torch import Tensor
 from torch.distributions import ContinuousBernoulli, Geometric, constraints
+
+from ember.ops.provenance import detach_provenance
 
 
 class Unforeseen(Exception):
     """Internal: something that the recorded run took for granted does not hold now. Nothing has changed."""
 
 
-VALIDATING: frozenset[CodeType] = frozenset(
+_VALIDATING: frozenset[CodeType] = frozenset(
     function.__code__
     for function in (
         type(constraints.positive_definite).check,
@@ -30,6 +32,13 @@ VALIDATING: frozenset[CodeType] = frozenset(
     )
 )
 """Functions of torch that go on where a tensor is true, and where it is not know that a value is invalid."""
+
+
+def is_validating(frame: FrameType | None) -> bool:
+    """Whether the code of a frame asks for a truth value because it validates. Modes of torch stand between the two."""
+    while frame is not None and frame.f_code.co_name == "__torch_function__":
+        frame = frame.f_back
+    return frame is not None and frame.f_code in _VALIDATING
 
 
 class Assumptions:
@@ -46,7 +55,7 @@ class Assumptions:
 
     def holds(self, condition: Tensor) -> bool:
         """Whether all of a condition is true, as far as the recording is concerned."""
-        whole = condition.all()
+        whole = detach_provenance(condition).all()
         if self._is_constant(whole):
             return bool(whole)
         self.conditions.append(whole)

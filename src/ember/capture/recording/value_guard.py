@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ember.capture.recording.assumptions import CURRENT, VALIDATING, Assumptions
+from ember.capture.recording.assumptions import CURRENT, Assumptions, is_validating
 from ember.capture.recording.scalar_index import index
 from ember.errors import Reason
 
@@ -61,7 +61,7 @@ class ValueGuard(TorchFunctionMode):
         assumptions = self._assumptions
         if assumptions is not None and (
             func is torch._is_all_true
-            or (func is Tensor.__bool__ and sys._getframe(1).f_code in VALIDATING)
+            or (func is Tensor.__bool__ and is_validating(sys._getframe(1)))
         ):
             return assumptions.holds(args[0])
         reader = _READERS.get(func)
