@@ -111,12 +111,17 @@ class _Chooser:
     def _worth(self) -> list[_Worth]:
         """Values of data that steps read, where computing them costs much more than reading them."""
         needed = {root for root in self._plan.roots() if root in self._fixed}
+        required = set(self._plan.required)
         found: list[_Worth] = []
         for value in reversed(self._order):
             if value not in self._fixed:
                 needed.update(access.value for access in value.operands())
                 continue
             if value not in needed or isinstance(value, Input | Constant):
+                continue
+            if value in required:
+                # Each run of the program looks at it.
+                needed.update(access.value for access in value.operands())
                 continue
             saved = sum(map(cost, self._made_of(value)))
             if saved >= LEAST_NS and saved >= TIMES_DEARER * READ * value.extent:
