@@ -13,7 +13,7 @@ from ember.capture.native.c_writer.places import Base, Memory, Places, Pointers
 from ember.capture.native.loops.geometry import TILE, merged, walks_across
 from ember.capture.native.loops.structure import Nest, Store, Sweep
 from ember.capture.native.values.arrays import Access, Pointwise, Reduce, Take, Value, Walk
-from ember.capture.native.values.checks import never_zero
+from ember.capture.native.values.checks import is_requirement, never_zero
 from ember.capture.native.values.dtypes import as_dtype, c_type
 from ember.capture.native.values.expressions import COPY
 
@@ -123,7 +123,9 @@ class _NestWriter:
                 lines.append(comment(origin))
             if isinstance(item, Pointwise):
                 steps, text = self._computed(item)
-                lines += [*steps, self._named(item, text)]
+                lines += steps
+                if not is_requirement(item):
+                    lines.append(self._named(item, text))
             elif isinstance(item, Take):
                 steps, text = self._taken(item)
                 lines += [*steps, self._named(item, text)]

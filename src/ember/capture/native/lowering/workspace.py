@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ember.capture.native.lowering.conditions import condition
 from ember.capture.native.lowering.refs import Memory, Ref, layout
 from ember.capture.native.values.arrays import Access, Assemble, Constant, Part, Pointwise, Reduce, Value
 from ember.capture.native.values.calls import Call
@@ -144,9 +145,10 @@ class Workspace:
             access, dims = value.operand, value.domain
         if access.number or 0 in dims:
             return
+        whole, operands = condition(access, dims)
         required = self.build.pointwise(
-            op(REQUIRED, COPY),
-            [(access, torch.bool)],
+            op(REQUIRED, whole),
+            operands,
             dtype=torch.bool,
             dims=dims,
             strides=contiguous(dims),

@@ -41,6 +41,11 @@ def never_zero(value: Pointwise) -> Iterator[Expression]:
     return (part for part in _never_zero(value.expression) if not _is_nonzero(part, value))
 
 
+def is_requirement(value: Pointwise) -> bool:
+    """Whether it is there to be looked at, and read by nobody."""
+    return isinstance(value.expression, Op) and value.expression.name == REQUIRED
+
+
 def can_fail(item: Value | Part | Call) -> bool:
     """Whether an item of a loop, or a call, can find data that torch raises for."""
     if isinstance(item, Take | Part):
