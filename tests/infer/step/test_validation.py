@@ -1,4 +1,4 @@
-"""Validation in captured steps: what an eager step refuses, a captured one refuses, in the same words, and nothing has changed."""
+"""Validation in captured steps: what an eager step refuses, a captured one refuses in the same words, and changes nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Case:
     """Whether an eager step accepts the bad arguments."""
 
 
-def observed(make: Callable[[Tensor], Any], good: Tensor, bad: Tensor, name: str, accepted: bool = False) -> Case:
+def observed(
+    make: Callable[[Tensor], Any], good: Tensor, bad: Tensor, name: str, accepted: bool = False
+) -> Case:
     """A case in which the data are bad."""
     return Case(name, lambda z, data: (make(z), data), (good,), (bad,), accepted)
 
@@ -58,11 +60,16 @@ CASES = [
     observed(lambda z: dist.Poisson(z.exp()), ONES, tensor([1.5, 2.0, 0.0]), "a count 1.5"),
     observed(lambda z: dist.Poisson(z.exp()), ONES, tensor([-1.0, 2.0, 0.0]), "a count -1"),
     observed(
-        lambda z: dist.Categorical(logits=z * torch.arange(3.0)), tensor([0, 2, 1]), tensor([0, 3, 1]), "a label 3"
+        lambda z: dist.Categorical(logits=z * torch.arange(3.0)),
+        tensor([0, 2, 1]),
+        tensor([0, 3, 1]),
+        "a label 3",
     ),
     observed(lambda z: dist.Normal(z, 1.0), HALVES, tensor([0.5, NAN, 1.0]), "data with NaN"),
     observed(lambda z: dist.LogNormal(z, 1.0), HALVES, tensor([0.5, -1.0, 1.0]), "negative data"),
-    observed(lambda z: dist.Gamma(z.exp() * ONES, 1.0).to_event(1), HALVES, tensor([0.5, -1.0, 1.0]), "an event"),
+    observed(
+        lambda z: dist.Gamma(z.exp() * ONES, 1.0).to_event(1), HALVES, tensor([0.5, -1.0, 1.0]), "an event"
+    ),
     observed(lambda z: dist.Dirichlet(z.exp() * ONES), ONES / 3, HALVES, "no simplex"),
     observed(
         lambda z: dist.Bernoulli(z.sigmoid()).mask(tensor([True, False, True])),
@@ -71,7 +78,11 @@ CASES = [
         "a label that a mask leaves out",
     ),
     observed(
-        lambda z: dist.NanMaskedNormal(z, 1.0), HALVES, tensor([0.5, NAN, 1.0]), "gaps that are meant", accepted=True
+        lambda z: dist.NanMaskedNormal(z, 1.0),
+        HALVES,
+        tensor([0.5, NAN, 1.0]),
+        "gaps that are meant",
+        accepted=True,
     ),
     observed(
         lambda z: dist.Bernoulli(z.sigmoid(), validate_args=False),
@@ -80,13 +91,23 @@ CASES = [
         "no validation at the site",
         accepted=True,
     ),
-    given(lambda z, p: dist.Bernoulli(p * z.sigmoid() / z.sigmoid()), ONES, HALVES, ONES * 1.3, "a probability 1.3"),
+    given(
+        lambda z, p: dist.Bernoulli(p * z.sigmoid() / z.sigmoid()),
+        ONES,
+        HALVES,
+        ONES * 1.3,
+        "a probability 1.3",
+    ),
     given(lambda z, a: dist.Beta(a + 0 * z, 2.0), HALVES, HALVES, -HALVES, "a negative concentration"),
     given(lambda z, a: dist.Normal(z + a, 1.0), HALVES, HALVES, HALVES * NAN, "a location that is NaN"),
     given(lambda z, a: dist.Normal(z, a), HALVES, HALVES, tensor([1.0, 0.0, 1.0]), "a scale of 0"),
     given(lambda z, p: dist.Geometric(p + 0 * z), ONES, HALVES, HALVES * 0, "a probability 0"),
     given(
-        lambda z, c: dist.MultivariateNormal(z * ONES[:2], c), HALVES[:2], EYE, EYE - 0.6, "an indefinite covariance"
+        lambda z, c: dist.MultivariateNormal(z * ONES[:2], c),
+        HALVES[:2],
+        EYE,
+        EYE - 0.6,
+        "an indefinite covariance",
     ),
     given(
         lambda z, c: dist.MultivariateNormal(z * ONES[:2], c),
@@ -164,7 +185,11 @@ def same(one: Any, other: Any) -> bool:
 CALLS = ("step", "run", "evaluate_loss")
 IN_C = ("a label 2", "a label 3", "data with NaN", "no simplex", "no validation at the site", "a scale of 0")
 CAPTURED = [(case, "interpreter") for case in CASES]
-CAPTURED += [(case, "native") for case in CASES if case.name in (*IN_C, "an indefinite covariance", "a negative factor")]
+CAPTURED += [
+    (case, "native")
+    for case in CASES
+    if case.name in (*IN_C, "an indefinite covariance", "a negative factor")
+]
 
 
 @pytest.mark.parametrize(("case", "backend"), CAPTURED, ids=lambda value: getattr(value, "name", value))
@@ -221,7 +246,12 @@ def test_a_run_ends_at_the_step_that_fails(backend: str) -> None:
         torch.manual_seed(3)
         seen: list[float] = []
         with pytest.raises(ValueError, match="Error while computing log_prob at site 'rate'") as info:
-            svi.run(1000, progress=False, callback=lambda step, loss, seen=seen: seen.append(loss), callback_interval=1)
+            svi.run(
+                1000,
+                progress=False,
+                callback=lambda step, loss, seen=seen: seen.append(loss),
+                callback_interval=1,
+            )
         steps.append(ember.param("loc").item())
         outcomes.append(str(info.value).partition("invalid values")[0])
         losses.append(seen)
@@ -231,7 +261,9 @@ def test_a_run_ends_at_the_step_that_fails(backend: str) -> None:
     assert steps[1] == pytest.approx(steps[0])
 
 
-@pytest.mark.parametrize("switch", [ember.enable_validation, torch.distributions.Distribution.set_default_validate_args])
+@pytest.mark.parametrize(
+    "switch", [ember.enable_validation, torch.distributions.Distribution.set_default_validate_args]
+)
 def test_validation_may_be_switched_between_steps(switch: Callable[[bool], None]) -> None:
     case = CASES[0]
     refused = Fit.of(case).outcome("step", case.bad)

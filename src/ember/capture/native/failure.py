@@ -1,4 +1,4 @@
-"""What a program ends with that has failed: torch's own error, and where it comes from; or what the recorded run took for granted."""
+"""What a failed program ends with: torch's own error, and where it comes from; or that something unforeseen has come up."""
 
 from __future__ import annotations
 

@@ -194,11 +194,11 @@ class NativeProgram:
             # Of an operator that torch runs. Torch's error again says where it comes from.
             raise self._error() or error from None
         if failed:
-            error = self._error()
-            if error is None and self._assumes:
+            found = self._error()
+            if found is None and self._assumes:
                 # Rounding lets it hold for torch, but not for C. Python will see.
-                error = Unforeseen()
-            raise error or IndexError(
+                raise Unforeseen
+            raise found or IndexError(
                 "an index of the captured step is out of range, or it divides an integer by zero\n"
                 "The way out: run it eagerly (compile=False) to see where."
             )

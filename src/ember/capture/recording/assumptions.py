@@ -1,8 +1,8 @@
 """What a recorded run takes for granted: conditions that its code branches on, which every later run looks at again.
 
-Validation asks whether all values are valid, and goes on if they are. The recording goes on, too, without a look at them, and notes
-the question. A run of the program in which an answer is no ends with :class:`Unforeseen` and changes nothing: Python then takes the
-step, which raises, or does whatever else it does there.
+Validation asks whether all values are valid, and goes on if they are. A recording goes on without a look at them, and notes
+the question. A run of the program in which an answer is no ends with :class:`Unforeseen`, and changes nothing. Python then
+takes the step: it raises its own error, or does whatever else it does there.
 """
 
 from __future__ import annotations

@@ -60,8 +60,7 @@ class ValueGuard(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assumptions = self._assumptions
         if assumptions is not None and (
-            func is torch._is_all_true
-            or (func is Tensor.__bool__ and is_validating(sys._getframe(1)))
+            func is torch._is_all_true or (func is Tensor.__bool__ and is_validating(sys._getframe(1)))
         ):
             return assumptions.holds(args[0])
         reader = _READERS.get(func)

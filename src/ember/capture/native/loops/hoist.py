@@ -2,7 +2,8 @@
 
 Data are the inputs that no step writes to. Values of data that cost more to compute than to read again get memory of their own,
 which a plan that runs before the first step fills. It runs again when the data are others: the program keeps a copy of them and
-compares byte by byte, once a call, so that a change is seen however it was made. What is required of data is looked at there, too.
+compares byte by byte, once a call, so that a change is seen however it was made. What is required of data is looked at there,
+too.
 """
 
 from __future__ import annotations

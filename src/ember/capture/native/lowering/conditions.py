@@ -44,4 +44,6 @@ class _Operands:
 
 
 def _is_compared(value: Pointwise) -> bool:
-    return value.dtype is torch.bool and isinstance(value.expression, Op) and value.expression.name in _COMPARED
+    return (
+        value.dtype is torch.bool and isinstance(value.expression, Op) and value.expression.name in _COMPARED
+    )

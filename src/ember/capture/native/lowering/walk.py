@@ -62,9 +62,7 @@ class Lowering:
             if isinstance(ref, Ref)
         ]
         space = self.space
-        return Plan(
-            tuple(originals), tuple(finals), tuple(read), tuple(space.draws), tuple(space.required)
-        )
+        return Plan(tuple(originals), tuple(finals), tuple(read), tuple(space.draws), tuple(space.required))
 
     def inline(self, graph: Graph, arguments: Sequence[Bound]) -> list[Bound]:
         """Lower the nodes of a graph whose placeholders are these."""

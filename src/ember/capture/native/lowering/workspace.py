@@ -139,7 +139,7 @@ class Workspace:
     def require(self, ref: Ref) -> None:
         """Let the program fail where a truth value, or one of those that it is all of, is false."""
         value = ref.memory.value
-        access, dims = Access(value, ref.offset, ()), ()
+        access, dims = Access(value, ref.offset, ()), ref.shape
         if isinstance(value, Reduce) and value.rule == "all" and not value.kept:
             # Each can be looked at where it is computed.
             access, dims = value.operand, value.domain
