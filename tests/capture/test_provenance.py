@@ -80,8 +80,8 @@ def fit(optimizer, steps=3):
     graphs = []
     real = captured_step.capture
 
-    def keep(function, inputs):
-        graphs.append(real(function, inputs))
+    def keep(function, inputs, *rest):
+        graphs.append(real(function, inputs, *rest))
         return graphs[-1]
 
     def model(data):

@@ -259,6 +259,18 @@ class PyroOptim:
             )
         return next(iter(by_store.values()), {})
 
+    def stepped_names(self) -> frozenset[str]:
+        """Parameters of the active store that have been stepped, here or before a state was saved that waits for them.
+
+        >>> PyroOptim(torch.optim.Adam, {"lr": 0.1}).stepped_names()
+        frozenset()
+        """
+        store = get_param_store()
+        names = {record.current_name() for record in self.records if record.store() is store}
+        return frozenset(
+            {name for name in names if name is not None} | set(self._state_waiting_to_be_consumed)
+        )
+
     def get_lr(self) -> dict[str, float]:
         """The learning rates that the next step uses, by parameter name; only of parameters that have been stepped.
 

@@ -85,6 +85,22 @@ class Messenger:
         """Whether the handlers outside of this one do not see a site."""
         return False
 
+    def is_repeatable(self) -> bool:
+        """Whether it does to each run what its attributes say, and keeps nothing of it: steps inside of it can be captured.
+
+        A subclass that keeps something in its own attributes need not say so: that is noticed.
+        """
+        return True
+
+    def acts(self) -> bool:
+        """Whether it does anything to the statements inside of it, and not at its entry and exit alone."""
+        kind = type(self)
+        return (
+            kind._process_message is not Messenger._process_message
+            or kind._postprocess_message is not Messenger._postprocess_message
+            or any(name.startswith("_pyro_") for name in dir(self))
+        )
+
     def _reset(self) -> None:
         """Forget the run so far; called when a nonlocal exit starts it anew."""
 

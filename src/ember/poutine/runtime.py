@@ -8,9 +8,9 @@ from typing import Any, TypeVar, overload
 
 from ember.poutine.enumeration.enum_allocator import ENUM_DIMS
 from ember.poutine.frames import CondIndepStackFrame
+from ember.poutine.messenger import Messenger, reset_stack
 from ember.poutine.messenger import apply_stack as apply_stack
 from ember.poutine.messenger import default_process_message as default_process_message
-from ember.poutine.messenger import reset_stack
 from ember.poutine.site import InferDict as InferDict
 from ember.poutine.site import Message as Message
 from ember.poutine.site import Site, message
@@ -40,6 +40,13 @@ class NonlocalExit(Exception):
 def am_i_wrapped() -> bool:
     """Whether any handler is active in this thread."""
     return bool(THREAD.stack)
+
+
+def acting_handlers() -> tuple[Any, ...]:
+    """The handlers of this thread that do something to statements, outermost first."""
+    return tuple(
+        [handler for handler in THREAD.stack if not isinstance(handler, Messenger) or handler.acts()]
+    )
 
 
 @overload

@@ -44,6 +44,10 @@ class TraceMessenger(Messenger):
         self.param_only = bool(param_only)
         self.trace = Trace(self.graph_type)
 
+    def is_repeatable(self) -> bool:
+        """No: it keeps the sites of each run."""
+        return False
+
     def __enter__(self) -> Self:
         self.trace = Trace(self.graph_type)
         return super().__enter__()

@@ -15,6 +15,7 @@ from ember.capture.native.loops.memory import placed
 from ember.capture.native.loops.pack import packed
 from ember.capture.native.loops.schedule import scheduled
 from ember.capture.native.loops.shrink import shrunk
+from ember.capture.native.loops.straighten import straightened
 from ember.capture.native.loops.structure import Placed, Schedule
 from ember.capture.native.loops.sweep import swept
 from ember.capture.native.loops.verify import verify_placed, verify_schedule
@@ -47,6 +48,7 @@ def lowered(recording: Recording) -> Plan:
 # A pass takes what the one before it makes.
 PASSES: tuple[tuple[str, Callable[[Any], Record]], ...] = (
     ("lower", lowered),
+    ("straighten", straightened),
     ("shrink", shrunk),
     ("pack", packed),
     ("hoist", hoisted),

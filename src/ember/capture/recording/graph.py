@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
+from ember.capture.recording.asked import Asked
 from ember.capture.recording.assumptions import Assumptions
 from ember.capture.recording.draws import draw_out_of_place
 from ember.capture.recording.mutation_guard import MutationGuard
@@ -44,6 +45,8 @@ class CapturedGraph:
     """Which of the lifted tensors the graph changes (running statistics, say)."""
     mutated_inputs: tuple[int, ...] = ()
     """Which of the function's own inputs the graph changes."""
+    asked: Asked | None = None
+    """The values on which it depends that Python asked for."""
 
     @property
     def num_nodes(self) -> int:
@@ -60,16 +63,25 @@ class CapturedGraph:
         return [node for node in self.graph.nodes if "assumed" in node.meta]
 
 
-def capture(fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat) -> CapturedGraph:
+def capture(
+    fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat, num_arguments: int | None = None
+) -> CapturedGraph:
     """Run ``fn`` on the inputs and record what it does to them.
 
     The random state, and all tensors that ``fn`` changes, are put back afterwards.
+
+    Args:
+        fn: what to record.
+        inputs: its inputs.
+        num_arguments: how many of the inputs, the last ones, ``fn`` may ask for values, as it may ask tensors that it finds
+            outside: the graph is for these values then. None if it may not ask at all.
     """
-    recorder = Recorder(inputs, _DECOMPOSITIONS, Origins(capture.__code__))
+    recorder = Recorder(inputs, _DECOMPOSITIONS, Origins(capture.__code__), num_arguments)
     assumptions = Assumptions(recorder.is_constant)
     with collector_paused(), _random_state_kept(), recorder.guard.undone():
-        with _no_casts_kept(), recorder, ValueGuard(assumptions):
+        with _no_casts_kept(), recorder, ValueGuard(recorder.ask, assumptions):
             outputs = fn(list(inputs))
+        asked = recorder.asked()
         graph = recorder.graph(outputs, assumptions.conditions)
     draw_out_of_place(graph)
     guard = recorder.guard
@@ -77,7 +89,7 @@ def capture(fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat) -> Capture
     _check_no_overlap([*inputs, *tensors], guard)
     mutated = tuple(index for index, value in enumerate(tensors) if guard.has_changed(value))
     mutated_inputs = tuple(index for index, value in enumerate(inputs) if guard.has_changed(value))
-    return CapturedGraph(graph, tensors, mutated, mutated_inputs)
+    return CapturedGraph(graph, tensors, mutated, mutated_inputs, asked)
 
 
 def _batch_norm(

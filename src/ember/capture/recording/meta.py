@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -26,10 +27,21 @@ class Meta:
     device: str
 
 
+class Source(IntEnum):
+    """What values follow from."""
+
+    VARIES = 0
+    """Parameters, state, random numbers."""
+    GIVEN = 1
+    """Tensors that are the same in all operators of a step: arguments, and what the program reads outside."""
+    CONSTANT = 2
+    """Numbers that the program wrote."""
+
+
 class Storage:
     """A piece of memory, as long as any tensor that the run has seen lies in it."""
 
-    __slots__ = ("address", "constant", "number", "own", "tensors")
+    __slots__ = ("address", "number", "own", "source", "tensors")
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether a tensor lies in it."""
@@ -40,8 +52,8 @@ class Storage:
         self.number = number
         self.own = own
         """Whether the run made it."""
-        self.constant = False
-        """Whether its values follow from numbers that the program wrote."""
+        self.source = Source.VARIES
+        """What its values follow from."""
         self.tensors = 0
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ember.capture.recording.operators import operator_facts, tensors_in
 
 
 class MutationGuard:
@@ -32,10 +36,40 @@ class MutationGuard:
         try:
             yield
         finally:
-            with torch.no_grad():
-                # The latest first: views of one tensor may have been copied at different times.
-                for tensor, before in reversed(self._saved.values()):
-                    tensor.detach().copy_(before)
+            self.put_back()
+
+    def put_back(self) -> None:
+        """Put the copies back."""
+        with torch.no_grad():
+            # The latest first: views of one tensor may have been copied at different times.
+            for tensor, before in reversed(self._saved.values()):
+                tensor.detach().copy_(before)
+
+
+class Undoable(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Lets a run do what it will, and can put back the tensors that it has changed but not made."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.guard = MutationGuard()
+        self._made: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        # The older batch norm changes its running statistics without saying so in its schema.
+        unsaid = args[3:5] if func is torch.ops.aten.native_batch_norm.default else ()
+        written = [*operator_facts(func).written_tensors(args, kwargs), *tensors_in(unsaid)]
+        for tensor in written:
+            if tensor.layout is torch.strided and _storage(tensor) not in self._made:
+                self.guard.save(tensor)
+        result = func(*args, **kwargs)
+        given = {_storage(tensor) for tensor in _strided((args, tuple(kwargs.values())))}
+        self._made |= {_storage(tensor) for tensor in _strided(result)} - given
+        return result
+
+
+def _strided(values: Any) -> list[Tensor]:
+    return [tensor for tensor in tensors_in((values,)) if tensor.layout is torch.strided]
 
 
 def _storage(tensor: Tensor) -> int:

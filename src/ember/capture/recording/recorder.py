@@ -7,16 +7,17 @@ The record is a :class:`torch.fx.Graph` in which nothing is traced or guessed: o
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ember.capture.recording.meta import Meta, Storage, Tracked, meta_of
+from ember.capture.recording.asked import MOST_BYTES, Asked, noted, whole
+from ember.capture.recording.meta import Meta, Source, Storage, Tracked, meta_of
 from ember.capture.recording.mutation_guard import MutationGuard
 from ember.capture.recording.operators import Operator, operator_facts, tensors_in
 from ember.capture.recording.provenance import Origins
@@ -25,6 +26,7 @@ from ember.errors import CaptureError, Reason
 
 aten = torch.ops.aten
 _PLAIN = torch._C._disabled_torch_dispatch_impl
+_PUTS = (aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
 _SAME_TENSOR = (aten.detach.default, aten.alias.default)
 
 
@@ -54,6 +56,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs: tensors that become the graph's first placeholders.
         decompositions: functions to call in place of some operators; they may return NotImplemented.
         origins: where operators come from.
+        num_arguments: how many inputs, the last ones, do not change from one operator of a step to the next: the run may ask for
+            values that follow from them, and from tensors found outside. None if it may not ask at all.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs: Sequence[Tensor],
         decompositions: dict[Any, Callable[..., Any]],
         origins: Origins,
+        num_arguments: int | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.guard = MutationGuard()
@@ -70,7 +75,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._origins = origins
         self._records: list[Record] = []
         self._tracked: Tracked[Record] = Tracked()
-        self._inputs = [(tensor, self._from_outside(tensor)) for tensor in inputs]
+        self._outside = Source.VARIES if num_arguments is None else Source.GIVEN
+        self._num_fixed = len(inputs) - (num_arguments or 0)
+        self._inputs = [
+            (tensor, self._from_outside(tensor, Source.VARIES if index < self._num_fixed else self._outside))
+            for index, tensor in enumerate(inputs)
+        ]
+        self._log: list[Record] = []
+        """Operators on values that do not vary, and what was asked of these."""
+        self._questions: dict[int, Hashable] = {}
+        self._picked: dict[int, Record] = {}
+        """Masks by which something was picked."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -90,7 +105,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if facts.is_composed(args):
             return self._run_again(func.decompose, args, kwargs)
         if facts.has_shape_of_values(args):
-            raise ShapeOfValuesError(f"{func}: masked_select, nonzero or boolean indexing")
+            return self._shaped_by_values(func, args, kwargs)
+        if func in _PUTS and (places := self._places_put(args[1])) is not None:
+            return self._run_again(func, (args[0], places, *args[2:]), kwargs)
         if facts.reads_values:
             return self._read_value(func, args, kwargs)
         return self._record(func, facts, args, kwargs)
@@ -101,11 +118,72 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return function(*args, **kwargs)
 
     def _read_value(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """A value may be fixed in the graph only if it follows from numbers that the program wrote."""
+        """A value may be fixed in the graph if it follows from numbers that the program wrote, or is compared in later calls."""
+        tensors = tensors_in((*args, *kwargs.values()))
+        source = min((self._known(tensor)[1].source for tensor in tensors), default=Source.CONSTANT)
+        if source == Source.VARIES:
+            raise ValueTakenError(f"aten._local_scalar_dense: {func} of a tensor")
+        value = func(*args, **kwargs)
+        if source == Source.GIVEN:
+            uses: list[Record] = []
+            given = [self._given(part, uses, []) for part in args]
+            named = {name: self._given(part, uses, []) for name, part in kwargs.items()}
+            question = Record(func, given, named, uses, self._origins.of_current())
+            self._log.append(question)
+            self._questions[id(question)] = noted(value)
+        return value
+
+    def ask(self, tensor: Tensor) -> None:
+        """The run looks at all that is in a tensor.
+
+        Raises:
+            ValueTakenError: if that varies, or is too much to be compared in later calls.
+        """
+        if tensor.numel() * tensor.element_size() > MOST_BYTES:
+            raise ValueTakenError("aten._local_scalar_dense: all values of a large tensor")
+        self._read_value(whole, (tensor,), {})
+
+    def _shaped_by_values(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """An operator whose result has a shape that depends on values: these are asked for, and the result is fixed."""
+        if func is aten.masked_select.default:
+            return self._run_again(_masked_select, args, kwargs)
+        try:
+            if func is aten.index.Tensor:
+                return self._run_again(func, (args[0], self._places(args[1])), kwargs)
+            return self._fixed(func, args, kwargs)
+        except ValueTakenError as error:
+            raise ShapeOfValuesError(f"{func}: masked_select, nonzero or boolean indexing") from error
+
+    def _places_put(self, indices: Sequence[Tensor | None]) -> list[Tensor | None] | None:
+        """The places of what is written through masks by which something was picked, as in its gradient."""
+        masks = [index for index in indices if _is_mask(index)]
+        if not masks or not all(id(self._known(mask)[0]) in self._picked for mask in masks):
+            return None
+        return self._places(indices)
+
+    def _places(self, indices: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Indices with integers in place of masks."""
+        found: list[Tensor | None] = []
+        for index in indices:
+            if not _is_mask(index):
+                found.append(index)
+                continue
+            self.ask(index)
+            mask = self._known(index)[0]
+            self._picked[id(mask)] = mask
+            for place in index.nonzero().unbind(-1):
+                whole_numbers = place.contiguous()
+                self._lift(whole_numbers, Source.CONSTANT)
+                found.append(whole_numbers)
+        return found
+
+    def _fixed(self, func: Any, args: Any, kwargs: Any) -> Any:
         for tensor in tensors_in((*args, *kwargs.values())):
-            if not self._known(tensor)[1].constant:
-                raise ValueTakenError(f"aten._local_scalar_dense: {func} of a tensor")
-        return func(*args, **kwargs)
+            self.ask(tensor)
+        result = func(*args, **kwargs)
+        for tensor in tensors_in((result,)):
+            self._lift(tensor, Source.CONSTANT)
+        return result
 
     def _record(self, func: Any, facts: Operator, args: Any, kwargs: Any) -> Any:
         origin = self._origins.of_current()
@@ -116,21 +194,35 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = [self._given(value, uses, storages) for value in args]
         given_by_name = {name: self._given(value, uses, storages) for name, value in kwargs.items()}
         given_values = bool(storages) or facts.fills_memory
-        constant = given_values and not facts.is_random and all(storage.constant for storage in storages)
+        source = Source.VARIES
+        if given_values and not facts.is_random:
+            source = min((storage.source for storage in storages), default=Source.CONSTANT)
+        written = (
+            [self._tracked.storage(tensor) for tensor in facts.written_tensors(args, kwargs)]
+            if facts.written
+            else []
+        )
+        if not all(storage.own for storage in written):
+            source = Source.VARIES
         for tensor in facts.written_tensors(args, kwargs) if facts.written else ():
             storage = self._tracked.storage(tensor)
-            storage.constant = storage.constant and constant
+            storage.source = min(storage.source, source)
             if not storage.own:
                 self.guard.save(tensor)
         result = func(*args, **kwargs)
         if func in _SAME_TENSOR:
-            self._track(result, uses[0], constant)
+            self._track(result, uses[0], source)
             return result
         record = Record(facts.recorded_as, tuple(given), given_by_name, uses, origin)
         record.kept = facts.is_kept
-        self._records.append(record)
-        record.meta = self._result(result, record, constant)
+        self._append(record, source)
+        record.meta = self._result(result, record, source)
         return result
+
+    def _append(self, record: Record, source: Source) -> None:
+        self._records.append(record)
+        if source != Source.VARIES and self._outside != Source.VARIES:
+            self._log.append(record)
 
     def _given(self, value: Any, uses: list[Record], storages: list[Storage]) -> Any:
         """An argument with records in place of tensors."""
@@ -149,21 +241,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         return value
 
-    def _result(self, result: Any, record: Record, constant: bool) -> Any:
+    def _result(self, result: Any, record: Record, source: Source) -> Any:
         """Note which record the results belong to; returns their metas."""
         if isinstance(result, Tensor):
-            return self._track(result, record, constant)
+            return self._track(result, record, source)
         if not isinstance(result, (list, tuple)):
             return None
         metas = []
         for index, part in enumerate(result):
             item = Record(operator.getitem, (record, index), {}, [record], record.origin)
-            self._records.append(item)
-            item.meta = self._result(part, item, constant)
+            self._append(item, source)
+            item.meta = self._result(part, item, source)
             metas.append(item.meta)
         return tuple(metas)
 
-    def _track(self, tensor: Tensor, record: Record, constant: bool = False) -> Meta:
+    def _track(self, tensor: Tensor, record: Record, source: Source = Source.VARIES) -> Meta:
         if tensor.layout != torch.strided:
             raise CaptureError(
                 "the step cannot be captured: it makes a sparse tensor, such as the gradient of a sparse embedding\n"
@@ -172,7 +264,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         storage = self._tracked.storage(tensor, own=True)
         if not storage.tensors:
-            storage.constant = constant
+            storage.source = source
         self._tracked.put(tensor, storage, record)
         return meta_of(tensor, storage)
 
@@ -186,8 +278,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         else:
             source = known[0] if known is not None else self._lift(value)
             record = Record(aten.lift_fresh_copy.default, (source,), {}, [source], origin)
-        self._records.append(record)
-        record.meta = self._track(result, record, constant=True)
+        self._append(record, Source.CONSTANT)
+        record.meta = self._track(result, record, Source.CONSTANT)
         return result
 
     def _known(self, tensor: Tensor) -> tuple[Record, Storage]:
@@ -203,21 +295,38 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         return self._lift(tensor), self._tracked.storage(tensor)
 
-    def _lift(self, tensor: Tensor) -> Record:
-        record = self._from_outside(tensor)
+    def _lift(self, tensor: Tensor, source: Source | None = None) -> Record:
+        record = self._from_outside(tensor, self._outside if source is None else source)
         self.lifted.append((tensor, record))
         return record
 
-    def _from_outside(self, tensor: Tensor) -> Record:
+    def _from_outside(self, tensor: Tensor, source: Source) -> Record:
         record = Record("placeholder", (), {}, [], "")
         storage: Storage = self._tracked.storage(tensor)
+        if not storage.tensors:
+            storage.source = source
         self._tracked.put(tensor, storage, record)
         record.meta = meta_of(tensor, storage)
         return record
 
+    def asked(self) -> Asked | None:
+        """What the run has asked; None if it is nothing.
+
+        Raises:
+            ValueTakenError: if it has changed the tensors later on: in many steps without Python they would be others.
+        """
+        if not self._questions:
+            return None
+        arguments = [record for _, record in self._inputs[self._num_fixed :]]
+        asked = Asked(self._log, self._questions, arguments, self.lifted)
+        for tensor, record in (*self._inputs, *self.lifted):
+            if asked.reads(record) and self.guard.has_changed(tensor):
+                raise ValueTakenError("aten._local_scalar_dense: a value of a tensor that the step changes")
+        return asked
+
     def is_constant(self, tensor: Tensor) -> bool:
         """Whether a tensor follows from numbers that the program wrote."""
-        return self._known(tensor)[1].constant
+        return self._known(tensor)[1].source == Source.CONSTANT
 
     def graph(self, outputs: Sequence[Tensor], assumed: Sequence[Tensor] = ()) -> Graph:
         """What was recorded, without operators that contribute neither to the outputs nor to any effect.
@@ -256,6 +365,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     record.node.meta["assumed"] = True
         graph.output([record.node for record in returned])
         return graph
+
+
+def _is_mask(index: Tensor | None) -> TypeGuard[Tensor]:
+    return index is not None and index.dtype in (torch.bool, torch.uint8)
+
+
+def _masked_select(value: Tensor, mask: Tensor) -> Any:
+    value, mask = torch.broadcast_tensors(value, mask)  # type: ignore[no-untyped-call]
+    return aten.index.Tensor(value, [mask])
 
 
 def _nodes(value: Any) -> Any:

@@ -1,9 +1,10 @@
-"""Stopping a recorded run from reading values past torch's operators, which no graph could repeat."""
+"""Where a recorded run reads values past torch's operators, which no graph could repeat."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,12 +15,7 @@ from ember.capture.recording.assumptions import CURRENT, Assumptions, is_validat
 from ember.capture.recording.scalar_index import index
 from ember.errors import Reason
 
-_READERS = {
-    Tensor.numpy: ".numpy()",
-    Tensor.tolist: ".tolist()",
-    Tensor.__array__: "a conversion to NumPy",
-    Tensor.data_ptr: ".data_ptr()",
-}
+_READERS = (Tensor.numpy, Tensor.tolist, Tensor.__array__)
 
 
 class _Recordings(threading.local):
@@ -34,16 +30,24 @@ def is_recording() -> bool:
     return _RECORDINGS.depth > 0
 
 
+def _refuse(tensor: Tensor) -> None:
+    raise ValueTakenError("aten._local_scalar_dense: values of a tensor")
+
+
 class ValueGuard(TorchFunctionMode):
-    """Raises where the program takes values out of a tensor into NumPy or Python; but for validation, which asks whether all
+    """Looks where the program takes values out of a tensor into NumPy or Python; but for validation, which asks whether all
     values are valid: what it asks is noted.
 
     Args:
-        assumptions: where that is noted.
+        ask: called with the tensor; raises where its values may not be taken.
+        assumptions: where is noted what validation asks.
     """
 
-    def __init__(self, assumptions: Assumptions | None = None) -> None:
+    def __init__(
+        self, ask: Callable[[Tensor], None] = _refuse, assumptions: Assumptions | None = None
+    ) -> None:
         super().__init__()
+        self._ask = ask
         self._assumptions = assumptions
         self._outer: Assumptions | None = None
 
@@ -63,9 +67,11 @@ class ValueGuard(TorchFunctionMode):
             func is torch._is_all_true or (func is Tensor.__bool__ and is_validating(sys._getframe(1)))
         ):
             return assumptions.holds(args[0])
-        reader = _READERS.get(func)
-        if reader is not None:
-            raise ValueTakenError(f"aten._local_scalar_dense: {reader} of a tensor")
+        if func is Tensor.data_ptr:
+            raise ValueTakenError("aten._local_scalar_dense: .data_ptr() of a tensor")
+        if func in _READERS:
+            self._ask(args[0])
+            return _unchangeable(func(args[0].detach().clone(), *args[1:], **(kwargs or {})))
         if func is Tensor.__getitem__:
             return index(*args)
         if func is torch.nn.functional.one_hot:
@@ -73,10 +79,17 @@ class ValueGuard(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _unchangeable(values: Any) -> Any:
+    """What is written to an array would have to be seen by the tensor."""
+    if hasattr(values, "setflags"):
+        values.setflags(write=False)
+    return values
+
+
 def _one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """Without a look into Python at whether the values are in range: the operator that gathers them checks it."""
     if num_classes < 1:
-        raise ValueTakenError("aten._local_scalar_dense: one_hot without num_classes")
+        return torch.nn.functional.one_hot(input, num_classes)
     classes = torch.arange(num_classes, device=input.device)
     checked = classes.gather(0, input.reshape(-1)).reshape(input.shape)
     return (checked.unsqueeze(-1) == classes).to(torch.int64)

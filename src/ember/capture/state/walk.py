@@ -242,6 +242,8 @@ class Walk:
 
     def _object(self, value: object, label: str) -> Hashable:
         kind = type(value)
+        if getattr(kind, "counts_for_nothing", False):
+            return ById(kind)
         if getattr(kind, "counts_by_identity", False) or (not self._embers_own and _is_embers(kind)):
             return ById(value)
         own = getattr(value, "__dict__", None)
@@ -252,7 +254,9 @@ class Walk:
         ):
             return self._content(value, label)
         library = is_library(kind.__module__)
-        every = library or self._all_attributes
+        # Code of Ember's that a class inherits reads attributes whose names stand in nobody else's.
+        inherits = any(base.__module__.startswith("ember.") for base in kind.__mro__)
+        every = library or inherits or self._all_attributes
         parts: list[Hashable] = [self.part(kind, label)]
         names = sorted(own) if every else sorted(self._names & (own.keys() | _class_names(kind)))
         note = self._counted if getattr(kind, "tells_of_changes", False) else self._attribute
@@ -305,10 +309,10 @@ def _calls_any_method(kind: type) -> bool:
 
 
 def _is_embers(kind: type) -> bool:
-    """Whether a class is one of Ember's guides, handlers and the like, or derived from one; not a user's PyroModule."""
+    """Whether a class is one of Ember's, or derived from a guide and the like; not a user's PyroModule or handler."""
     homes = [base.__module__ for base in kind.__mro__]
     return homes[0].startswith("ember.") or any(
-        home.startswith(("ember.infer.", "ember.contrib.", "ember.poutine.")) for home in homes
+        home.startswith(("ember.infer.", "ember.contrib.", "ember.poutine.rewriting.guide")) for home in homes
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ember.capture.recording.assumptions import Unforeseen
 from ember.errors import CaptureMismatchError
 from ember.infer.losses.values import is_finite, to_floats
+from ember.infer.step.function import Gradients
 from ember.infer.step.live import Observer, Taken
 from ember.infer.step.program import StepProgram
 from ember.rng import fork_torch_rng, torch_states
@@ -26,7 +27,9 @@ _TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (2e-3, 1e-5)}
 
 
 def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Taken:
-    """Take the step eagerly, compare the program's result on copies with it, and return the eager one.
+    """Take the step eagerly, and compare the program's result on copies with it. The program's is the one that counts.
+
+    A step that is taken later by the program alone gives the same then, bit for bit.
 
     Raises:
         CaptureMismatchError: shows both.
@@ -41,8 +44,10 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
     captured_loss = to_floats(outputs[0])
     grads: dict[int, Tensor] = {}
 
-    def note_gradients(params: list[Tensor]) -> None:
-        grads.update({id(p): p.grad.detach().clone() for p in params if p.grad is not None})
+    def note_gradients(found: Gradients) -> None:
+        grads.update({id(p): p.grad.detach().clone() for p in found.leaves if p.grad is not None})
+        if program.flat.update is None:
+            _give_gradients(program, outputs[1:])
 
     taken = eager(note_gradients)
     if program.has_value and not (is_finite(taken.loss) or is_finite(captured_loss)):
@@ -52,7 +57,22 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
         _compare_random_states(drawn)
         _compare_step(program, captured_loss, taken.loss, outputs, copies, grads)
     program.record.check_seconds += time.perf_counter() - started
-    return taken
+    if taken.left_out:
+        return taken
+    program.take_over(inputs, tensors)
+    return replace(taken, loss=captured_loss)
+
+
+def _give_gradients(program: StepProgram, captured: Sequence[Tensor]) -> None:
+    """Let torch's optimizer take its step with the program's gradients, unless they differ from the eager ones."""
+    pairs = [
+        (leaf.grad, grad)
+        for leaf, grad in zip(program.leaves, captured, strict=True)
+        if leaf.grad is not None
+    ]
+    if all(_close(grad, own, None) for own, grad in pairs):
+        for own, grad in pairs:
+            own.copy_(grad)
 
 
 def _compare_step(
@@ -88,14 +108,15 @@ def _keeping(loss: Any) -> Iterator[None]:
 
 
 def loss_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Taken:
-    """Evaluate the loss eagerly, compare the program's result with it, and return the eager one.
+    """Evaluate the loss eagerly, and compare the program's result with it, which is the one that counts.
 
     Raises:
         CaptureMismatchError: shows both.
     """
     started = time.perf_counter()
+    inputs = program.copied_inputs(tensors)
     with _random_state_put_back() as drawn:
-        outputs = _answer(program, program.copied_inputs(tensors))
+        outputs = _answer(program, inputs)
     if outputs is None:
         return replace(eager(None), compared=False)
     captured_loss = to_floats(outputs[0])
@@ -104,7 +125,8 @@ def loss_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
         _compare_random_states(drawn)
         _compare("the loss", torch.tensor(captured_loss), torch.tensor(taken.loss), None)
     program.record.check_seconds += time.perf_counter() - started
-    return taken
+    program.take_over(inputs, tensors)
+    return replace(taken, loss=captured_loss)
 
 
 def _answer(program: StepProgram, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
@@ -143,16 +165,18 @@ def _compare_random_states(captured: _RandomStates) -> None:
 
 def _compare(what: str, captured: Tensor, eager: Tensor, noise: Tensor | None) -> None:
     """``noise`` marks elements whose gradient is rounding error, of which some optimizers make full steps."""
-    relative, absolute = _TOLERANCE.get(eager.dtype, (1e-2, 1e-2))
-    close = torch.isclose(captured.to(eager.dtype), eager, rtol=relative, atol=absolute, equal_nan=True)
-    if noise is not None:
-        close = close | noise
-    if not bool(close.all()):
+    if not _close(captured, eager, noise):
         worst = (captured - eager).abs().nan_to_num(posinf=0).max().item()
         raise CaptureMismatchError(
             f"the captured step disagrees with the eager one in {what}: captured {_show(captured)}, eager {_show(eager)} "
             f"(largest difference {worst:.3g}). Please report it; compile=False runs eagerly."
         )
+
+
+def _close(captured: Tensor, eager: Tensor, noise: Tensor | None) -> bool:
+    relative, absolute = _TOLERANCE.get(eager.dtype, (1e-2, 1e-2))
+    close = torch.isclose(captured.to(eager.dtype), eager, rtol=relative, atol=absolute, equal_nan=True)
+    return bool((close if noise is None else close | noise).all())
 
 
 def _show(value: Tensor) -> str:

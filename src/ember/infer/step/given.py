@@ -67,6 +67,13 @@ class FlatStep:
     others: list[Tensor] = field(default_factory=list)
     """Tensors that require gradients but are no parameters: theirs is added to ``.grad``; filled in by a run."""
 
+    def with_grads(self) -> list[Tensor]:
+        """Tensors whose ``.grad`` the program counts on: those others, and leaves that are left alone, since they have none."""
+        return [
+            *self.others,
+            *(leaf for leaf, has in zip(self.leaves, self.with_gradient, strict=False) if not has),
+        ]
+
     def leaf_names(self) -> list[str]:
         """A name for each of the leaves."""
         names: dict[int, str] = {}
@@ -169,11 +176,12 @@ class _Given:
                 if grad is not None
             ]
             self._flat.others[:] = others
-        # A frozen parameter keeps the gradient of zeros that the step before it was frozen has left.
-        kept = [own.grad is not None and not own.requires_grad for own in self._flat.leaves]
+        # A parameter that the loss does not depend on, or a frozen one, keeps the zeros that an earlier step has left.
+        kept = [own.grad is not None for own in self._flat.leaves]
+        own = [found.get(id(param)) for param in self._params]
         return [
-            torch.zeros_like(param) if zeros else found.get(id(param))
-            for param, zeros in zip(self._params, kept, strict=True)
+            torch.zeros_like(param) if zeros and grad is None else grad
+            for param, grad, zeros in zip(self._params, own, kept, strict=True)
         ]
 
     @contextmanager

@@ -131,7 +131,7 @@ class Bound:
         self._constraints = program.flat.parameters.constraints()
         self._lifted = program.graph.lifted
         self._layouts = [(tensor.shape, tensor.stride()) for tensor in self._lifted]
-        self._others = program.flat.others
+        self._others = program.flat.with_grads()
         self._other_grads = [other.grad for other in self._others]
 
     def same_parameters(self, program: StepProgram) -> bool:
@@ -152,7 +152,7 @@ class Bound:
         return [(t.shape, t.stride()) for t in self._lifted] == self._layouts and self.same_gradients()
 
     def same_gradients(self) -> bool:
-        """Whether gradients of tensors that are no parameters are still added to the same tensors."""
+        """Whether gradients are still added to the same tensors, and parameters that had none have none."""
         return not self._others or all(map(is_, [other.grad for other in self._others], self._other_grads))
 
     def outdated(self, program: StepProgram, optimizer: PyroOptim) -> Fact | None:

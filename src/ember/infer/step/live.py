@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ember.capture.recording.mutation_guard import Undoable
 from ember.distributions.validation import values_unchecked
 from ember.infer.losses.policy import BadLoss, LeftOut, applied
 from ember.infer.losses.values import check as check_loss
@@ -20,10 +21,26 @@ from ember.ops.scalars import zero_grads
 from ember.optim import PyroOptim
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.poutine.trace_messenger import TraceMessenger
-from ember.rng import fork_torch_rng, set_torch_states, torch_states
+from ember.rng import fork_torch_rng, get_rng_state, set_rng_state, set_torch_states, torch_states
 
-Observer = Callable[[list[Tensor]], None]
-"""Sees the parameters with their gradients before they are updated."""
+Observer = Callable[[Gradients], None]
+"""Sees the gradients, which are those of the parameters still, before these are updated."""
+
+
+class _Stopped(Exception):
+    """Internal: a step ends before its update."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(names)
+        self.names = names
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """A step that has ended before its update, and has changed no tensor."""
+
+    names: tuple[str, ...]
+    """The touched parameters."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ class Live:
 
     def update(self, found: Gradients, finite: bool, policy: BadLoss) -> Any:
         if self._observe is not None:
-            self._observe(found.leaves)
+            self._observe(found)
         settle(found, finite, policy)
         self._optimizer(found.leaves)
         zero_grads(found.leaves)
@@ -94,6 +111,33 @@ def taken_or_undone(take: Callable[[], Taken]) -> Taken:
     except BaseException:
         set_torch_states(before)
         raise
+
+
+def taken_back(
+    take: Callable[[Observer | None], Taken], when: Callable[[Gradients], bool]
+) -> Taken | TakenBack:
+    """Take a step by Python; but where ``when`` holds after its gradients, end it there, and put back what it has changed."""
+
+    def stop(found: Gradients) -> None:
+        # Under a mode all tensors look as if they had changed.
+        watching.close()
+        if when(found):
+            raise _Stopped(found.names)
+
+    undoable, state = Undoable(), get_rng_state()
+    try:
+        with ExitStack() as watching:
+            watching.enter_context(undoable)
+            return take(stop)
+    except _Stopped as stopped:
+        undoable.guard.put_back()
+        set_rng_state(state)
+        return TakenBack(stopped.names)
+    except Exception:
+        # Not everything runs under a mode of torch; what is wrong with the program is wrong without, too.
+        undoable.guard.put_back()
+        set_rng_state(state)
+        return take(None)
 
 
 def settle(found: Gradients, finite: bool, policy: BadLoss) -> None:

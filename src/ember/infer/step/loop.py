@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.signals import Gate
-from ember.errors import CaptureError, CaptureMismatchError, NonFiniteLossError
+from ember.errors import NonFiniteLossError
 from ember.infer.losses.policy import LeftOut
 from ember.infer.losses.values import parts, shown
 from ember.infer.step.live import Taken, taken_or_undone
@@ -48,25 +48,21 @@ class Source(Protocol):
     """Where steps come from."""
 
     def find(self) -> Ready | Taken:
-        """A program for one more step; or one step, taken by Python. Raises CaptureError if there is no program."""
+        """A program for one more step; or one step, taken by Python."""
 
     def eager(self) -> Taken:
         """One step, taken by Python."""
-
-    def refused(self, error: CaptureError) -> None:
-        """Go on by Python, or raise the error."""
 
 
 class Run:
     """The state of one run."""
 
-    def __init__(self, source: Source, captures: bool, scheduled: Scheduled | None = None) -> None:
+    def __init__(self, source: Source, scheduled: Scheduled | None = None) -> None:
         self.losses: list[Any] = []
         self.num_skipped = 0
         self.gate = Gate()
         """Handlers of signals wait but for the user's code."""
         self._source = source
-        self._captures = captures
         self._scheduled = scheduled
 
     def take(self, num_steps: int) -> None:
@@ -99,7 +95,7 @@ class Run:
         """What is found by code that may be the user's."""
         self.gate.open = True
         try:
-            return self._find()
+            return self._source.find()
         finally:
             self.gate.open = False
 
@@ -113,19 +109,6 @@ class Run:
             raise
         finally:
             self.gate.open = False
-
-    def _find(self) -> Ready | Taken:
-        if not self._captures:
-            return self._source.eager()
-        try:
-            return self._source.find()
-        except CaptureError as error:
-            self._source.refused(error)
-            self._captures = False
-            if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
-                # The step has been taken, eagerly, for the comparison.
-                return Taken(error.eager_result, None)
-            return self._source.eager()
 
     def _one_by_one(self, ready: Ready, num_steps: int) -> None:
         """The optimizer is torch's: Python calls it after each captured gradient."""

@@ -89,6 +89,19 @@ class StepProgram:
             *(lifted + i for i in self.graph.mutated_lifted),
         }
 
+    def take_over(self, inputs: Sequence[Tensor], arguments: Sequence[Tensor]) -> None:
+        """Take what the program has made of :meth:`copied_inputs` for what it changes, as if it had changed that itself."""
+        update = self.flat.update
+        changed = self.changed(arguments)
+        if update is None:
+            # What torch's optimizer has changed is not the program's.
+            changed -= set(range(len(self.fixed)))
+        with torch.no_grad():
+            for index in changed:
+                self.inputs(arguments)[index].copy_(inputs[index])
+        if update is not None:
+            update.write_back()
+
     def step(self, inputs: Sequence[Tensor]) -> Any:
         """Take one step; returns the loss before it.
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from types import MethodType
 
 from torch import Tensor
 
 from ember.capture.backend import Backend
 from ember.capture.blame import explain
+from ember.capture.recording.asked import Variants
 from ember.capture.report import Capture, Report
 from ember.capture.state.world import World, scan
 from ember.errors import CaptureError, CaptureMismatchError, Reason
 from ember.infer.losses.values import is_finite
+from ember.infer.step.function import Gradients
 from ember.infer.step.given import Parameters
 from ember.infer.step.guards import Bound, Fact, Key, first_difference
-from ember.infer.step.live import Taken
+from ember.infer.step.live import Taken, TakenBack, taken_back
 from ember.infer.step.recording import changes_itself, draws_elsewhere, record, refuse_handlers, refuse_unseen
 from ember.infer.step.request import Request, Roots
 from ember.infer.step.states import First, Recorded, Refused, State, Trusted
@@ -28,6 +32,12 @@ _MAX_ENTRIES = 64
 _MAX_NUMBERS = 3
 # So many times a program may change what it reads before nobody tries to capture it any more.
 _MAX_SELF_CHANGES = 3
+# So many programs are made for calls that differ in nothing but values that Python asks for, and so many of them begin eagerly.
+_MAX_VARIANTS, _MAX_MISSES = 8, 32
+# For so many kinds of calls a fit that was loaded goes on by a program at once.
+_MAX_RESUMPTIONS = 8
+# What loading over a fit changes.
+_LOADED = frozenset({Fact.PARAMETERS, Fact.MEMORY, Fact.CONSTRAINTS, Fact.STATE})
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,10 @@ class Ready:
     world: World
 
 
+Place = tuple[Key, Hashable]
+"""The key of a kind of call, and the values that Python asks of the arguments."""
+
+
 class Programs:
     """Programs by key, for one SVI.
 
@@ -47,7 +61,7 @@ class Programs:
     """
 
     def __init__(self, report: Report) -> None:
-        self.entries: dict[Hashable, State] = {}
+        self.entries: dict[Place, State] = {}
         self.backend: Backend | None = None
         """What compiles, if not what the SVI says; for tests and experiments."""
         self._report = report
@@ -60,6 +74,25 @@ class Programs:
         """Whether a run has been seen to leave what it reads as it was."""
         self._seen_with_numbers: dict[Key, int] = {}
         self._last_key: Key | None = None
+        self._variants: defaultdict[Key, Variants] = defaultdict(Variants)
+        self._misses = Counter[Key]()
+        self._resumption = _Resumption()
+
+    def find_or_take(self, request: Request, refused: Callable[[CaptureError], None]) -> Ready | Taken:
+        """A program for a call; or the call taken by Python, for lack of a program.
+
+        Args:
+            request: the call.
+            refused: gets the reason if there can be no program; it may raise that.
+        """
+        try:
+            return self.find(request)
+        except CaptureError as error:
+            refused(error)
+            if (taken := _taken_already(error)) is not None:
+                return taken
+            self._report.eager_calls += 1
+            return request.take(None)
 
     def find(self, request: Request) -> Ready | Taken:
         """A program for a call; or, if there is none yet, the call taken eagerly.
@@ -67,63 +100,70 @@ class Programs:
         Raises:
             CaptureError: if there can be none.
         """
-        refuse_handlers()
+        refuse_handlers(request.setup.handlers)
         if self._draws_elsewhere:
             raise draws_elsewhere(self._changes)
         if self._self_changes >= _MAX_SELF_CHANGES:
             raise changes_itself(self._changes)
         world = self._read(request.setup.roots)
         tensors: list[Tensor] = []
-        key = request.key(world, tensors)
-        if key not in self.entries and (general := request.for_any_number()) is not None:
+        place = self._place(request, world, tensors)
+        if place not in self.entries and (general := request.for_any_number()) is not None:
             found = self._for_any_number(general, world)
             if found is not None:
                 return found
-        return self._find(request, key, world, tensors)
+        return self._find(request, place, world, tensors)
+
+    def _place(self, request: Request, world: World, tensors: list[Tensor]) -> Place:
+        """Where the program for a call is, if there is one; the tensors of its arguments are appended to ``tensors``."""
+        key = request.key(world, tensors)
+        return key, self._variants[key].place(tensors) if key in self._variants else ()
 
     def _for_any_number(self, request: Request, world: World) -> Ready | Taken | None:
         """Where numbers among the arguments are others in call after call: a program that takes any; None if there is none."""
         tensors: list[Tensor] = []
-        key = request.key(world, tensors)
+        place = self._place(request, world, tensors)
+        key = place[0]
         seen = self._seen_with_numbers[key] = self._seen_with_numbers.get(key, 0) + 1
-        if seen <= _MAX_NUMBERS or isinstance(self.entries.get(key), Refused):
+        if seen <= _MAX_NUMBERS or isinstance(self.entries.get(place), Refused):
             return None
         try:
-            return self._find(request, key, world, tensors)
-        except CaptureMismatchError as error:
-            # The step has been taken, eagerly, for the comparison.
-            return Taken(error.eager_result, None)
-        except CaptureError:
-            return None
+            return self._find(request, place, world, tensors)
+        except CaptureError as error:
+            return _taken_already(error)
 
-    def _find(self, request: Request, key: Key, world: World, tensors: list[Tensor]) -> Ready | Taken:
-        state = self.entries.get(key)
+    def _find(self, request: Request, place: Place, world: World, tensors: list[Tensor]) -> Ready | Taken:
+        state = self.entries.get(place)
         if isinstance(state, Refused):
             raise state.error()
         if state is None:
-            return self._first(request, key, self._reason(key))
+            self._refuse_values(place[0])
+            return self._first(request, place, self._reason(place[0]))
         if isinstance(state, First):
             if not state.settled:
-                return self._first(request, key, Fact.PROGRAMS)
+                return self._first(request, place, Fact.PROGRAMS)
             if any(state.parameters.leaf(name) is None for name in state.parameters.names):
-                return self._first(request, key, Fact.PARAMETERS)
-            recorded = self._recorded(request, key, state, world, tensors)
+                return self._first(request, place, Fact.PARAMETERS)
+            recorded, place = self._recorded(request, place, state, world, tensors)
             if recorded is None:
-                return self._first(request, key, Fact.PROGRAMS)
-            return self._checked(request, key, recorded, world, tensors)
+                return self._first(request, place, Fact.PROGRAMS)
+            return self._checked(request, place, recorded, world, tensors)
         fact = state.bound.outdated(state.program, request.setup.optimizer)
         if fact is not None:
-            return self._first(request, key, fact, state.first)
+            if fact in _LOADED and state.program.record.calls:
+                self._resumption.look_again()
+            return self._first(request, place, fact, state.first)
         if isinstance(state, Recorded):
-            return self._checked(request, key, state, world, tensors)
-        self._last_key = key
+            return self._checked(request, place, state, world, tensors)
+        self._last_key = place[0]
         return Ready(state, tensors, world)
 
     def _read(self, roots: Roots) -> World:
         """What the programs read now; not looked for again while all of it is as it was."""
         same = len(roots) == len(self._roots) and all(
-            new is old or new == old for (_, new), (_, old) in zip(roots, self._roots, strict=True)
+            _is_same(new, old) for (_, new), (_, old) in zip(roots, self._roots, strict=True)
         )
+        self._steady = self._steady and same
         if self._world is None or not same or not self._world.holds():
             self._world, self._roots = scan(roots), roots
         return self._world
@@ -131,23 +171,38 @@ class Programs:
     def _reason(self, key: Key) -> Fact:
         return Fact.ARGUMENTS if self._last_key is None else first_difference(key, self._last_key)
 
-    def _first(self, request: Request, key: Key, fact: Fact, before: First | None = None) -> Taken:
+    def _first(
+        self, request: Request, place: Place, fact: Fact, before: First | None = None, resumes: bool = True
+    ) -> Taken:
         """Run eagerly, and note what a recording needs to know."""
-        self._report.eager_calls += 1
-        self.entries.pop(key, None)
+        self.entries.pop(place, None)
         # Of Ember's own modules the first run makes much: a guide sets itself up.
         before_run = None if self._steady else scan(request.setup.roots, embers_own=False)
+        changes = (before.option_changes if before else 0) + (fact is Fact.OPTIONS)
         with registered_modules() as modules:
-            taken = request.take(None)
+            taken = self._resumption.take(request, before_run) if resumes else request.take(None)
+        if isinstance(taken, TakenBack):
+            first = First(Parameters(taken.names, request.setup.store, modules), fact, True, changes)
+            return self._resumed(request, place, first)
+        self._report.eager_calls += 1
         settled = before_run is None or not self._changed_itself(before_run)
         self._steady = self._steady or settled
         if taken.names is not None:
-            after = request.key(self._read(request.setup.roots), [])
-            changes = (before.option_changes if before else 0) + (fact is Fact.OPTIONS)
+            after = self._place(request, self._read(request.setup.roots), [])
             known = Parameters(taken.names, request.setup.store, modules)
             self.entries[after] = First(known, fact, settled, changes)
             self._forget_some()
         return taken
+
+    def _resumed(self, request: Request, place: Place, first: First) -> Taken:
+        """A fit that was saved goes on by the program at once, as it would have done if it had never stopped."""
+        world = self._read(request.setup.roots)
+        tensors: list[Tensor] = []
+        after = self._place(request, world, tensors)
+        recorded, after = self._recorded(request, after, first, world, tensors)
+        if recorded is None:
+            return self._first(request, place, first.fact, first, resumes=False)
+        return self._checked(request, after, recorded, world, tensors)
 
     def _forget_some(self) -> None:
         """Keep arguments that are different in every call (a number that counts steps, say) from filling the memory."""
@@ -164,23 +219,40 @@ class Programs:
             del self.entries[key]
 
     def _recorded(
-        self, request: Request, key: Key, first: First, world: World, tensors: list[Tensor]
-    ) -> Recorded | None:
-        """A program for this call; None if nothing can be said yet."""
+        self, request: Request, place: Place, first: First, world: World, tensors: list[Tensor]
+    ) -> tuple[Recorded | None, Place]:
+        """A program for this call, and its place; None if nothing can be said yet."""
         try:
             refuse_unseen(world)
             program = record(request, first, tensors, self._report)
         except (MemoryError, OSError) as error:
             # It may not come again: nothing is kept.
             logger.warning("recording failed: %s: %s; the step is taken eagerly", type(error).__name__, error)
-            return None
+            return None, place
         except Exception as error:
             refusal = explain(error)
-            self.entries[key] = Refused(str(refusal), refusal.reason)
+            self.entries[place] = Refused(str(refusal), refusal.reason)
             self._report.captures.append(Capture(request.kind, first.fact.value, failure=str(refusal)))
             raise refusal from error
-        recorded = self.entries[key] = Recorded(program, Bound(program), first)
-        return recorded
+        if program.graph.asked is not None:
+            key, before = place
+            self._variants[key].add(program.graph.asked, before)
+            self.entries.pop(place, None)
+            place = key, program.graph.asked
+        recorded = self.entries[place] = Recorded(program, Bound(program), first)
+        return recorded, place
+
+    def _refuse_values(self, key: Key) -> None:
+        """Refuse calls whose arguments have other values, call after call, than all programs have asked for."""
+        if key not in self._variants:
+            return
+        self._misses[key] += 1
+        if len(self._variants[key]) >= _MAX_VARIANTS or self._misses[key] > _MAX_MISSES:
+            raise CaptureError(
+                "the step cannot be captured: Python asks for values of the arguments that are others in call after call\n"
+                "The way out: compute with tensor operations such as torch.where or a mask, or run eagerly (compile=False).",
+                Reason.VALUE_READ,
+            )
 
     def _changed_itself(self, world: World) -> bool:
         if world.holds():
@@ -193,19 +265,68 @@ class Programs:
         return True
 
     def _checked(
-        self, request: Request, key: Key, state: Recorded, world: World, tensors: list[Tensor]
+        self, request: Request, place: Place, state: Recorded, world: World, tensors: list[Tensor]
     ) -> Taken:
-        """Compare the program with an eager call, which is the one that counts."""
-        self._last_key = key
+        """Compare the program with an eager call."""
+        self._last_key = place[0]
         try:
             taken = request.compared(state.program, tensors)
         except CaptureMismatchError as error:
             state.program.record.failure = str(error)
-            self.entries[key] = Refused(str(error), Reason.DISAGREES)
+            self.entries[place] = Refused(str(error), Reason.DISAGREES)
             raise
         if self._changed_itself(world):
-            del self.entries[key]
+            del self.entries[place]
         elif taken.compared and (is_finite(taken.loss) or not state.program.has_value):
             # A loss of NaN gives no verdict: the next call is checked too.
-            self.entries[key] = Trusted(state.program, state.bound, state.first)
+            self.entries[place] = Trusted(state.program, state.bound, state.first)
         return taken
+
+
+class _Resumption:
+    """Looks for first calls that go on with a fit that was saved and loaded: parameters and optimizer state are all there."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_RESUMPTIONS
+
+    def look_again(self) -> None:
+        """Something has been loaded over a fit that goes on."""
+        self._left = max(self._left, 1)
+
+    def take(self, request: Request, before_run: World | None) -> Taken | TakenBack:
+        """The step; or nothing but the names of its parameters, if it is such a call."""
+        setup = request.setup
+        if not request.trains or not self._left:
+            return request.take(None)
+        with setup.store.active():
+            stepped = setup.optimizer.stepped_names()
+        known = set(setup.store)
+
+        def goes_on(found: Gradients) -> bool:
+            return (
+                is_finite(found.checked)
+                and known.issuperset(setup.store)
+                and stepped.issuperset(found.names)
+                and (before_run is None or before_run.holds())
+            )
+
+        taken = taken_back(request.take, goes_on) if stepped else request.take(None)
+        self._left = self._left - 1 if isinstance(taken, TakenBack) else 0
+        return taken
+
+
+def _taken_already(error: CaptureError) -> Taken | None:
+    """The call, if it has been taken by Python for a comparison."""
+    if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
+        return Taken(error.eager_result, None)
+    return None
+
+
+def _is_same(new: object, old: object) -> bool:
+    """Whether two roots are one object, or one method of one object."""
+    return new is old or (
+        isinstance(new, MethodType)
+        and isinstance(old, MethodType)
+        and new.__func__ is old.__func__
+        and new.__self__ is old.__self__
+    )

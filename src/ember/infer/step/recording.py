@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from ember.infer.step.program import StepProgram, new_count
 from ember.infer.step.request import Request, Setup
 from ember.infer.step.states import First
 from ember.optim.traced import TracedUpdate
-from ember.poutine.runtime import am_i_wrapped
+from ember.poutine.messenger import Messenger
 
 # So many times the options of an optimizer (but learning rates) may be changed before its update is left to torch.
 _MAX_OPTION_CHANGES = 3
@@ -24,14 +25,16 @@ _MAX_OPTION_CHANGES = 3
 _ONE_AT_A_TIME = threading.RLock()
 
 
-def refuse_handlers() -> None:
-    """Refuse calls inside handlers, which would see no sites of a captured program."""
-    if am_i_wrapped():
-        raise CaptureError(
-            "the step cannot be captured: handlers are active around it\n"
-            "The way out: apply them to model and guide instead, or run eagerly (compile=False).",
-            Reason.HANDLERS,
-        )
+def refuse_handlers(handlers: Sequence[object]) -> None:
+    """Refuse calls inside handlers that keep something of each run: they would see no sites of a captured program."""
+    for handler in handlers:
+        if not (isinstance(handler, Messenger) and handler.is_repeatable()):
+            raise CaptureError(
+                f"the step cannot be captured: handlers are active around it, of which {type(handler).__name__} acts anew in "
+                "each run\n"
+                "The way out: apply it to model and guide instead, or run eagerly (compile=False).",
+                Reason.HANDLERS,
+            )
 
 
 def refuse_unseen(world: World) -> None:
@@ -110,7 +113,9 @@ def _compiled(
     state = update.tensors if update is not None else []
     fixed = [*(leaf.detach() for leaf in leaves), *state, new_count(leaves)]
     started = time.perf_counter()
-    graph = capture(flat, [*fixed, *tensors])
+    # Numbers that have become tensors are others in call after call: nobody may ask for their values.
+    num_arguments = len(tensors) if request.lifted is None else None
+    graph = capture(flat, [*fixed, *tensors], num_arguments)
     traced = time.perf_counter()
     program = setup.backend.compile(graph, [*fixed, *tensors, *graph.lifted])
     line.num_nodes, line.backend, line.note = graph.num_nodes, program.backend, program.note

@@ -22,7 +22,7 @@ from ember.optim.schedules import advance, rates
 from ember.params.param_store import ParamStoreDict
 
 Roots = tuple[tuple[str, object], ...]
-"""Model, guide and loss, with their names: where a walk through what they read begins."""
+"""Objects with their names, where a walk through what they read begins."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,19 @@ class Setup:
     """What an SVI takes steps with, at the time of a call."""
 
     step: Step
-    roots: Roots
+    programs: Roots
+    handlers: tuple[object, ...]
+    """Those around the call that act on statements, outermost first."""
     store: ParamStoreDict
     optimizer: PyroOptim
     backend: backends.Backend
     scheduled: Scheduled | None = None
     """The schedule that is stepped after every step, if one is."""
+
+    @property
+    def roots(self) -> Roots:
+        """Where a walk through what a step reads begins."""
+        return (*self.programs, *[("a handler around the step", handler) for handler in self.handlers])
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ember.caller import stacklevel
 from ember.capture.choice import BackendName, backend_of, check_backend
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.report import Report
-from ember.errors import CaptureError, CaptureMismatchError, OptimizerError, Reason
+from ember.errors import CaptureError, OptimizerError, Reason
 from ember.infer.autoguide.base.guide import AutoGuide
 from ember.infer.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.objectives.elbo import ELBO
@@ -27,6 +28,7 @@ from ember.optim import PyroLRScheduler, PyroOptim
 from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.poutine.messenger import unwrap
+from ember.poutine.runtime import acting_handlers
 
 Program = Callable[..., Any]
 _FEWEST_RATES = 1024
@@ -157,8 +159,7 @@ class SVI:
                 inputs = warm.inputs(args, kwargs)
                 if inputs is not None:
                     return warm.program.step(inputs)
-            request = self.request("step", active_policy(), args, kwargs)
-            found = self._found(request)
+            found = self._found(self.request("step", active_policy(), args, kwargs))
             if isinstance(found, Taken):
                 return found.loss
             self._keep_warm(found, args, kwargs)
@@ -226,7 +227,7 @@ class SVI:
         mode = effective_mode(self.compile, "auto")
         schedule = self._schedule(num_steps) if scheduled else None
         source = _Steps(self, mode, Skip() if stable else active_policy(), args, kwargs, schedule)
-        return run(Run(source, mode is not False, schedule), num_steps, progress, callback, callback_interval)
+        return run(Run(source, schedule), num_steps, progress, callback, callback_interval)
 
     def _schedule(self, num_steps: int) -> Scheduled:
         if not isinstance(self.optim, PyroLRScheduler):
@@ -249,22 +250,19 @@ class SVI:
             ("the objective", self._objective),
         )
         backend = self.programs.backend or backend_of(self.backend)
-        return Request(kind, Setup(step, roots, self._store(), self.optim, backend, scheduled), args, kwargs)
+        return Request(
+            kind,
+            Setup(step, roots, acting_handlers(), self._store(), self.optim, backend, scheduled),
+            args,
+            kwargs,
+        )
 
     def _found(self, request: Request) -> Ready | Taken:
         """A program, or the call taken by Python; under "auto" that is what happens where there can be no program."""
         mode = effective_mode(self.compile, False)
         if mode is False:
             return request.take(None)
-        try:
-            return self.programs.find(request)
-        except CaptureError as error:
-            self.refused(error, _eager_for(mode))
-            if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
-                # The step has been taken, eagerly, for the comparison.
-                return Taken(error.eager_result, None)
-            self.capture_report.eager_calls += 1
-            return request.take(None)
+        return self.programs.find_or_take(request, lambda error: self.refused(error, _eager_for(mode)))
 
     def _by_python(self, kind: str, args: Args, kwargs: Kwargs) -> Any:
         """The loss of a call that a program has left to Python."""
@@ -298,7 +296,7 @@ class SVI:
             raise error
         if not self._warned_of_fallback:
             self._warned_of_fallback = True
-            warnings.warn(f"SVI runs eagerly: {error}", UserWarning, stacklevel=5)
+            warnings.warn(f"SVI runs eagerly: {error}", UserWarning, stacklevel=stacklevel())
 
     def _bound_objective(self) -> Objective:
         model, guide = self.model, self.guide
@@ -349,6 +347,7 @@ class _Steps:
         self._svi = svi
         self._scheduled = scheduled
         self._mode = mode
+        self._captures = mode is not False
         self._policy = policy
         self._args = args
         self._kwargs = kwargs
@@ -357,14 +356,16 @@ class _Steps:
         return self._svi.request("step", self._policy, self._args, self._kwargs, self._scheduled)
 
     def find(self) -> Ready | Taken:
-        return self._svi.programs.find(self._request())
+        find = self._svi.programs.find_or_take
+        return find(self._request(), self._refused) if self._captures else self.eager()
 
     def eager(self) -> Taken:
         return self._request().take(None)
 
-    def refused(self, error: CaptureError) -> None:
+    def _refused(self, error: CaptureError) -> None:
         # A run is not asked to be captured as each single step is: gradients of the user's own are taken eagerly.
         self._svi.refused(error, _eager_for(self._mode) | {Reason.OWN_GRADIENTS})
+        self._captures = False
 
 
 def _eager_for(mode: CompileMode) -> frozenset[Reason]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import is_
 from typing import Any
 
 import torch
@@ -62,6 +63,11 @@ class Warm:
     def inputs(self, args: Args, kwargs: Kwargs) -> Sequence[Tensor] | None:
         """The inputs of the program, if a call with these arguments is one of the same kind; else None."""
         found = self.look(args, kwargs)
+        asked = self.program.graph.asked
+        if asked is not None and found is not None:
+            tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            if not asked.hold(tensors):
+                return None
         if found is not OTHERS:
             known: Sequence[Tensor] | None = found
             return known
@@ -115,7 +121,10 @@ def _rest(program: StepProgram, facts: Facts) -> list[Callable[[], bool]]:
     rest: list[Callable[[], bool]] = []
     if facts.has_rest():
         rest.append(facts.rest_same)
-    grads = [(other, other.grad) for other in program.flat.others]
+    if stack := tuple(THREAD.stack):
+        # That there are as many has been seen.
+        rest.append(lambda: all(map(is_, THREAD.stack, stack)))
+    grads = [(other, other.grad) for other in program.flat.with_grads()]
     if grads:
         rest.append(lambda: all(other.grad is grad for other, grad in grads))
     return rest

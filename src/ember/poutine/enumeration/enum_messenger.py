@@ -96,6 +96,10 @@ class EnumMessenger(Messenger):
         super().__init__()
         self.first_available_dim = first_available_dim
 
+    def is_repeatable(self) -> bool:
+        """No: it hands out dims as the sites of a run come."""
+        return False
+
     def __enter__(self) -> Self:
         self._outer_state = None
         if self.first_available_dim is not None:

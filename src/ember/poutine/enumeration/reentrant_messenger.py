@@ -17,6 +17,10 @@ class ReentrantMessenger(Messenger):
         super().__init__()
         self._ref_count = 0
 
+    def is_repeatable(self) -> bool:
+        """No: it counts its entries."""
+        return False
+
     def __call__(self, fn: Callable[..., Any]) -> Any:
         return functools.update_wrapper(super().__call__(fn), fn, updated=())
 

@@ -34,6 +34,10 @@ class IndepMessenger(Messenger):
         self._vectorized: bool | None = True if dim is not None else None
         self._indices: Any = None
 
+    def is_repeatable(self) -> bool:
+        """No: it has taken a dim, which is no attribute of its own."""
+        return False
+
     def next_context(self) -> None:
         """Go on to the next iteration of a sequential plate."""
         self.counter += 1

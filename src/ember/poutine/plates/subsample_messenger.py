@@ -8,6 +8,7 @@ import torch
 
 from ember.distributions.distribution import Distribution
 from ember.errors import ModelError
+from ember.ops.subsets import random_subset
 from ember.poutine.plates.indep_messenger import CondIndepStackFrame, IndepMessenger
 from ember.poutine.runtime import apply_stack
 from ember.poutine.site import Site, message
@@ -41,7 +42,7 @@ class _Subsample(Distribution):
         if self.subsample_size is None or self.subsample_size >= as_int(self.size):
             indices = torch.arange(self.size, device=self._device)
         else:
-            indices = torch.randperm(self.size, device=self._device)[: self.subsample_size].clone()
+            indices = random_subset(as_int(self.size), self.subsample_size, self._device)
         return indices.cuda() if self.use_cuda else indices
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:

@@ -75,6 +75,10 @@ class ReparamMessenger(Messenger):
         self.config = config
         self._args_kwargs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
+    def is_repeatable(self) -> bool:
+        """No: reparameterisers may keep what they please."""
+        return False
+
     def __call__(self, fn: Callable[..., Any]) -> ReparamHandler:
         if not callable(fn):
             raise ValueError(f"{fn!r} is not callable, did you mean to pass it as a keyword arg?")

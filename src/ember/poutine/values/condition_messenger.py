@@ -21,6 +21,10 @@ class ConditionMessenger(Messenger):
         super().__init__()
         self.data = data
 
+    def is_repeatable(self) -> bool:
+        """Whether its data are no trace, whose changes nobody can see."""
+        return not isinstance(self.data, Trace)
+
     def _pyro_sample(self, msg: Site) -> None:
         name = msg.name
         if name in self.data:

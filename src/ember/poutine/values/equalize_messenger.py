@@ -33,6 +33,10 @@ class EqualizeMessenger(Messenger):
         self.value = None
         return super().__enter__()
 
+    def is_repeatable(self) -> bool:
+        """No: it keeps the value of the first site since it was entered, over all steps inside."""
+        return False
+
     def _is_matching(self, msg: Site) -> bool:
         return msg.type == self.type and any(re.fullmatch(pattern, msg.name) for pattern in self.sites)
 

@@ -21,6 +21,10 @@ class EscapeMessenger(Messenger):
         super().__init__()
         self.escape_fn = escape_fn
 
+    def is_repeatable(self) -> bool:
+        """No: it ends each run in the middle."""
+        return False
+
     def _pyro_sample(self, msg: Site) -> None:
         if self.escape_fn(msg):
             msg.done = True

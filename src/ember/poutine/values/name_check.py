@@ -55,6 +55,10 @@ class NamedParamMessenger(Messenger):
         self._settled: dict[str, Any] = {}
         """What the first statement of each parameter got in this run."""
 
+    def is_repeatable(self) -> bool:
+        """No: it keeps what the first run since it was entered got, for all steps inside."""
+        return False
+
     def __enter__(self) -> Self:
         self._settled = {}
         self._names.start()

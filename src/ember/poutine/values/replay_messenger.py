@@ -31,6 +31,10 @@ class ReplayMessenger(Messenger):
         self.trace = trace
         self.params = params
 
+    def is_repeatable(self) -> bool:
+        """No: nobody can see changes of the trace."""
+        return False
+
     def _pyro_sample(self, msg: Site) -> None:
         # By key, as in apply_stack: this runs at every site of every step.
         name = msg["name"]

@@ -17,6 +17,8 @@ CALLS = (
     "ember_lock",
     "ember_unlock",
     *(f"ember_to_{to}_{source}" for to in ("i64", "i32", "u8") for source in ("f32", "f64")),
+    "ember_row_dots_f32",
+    "ember_row_dots_f64",
     "ember_call_python",
     "ember_call_product",
     "ember_call_sum_and_product",

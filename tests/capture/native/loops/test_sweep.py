@@ -13,7 +13,6 @@ from ember.capture.native.c_writer import dots
 from ember.capture.native.loops import sweep
 from tests.capture.native.programs import QUICK, TOLERANCE, Compiled, assert_same, check, flags, without
 
-
 LOOSE = {torch.float32: (1e-4, 1e-4), torch.float64: (1e-11, 1e-11)}
 """Sums are added up in another order."""
 

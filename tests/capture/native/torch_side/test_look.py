@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -204,3 +206,13 @@ def test_references_are_not_lost():
         look.call((y,), {"k": x})
     after = [sys.getrefcount(o) for o in (x, y, known, None)]
     assert all(abs(a - b) < 50 for a, b in zip(counts, after, strict=True))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_looks_are_there_whatever_the_default_dtype(dtype: str) -> None:
+    code = (
+        "import torch; from ember.capture.native.torch_side.look import is_available; "
+        f"torch.set_default_dtype(torch.{dtype}); print(is_available())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"

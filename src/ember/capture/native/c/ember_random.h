@@ -240,6 +240,29 @@ EMBER_FN void ember_randperm_i64(ember_rng *g, int64_t *restrict out, int64_t n)
     }
 }
 
+EMBER_FN int64_t ember_slot(int64_t place, int64_t slots) {
+    return (int64_t)(((uint64_t)place * UINT64_C(0x9E3779B97F4A7C15)) >> 20) & (slots - 1);
+}
+
+/* The first n of a shuffled range of this size. `table` has `slots` pairs, a power of two: what lies at a place, and one more than
+ * the place, for places whose contents have been exchanged. */
+EMBER_FN void ember_subset_i64(ember_rng *g, const int64_t *restrict bits, int64_t *restrict out, int64_t n, int64_t size,
+                               int64_t slots, int64_t *restrict table) {
+    memset(table, 0, 2 * slots * sizeof *table);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t j = i + bits[i] % (size - i);
+        int64_t own = i;
+        for (int64_t at = ember_slot(i, slots); table[2 * at]; at = (at + 1) & (slots - 1))
+            if (table[2 * at] == i + 1) own = table[2 * at + 1];
+        int64_t at = ember_slot(j, slots);
+        while (table[2 * at] && table[2 * at] != j + 1) at = (at + 1) & (slots - 1);
+        int64_t *const slot = table + 2 * at;
+        out[i] = slot[0] ? slot[1] : j;
+        slot[0] = j + 1;
+        slot[1] = own;
+    }
+}
+
 /* ---- categories: `p` has `rows` rows of `k` weights; `work` holds k values ---------------------------------------
  *
  * These return 0, or 1 if nothing was drawn because of the weights: one is negative, infinite or NaN, a row has no weight, or

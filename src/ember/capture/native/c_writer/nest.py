@@ -249,7 +249,8 @@ class _NestWriter:
 
     def _pragma(self) -> list[str]:
         """For the innermost loop, if it may have one."""
-        if not self.dims or any(isinstance(item, Store) and item.part.walks for item in self.nest.items):
+        stores = (item.part for item in self.nest.items if isinstance(item, Store))
+        if not self.dims or any(part.walks or part.accumulate for part in stores):
             return []
         clauses = [way.clause() for way in self.ways.values()]
         if None in clauses:

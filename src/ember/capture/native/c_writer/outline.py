@@ -14,8 +14,10 @@ from ember.capture.native.c_writer.nest import written_nest
 from ember.capture.native.c_writer.places import Base, Parameters, Places, Pointers
 from ember.capture.native.loops.structure import Item, Nest, Store
 from ember.capture.native.values.arrays import Access, Pointwise, Reduce, Take, Value, Walk
+from ember.capture.native.values.dtypes import DTYPES
 
 FEWEST_TIMES = 3
+_SIZES = {described.c: dtype.itemsize for dtype, described in DTYPES.items()}
 
 Shape = tuple[object, ...]
 
@@ -35,6 +37,10 @@ class Outlined:
 
     name: str
     pointers: list[tuple[Base, int]]
+
+    def row(self) -> list[tuple[int, int]]:
+        """Where its pointers begin: behind which pointer of the program, and how many bytes from there."""
+        return [(base.pointer, base.place + offset * _SIZES[base.kind]) for base, offset in self.pointers]
 
     def call(self, memory: Pointers) -> str:
         """The statement."""

@@ -13,8 +13,9 @@ from ember.capture.native.c_writer.calls import CallWriter
 from ember.capture.native.c_writer.nest import origins, written_nest, written_sweep
 from ember.capture.native.c_writer.outline import Outlined, outlined
 from ember.capture.native.c_writer.places import Block, Places, Pointers
+from ember.capture.native.c_writer.repeats import Repeat, repeats
 from ember.capture.native.c_writer.watch import Watch
-from ember.capture.native.loops.structure import Nest, Placed, Step, Sweep
+from ember.capture.native.loops.structure import Nest, Placed, Schedule, Step, Sweep
 from ember.capture.native.torch_side.externs import Externs
 from ember.capture.native.values.arrays import Access
 from ember.capture.native.values.calls import Call, Collect, SamplerCall, Spread, TorchCall
@@ -98,6 +99,7 @@ class _UnitWriter:
         self._open: list[Block]
         """What goes to the next part of it."""
         self._name: str
+        self._schedule: Schedule
 
     def source(self) -> Source:
         placed, schedule = self.placed, self.placed.schedule
@@ -116,11 +118,18 @@ class _UnitWriter:
         self.places = Places(placed)
         self.calls = CallWriter(self.places, self.externs)
         self.functions, self.steps, self._open, self._name = [], [], [], name
-        schedule = placed.schedule
+        self._schedule = schedule = placed.schedule
         loops = [step for step in schedule.steps if isinstance(step, Nest) and step.dims]
         repeated, calls = outlined(loops, self.places, name)
-        for number, step in enumerate(schedule.steps):
-            self._step(number, step, calls)
+        again = repeats([calls.get(step) if isinstance(step, Nest) else None for step in schedule.steps])
+        number = 0
+        while number < len(schedule.steps):
+            if number in again:
+                self._repeat(number, again[number])
+                number += again[number].length
+                continue
+            self._step(number, schedule.steps[number], calls)
+            number += 1
         self._close(_RESTRICTED)
         memory = Pointers()
         losses = [f"losses[{k}] = (double)({self._loss(a, memory)});" for k, a in enumerate(schedule.losses)]
@@ -173,6 +182,16 @@ class _UnitWriter:
             stops = ["if (*failed) return;"] if nest.can_fail else []
             return [head, *origins(nest), shared.call(memory), *stops]
         return [head, "{", *written_nest(nest, self.places, memory), "}"]
+
+    def _repeat(self, number: int, repeat: Repeat) -> None:
+        """Calls that come again and again, as a loop over a table."""
+        self._close(_RESTRICTED)
+        steps = self._schedule.steps[number : number + len(repeat.calls)]
+        fails = any(step.can_fail for step in steps if isinstance(step, Nest))
+        head = f"{number}: {len(repeat.calls)} loops, {len(repeat.rows)} times"
+        places = (line for step in steps if isinstance(step, Nest) for line in origins(step))
+        self._add(Block([comment(head), *dict.fromkeys(places), *repeat.lines(fails)], frozenset()))
+        self._close(_SHARED)
 
     def _sweep(self, number: int, sweep: Sweep, memory: Pointers) -> list[str]:
         dims = ", ".join(" x ".join(map(str, nest.dims)) for nest in sweep.nests)

@@ -7,6 +7,7 @@ number of *kinds* of sites, and its loops become vector code.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from ember.capture.native.values.arrays import (
     Input,
     Part,
     Pointwise,
+    Reduce,
     Value,
 )
 from ember.capture.native.values.calls import Call, Collect, Result, SamplerCall
@@ -37,6 +39,9 @@ Kind = tuple[object, ...]
 FEWEST_VALUES = 400
 FEWEST_MEMBERS = 12
 LARGEST_MEMBER = 64
+# Larger ones are put together where there are so many that the program would be long without.
+MANY_MEMBERS = 48
+LARGEST_OF_MANY = 1024
 # torch draws fewer normal numbers than this one after another, so that draws can be put together.
 _SERIAL_NORMALS = 16
 
@@ -44,7 +49,7 @@ _SERIAL_NORMALS = 16
 def packed(plan: Plan) -> Plan:
     """The same program with small values of one kind side by side."""
     values = reachable(plan.roots(), plan.draws)
-    small = sum(isinstance(v, Pointwise) and v.extent <= LARGEST_MEMBER for v in values)
+    small = sum(isinstance(v, Pointwise) and v.extent <= LARGEST_OF_MANY for v in values)
     if small < FEWEST_VALUES:
         return plan
     return _Packer(plan, values).run()
@@ -66,20 +71,21 @@ class _Packer:
         for value in self.values:
             by_level[levels[value]].append(value)
         for level in sorted(by_level):
-            groups: dict[Kind, list[Pointwise]] = defaultdict(list)
+            groups: dict[Kind, list[Pointwise | Reduce]] = defaultdict(list)
             for value in by_level[level]:
                 if value not in self._place:
                     value.rewire(self._moved)
                 if isinstance(value, Assemble):
                     self._assembled(value)
                 if (
-                    isinstance(value, Pointwise)
+                    isinstance(value, Pointwise | Reduce)
                     and value not in self._place
-                    and value.extent <= LARGEST_MEMBER
+                    and _largest(value) <= LARGEST_OF_MANY
                 ):
                     groups[_kind(value)].append(value)
             for members in groups.values():
-                if len(members) >= FEWEST_MEMBERS:
+                few = _largest(members[0]) <= LARGEST_MEMBER
+                if len(members) >= (FEWEST_MEMBERS if few else MANY_MEMBERS):
                     self._pack(members)
         return replace(
             self.plan,
@@ -136,27 +142,30 @@ class _Packer:
         place = self._place.get(value)
         return value if place is None else place[0]
 
-    def _pack(self, members: list[Pointwise]) -> None:
-        members.sort(key=lambda v: _order(v.inputs))
+    def _pack(self, members: Sequence[Pointwise | Reduce]) -> None:
+        members = sorted(members, key=lambda v: _order(v.operands()))
         first = members[0]
-        count, step = len(members), max(first.extent, 1)
-        dims, strides = (count, *first.dims), (step, *first.strides)
-        inputs = [
-            self._side_by_side([member.inputs[k] for member in members], first.dims)
-            for k in range(len(first.inputs))
-        ]
-        expression = _shifted(first.expression)
-        origins = list(dict.fromkeys(member.origin for member in members if member.origin))
-        whole = Pointwise(
-            first.dtype,
-            dims,
-            strides,
-            origin=_named(origins),
-            expression=expression,
-            inputs=tuple(inputs),
-            types=first.types,
-            serial=first.serial,
-        )
+        step = max(first.extent, 1)
+        domain = first.domain if isinstance(first, Reduce) else first.dims
+        operands = zip(*(member.operands() for member in members), strict=True)
+        inputs = tuple(self._side_by_side(accesses, domain) for accesses in operands)
+        dims, strides = (len(members), *first.dims), (step, *first.strides)
+        origin = _named(list(dict.fromkeys(member.origin for member in members if member.origin)))
+        if isinstance(first, Reduce):
+            whole: Value = replace(
+                first,
+                dims=dims,
+                strides=strides,
+                origin=origin,
+                operand=inputs[0],
+                domain=(len(members), *domain),
+                kept=(0, *(k + 1 for k in first.kept)),
+            )
+        else:
+            expression = _shifted(first.expression)
+            whole = replace(
+                first, dims=dims, strides=strides, origin=origin, expression=expression, inputs=inputs
+            )
         for number, member in enumerate(members):
             self._place[member] = (whole, number, number * step)
 
@@ -177,7 +186,7 @@ class _Packer:
             kept.append(Part(copy, (count, *first.dims), first.offset, (distance, *first.strides)))
         value.parts = tuple(kept)
 
-    def _side_by_side(self, accesses: list[Access], dims: Dims) -> Access:
+    def _side_by_side(self, accesses: Sequence[Access], dims: Dims) -> Access:
         """One access for all members: to the same place, to places at equal distances, or to a copy."""
         first = accesses[0]
         if isinstance(first.value, Constant):
@@ -218,7 +227,7 @@ def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
 def _run_length(parts: Sequence[Part]) -> int:
     """How many of the first parts are alike and lie at equal distances, behind each other."""
     first = parts[0]
-    if len(parts) < 2 or first.walks or 0 in first.dims:
+    if len(parts) < 2 or first.walks or first.accumulate or 0 in first.dims:
         return 1
     read, written = parts[1].operand.offset - first.operand.offset, parts[1].offset - first.offset
     extent = 1 + sum((n - 1) * s for n, s in zip(first.dims, first.strides, strict=True))
@@ -226,7 +235,8 @@ def _run_length(parts: Sequence[Part]) -> int:
         alike = (
             part.operand.value is first.operand.value
             and part.operand.strides == first.operand.strides
-            and (part.dims, part.strides, part.walks) == (first.dims, first.strides, ())
+            and (part.dims, part.strides, part.walks, part.accumulate)
+            == (first.dims, first.strides, (), False)
         )
         at = (first.operand.offset + count * read, first.offset + count * written)
         if not alike or (part.operand.offset, part.offset) != at:
@@ -269,14 +279,24 @@ def _collect(accesses: Sequence[Access], dims: Dims) -> Value:
     return result
 
 
-def _kind(value: Pointwise) -> Kind:
+def _largest(value: Pointwise | Reduce) -> int:
+    """How many elements it has, or goes over."""
+    return math.prod(value.domain) if isinstance(value, Reduce) else value.extent
+
+
+def _kind(value: Pointwise | Reduce) -> Kind:
     operands = tuple(
         ("constant", repr(a.value.number), a.value.dtype)
         if isinstance(a.value, Constant)
         else (a.value.dtype, a.strides, isinstance(a.value, Input))
-        for a in value.inputs
+        for a in value.operands()
     )
-    return value.expression, value.types, value.dtype, value.dims, value.strides, operands
+    own = (
+        (value.rule, value.domain, value.kept)
+        if isinstance(value, Reduce)
+        else (value.expression, value.types)
+    )
+    return *own, value.dtype, value.dims, value.strides, operands
 
 
 def _order(inputs: Sequence[Access]) -> tuple[int, ...]:

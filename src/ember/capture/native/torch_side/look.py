@@ -277,6 +277,11 @@ def _try_all(loaded: Any) -> None:
             raise _NotSoundError(f"a tensor laid out in another way is not told apart (number {index})")
 
 
+def _other_float() -> torch.dtype:
+    """Another dtype than tensors are made of here."""
+    return torch.float32 if torch.get_default_dtype() is torch.float64 else torch.float64
+
+
 def _swapped(tensor: Tensor) -> None:
     swap: Callable[..., None] = torch.utils.swap_tensors
     swap(tensor, torch.zeros(4, 4).requires_grad_())
@@ -298,7 +303,7 @@ _HARMFUL: list[Callable[[Tensor], Any]] = [
     lambda x: setattr(x, "data", torch.zeros(2, 8)),
     lambda x: setattr(x, "data", torch.zeros(16)),
     lambda x: setattr(x, "data", torch.zeros(4, 4).t()),
-    lambda x: setattr(x, "data", torch.zeros(4, 4, dtype=torch.float64)),
+    lambda x: setattr(x, "data", torch.zeros(4, 4, dtype=_other_float())),
     lambda x: setattr(x, "data", torch.zeros(8, 4)[4:]),
     lambda x: x.detach().untyped_storage().resize_(4096),
     lambda x: x.requires_grad_(False).t_(),
@@ -315,7 +320,7 @@ def _unlike() -> Iterator[Tensor]:
     yield torch.zeros(16)
     yield torch.zeros(4, 4).t()
     yield torch.zeros(8, 4)[::2]
-    yield torch.zeros(4, 4, dtype=torch.float64)
+    yield torch.zeros(4, 4, dtype=_other_float())
     yield torch.zeros(4, 4, dtype=torch.int32)
     yield torch.zeros(4, 4, device="meta")
     yield torch.zeros(4, 4).to_sparse()

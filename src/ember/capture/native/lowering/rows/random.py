@@ -121,6 +121,15 @@ def _randint(low: Workspace, call: OpCall) -> Value:
     return _sampled(low, call, "randint", (math.prod(meta.shape), int(begin or 0), int(end)))
 
 
+def _subset(low: Workspace, call: OpCall) -> Value:
+    bits = call.ref("bits")
+    table = 4
+    while table < 2 * bits.numel:
+        table *= 2
+    numbers = (bits.numel, call.integer("size"), table)
+    return _sampled(low, call, "subset", numbers, refs=[bits], scratch=(2 * table, torch.int64))
+
+
 def _randperm(low: Workspace, call: OpCall) -> Value:
     meta = _checked(call)
     if meta.dtype != torch.int64:
@@ -213,5 +222,6 @@ ROWS: dict[str, Lower] = {
     "randn.default": _draw("normal", default=(0.0, 1.0)),
     "randn_like.default": _draw("normal", default=(0.0, 1.0)),
     "randperm.default": _randperm,
+    "ember::subset.default": _subset,
     "uniform_.default": _draw("uniform", "from", "to"),
 }
