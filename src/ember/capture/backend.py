@@ -21,7 +21,8 @@ logger = logging.getLogger("ember.capture")
 
 
 class Program(Protocol):
-    """A compiled graph. Inputs that the graph changes are changed in place."""
+    """A compiled graph. Inputs that the graph changes are changed in place. A run in which something does not hold that the
+    recorded run took for granted raises Unforeseen, and leaves inputs and random state as they were."""
 
     backend: str
     """Which backend has made it."""

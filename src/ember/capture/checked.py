@@ -1,7 +1,8 @@
 """Checks in a graph for a compiler that makes none: Inductor counts an index of -1 from the end where torch raises for it, and a
 division of an integer by zero ends the process.
 
-Indices and divisors that torch would raise for are replaced by harmless ones, and one more output says that there were some.
+Indices and divisors that torch would raise for are replaced by harmless ones, and one more output says that there were some, or
+that something does not hold that the recorded run took for granted.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class CheckedGraph:
         checks = _Checks(copied)
         for node in list(copied.nodes):
             checks.visit(node)
+        checks.assume([values[node] for node in graph.assumed])
         self.has_flag = bool(checks.flags)
         """Whether there is an output more."""
         results = list(output) if isinstance(output, (list, tuple)) else [output]
@@ -84,6 +86,7 @@ class CheckedGraph:
 
         Raises:
             Exception: torch's own, with the operator and its place in the program.
+            Unforeseen: if something does not hold that the recorded run took for granted.
         """
         before = [(inputs[i], twin(inputs[i])) for i in self._changed]
         random_states = torch_states()
@@ -124,6 +127,13 @@ class _Checks:
             for flag in self.flags[1:]:
                 whole = self._graph.call_function(aten.logical_or.default, (whole, flag))
             yield whole
+
+    def assume(self, nodes: Sequence[Node]) -> None:
+        """Check that conditions hold that the recorded run took for granted."""
+        if nodes:
+            together = self._graph.call_function(aten.stack.default, (list(nodes),))
+            hold = self._graph.call_function(aten.all.default, (together,))
+            self.flags.append(self._graph.call_function(aten.logical_not.default, (hold,)))
 
     def visit(self, node: Node) -> None:
         """Check the arguments of an operator."""

@@ -1,4 +1,4 @@
-"""What a program raises for data that torch would raise for: torch's own error, and where it comes from."""
+"""What a failed program ends with: torch's own error, and where it comes from; or that something unforeseen has come up."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
+from ember.capture.recording.assumptions import Unforeseen
+
 
 def error_of(module: GraphModule, inputs: Sequence[Tensor]) -> Exception | None:
-    """What a recorded step ends with, run on copies, operator by operator: torch's error, or None."""
+    """What a recorded step ends with, run on copies, operator by operator: torch's error, Unforeseen, or None."""
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             _Replay(module).run(*map(twin, inputs))
@@ -21,7 +23,8 @@ def error_of(module: GraphModule, inputs: Sequence[Tensor]) -> Exception | None:
 
 
 class _Replay(Interpreter):
-    """Says of an error which operator it comes from, and where in the user's program that stands."""
+    """Says of an error which operator it comes from, and where in the user's program that stands; ends where something does not
+    hold that was taken for granted."""
 
     def __init__(self, module: GraphModule) -> None:
         super().__init__(module)
@@ -29,12 +32,15 @@ class _Replay(Interpreter):
 
     def run_node(self, n: Node) -> Any:
         try:
-            return super().run_node(n)
+            result = super().run_node(n)
         except Exception as error:
             where = n.meta.get("origin")
             place = f", {where}" if where else ""
             error.add_note(f"the operator {n.target} of the compiled step{place}")
             raise
+        if "assumed" in n.meta and not result:
+            raise Unforeseen
+        return result
 
 
 def twin(tensor: Tensor) -> Tensor:

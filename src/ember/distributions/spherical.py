@@ -14,6 +14,7 @@ from ember.distributions import constraints
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import TorchDistribution
 from ember.distributions.typed_torch import independent
+from ember.distributions.validation import all_valid
 
 _TURN = 2 * math.pi
 
@@ -55,7 +56,7 @@ class VonMises3D(TorchDistribution):
         if self._validate_args:
             if value.dim() < 1 or value.shape[-1] != 3:
                 raise ValueError(f"Expected value to have rightmost dim 3, actual shape = {value.shape}")
-            if not bool(((torch.linalg.vector_norm(value, dim=-1) - 1).abs() < 1e-6).all()):
+            if not all_valid((torch.linalg.vector_norm(value, dim=-1) - 1).abs() < 1e-6):
                 raise ValueError("direction vectors are not normalized")
         k = torch.linalg.vector_norm(self.concentration, dim=-1)
         k = k.clamp(min=torch.finfo(k.dtype).tiny)
@@ -98,7 +99,7 @@ class SineSkewed(TorchDistribution):
         self.skewness = skewness.expand(batch_shape + skewness.shape[-1:])
         self.base_dist = base_dist.expand(batch_shape)
         super().__init__(batch_shape, skewness.shape[-1:], validate_args=validate_args)
-        if self._validate_args and bool((skewness.abs().sum(-1) > 1.0).any()):
+        if self._validate_args and not all_valid(skewness.abs().sum(-1) <= 1.0):
             warnings.warn("Total skewness weight shouldn't exceed one.", UserWarning, stacklevel=2)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:

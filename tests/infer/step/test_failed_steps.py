@@ -21,7 +21,7 @@ Model = Callable[[Tensor], None]
 def labels(c: Tensor) -> None:
     weights = ember.sample("weights", dist.Normal(torch.zeros(3), 1.0).to_event(1))
     with ember.plate("rows", len(c)):
-        ember.sample("obs", dist.Categorical(logits=weights), obs=c)
+        ember.sample("obs", dist.Categorical(logits=weights, validate_args=False), obs=c)
 
 
 def groups(c: Tensor) -> None:

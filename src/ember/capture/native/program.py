@@ -21,6 +21,7 @@ from ember.capture.native.c_writer.unit import Source
 from ember.capture.native.torch_side import generator
 from ember.capture.native.torch_side.externs import Binding
 from ember.capture.native.values.unsupported import UnsupportedError
+from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.recording.graph import CapturedGraph, collector_paused
 from ember.errors import CaptureError
 
@@ -49,6 +50,7 @@ class NativeProgram:
         with collector_paused():
             source = pipeline.source(pipeline.Recording(graph.graph, inputs), timed)
         self._graph = graph
+        self._assumes = bool(graph.assumed)
         self.source = source.text
         generated = time.perf_counter()
         flags = FLAGS if source.text.count("\n") < MANY_LINES else LARGE_FLAGS
@@ -233,7 +235,11 @@ class NativeProgram:
             # Of an operator that torch runs. Torch's error again says where it comes from.
             raise self._error() or error from None
         if failed:
-            raise self._error() or IndexError(
+            found = self._error()
+            if found is None and self._assumes:
+                # Rounding lets it hold for torch, but not for C. Python will see.
+                raise Unforeseen
+            raise found or IndexError(
                 "an index of the captured step is out of range, or it divides an integer by zero\n"
                 "The way out: run it eagerly (compile=False) to see where."
             )

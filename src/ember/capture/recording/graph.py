@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Graph, GraphModule
+from torch.fx import Graph, GraphModule, Node
 
 from ember.capture.recording.asked import Asked
+from ember.capture.recording.assumptions import Assumptions
 from ember.capture.recording.draws import draw_out_of_place
 from ember.capture.recording.mutation_guard import MutationGuard
 from ember.capture.recording.provenance import Origins
@@ -34,7 +35,8 @@ class CapturedGraph:
     """A graph whose inputs are those of the function and then ``lifted``, the tensors found in closures.
 
     Its nodes carry ``meta["ember"]``, a :class:`~ember.capture.recording.meta.Meta` (a tuple of them for several results), and
-    ``meta["origin"]``, which says where in the program the operator came from.
+    ``meta["origin"]``, which says where in the program the operator came from. Those on whose truth the run relied have
+    ``meta["assumed"]``.
     """
 
     graph: Graph
@@ -61,6 +63,11 @@ class CapturedGraph:
         """The graph as a module, which takes the inputs one by one. Made when asked for: that takes as long as recording."""
         return GraphModule(torch.nn.Module(), self.graph)
 
+    @property
+    def assumed(self) -> list[Node]:
+        """The nodes on whose truth the run relied."""
+        return [node for node in self.graph.nodes if "assumed" in node.meta]
+
 
 def capture(
     fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat, num_arguments: int | None = None
@@ -76,11 +83,12 @@ def capture(
             outside: the graph is for these values then. None if it may not ask at all.
     """
     recorder = Recorder(inputs, _DECOMPOSITIONS, Origins(capture.__code__), num_arguments)
+    assumptions = Assumptions(recorder.is_constant)
     with collector_paused(), _random_state_kept(), recorder.guard.undone():
-        with _no_casts_kept(), recorder, ValueGuard(recorder.ask):
+        with _no_casts_kept(), recorder, ValueGuard(recorder.ask, assumptions):
             outputs = fn(list(inputs))
         asked = recorder.asked()
-        graph = recorder.graph(outputs)
+        graph = recorder.graph(outputs, assumptions.conditions)
     draw_out_of_place(graph)
     guard = recorder.guard
     tensors = tuple(tensor for tensor, _ in recorder.lifted)

@@ -33,7 +33,7 @@ _SAME_TENSOR = (aten.detach.default, aten.alias.default)
 class Record:
     """One operator of the run. Nodes are made of those that matter, when the run is over."""
 
-    __slots__ = ("args", "kept", "kwargs", "meta", "node", "origin", "target", "used", "uses")
+    __slots__ = ("args", "assumed", "kept", "kwargs", "meta", "node", "origin", "target", "used", "uses")
 
     def __init__(self, target: Any, args: Any, kwargs: Any, uses: list[Record], origin: str) -> None:
         self.target = target
@@ -43,6 +43,8 @@ class Record:
         self.origin = origin
         self.meta: Any = None
         self.kept = False
+        self.assumed = False
+        """Whether the run relies on its being true."""
         self.used = False
         self.node: Node | None = None
 
@@ -322,9 +324,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 raise ValueTakenError("aten._local_scalar_dense: a value of a tensor that the step changes")
         return asked
 
-    def graph(self, outputs: Sequence[Tensor]) -> Graph:
-        """What was recorded, without operators that contribute neither to the outputs nor to any effect."""
+    def is_constant(self, tensor: Tensor) -> bool:
+        """Whether a tensor follows from numbers that the program wrote."""
+        return self._known(tensor)[1].source == Source.CONSTANT
+
+    def graph(self, outputs: Sequence[Tensor], assumed: Sequence[Tensor] = ()) -> Graph:
+        """What was recorded, without operators that contribute neither to the outputs nor to any effect.
+
+        Args:
+            outputs: what the run returns.
+            assumed: what it relied on; their nodes are marked.
+        """
         returned = [self._known(tensor)[0] for tensor in outputs]
+        for tensor in assumed:
+            record = self._known(tensor)[0]
+            record.kept = record.assumed = True
         self._tracked.clear()
         for record in returned:
             record.used = True
@@ -347,6 +361,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     record.node.kwargs = {name: _nodes(value) for name, value in record.kwargs.items()}
                 record.node.meta["ember"] = record.meta
                 record.node.meta["origin"] = record.origin
+                if record.assumed:
+                    record.node.meta["assumed"] = True
         graph.output([record.node for record in returned])
         return graph
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ember.capture.recording.assumptions import CURRENT, Assumptions, is_validating
 from ember.capture.recording.scalar_index import index
 from ember.errors import Reason
 
@@ -33,25 +35,38 @@ def _refuse(tensor: Tensor) -> None:
 
 
 class ValueGuard(TorchFunctionMode):
-    """Looks where the program takes values out of a tensor into NumPy or Python.
+    """Looks where the program takes values out of a tensor into NumPy or Python; but for validation, which asks whether all
+    values are valid: what it asks is noted.
 
     Args:
         ask: called with the tensor; raises where its values may not be taken.
+        assumptions: where is noted what validation asks.
     """
 
-    def __init__(self, ask: Callable[[Tensor], None] = _refuse) -> None:
+    def __init__(
+        self, ask: Callable[[Tensor], None] = _refuse, assumptions: Assumptions | None = None
+    ) -> None:
         super().__init__()
         self._ask = ask
+        self._assumptions = assumptions
+        self._outer: Assumptions | None = None
 
     def __enter__(self) -> Any:
         _RECORDINGS.depth += 1
+        self._outer, CURRENT.assumptions = CURRENT.assumptions, self._assumptions
         return super().__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *error: object) -> None:
         _RECORDINGS.depth -= 1
+        CURRENT.assumptions = self._outer
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assumptions = self._assumptions
+        if assumptions is not None and (
+            func is torch._is_all_true or (func is Tensor.__bool__ and is_validating(sys._getframe(1)))
+        ):
+            return assumptions.holds(args[0])
         if func is Tensor.data_ptr:
             raise ValueTakenError("aten._local_scalar_dense: .data_ptr() of a tensor")
         if func in _READERS:

@@ -8,6 +8,7 @@ from torch.distributions import Distribution, constraints
 
 from ember.distributions.transform_state import CopyableTransform
 from ember.distributions.typed_torch import broadcast_shapes
+from ember.distributions.validation import all_valid
 
 
 class PositivePowerTransform(CopyableTransform):
@@ -34,7 +35,7 @@ class PositivePowerTransform(CopyableTransform):
         self.exponent = torch.as_tensor(float(exponent) if isinstance(exponent, int) else exponent)
         if validate_args is None:
             validate_args = Distribution._validate_args
-        if validate_args and not self.exponent.gt(0).all():
+        if validate_args and not all_valid(self.exponent.gt(0)):
             raise ValueError(f"Expected exponent > 0 but got:{self.exponent}")
 
     def with_cache(self, cache_size: int = 1) -> PositivePowerTransform:

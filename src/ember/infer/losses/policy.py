@@ -39,6 +39,8 @@ class Raise:
     """Whether a step looks at losses and gradients before it changes anything."""
     ends: ClassVar[bool] = True
     """Whether a bad step is the last one."""
+    excuses: ClassVar[bool] = False
+    """Whether a step with such a loss is left out even if values in it are invalid, too."""
 
     def good(self, finite: Tensor, bad_steps: Tensor) -> Tensor:
         """Whether a recorded step changes anything."""
@@ -65,6 +67,7 @@ class Skip:
 
     guarded: ClassVar[bool] = True
     ends: ClassVar[bool] = False
+    excuses: ClassVar[bool] = True
 
     def good(self, finite: Tensor, bad_steps: Tensor) -> Tensor:
         """Whether a recorded step changes anything."""
@@ -85,6 +88,7 @@ class Warn:
 
     guarded: ClassVar[bool] = False
     ends: ClassVar[bool] = False
+    excuses: ClassVar[bool] = False
 
     def good(self, finite: Tensor, bad_steps: Tensor) -> Tensor:
         """Whether a recorded step changes anything: it is never asked."""

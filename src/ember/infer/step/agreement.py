@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.signals import Unbroken
 from ember.errors import CaptureMismatchError
 from ember.infer.losses.values import is_finite, to_floats
@@ -38,7 +39,9 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
     inputs = program.copied_inputs(tensors)
     copies = list(inputs[: len(program.fixed)])
     with _random_state_put_back() as drawn:
-        outputs = program.program(inputs)
+        outputs = _answer(program, inputs)
+    if outputs is None:
+        return replace(eager(None), compared=False)
     captured_loss = to_floats(outputs[0])
     grads: dict[int, Tensor] = {}
 
@@ -53,7 +56,7 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
         return taken
     with _keeping(taken.loss):
         if not _can_be_compared(drawn, program):
-            return replace(taken, compared=False)
+            return replace(taken, compared=False, others_drew=True)
         _compare_step(program, captured_loss, taken.loss, outputs, copies, grads)
     program.record.check_seconds += time.perf_counter() - started
     if taken.left_out:
@@ -117,17 +120,28 @@ def loss_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
     started = time.perf_counter()
     inputs = program.copied_inputs(tensors)
     with _random_state_put_back() as drawn:
-        captured_loss = to_floats(program.program(inputs)[0])
+        outputs = _answer(program, inputs)
+    if outputs is None:
+        return replace(eager(None), compared=False)
+    captured_loss = to_floats(outputs[0])
     taken = eager(None)
     with _keeping(taken.loss):
         if not _can_be_compared(drawn, program):
-            return replace(taken, compared=False)
+            return replace(taken, compared=False, others_drew=True)
         _compare("the loss", torch.tensor(captured_loss), torch.tensor(taken.loss), None)
     program.record.check_seconds += time.perf_counter() - started
     with Unbroken() as changing:
         changing.begin()
         program.take_over(inputs, tensors)
     return replace(taken, loss=captured_loss)
+
+
+def _answer(program: StepProgram, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
+    """The outputs of a program; None where it leaves the call to Python."""
+    try:
+        return program.program(inputs)
+    except Unforeseen:
+        return None
 
 
 @dataclass

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from ember import tree
-from ember.distributions.validation import values_unchecked
+from ember.capture.recording.assumptions import excuse
 from ember.errors import CaptureError, Reason
 from ember.infer.losses.policy import BadLoss
 from ember.infer.step.function import Args, Gradients, Kwargs, Objective, Step
-from ember.infer.traces.validate_all import validation_enabled
+from ember.infer.traces.validate_all import structure_unchecked
 from ember.modules import Registered
 from ember.optim.traced import TracedUpdate
 from ember.params.param_store import ParamStoreDict
@@ -130,6 +130,8 @@ class _Given:
                 by_dtype.setdefault(grad.dtype, []).append(grad.reshape(-1))
         for grads in by_dtype.values():
             good = good & torch.isfinite(torch.cat(grads) if len(grads) > 1 else grads[0]).all()
+        if self._flat.step.policy.excuses:
+            excuse(~(good | torch.isfinite(found.loss).all()))
         return good
 
     def update(self, found: Gradients, finite: Any, policy: BadLoss) -> list[Tensor]:
@@ -192,10 +194,9 @@ class _Given:
         scoped = {name: by_leaf.get(id(leaf), leaf) for name, leaf in state["params"].items()}
         recorder = TraceMessenger(param_only=True)
         with ExitStack() as stack:
-            stack.enter_context(validation_enabled(False))
+            stack.enter_context(structure_unchecked())
             stack.enter_context(store.active())
             stack.enter_context(store.scope({"params": scoped, "constraints": state["constraints"]}))
-            stack.enter_context(values_unchecked())
             stack.enter_context(_parameters_replaced(parameters.modules, by_leaf))
             with recorder:
                 yield

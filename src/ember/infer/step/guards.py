@@ -20,6 +20,7 @@ from ember.capture.state.parts import ById
 from ember.capture.state.world import World
 from ember.infer.losses.policy import BadLoss
 from ember.infer.step.program import StepProgram
+from ember.infer.traces.validate_all import switches
 from ember.nn.context import module_local_params
 from ember.optim import PyroOptim
 from ember.optim.traced import Outdated
@@ -40,6 +41,7 @@ class Fact(Enum):
     GRAD_MODE = "gradients switched on or off"
     AUTOCAST = "autocast switched on or off"
     MODES = "modes of torch entered or left (a default device, say)"
+    VALIDATION = "validation switched on or off"
     LOCAL_PARAMS = "the setting module_local_params has changed"
     PARAMETERS = "parameters have been replaced"
     MEMORY = "parameters have been given other memory, or have been frozen or freed"
@@ -75,6 +77,7 @@ _OF_CALLS: tuple[tuple[Fact, Callable[[Call], Hashable]], ...] = (
     (Fact.GRAD_MODE, lambda call: (torch.is_grad_enabled(), torch.is_inference_mode_enabled())),
     (Fact.AUTOCAST, lambda call: _autocast()),
     (Fact.MODES, lambda call: _modes()),
+    (Fact.VALIDATION, lambda call: switches()),
     (Fact.LOCAL_PARAMS, lambda call: module_local_params()),
 )
 

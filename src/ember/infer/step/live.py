@@ -13,7 +13,7 @@ from torch import Tensor
 from ember.capture.recording.mutation_guard import Undoable
 from ember.capture.signals import Unbroken
 from ember.distributions.validation import values_unchecked
-from ember.infer.losses.policy import BadLoss, LeftOut, Skip, applied
+from ember.infer.losses.policy import BadLoss, LeftOut, applied
 from ember.infer.losses.values import check as check_loss
 from ember.infer.losses.values import is_finite, to_floats, warn_if_nan
 from ember.infer.step.function import Args, Gradients, Kwargs, Objective, Step
@@ -56,7 +56,9 @@ class Taken:
     left_out: bool = False
     """Whether the policy kept the update from being made."""
     compared: bool = True
-    """Whether what a program answered could be compared with it."""
+    """Whether a program has given an answer that could be compared with it."""
+    others_drew: bool = False
+    """Whether another thread has drawn meanwhile, so that it could not."""
 
 
 class Live:
@@ -72,7 +74,7 @@ class Live:
         """Take the step."""
         self._recorder = TraceMessenger(param_only=True)
         self._changing = Unbroken()
-        before = torch_states() if isinstance(step.policy, Skip) else []
+        before = torch_states() if step.policy.excuses else []
         try:
             # What waits is raised after all else is done: the step has been taken then.
             with (
@@ -111,6 +113,16 @@ class Live:
         self._optimizer(found.leaves)
         zero_grads(found.leaves)
         return found.loss
+
+
+def taken_or_undone(take: Callable[[], Taken]) -> Taken:
+    """Take a step that a program has left to Python; if it fails, random numbers go on from where they were."""
+    before = torch_states()
+    try:
+        return take()
+    except BaseException:
+        set_torch_states(before)
+        raise
 
 
 def taken_back(

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.signals import Gate
 from ember.errors import NonFiniteLossError
 from ember.infer.losses.policy import LeftOut
 from ember.infer.losses.values import parts, shown
-from ember.infer.step.live import Taken
+from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.program import StepProgram
 from ember.infer.step.programs import Ready
 from ember.infer.step.request import Scheduled
@@ -49,6 +50,9 @@ class Source(Protocol):
     def find(self) -> Ready | Taken:
         """A program for one more step; or one step, taken by Python."""
 
+    def eager(self) -> Taken:
+        """One step, taken by Python."""
+
 
 class Run:
     """The state of one run."""
@@ -69,14 +73,23 @@ class Run:
             self.losses.append(error.loss)
             raise
         if isinstance(found, Taken):
-            self.losses.append(found.loss)
-            self.num_skipped += found.left_out
-            if self._scheduled is not None and not found.left_out:
-                self._scheduled.advance(1)
-        elif found.state.program.flat.update is None:
-            self._one_by_one(found, num_steps)
-        else:
-            self._loop(found, num_steps)
+            self._note(found)
+            return
+        try:
+            if found.state.program.flat.update is None:
+                self._one_by_one(found, num_steps)
+            else:
+                self._loop(found, num_steps)
+            return
+        except Unforeseen:
+            pass
+        self._note(self._unforeseen())
+
+    def _note(self, taken: Taken) -> None:
+        self.losses.append(taken.loss)
+        self.num_skipped += taken.left_out
+        if self._scheduled is not None and not taken.left_out:
+            self._scheduled.advance(1)
 
     def _found(self) -> Ready | Taken:
         """What is found by code that may be the user's."""
@@ -85,6 +98,17 @@ class Run:
             return self._source.find()
         finally:
             self.gate.open = self.gate.keeps_shut = False
+
+    def _unforeseen(self) -> Taken:
+        """The step that a program has ended with, taken by Python."""
+        self.gate.open = True
+        try:
+            return taken_or_undone(self._source.eager)
+        except NonFiniteLossError as error:
+            self.losses.append(error.loss)
+            raise
+        finally:
+            self.gate.open = False
 
     def _one_by_one(self, ready: Ready, num_steps: int) -> None:
         """The optimizer is torch's: Python calls it after each captured gradient."""

@@ -287,9 +287,9 @@ class Programs:
             raise
         if self._changed_itself(world):
             del self.entries[place]
-        elif not taken.compared:
+        elif taken.others_drew:
             self._say_that_others_draw()
-        elif is_finite(taken.loss) or not state.program.has_value:
+        elif taken.compared and (is_finite(taken.loss) or not state.program.has_value):
             # A loss of NaN gives no verdict: the next call is checked too.
             self.entries[place] = Trusted(state.program, state.bound, state.first)
         return taken

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ember.caller import stacklevel
 from ember.capture.choice import BackendName, backend_of, check_backend
+from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.report import Report
 from ember.errors import CaptureError, OptimizerError, Reason
 from ember.infer.autoguide.base.guide import AutoGuide
@@ -17,7 +18,7 @@ from ember.infer.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
 from ember.infer.step.function import Args, Kwargs, Objective, Step
-from ember.infer.step.live import Taken
+from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
 from ember.infer.step.request import Request, Scheduled, Setup
@@ -153,18 +154,20 @@ class SVI:
         An error leaves parameters and optimizer state as they were; parameters that the failed step made are removed again.
         """
         warm = self._warm
-        if warm is not None:
-            inputs = warm.inputs(args, kwargs)
-            if inputs is not None:
-                return warm.program.step(inputs)
-        request = self.request("step", active_policy(), args, kwargs)
-        mode = effective_mode(self.compile, False)
-        found = request.take(None) if mode is False else self._found(request, mode)
-        if isinstance(found, Taken):
-            return found.loss
-        self._keep_warm(found, args, kwargs)
-        program = found.state.program
-        return program.step(program.inputs(found.tensors))
+        try:
+            if warm is not None:
+                inputs = warm.inputs(args, kwargs)
+                if inputs is not None:
+                    return warm.program.step(inputs)
+            found = self._found(self.request("step", active_policy(), args, kwargs))
+            if isinstance(found, Taken):
+                return found.loss
+            self._keep_warm(found, args, kwargs)
+            program = found.state.program
+            return program.step(program.inputs(found.tensors))
+        except Unforeseen:
+            pass
+        return self._by_python("step", args, kwargs)
 
     def evaluate_loss(self, *args: object, **kwargs: object) -> Any:
         """The loss, without gradients: existing parameters and optimizer state stay as they are, bit for bit.
@@ -176,13 +179,15 @@ class SVI:
         Returns:
             A float (a tuple of floats for objectives with several losses).
         """
-        request = self.request("evaluate_loss", active_policy(), args, kwargs)
-        mode = effective_mode(self.compile, False)
-        found = request.take(None) if mode is False else self._found(request, mode)
+        found = self._found(self.request("evaluate_loss", active_policy(), args, kwargs))
         if isinstance(found, Taken):
             return found.loss
         program = found.state.program
-        return program.evaluate(program.inputs(found.tensors))
+        try:
+            return program.evaluate(program.inputs(found.tensors))
+        except Unforeseen:
+            pass
+        return self._by_python("evaluate_loss", args, kwargs)
 
     def run(
         self,
@@ -252,9 +257,17 @@ class SVI:
             kwargs,
         )
 
-    def _found(self, request: Request, mode: CompileMode) -> Ready | Taken:
+    def _found(self, request: Request) -> Ready | Taken:
         """A program, or the call taken by Python; under "auto" that is what happens where there can be no program."""
+        mode = effective_mode(self.compile, False)
+        if mode is False:
+            return request.take(None)
         return self.programs.find_or_take(request, lambda error: self.refused(error, _eager_for(mode)))
+
+    def _by_python(self, kind: str, args: Args, kwargs: Kwargs) -> Any:
+        """The loss of a call that a program has left to Python."""
+        request = self.request(kind, active_policy(), args, kwargs)
+        return taken_or_undone(lambda: request.take(None)).loss
 
     def _keep_warm(self, found: Ready, args: Args, kwargs: Kwargs) -> None:
         program = found.state.program
@@ -339,11 +352,15 @@ class _Steps:
         self._args = args
         self._kwargs = kwargs
 
+    def _request(self) -> Request:
+        return self._svi.request("step", self._policy, self._args, self._kwargs, self._scheduled)
+
     def find(self) -> Ready | Taken:
-        request = self._svi.request("step", self._policy, self._args, self._kwargs, self._scheduled)
-        return (
-            self._svi.programs.find_or_take(request, self._refused) if self._captures else request.take(None)
-        )
+        find = self._svi.programs.find_or_take
+        return find(self._request(), self._refused) if self._captures else self.eager()
+
+    def eager(self) -> Taken:
+        return self._request().take(None)
 
     def _refused(self, error: CaptureError) -> None:
         # A run is not asked to be captured as each single step is: gradients of the user's own are taken eagerly.

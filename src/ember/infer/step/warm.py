@@ -139,4 +139,5 @@ _FLAGS: tuple[Callable[[], Any], ...] = (
     torch._C._len_torch_function_stack,
     torch._C._len_torch_dispatch_stack,
     torch.is_anomaly_enabled,
+    partial(getattr, torch.distributions.Distribution, "_validate_args"),
 )

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 from ember import distributions as dist
 from ember import poutine
+from ember.distributions.fast_checks import checks_values
 from ember.infer.traces import validation as infer
 
 
@@ -18,6 +21,25 @@ def enable_validation(is_validate: bool = True) -> None:
     dist.enable_validation(is_validate)
     infer.enable_validation(is_validate)
     poutine.enable_validation(is_validate)
+
+
+def switches() -> tuple[bool, ...]:
+    """What decides what is checked: the flags of distributions, Ember's and torch's, of inference and of handlers."""
+    flags = tuple(part.is_validation_enabled() for part in (dist, infer, poutine))
+    return (*flags, checks_values(torch.distributions.Distribution))
+
+
+@contextmanager
+def structure_unchecked() -> Iterator[None]:
+    """Switch the checks of inference and handlers off, but not those of distributions, for the duration of a block."""
+    old = [(part, part.is_validation_enabled()) for part in (infer, poutine)]
+    try:
+        for part, _ in old:
+            part.enable_validation(False)
+        yield
+    finally:
+        for part, was_enabled in old:
+            part.enable_validation(was_enabled)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ember.capture.recording.value_guard import is_recording
+from ember.distributions.validation import all_valid
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site
 from ember.poutine.validation import is_validation_enabled
@@ -21,7 +23,7 @@ class ScaleMessenger(Messenger):
 
     def __init__(self, scale: float | torch.Tensor) -> None:
         if isinstance(scale, torch.Tensor):
-            if is_validation_enabled() and not (scale > 0).all():
+            if (is_validation_enabled() or is_recording()) and not all_valid(scale > 0):
                 raise ValueError(
                     f"Expected scale > 0 but got {scale}. Consider using poutine.mask() instead of poutine.scale()."
                 )

@@ -12,7 +12,9 @@
 #ifndef EMBER_ENGINE_H
 #define EMBER_ENGINE_H
 
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define EMBER_FN static __attribute__((unused))
 #define EMBER_INLINE static inline __attribute__((unused, always_inline))
@@ -52,6 +54,18 @@ static __attribute__((unused, noinline, cold)) void ember_mt_renew(ember_rng *g)
     s[623] = s[396] ^ ember_mt_twist(s[623], s[0]);
     g->left = 624;
     g->next = 0;
+}
+
+/* Keeps the engine as it is, in what kept it before. The words change all at once: where the first two and the last two are
+ * the same, so are those between. */
+EMBER_INLINE void ember_keep(ember_rng *kept, const ember_rng *g) {
+    const size_t head = offsetof(ember_rng, state), tail = offsetof(ember_rng, padding);
+    if (memcmp(kept->state, g->state, 8) || memcmp(kept->state + 622, g->state + 622, 8)) {
+        *kept = *g;
+        return;
+    }
+    memcpy(kept, g, head);
+    memcpy((char *)kept + tail, (const char *)g + tail, sizeof *g - tail);
 }
 
 EMBER_INLINE uint32_t ember_r32(ember_rng *g) {

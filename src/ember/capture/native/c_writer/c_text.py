@@ -10,6 +10,7 @@ import torch
 from ember.capture.native.values.dtypes import DTYPES, Number, c_type
 from ember.capture.native.values.expressions import (
     CHOOSE,
+    REQUIRED,
     UNARY,
     Expression,
     Function,
@@ -89,6 +90,8 @@ def formula(whole: Expression, operands: Sequence[str], indices: Sequence[str]) 
     parts = [_enclosed(arg, formula(arg, operands, indices)) for arg in whole.args]
     if whole.name == CHOOSE:
         return f"{parts[0]} ? {parts[1]} : {parts[2]}"
+    if whole.name == REQUIRED:
+        return parts[0]
     if whole.name in UNARY:
         return f"{_SIGNS[whole.name]}{parts[0]}"
     return f"{parts[0]} {_SIGNS[whole.name]} {parts[1]}"

@@ -13,7 +13,7 @@ from ember.capture.native.c_writer.places import Base, Memory, Places, Pointers
 from ember.capture.native.loops.geometry import TILE, merged, walks_across
 from ember.capture.native.loops.structure import Nest, Store, Sweep
 from ember.capture.native.values.arrays import Access, Pointwise, Reduce, Take, Value, Walk
-from ember.capture.native.values.checks import checked_divisors
+from ember.capture.native.values.checks import is_requirement, never_zero
 from ember.capture.native.values.dtypes import as_dtype, c_type
 from ember.capture.native.values.expressions import COPY
 
@@ -123,7 +123,9 @@ class _NestWriter:
                 lines.append(comment(origin))
             if isinstance(item, Pointwise):
                 steps, text = self._computed(item)
-                lines += [*steps, self._named(item, text)]
+                lines += steps
+                if not is_requirement(item):
+                    lines.append(self._named(item, text))
             elif isinstance(item, Take):
                 steps, text = self._taken(item)
                 lines += [*steps, self._named(item, text)]
@@ -160,9 +162,9 @@ class _NestWriter:
         text = formula(value.expression, operands, self.indices)
         # Arithmetic of truth values is that of bytes: 1 + 1 is true, which is 1.
         whole = f"(({text}) != 0)" if value.dtype is torch.bool else text
-        divisors = [formula(divisor, operands, self.indices) for divisor in checked_divisors(value)]
-        self.checks |= bool(divisors)
-        return [f"bad |= ({divisor}) == 0;" for divisor in divisors], whole
+        checked = [formula(part, operands, self.indices) for part in never_zero(value)]
+        self.checks |= bool(checked)
+        return [f"bad |= ({part}) == 0;" for part in checked], whole
 
     def _steps(self, walks: Sequence[Walk]) -> tuple[list[str], list[str]]:
         """Statements that find where indices lead, and the terms that they add to an address. An index out of range is noted and

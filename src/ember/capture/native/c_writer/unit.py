@@ -64,7 +64,7 @@ int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *mutex, void *co
 }
 """
 
-_KEEP = "ember_lock(); const ember_rng before = *g; ember_unlock();"
+_KEEP = "static ember_rng before; ember_lock(); ember_keep(&before, g); ember_unlock();"
 _PUT_BACK = "ember_lock(); *g = before; ember_unlock();"
 
 

@@ -31,6 +31,7 @@ class Watch:
         self._data: list[tuple[int, int, int]] = []
         """Which inputs, how many bytes, and where their copies lie."""
         self._is_compared = True
+        self._prepares = before is not None
         if before is None:
             return
         self.kept = tuple(old.extent * old.dtype.itemsize for old in before.filled)
@@ -44,11 +45,11 @@ class Watch:
 
     def statements(self) -> str:
         """What comes before the loop over steps."""
-        return _PREPARE.replace("WATCHED", str(self.pointer)) if self.kept else ""
+        return _PREPARE.replace("WATCHED", str(self.pointer)) if self._prepares else ""
 
     def functions(self) -> list[str]:
         """``unchanged`` and ``note``; where copies would take too much memory, data count as changed in every call."""
-        if not self.kept:
+        if not self._prepares:
             return []
         data = self._data if self._is_compared else []
         same = " && ".join(

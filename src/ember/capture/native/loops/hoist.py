@@ -2,7 +2,8 @@
 
 Data are the inputs that no step writes to. Values of data that cost more to compute than to read again get memory of their own,
 which a plan that runs before the first step fills. It runs again when the data are others: the program keeps a copy of them and
-compares byte by byte, once a call, so that a change is seen however it was made.
+compares byte by byte, once a call, so that a change is seen however it was made. What is required of data is looked at there,
+too.
 """
 
 from __future__ import annotations
@@ -28,20 +29,23 @@ LEAST_NS = 20.0
 
 def hoisted(plan: Plan) -> Plan:
     """The same program with what does not change in a plan before it."""
-    kept = _Chooser(plan).kept()
-    if not kept:
+    chooser = _Chooser(plan)
+    kept = chooser.kept()
+    checked = [value for value in plan.required if value in chooser.fixed]
+    if not kept and not checked:
         return plan
     inputs = list(plan.inputs)
     places: dict[Value, Input] = {}
     for value in kept:
         places[value] = Input(value.dtype, value.dims, value.strides, index=len(inputs), origin=value.origin)
         inputs.append(places[value])
-    copies = _copied(reachable(kept))
+    copies = _copied(reachable([*kept, *checked]))
     before = Plan(
         tuple(inputs),
         tuple((place, Access(copies[value], 0, value.strides)) for value, place in places.items()),
         (),
         (),
+        required=tuple(copies[value] for value in checked),
     )
 
     def moved(access: Access, dims: Dims | None = None) -> Access:
@@ -53,6 +57,7 @@ def hoisted(plan: Plan) -> Plan:
         inputs=tuple(inputs),
         finals=tuple((old, moved(access)) for old, access in plan.finals),
         outputs=tuple(replace(output, access=moved(output.access)) for output in plan.outputs),
+        required=tuple(value for value in plan.required if value not in chooser.fixed),
         before=before,
     )
     for value in reachable(plan.roots(), plan.draws):
@@ -80,7 +85,8 @@ class _Chooser:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._order = reachable(plan.roots(), plan.draws)
-        self._fixed = self._of_data()
+        self.fixed = self._of_data()
+        """All values that depend on nothing that a step changes or draws."""
 
     def kept(self) -> list[Value]:
         """In the order in which they are computed."""
@@ -93,7 +99,6 @@ class _Chooser:
         return [value for value in self._order if value in chosen]
 
     def _of_data(self) -> set[Value]:
-        """All values that depend on nothing that a step changes or draws."""
         changed: set[Value] = {old for old, _ in self._plan.finals}
         drawn = set(self._plan.draws)
         fixed: set[Value] = set()
@@ -110,10 +115,10 @@ class _Chooser:
 
     def _worth(self) -> list[_Worth]:
         """Values of data that steps read, where computing them costs much more than reading them."""
-        needed = {root for root in self._plan.roots() if root in self._fixed}
+        needed = {root for root in self._plan.roots() if root in self.fixed}.difference(self._plan.required)
         found: list[_Worth] = []
         for value in reversed(self._order):
-            if value not in self._fixed:
+            if value not in self.fixed:
                 needed.update(access.value for access in value.operands())
                 continue
             if value not in needed or isinstance(value, Input | Constant):

@@ -91,6 +91,7 @@ class _Packer:
             self.plan,
             finals=tuple((old, self._moved(access)) for old, access in self.plan.finals),
             outputs=tuple(replace(output, access=self._moved(output.access)) for output in self.plan.outputs),
+            required=tuple(dict.fromkeys(self._whole(value) for value in self.plan.required)),
         )
 
     def _levels(self) -> dict[Value, int]:
@@ -135,6 +136,11 @@ class _Packer:
         if place is None:
             return access
         return Access(place[0], place[2] + access.offset, access.strides)
+
+    def _whole(self, value: Value) -> Value:
+        """The value that one is part of now."""
+        place = self._place.get(value)
+        return value if place is None else place[0]
 
     def _pack(self, members: Sequence[Pointwise | Reduce]) -> None:
         members = sorted(members, key=lambda v: _order(v.operands()))

@@ -54,7 +54,12 @@ class _Shrinker:
             outputs=tuple(
                 replace(output, access=self._moved(output.access, output.shape)) for output in plan.outputs
             ),
+            required=tuple(dict.fromkeys(self._smallest(value) for value in plan.required)),
         )
+
+    def _smallest(self, value: Value) -> Value:
+        small = self._small.get(value)
+        return value if small is None else small.value
 
     def _shrink(self, value: Pointwise) -> None:
         used = {part.dim for part in parts(value.expression) if isinstance(part, Index)}

@@ -61,7 +61,8 @@ class Lowering:
             for ref in outputs
             if isinstance(ref, Ref)
         ]
-        return Plan(tuple(originals), tuple(finals), tuple(read), tuple(self.space.draws))
+        space = self.space
+        return Plan(tuple(originals), tuple(finals), tuple(read), tuple(space.draws), tuple(space.required))
 
     def inline(self, graph: Graph, arguments: Sequence[Bound]) -> list[Bound]:
         """Lower the nodes of a graph whose placeholders are these."""
@@ -74,7 +75,10 @@ class Lowering:
                 env[node] = next(remaining)
             elif node.op == "call_function":
                 self.space.origin = node.meta.get("origin") or outer
-                env[node] = self._node(node, env)
+                env[node] = found = self._node(node, env)
+                if "assumed" in node.meta:
+                    assert isinstance(found, Ref)
+                    self.space.require(found)
             elif node.op == "output":
                 outputs = _resolve(node.args[0], env)
             else:

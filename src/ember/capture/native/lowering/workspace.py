@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from ember.capture.native.lowering.conditions import condition
 from ember.capture.native.lowering.refs import Memory, Ref, layout
-from ember.capture.native.values.arrays import Access, Assemble, Constant, Part, Pointwise, Value
+from ember.capture.native.values.arrays import Access, Assemble, Constant, Part, Pointwise, Reduce, Value
 from ember.capture.native.values.calls import Call
 from ember.capture.native.values.dtypes import Number, check_dtype
-from ember.capture.native.values.expressions import COPY
+from ember.capture.native.values.expressions import COPY, REQUIRED, op
 from ember.capture.native.values.layout import Dims, contiguous
 from ember.capture.native.values.simplify import Builder
 from ember.capture.native.values.unsupported import UnsupportedError
@@ -93,6 +94,8 @@ class Workspace:
         self.build = Builder()
         self.draws: list[Call] = []
         """Calls that draw random numbers, in order."""
+        self.required: dict[Value, None] = {}
+        """What must be true, or the program fails."""
         self.origin = ""
         """Where in the user's program the operator stands that is being lowered."""
 
@@ -132,6 +135,28 @@ class Workspace:
         if isinstance(ref.memory.value, Constant):
             return self.dense(ref)
         return Access(ref.memory.value, ref.offset, ref.strides)
+
+    def require(self, ref: Ref) -> None:
+        """Let the program fail where a truth value, or one of those that it is all of, is false."""
+        value = ref.memory.value
+        access, dims = Access(value, ref.offset, ()), ref.shape
+        if isinstance(value, Reduce) and value.rule == "all" and not value.kept:
+            # Each can be looked at where it is computed.
+            access, dims = value.operand, value.domain
+        if access.number or 0 in dims:
+            return
+        whole, operands = condition(access, dims)
+        required = self.build.pointwise(
+            op(REQUIRED, whole),
+            operands,
+            dtype=torch.bool,
+            dims=dims,
+            strides=contiguous(dims),
+            origin=self.origin,
+        )
+        # What is known to be bad early costs no more work, and what is computed late may be written to the inputs at once.
+        required.serial = access.value.serial
+        self.required[required] = None
 
     def write(self, target: Ref, source: Ref) -> None:
         """Change what a tensor holds to what another holds, broadcast and converted."""

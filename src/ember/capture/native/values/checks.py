@@ -1,4 +1,5 @@
-"""What can fail for some data: torch raises there, and so must a program, before it has changed anything."""
+"""What can fail for some data: torch raises there, or the recorded run would have gone another way, and so must a program end,
+before it has changed anything."""
 
 from __future__ import annotations
 
@@ -9,7 +10,15 @@ import torch
 
 from ember.capture.native.values.arrays import Part, Pointwise, Take, Value
 from ember.capture.native.values.calls import Call, SamplerCall, TorchCall
-from ember.capture.native.values.expressions import Expression, Function, Literal, Operand, parts
+from ember.capture.native.values.expressions import (
+    REQUIRED,
+    Expression,
+    Function,
+    Literal,
+    Op,
+    Operand,
+    parts,
+)
 
 _DIVISIONS = ("floor_divide", "trunc_divide", "remainder", "fmod")
 
@@ -27,9 +36,14 @@ _SURE = frozenset(
 """Operators of torch that fail for no data, if their shapes are right."""
 
 
-def checked_divisors(value: Pointwise) -> Iterator[Expression]:
-    """Integers that an expression divides by, and that may be 0."""
-    return (divisor for divisor in _divisors(value.expression) if not _is_nonzero(divisor, value))
+def never_zero(value: Pointwise) -> Iterator[Expression]:
+    """What must not be 0, and may be: integers that an expression divides by, and what it requires to be true."""
+    return (part for part in _never_zero(value.expression) if not _is_nonzero(part, value))
+
+
+def is_requirement(value: Pointwise) -> bool:
+    """Whether it is there to be looked at, and read by nobody."""
+    return isinstance(value.expression, Op) and value.expression.name == REQUIRED
 
 
 def can_fail(item: Value | Part | Call) -> bool:
@@ -37,7 +51,7 @@ def can_fail(item: Value | Part | Call) -> bool:
     if isinstance(item, Take | Part):
         return bool(item.walks)
     if isinstance(item, Pointwise):
-        return any(True for _ in checked_divisors(item))
+        return any(True for _ in never_zero(item))
     if isinstance(item, SamplerCall):
         return item.fallback is not None
     return isinstance(item, TorchCall) and item.operator.op not in _SURE
@@ -51,9 +65,11 @@ def draws(call: Call) -> bool:
 
 
 @lru_cache(4096)
-def _divisors(whole: Expression) -> tuple[Expression, ...]:
+def _never_zero(whole: Expression) -> tuple[Expression, ...]:
     divisions = (p for p in parts(whole) if isinstance(p, Function) and p.name in _DIVISIONS)
-    return tuple(division.args[1] for division in divisions if not _is_floating(division.dtype))
+    divisors = (division.args[1] for division in divisions if not _is_floating(division.dtype))
+    required = (p.args[0] for p in parts(whole) if isinstance(p, Op) and p.name == REQUIRED)
+    return (*divisors, *required)
 
 
 def _is_floating(dtype: torch.dtype | None) -> bool:

@@ -19,7 +19,9 @@ BINARY = ("add", "sub", "mul", "div", "and", "or", "xor", "eq", "ne", "lt", "le"
 UNARY = ("neg", "not", "invert")
 CHOOSE = "choose"
 """The second argument where the first is true, else the third."""
-ARITY = {**dict.fromkeys(BINARY, 2), **dict.fromkeys(UNARY, 1), CHOOSE: 3}
+REQUIRED = "required"
+"""Its argument, which must be true: the program fails where it is not."""
+ARITY = {**dict.fromkeys(BINARY, 2), **dict.fromkeys(UNARY, 1), CHOOSE: 3, REQUIRED: 1}
 
 
 class Expression:

@@ -1,4 +1,4 @@
-"""What a program has to bring about: what the inputs hold afterwards, the outputs, and the draws on the way."""
+"""What a program has to bring about: what the inputs hold afterwards, the outputs, and the draws and checks on the way."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class Plan:
     """The first is the loss."""
     draws: tuple[Call, ...]
     """Calls that draw random numbers, in order."""
+    required: tuple[Value, ...] = ()
+    """What must be true, or the program fails."""
     before: Plan | None = None
     """What is computed once, before the first of many steps: a plan that fills the inputs that this one has more."""
 
@@ -46,4 +48,5 @@ class Plan:
             *(access.value for _, access in self.finals),
             *(output.access.value for output in self.outputs),
             *(result for call in self.draws for result in call.outputs),
+            *self.required,
         ]
