@@ -16,6 +16,7 @@ SUFFIXES = ("f32", "f64", "i64", "i32", "u8", "b8")
 CALLS = (
     "ember_lock",
     "ember_unlock",
+    "ember_keep",
     *(f"ember_to_{to}_{source}" for to in ("i64", "i32", "u8") for source in ("f32", "f64")),
     "ember_row_dots_f32",
     "ember_row_dots_f64",

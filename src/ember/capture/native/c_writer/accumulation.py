@@ -1,6 +1,6 @@
 """Where a reduction keeps what it has so far: each way a type, chosen once for each reduction of a nest.
 
-A float32 sum is added up in pieces of ``BLOCK`` terms, and the pieces in float64: its error does not grow with its length.
+A float32 sum is added up in pieces of at most ``BLOCK`` terms, and the pieces in float64: its error does not grow with its length.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Site:
     """In memory, at the indices of the loops."""
     entry: str
     """In memory, at ``i``, the elements being counted from the first to the last."""
+    terms: int
+    """How many elements are combined to one."""
 
     @property
     def c(self) -> str:
@@ -125,12 +127,13 @@ class Accumulation:
 
 
 class InVariable(Accumulation):
-    """In a variable; float32 sums in float64."""
+    """In a variable; long sums of float32 in float64."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.depth = len(site.kept)
-        self.dtype = torch.float64 if site.is_float_sum else site.reduce.dtype
+        is_long = site.is_float_sum and site.terms > BLOCK
+        self.dtype = torch.float64 if is_long else site.reduce.dtype
 
     def opened(self) -> list[str]:
         return [f"{c_type(self.dtype)} a{self.site.number} = {self.start()};"]
@@ -262,6 +265,7 @@ def accumulations(
             total(0, walk),
             memory.element(base, 0, walk),
             memory.element(base, 0, ["i"]),
+            math.prod(reduce.domain) // max(reduce.numel, 1),
         )
         found[reduce] = _in_variable(site, geometry) if site.in_variable else _in_array(site, geometry)
     columns = [way for way in found.values() if type(way) is InMemory and way.site.is_float_sum]
@@ -271,7 +275,7 @@ def accumulations(
 
 
 def _in_variable(site: Site, geometry: Geometry) -> Accumulation:
-    if site.is_float_sum and geometry.dims and geometry.dims[-1] > _SHORT:
+    if site.is_float_sum and site.terms > BLOCK and geometry.dims[-1] > _SHORT:
         return InBlocks(site)
     if site.reduce.rule in ("max", "min") and site.reduce.dtype.is_floating_point:
         return NotingNan(site)
