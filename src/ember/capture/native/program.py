@@ -23,6 +23,7 @@ from ember.capture.native.torch_side.externs import Binding
 from ember.capture.native.values.unsupported import UnsupportedError
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.recording.graph import CapturedGraph, collector_paused
+from ember.capture.threads import num_threads
 from ember.errors import CaptureError
 
 _RULES = ("-fno-strict-aliasing", "-fwrapv", "-Werror=implicit-function-declaration")
@@ -76,6 +77,8 @@ class NativeProgram:
         self._loss = (ctypes.c_double * max(self._width, 1))()
         self._taken = ctypes.c_int64(0)
         self._stopped = ctypes.c_int32(0)
+        self._threads = ctypes.c_int32(1)
+        self._in_chunks = source.in_chunks
         self._engine = generator.engine()
         aligned = -(-self._arena.data_ptr() // 64) * 64
         self._arena_address = aligned
@@ -106,7 +109,8 @@ class NativeProgram:
         mutex = ctypes.c_void_p(self._engine.mutex)
         self._memory = (self._pointers, ctypes.c_void_p(self._arena_address), engine, mutex, table)
         taken = ctypes.byref(self._taken)
-        self._one = (*self._memory, ctypes.c_int64(1), self._loss, taken, None, None, ctypes.c_int32(0))
+        rest = (taken, None, None, ctypes.c_int32(0), self._threads)
+        self._one = (*self._memory, ctypes.c_int64(1), self._loss, *rest)
 
     def bind(self, inputs: Sequence[Tensor]) -> None:
         """Take the addresses of these tensors.
@@ -196,6 +200,7 @@ class NativeProgram:
                     _CHECK_SIGNALS,
                     ctypes.byref(self._stopped),
                     ctypes.c_int32(until_bad),
+                    self._threads,
                 )
             )
         finally:
@@ -245,6 +250,8 @@ class NativeProgram:
             )
 
     def _called(self, arguments: tuple[Any, ...]) -> int:
+        if self._in_chunks:
+            self._threads.value = num_threads()
         if self._engine.direct:
             return int(self._steps(*arguments))
         self._engine.begin()

@@ -55,7 +55,8 @@ def test_a_regression_is_one_pass(rows, columns, dtype):
     assert sweeps(compiled) == 1
 
 
-def test_what_is_needed_within_a_block_has_its_size():
+def test_what_is_needed_within_a_block_has_its_size(monkeypatch):
+    monkeypatch.setattr(sweep, "FEWEST_CHUNKED_NS", math.inf)
     large, small = (Compiled(regression, inputs(rows, 4)).program for rows in (20_000, 2_000))
     assert large._arena.numel() == small._arena.numel() < 2_000 * 8
 

@@ -40,7 +40,7 @@ else:
 HEADERS = Path(__file__).parents[1] / "c"
 """The folder of the C headers; ``#include "ember_random.h"`` finds them there."""
 
-BASE_FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-w", "-pipe")
+BASE_FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-pthread", "-w", "-pipe")
 """How every library is built."""
 
 ARITHMETIC_FLAGS = ("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")

@@ -1,6 +1,7 @@
 """Where a reduction keeps what it has so far: each way a type, chosen once for each reduction of a nest.
 
-A float32 sum is added up in pieces of at most ``BLOCK`` terms, and the pieces in float64: its error does not grow with its length.
+A float32 sum is added up in pieces of at most ``BLOCK`` terms, and the pieces in float64: its error does not grow with its
+length.
 """
 
 from __future__ import annotations

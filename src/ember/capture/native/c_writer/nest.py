@@ -23,19 +23,23 @@ def written_nest(nest: Nest, places: Places, memory: Memory, *, comments: bool =
     return _NestWriter(nest, places, memory, comments).lines()
 
 
-def written_sweep(sweep: Sweep, places: Places, memory: Memory) -> list[str]:
-    """The lines of nests that go over blocks of rows together: from the row ``b`` up to the row ``e``."""
+def written_sweep(
+    sweep: Sweep, places: Places, memory: Memory, bounds: tuple[str, str] | None = None
+) -> list[str]:
+    """The lines of nests that go over blocks of rows together: from the row ``b`` up to the row ``e``; ``bounds`` are those of
+    all rows, or of a chunk."""
     writers: list[_NestWriter] = []
     taken = 0
     for nest in sweep.nests:
         writers.append(_NestWriter(nest, places, memory, True, taken))
         taken += len(writers[-1].ways)
     blocks = [line for writer in writers for line in ("{", *writer.block(), "}")]
-    rows, block = sweep.rows, sweep.block
+    first, last = bounds or ("0", str(sweep.rows))
+    block = sweep.block
     lines = [
         *(line for writer in writers for line in writer.opened()),
-        f"for (int64_t b = 0; b < {rows}; b += {block}) {{",
-        f"const int64_t e = b + {block} < {rows} ? b + {block} : {rows};",
+        f"for (int64_t b = {first}; b < {last}; b += {block}) {{",
+        f"const int64_t e = b + {block} < {last} ? b + {block} : {last};",
         *blocks,
         "}",
         *(line for writer in writers for line in writer.closed()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ember.capture.native.c_writer.c_text import total
@@ -13,6 +13,8 @@ from ember.capture.native.values.dtypes import c_type
 
 OWN = -1
 """Stands, among the numbers of pointers, for the program's own memory."""
+CHUNK = -2
+"""For the memory of one chunk of a pass over rows."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Base:
     @property
     def text(self) -> str:
         """The pointer in C."""
-        return f"x{self.pointer}" if self.pointer != OWN else f"(({self.kind} *)(A + {self.place}))"
+        if self.pointer >= 0:
+            return f"x{self.pointer}"
+        return f"(({self.kind} *)({'A' if self.pointer == OWN else 'S'} + {self.place}))"
 
 
 class Places:
@@ -69,6 +73,19 @@ class Places:
         return base.pointer, base.place + offset * value.dtype.itemsize
 
 
+class PlacesOfChunk(Places):
+    """The same within a chunk of a pass over rows, some values of which lie in memory of its own."""
+
+    def __init__(self, placed: Placed, own: Mapping[Value, int]) -> None:
+        super().__init__(placed)
+        self._own = own
+
+    def base(self, value: Value) -> Base:
+        if value in self._own:
+            return Base(CHUNK, self._own[value], c_type(value.dtype), value in self._schedule.local)
+        return super().base(value)
+
+
 class Memory(ABC):
     """How a piece of C names elements of memory."""
 
@@ -88,7 +105,7 @@ class Pointers(Memory):
 
     def start(self, base: Base) -> str:
         """The pointer to the first element."""
-        if base.pointer != OWN:
+        if base.pointer >= 0:
             self.used.add(base.pointer)
         return base.text
 

@@ -10,6 +10,7 @@ import torch
 from ember.capture.native.c_writer import torch_calls
 from ember.capture.native.c_writer.c_text import comment, literal
 from ember.capture.native.c_writer.calls import CallWriter
+from ember.capture.native.c_writer.chunks import CHUNKS, chunked
 from ember.capture.native.c_writer.clock import Clock, TimedPart, origins_of, timed_part
 from ember.capture.native.c_writer.nest import origins, written_nest, written_sweep
 from ember.capture.native.c_writer.outline import Outlined, outlined
@@ -35,6 +36,7 @@ _HEADER = """\
 #include "ember_rejection.h"
 #include "ember_rows.h"
 #include "ember_special.h"
+#include "ember_team.h"
 """
 _RESTRICTED = "char *restrict const A, void *const *const P, ember_rng *const g, int32_t *const failed"
 _SHARED = _RESTRICTED.replace("restrict ", "")
@@ -42,15 +44,18 @@ _MAIN = """\
 /* Takes steps until the count is reached, a loss is not finite (if asked to stop there), or interrupted() or *stopped, which it
  * may set, says so; *taken is how many. What is returned is 0, or what a failed call returned. */
 int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *mutex, void *const *E, int64_t count, double *losses,
-                    int64_t *taken, int (*interrupted)(void), const volatile int32_t *stopped, int32_t until_bad) {
+                    int64_t *taken, int (*interrupted)(void), const volatile int32_t *stopped, int32_t until_bad,
+                    int32_t threads) {
     ember_mutex = mutex;
     int32_t failed = 0;
     int64_t done = 0;
+    ember_team *team = 0;
     PREPARE
+    BEGIN
     while (done < count) {
         double *const now = losses + WIDTH * done;
         KEEP
-        step(A, P, g, &failed, E, now);
+        step(A, P, g, &failed, E, now, team);
         if (failed) {
             PUT_BACK
             break;
@@ -60,11 +65,15 @@ int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *mutex, void *co
         for (int i = 0; i < WIDTH; i++) bad |= until_bad && !(now[i] - now[i] == 0);
         if (bad || (interrupted && done % 16 == 0 && (interrupted() || *stopped))) break;
     }
+    if (team) ember_team_end(team);
     return failed;
 }
 """
 
-_KEEP = "static ember_rng before; ember_lock(); ember_keep(&before, g); ember_unlock();"
+_BEGIN = """\
+ember_team members;
+    if (threads > 1) ember_team_begin(team = &members, threads);"""
+_KEEP = "ember_rng before; ember_lock(); ember_keep(&before, g); ember_unlock();"
 _PUT_BACK = "ember_lock(); *g = before; ember_unlock();"
 
 
@@ -79,6 +88,8 @@ class Source:
     """Shapes and dtypes of all outputs."""
     kept: tuple[int, ...] = ()
     """Bytes of what is computed once, from data; pointers to them come after those of the inputs."""
+    in_chunks: bool = False
+    """Whether threads can share some of the work."""
     parts: tuple[TimedPart, ...] = ()
     """What is measured, in a program that measures."""
     watched_bytes: int = 0
@@ -103,7 +114,11 @@ class _UnitWriter:
         self._open: list[Block]
         """What goes to the next part of it."""
         self._name: str
+        self._placed: Placed
         self._schedule: Schedule
+        self._size = -(-placed.size // 64) * 64
+        self._chunk_bytes = 0
+        """Of memory for chunks of a pass over rows, behind all other."""
 
     def source(self) -> Source:
         placed, schedule = self.placed, self.placed.schedule
@@ -117,10 +132,20 @@ class _UnitWriter:
         clock = [] if self.clock is None else self.clock.declarations()
         text = "\n".join([_HEADER, *clock, declared, *parts, *watch.functions(), main])
         measured = () if self.clock is None else tuple(self.clock.parts)
-        return Source(text, placed.size, self.externs, schedule.outputs, watch.kept, measured, watch.bytes)
+        return Source(
+            text,
+            self._size + self._chunk_bytes,
+            self.externs,
+            schedule.outputs,
+            watch.kept,
+            self._chunk_bytes > 0,
+            measured,
+            watch.bytes,
+        )
 
     def _program(self, name: str, placed: Placed) -> list[str]:
         """The function of this name, which does all that a schedule says, after those that it is made of."""
+        self._placed = placed
         self.places = Places(placed)
         self.calls = CallWriter(self.places, self.externs)
         self.functions, self.steps, self._open, self._name = [], [], [], name
@@ -143,7 +168,7 @@ class _UnitWriter:
         self._close(_RESTRICTED)
         memory = Pointers()
         losses = [f"losses[{k}] = (double)({self._loss(a, memory)});" for k, a in enumerate(schedule.losses)]
-        head = f"static void {name}({_SHARED}, void *const *const E, double *losses)"
+        head = f"static void {name}({_SHARED}, void *const *const E, double *losses, ember_team *const team)"
         began = [] if self.clock is None else ["int64_t began;"]
         block = Block([*began, *self.steps, *losses], frozenset(memory.used))
         return [*repeated, *self.functions, self._function(head, [block], "")]
@@ -164,10 +189,14 @@ class _UnitWriter:
         drawing = any(isinstance(step, Call) and draws(step) for step in steps)
         keep, put_back = (_KEEP, _PUT_BACK) if fails and drawing else ("", "")
         main = _MAIN.replace("PREPARE", watch.statements()).replace("WIDTH", str(width))
+        main = main.replace("BEGIN", _BEGIN if self._chunk_bytes else "")
         return main.replace("KEEP", keep).replace("PUT_BACK", put_back)
 
     def _step(self, number: int, step: Step, calls: dict[Nest, Outlined]) -> None:
         memory = Pointers()
+        if isinstance(step, Sweep) and step.in_chunks:
+            self._in_chunks(number, step)
+            return
         if isinstance(step, Nest | Sweep):
             lines = (
                 self._sweep(number, step, memory)
@@ -214,9 +243,28 @@ class _UnitWriter:
         self._close(_SHARED)
 
     def _sweep(self, number: int, sweep: Sweep, memory: Pointers) -> list[str]:
-        dims = ", ".join(" x ".join(map(str, nest.dims)) for nest in sweep.nests)
-        head = comment(f"{number}: one pass over {sweep.rows} rows: loops over {dims}")
-        return [head, "{", *written_sweep(sweep, self.places, memory), "}"]
+        return [_title_of_sweep(number, sweep), "{", *written_sweep(sweep, self.places, memory), "}"]
+
+    def _in_chunks(self, number: int, sweep: Sweep) -> None:
+        """A pass over rows that threads share."""
+        self._close(_RESTRICTED)
+        parts = chunked(sweep, self._placed)
+        name = f"{self._name}_chunk_{number}"
+        head = f"static void {name}(int64_t chunk, char *A, void *const *P, char *Q, int32_t *failed)"
+        title = _title_of_sweep(number, sweep)
+        self.functions.append(self._function(head, [Block([title, *parts.lines], parts.pointers)]))
+        self._chunk_bytes = max(self._chunk_bytes, CHUNKS * parts.bytes)
+        self._in_step(
+            Block(
+                [
+                    f"char *const Q = A + {self._size};",
+                    f"ember_team_run(team, {name}, A, P, Q, failed);",
+                    "if (*failed) return;",
+                    *parts.combined,
+                ],
+                parts.combined_pointers,
+            )
+        )
 
     def _add(self, block: Block) -> None:
         """Put lines into the function that is being filled."""
@@ -236,11 +284,8 @@ class _UnitWriter:
 
     def _in_step(self, block: Block) -> None:
         """Put lines that need the table of torch's calls into the step itself."""
-        if block.pointers:
-            declared = [self._declared(pointer) for pointer in sorted(block.pointers)]
-            self.steps += ["{", *declared, *block.lines, "}"]
-        else:
-            self.steps += block.lines
+        declared = [self._declared(pointer) for pointer in sorted(block.pointers)]
+        self.steps += ["{", *declared, *block.lines, "}"]
 
     def _function(self, head: str, blocks: Sequence[Block], restrict: str = "restrict ") -> str:
         pointers = sorted(frozenset[int]().union(*(block.pointers for block in blocks)))
@@ -255,6 +300,11 @@ class _UnitWriter:
         if access.number is not None:
             return literal(access.number, access.value.dtype)
         return memory.element(self.places.base(access.value), access.offset, [])
+
+
+def _title_of_sweep(number: int, sweep: Sweep) -> str:
+    dims = ", ".join(" x ".join(map(str, nest.dims)) for nest in sweep.nests)
+    return comment(f"{number}: one pass over {sweep.rows} rows: loops over {dims}")
 
 
 def _title(number: int, call: Call) -> str:

@@ -12,7 +12,7 @@ _PREPARE = """\
 char *const W = P[WATCHED];
     if (!unchanged(W, P)) {
         *(int64_t *)W = 0;
-        prepare(A, P, g, &failed, E, 0);
+        prepare(A, P, g, &failed, E, 0, 0);
         if (failed) return failed;
         note(W, P);
     }"""

@@ -44,6 +44,8 @@ class Sweep:
     nests: list[Nest]
     block: int
     """How many rows."""
+    in_chunks: bool = False
+    """Whether it is large enough for threads: then it is cut into chunks, the same for any number of them."""
 
     @property
     def rows(self) -> int:

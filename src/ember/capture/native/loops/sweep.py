@@ -16,10 +16,14 @@ from ember.capture.native.loops.structure import Nest, Schedule, Step, Store, Sw
 from ember.capture.native.values.arrays import Access, Assemble, Constant, Reduce, Value
 from ember.capture.native.values.calls import Call, Spread
 from ember.capture.native.values.checks import draws
+from ember.capture.native.values.costs import cost
 
 FEWEST_ROWS = 512
 MOST_BLOCK_ROWS = 256
 _FEWEST_BLOCK_ROWS = 32
+FEWEST_CHUNKED_ROWS = 512
+FEWEST_CHUNKED_NS = 1e5
+"""What takes longer, by the table of costs, is cut into chunks."""
 _BLOCK_BYTES = 2**15
 
 
@@ -47,7 +51,10 @@ class _Grouper:
             if first in taken or not self._is_eligible(nest):
                 continue
             group = self._from(first, taken)
-            if len(group) > 1 and _share_memory([self.steps[k] for k in group]):
+            together = len(group) > 1 and _share_memory([self.steps[k] for k in group])
+            if not together:
+                group = [first]
+            if together or (isinstance(nest, Nest) and in_chunks([nest])):
                 groups.append(group)
                 taken |= set(group)
         return groups
@@ -185,6 +192,7 @@ def _rebuilt(schedule: Schedule, groups: Sequence[Sequence[int]]) -> Schedule:
     steps = schedule.steps
     needs = dependencies(schedule)
     owner = {at: group[-1] for group in groups for at in group}
+    leaders = {group[-1] for group in groups}
     unit = [owner.get(at, at) for at in range(len(steps))]
     members: dict[int, list[int]] = {}
     for at, number in enumerate(unit):
@@ -198,7 +206,8 @@ def _rebuilt(schedule: Schedule, groups: Sequence[Sequence[int]]) -> Schedule:
         for at in own:
             position[at] = len(new)
         nests = [step for step in (steps[at] for at in own) if isinstance(step, Nest)]
-        new.append(Sweep(nests, _block_rows(nests)) if len(own) > 1 else steps[own[0]])
+        is_sweep = number in leaders
+        new.append(Sweep(nests, _block_rows(nests), in_chunks(nests)) if is_sweep else steps[own[0]])
     end = len(new)
     stored = _lives(schedule, new, end)
     return replace(schedule, steps=new, stored=stored, local=_local(new, schedule, stored))
@@ -254,6 +263,12 @@ def _local(
                 if by_row and item in stored and stored[item] == (at, at) and item not in kept:
                     local[item] = step.block
     return local
+
+
+def in_chunks(nests: Sequence[Nest]) -> bool:
+    """Whether loops over rows take long enough for threads to share them."""
+    values = (item for nest in nests for item in nest.items if isinstance(item, Value))
+    return nests[0].dims[0] >= FEWEST_CHUNKED_ROWS and sum(map(cost, values)) >= FEWEST_CHUNKED_NS
 
 
 def _block_rows(nests: Sequence[Nest]) -> int:
