@@ -17,7 +17,7 @@ from ember.capture.threads import num_threads
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoNormal
 from ember.optim import Adam
-from tests.capture.native.loops.test_sweep import LOOSE, PROGRAMS, inputs, regression
+from tests.capture.native.loops.test_sweep import LOOSE, PROGRAMS, indexing, inputs, regression
 from tests.capture.native.programs import QUICK, Compiled, assert_same, flags
 
 
@@ -70,13 +70,6 @@ def test_programs(program, dtype):
 
 
 def test_an_index_out_of_range_in_a_thread():
-    def indexing(flat: list[Tensor]) -> list[Tensor]:
-        x, w, y, group = flat
-        z = x @ w + y[group]
-        loss = z.sum()
-        w.sub_(0.01 * (x.t() @ z))
-        return [loss]
-
     given = [*inputs(600, 4), torch.arange(600)]
     compiled = Compiled(indexing, given)
     given[3][599] = 600

@@ -142,14 +142,16 @@ def test_programs(program, dtype, monkeypatch):
     assert_same(mine, plain.outcome(inputs(600, 6, dtype), 2), tolerance=tolerance)
 
 
-def test_an_index_out_of_range_leaves_all_as_it_was():
-    def indexing(flat: list[Tensor]) -> list[Tensor]:
-        x, w, y, group = flat
-        z = x @ w + y[group]
-        loss = z.sum()
-        w.sub_(0.01 * (x.t() @ z))
-        return [loss]
+def indexing(flat: list[Tensor]) -> list[Tensor]:
+    """A regression with an offset for each group."""
+    x, w, y, group = flat
+    z = x @ w + y[group]
+    loss = z.sum()
+    w.sub_(0.01 * (x.t() @ z))
+    return [loss]
 
+
+def test_an_index_out_of_range_leaves_all_as_it_was():
     given = [*inputs(600, 4), torch.arange(600)]
     compiled = check(indexing, *given)
     assert sweeps(compiled) == 1

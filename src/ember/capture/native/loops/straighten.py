@@ -70,16 +70,20 @@ def _straight_take(take: Take) -> Pointwise | None:
             return None
         offset += walk.stride * even.start
         strides = [own + walk.stride * step for own, step in zip(strides, even.steps, strict=True)]
-    access = Access(source.value, offset, tuple(strides))
+    return _reader(take, Access(source.value, offset, tuple(strides)))
+
+
+def _reader(value: Value, access: Access) -> Pointwise:
+    """A value like this one, which reads what an access says."""
     return Pointwise(
-        take.dtype,
-        take.dims,
-        take.strides,
-        origin=take.origin,
-        serial=take.serial,
+        value.dtype,
+        value.dims,
+        value.strides,
+        origin=value.origin,
+        serial=value.serial,
         expression=COPY,
         inputs=(access,),
-        types=(take.dtype,),
+        types=(value.dtype,),
     )
 
 
@@ -118,16 +122,7 @@ def _dense(value: Assemble) -> Pointwise | None:
         operand = _summed(part, kept, value.serial)
     else:
         operand = Access(operand.value, operand.offset, tuple(operand.strides[d] for d in kept))
-    return Pointwise(
-        value.dtype,
-        value.dims,
-        value.strides,
-        origin=value.origin,
-        serial=value.serial,
-        expression=COPY,
-        inputs=(operand,),
-        types=(value.dtype,),
-    )
+    return _reader(value, operand)
 
 
 def _summed(part: Part, kept: Sequence[int], serial: int) -> Access:
