@@ -26,12 +26,14 @@ LINKING = ("-fPIC", "-shared")
 
 
 class Model(NamedTuple):
-    """What a source file needs: its constants, its data in order, and where locations and logarithms of scales start."""
+    """What a source file needs: its constants, its data in order, and where locations and scales start."""
 
     constants: dict[str, int]
     data: list[torch.Tensor]
     locs: torch.Tensor
     scales: torch.Tensor
+    source: str = ""
+    """The file's name, if it is not the model's."""
 
 
 def eight_schools() -> Model:
@@ -57,10 +59,37 @@ def linear_mixed() -> Model:
     return Model({"ROWS": len(x), "GROUPS": groups}, tensors, torch.zeros(sites), torch.full((sites,), 0.1))
 
 
+def _under_auto_normal(sites: int, constants: dict[str, int], tensors: list[torch.Tensor], name: str) -> Model:
+    """A model with the guide's scales as AutoNormal has them."""
+    constants = {**constants, "SOFTPLUS": 1}
+    return Model(constants, tensors, torch.zeros(sites), torch.full((sites,), 0.1), name)
+
+
+def gamma_poisson() -> Model:
+    k = torch.as_tensor(data.counts())
+    rows, columns = k.shape
+    return _under_auto_normal(columns, {"ROWS": rows, "COLUMNS": columns}, [k], "gamma_poisson")
+
+
+def logistic_100_000() -> Model:
+    x, y = map(torch.as_tensor, data.labelled(100_000))
+    constants = {"ROWS": len(x), "COLUMNS": x.shape[1]}
+    x = torch.cat([x.flatten(), torch.zeros(16)])
+    return _under_auto_normal(constants["COLUMNS"] + 1, constants, [x, y], "logistic_regression")
+
+
+def random_walk_1_000() -> Model:
+    y = torch.as_tensor(data.walk(1_000))
+    return _under_auto_normal(len(y) + 2, {"STEPS": len(y)}, [y], "random_walk")
+
+
 MODELS: dict[str, Callable[[], Model]] = {
     "eight_schools": eight_schools,
     "logistic_regression": logistic_regression,
     "linear_mixed": linear_mixed,
+    "gamma_poisson": gamma_poisson,
+    "logistic_100_000": logistic_100_000,
+    "random_walk_1_000": random_walk_1_000,
 }
 
 
@@ -93,8 +122,8 @@ class Fit:
     """A model in C with the state of its fit."""
 
     def __init__(self, name: str, torch_numbers: bool = False) -> None:
-        constants, self._data, locs, scales = MODELS[name]()
-        self._library = library(name, constants, torch_numbers)
+        constants, self._data, locs, scales, source = MODELS[name]()
+        self._library = library(source or name, constants, torch_numbers)
         self._run = self._library.run
         self._run.argtypes = [
             *[ctypes.c_void_p] * 3,
@@ -108,8 +137,9 @@ class Fit:
         self._addresses = (ctypes.c_void_p * len(self._data))(*(tensor.data_ptr() for tensor in self._data))
         self._rate = data.RATES[name]
         self._done = 0
+        raw = scales.expm1().log() if "SOFTPLUS" in constants else scales.log()
         # Adam's moments follow the leaves.
-        self.state = torch.cat([locs, scales.log(), torch.zeros(4 * len(locs))])
+        self.state = torch.cat([locs, raw, torch.zeros(4 * len(locs))])
         if not torch_numbers:
             self._library.numbers_size.restype = ctypes.c_int64
             self._numbers = torch.zeros(self._library.numbers_size(), dtype=torch.uint8)

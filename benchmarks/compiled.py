@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,39 +61,35 @@ NO_BETTER = {
     "ember-native-run": "ember-native",
     "ember-inductor-run": "ember-inductor",
 }
-LARGER = {
-    "scalar_sites_300": "scalar_sites",
-    "scalar_sites_1000": "scalar_sites_300",
-    "scalar_sites_auto_1000": "scalar_sites_auto",
-}
+SMALLER = {larger: smaller for sizes in data.GROWING for smaller, larger in pairwise(sizes)}
 TWO_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2")
 PACKAGES = {**NEEDS, "memory": "torch"}
 
 
 class Plan(NamedTuple):
-    """How much to run: rounds of turns, seconds a turn, steps whose losses are compared, steps in one call, the limit."""
+    """How much to run: rounds of turns, seconds a turn, steps whose losses are compared, steps in one call, the limit,
+    and the models that Inductor is tried on, if not all."""
 
     rounds: int
     turn: float
     compared: int
     many: int
     limit: float
+    inductor: tuple[str, ...] | None = None
 
 
 FULL = Plan(rounds=7, turn=0.3, compared=10, many=5000, limit=300)
 QUICK = Plan(rounds=2, turn=0.02, compared=4, many=20, limit=60)
-# These take many steps in one call; the slow ones a twenty-fifth, all others a fifth.
+# The share of these steps that slow models take in one call, and fast ones; all others a fifth.
 FAST = (
-    "beta_bernoulli",
-    "eight_schools",
-    "logistic_batches",
-    "eight_schools_auto_normal",
-    "eight_schools_auto_mvn",
+    *("beta_bernoulli", "eight_schools", "eight_schools_auto_normal", "eight_schools_auto_mvn"),
+    *("logistic_batches", "gamma_poisson", "scalar_sites_auto_10", "scalar_sites_auto_60", "random_walk_100"),
 )
 SLOW = (
     *("scalar_sites", "scalar_sites_300", "scalar_sites_1000", "scalar_sites_auto", "scalar_sites_auto_1000"),
-    *("mixture", "hidden_markov"),
+    *("mixture", "hidden_markov", "gaussian_process", "subsample_of_million", "logistic_100_000"),
 )
+SHARES = dict.fromkeys(FAST, 1) | dict.fromkeys(SLOW, 25) | {"logistic_1_000_000": 250}
 
 
 class Bench:
@@ -112,7 +109,7 @@ class Bench:
 
     def hopeless(self, model: str, name: str) -> str | None:
         """The limit that a contender need not be tried against, since an easier sibling went over it."""
-        for easier in ((model, NO_BETTER.get(name, "")), (LARGER.get(model, ""), name)):
+        for easier in ((model, NO_BETTER.get(name, "")), (SMALLER.get(model, ""), name)):
             error = str(self.results.get(easier[0], {}).get(easier[1], {}).get("error", ""))
             if error.startswith(">"):
                 return error.removesuffix(report.NOT_TRIED) + report.NOT_TRIED
@@ -122,7 +119,7 @@ class Bench:
         """All contenders on one model."""
         with tempfile.TemporaryDirectory() as caches, _closing() as live:
             for name in names:
-                if not takes_part(model, name):
+                if not takes_part(model, name) or self._left_out(model, name):
                     continue
                 row = self.row(model, name)
                 hopeless = self.hopeless(model, name)
@@ -141,9 +138,12 @@ class Bench:
                 self.row(model, name)["peak"] = contender.ask(do="peak")
         self.save()
 
+    def _left_out(self, model: str, name: str) -> bool:
+        tried = self.plan.inductor
+        return tried is not None and "inductor" in name and model not in tried
+
     def _many(self, model: str) -> int:
-        share = 1 if model in FAST else 25 if model in SLOW else 5
-        return max(self.plan.compared, self.plan.many // share)
+        return max(self.plan.compared, self.plan.many // SHARES.get(model, 5))
 
     def _started(self, model: str, name: str, row: Row, caches: Path) -> Contender:
         environment = _cache_variables(caches / name) | (TWO_THREADS if name.endswith("2-threads") else {})
@@ -270,7 +270,8 @@ def _options(
     parser.add_argument(
         "--limit",
         type=float,
-        help="seconds that a request may take: of NumPyro 300, or 60 with --quick; of others 120 at most",
+        help="seconds that a request may take: of NumPyro 300 (larger models: 120), or 60 with --quick; "
+        "of others 120 at most",
     )
     parser.add_argument("--json", type=Path, help="keep the results in this file as they come")
     parser.add_argument("--show", type=Path, help="print the tables of such a file, and run nothing")
@@ -282,6 +283,7 @@ def main(
     description: str | None = __doc__,
     all_models: Sequence[str] = MODELS,
     contenders: Sequence[str] = tuple(report.HEADINGS),
+    full: Plan = FULL,
 ) -> None:
     """Run the benchmark and print its tables; those of what there is, if it is interrupted."""
     options = _options(argv, description, all_models, contenders)
@@ -289,7 +291,7 @@ def main(
         kept = json.loads(options.show.read_text())
         print(report.page(kept["results"], kept["machine"]))
         return
-    plan = QUICK if options.quick else FULL
+    plan = QUICK._replace(inductor=full.inductor) if options.quick else full
     bench = Bench(plan if options.limit is None else plan._replace(limit=options.limit), options.json)
     there = [n for n in contenders if find_spec(PACKAGES[n.partition("-")[0]]) is not None]
     names = [name for name in _chosen(options.contenders, list(contenders)) if name in there]

@@ -195,21 +195,23 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 }
 
 
-def _program(name: str) -> Program:
-    if name in PROGRAMS:
-        return PROGRAMS[name]()
-    more: dict[str, Callable[[], Program]] = importlib.import_module("benchmarks.more_in_numpyro").PROGRAMS
-    return more[name]()
+def program(name: str) -> Program:
+    """The program of that name, here or in the modules for other objectives, guides and larger models."""
+    for place in ("benchmarks.more_in_numpyro", "benchmarks.larger_in_numpyro"):
+        if name not in PROGRAMS and name in (more := importlib.import_module(place).PROGRAMS):
+            made: Program = more[name]()
+            return made
+    return PROGRAMS[name]()
 
 
 class _Fit:
     """An SVI with its state, which the first step makes."""
 
     def __init__(self, name: str) -> None:
-        program = _program(name)
-        self.args = program.args
+        written = program(name)
+        self.args = written.args
         adam = numpyro.optim.Adam(data.RATES[name])
-        self.svi = SVI(program.model, program.guide, adam, program.objective)
+        self.svi = SVI(written.model, written.guide, adam, written.objective)
         self.state: Any = None
         self._update = jax.jit(self.svi.update)
         self._scan = jax.jit(self._scanned, static_argnums=1)

@@ -222,8 +222,8 @@ PROGRAMS: dict[str, Callable[[ModuleType], Program]] = {
 
 
 def program(name: str, pyro: ModuleType) -> Program:
-    """The program of that name, here or in the modules for other objectives and guides."""
-    for place in ("benchmarks.objective_programs", "benchmarks.guide_programs"):
+    """The program of that name, here or in the modules for other objectives, other guides and larger models."""
+    for place in ("benchmarks.objective_programs", "benchmarks.guide_programs", "benchmarks.larger_programs"):
         if name not in PROGRAMS and name in (more := importlib.import_module(place).PROGRAMS):
             made: Program = more[name](pyro)
             return made

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable
+from itertools import product
 from typing import Any
 
 from benchmarks import data
@@ -82,11 +84,9 @@ STEP_GOALS: dict[str, tuple[Result, Result]] = {
     "Inductor / native": (("ember-inductor", "step"), ("ember-native", "step")),
     "Inductor / by hand, torch.compile (<= 1.2)": (("ember-inductor", "step"), ("hand-compiled", "step")),
 }
+BESIDE_NUMPYRO = "NumPyro scan / native (> 1; >= 5 on small models)"
 RUN_GOALS: dict[str, tuple[Result, Result]] = {
-    "NumPyro scan / native (> 1; >= 5 on small models)": (
-        ("numpyro-scan", "step"),
-        ("ember-native-run", "step"),
-    ),
+    BESIDE_NUMPYRO: (("numpyro-scan", "step"), ("ember-native-run", "step")),
     "Inductor / native": (("ember-inductor-run", "step"), ("ember-native-run", "step")),
     "native / C by hand (<= 3)": (("ember-native-run", "step"), ("hand-c", "step")),
     "native / C by hand, torch's random numbers": (("ember-native-run", "step"), ("hand-c-torch", "step")),
@@ -175,21 +175,36 @@ def first_calls(results: Results) -> str:
 
 
 def growth(results: Results) -> str:
-    """How the cost grows from 100 scalar sites to 300 and 1,000, where linear is 3 and 10."""
+    """How the cost of a model grows with its size, from the smallest."""
     lines = []
-    for name in ("ember-native", "ember-inductor"):
-        for sites in (300, 1000):
-            few, many = (
-                results.get(model, {}).get(name, {}) for model in ("scalar_sites", f"scalar_sites_{sites}")
-            )
+    for name, (least, *sizes) in product((*AGAIN, "numpyro-scan", "ember-native-run"), data.GROWING):
+        few = results.get(least, {}).get(name, {})
+        for size in sizes:
+            many = results.get(size, {}).get(name, {})
             if "error" in many or not {"step", "first"} <= few.keys() & many.keys():
                 continue
-            step, first = (many[key] / few[key] for key in ("step", "first"))
-            lines.append(
-                f"From 100 scalar sites to {sites:,}, a step of {HEADINGS[name]} grows {step:.1f}-fold, "
-                f"its first calls {first:.1f}-fold."
-            )
-    return "\n".join(lines)
+            step, first = (f"{many[key] / few[key]:.1f}-fold" for key in ("step", "first"))
+            line = f"- {HEADINGS[name]}, from {data.TITLES[least]} to {data.TITLES[size]}: a step grows {step}"
+            # The first call of those that take many steps has those steps in it.
+            lines.append(line + ("." if name in RUNS else f", the first calls {first}."))
+    return "Growth:\n" + "\n".join(lines) if lines else ""
+
+
+def behind(results: Results) -> str:
+    """Many steps in one call of NumPyro as multiples of Ember's: the median, and where Ember is the slower."""
+    found = {}
+    for model, rows in results.items():
+        ratio = _ratio(rows, *RUN_GOALS[BESIDE_NUMPYRO])
+        if ratio not in ("-", "more"):
+            found[model] = float(ratio)
+    if not found:
+        return ""
+    slower = ", ".join(f"{data.TITLES[model]} ({ratio:.2f})" for model, ratio in found.items() if ratio < 1)
+    least = min(found, key=lambda model: found[model])
+    return (
+        f"NumPyro scan / Ember native, run, over {len(found)} models: median {statistics.median(found.values()):.2f}, "
+        f"least {found[least]:.2f} ({data.TITLES[least]}). Behind NumPyro: {slower or 'none'}."
+    )
 
 
 def agreement(results: Results) -> str:
@@ -238,7 +253,7 @@ def page(results: Results, machine: str) -> str:
         text = section(results)
         if text:
             parts.append(f"{title}:\n\n{text}")
-    remarks = (_dagger, small_steps, memory_floor, growth, agreement, failures)
+    remarks = (_dagger, behind, small_steps, memory_floor, growth, agreement, failures)
     parts += [text for remark in remarks if (text := remark(results))]
     return "\n\n".join(parts)
 

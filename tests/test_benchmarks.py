@@ -58,6 +58,31 @@ def test_steps_by_hand_in_c_have_the_losses_of_those_in_torch(worker: ModuleType
 
 
 @needs_compiler
+@pytest.mark.parametrize("model", ["gamma_poisson", "logistic_100_000", "random_walk_1_000"])
+def test_steps_in_c_have_the_losses_of_the_program_under_auto_normal(
+    worker: ModuleType, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = importlib.import_module("benchmarks.data")
+    if model.startswith("logistic"):
+        rows = data.labelled(1_000)
+        monkeypatch.setattr(data, "labelled", lambda count: rows)
+    program = importlib.import_module("benchmarks.programs").program(model, ember)
+    program.guide(*program.args)
+    store = ember.get_param_store()
+    for name in store:
+        if ".locs." in name:
+            store[name] = torch.zeros_like(store[name])
+    svi = ember.infer.SVI(
+        program.model, program.guide, ember.optim.Adam({"lr": data.RATES[model]}), ember.infer.Trace_ELBO()
+    )
+    torch.manual_seed(3)
+    eager = [svi.step(*program.args) for _ in range(30)]
+    fit = importlib.import_module("benchmarks.by_hand_c").Fit(model, torch_numbers=True)
+    fit.seed(3)
+    assert fit.many(30) == pytest.approx(eager, rel=1e-5)
+
+
+@needs_compiler
 def test_steps_in_c_go_on_where_the_last_call_ended(worker: ModuleType) -> None:
     fits = [importlib.import_module("benchmarks.by_hand_c").Fit("eight_schools") for _ in range(2)]
     pieces = [loss for steps in (1, 2, 5) for loss in fits[0].many(steps)]
@@ -173,7 +198,8 @@ def test_who_takes_part(worker: ModuleType) -> None:
     compiled = importlib.import_module("benchmarks.compiled")
     guides = importlib.import_module("benchmarks.guides_objectives")
     data = importlib.import_module("benchmarks.data")
-    models = {*compiled.MODELS, *guides.MODELS}
+    larger = importlib.import_module("benchmarks.larger_models")
+    models = {*compiled.MODELS, *guides.MODELS, *larger.MODELS}
     assert models == data.TITLES.keys() == data.RATES.keys()
     assert not compiled.takes_part("vae", "hand-c") and compiled.takes_part("linear_mixed", "hand-c")
     assert not compiled.takes_part("vae_importance", "pyro-jit")

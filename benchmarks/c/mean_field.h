@@ -1,8 +1,9 @@
-/* A fit by hand: z = loc + exp(log_scale) * noise for each of SITES numbers, the gradient by hand, Adam, and the loop over steps.
+/* A fit by hand: z = loc + scale * noise for each of SITES numbers, the gradient by hand, Adam, and the loop over steps.
  *
  * A file that includes this has defined before: SITES; DRAWS, the sizes in which a step draws its noise; `constant(data)`, the part
  * of the loss that no z changes; and `minus_log_joint(data, z, dz)`, which returns the rest of -log p(z, x) and writes its
- * gradient. Single precision, as in by_hand.py.
+ * gradient. What is fitted of a scale is its logarithm; with SOFTPLUS, the number whose log(1 + exp) it is. Single precision, as in
+ * by_hand.py.
  */
 #include "numbers.h"
 
@@ -18,13 +19,34 @@ static inline __attribute__((always_inline)) float adam(float grad, float *mean,
     return size * *mean / (sqrtf(*square) * inverse_root + 1e-8f);
 }
 
-/* `state`: locations, logarithms of scales, then Adam's means and squares of both; `done` counts the steps taken so far. */
+#ifdef SOFTPLUS
+static inline __attribute__((always_inline)) float scale_of(float raw) {
+    return (raw > 0 ? raw : 0) + log1pf(expf(-fabsf(raw)));
+}
+static inline __attribute__((always_inline)) float log_of(float raw, float scale) {
+    (void)raw;
+    return logf(scale);
+}
+/* From the derivative of the loss, less log q, by the scale to that of all of it by the raw number. */
+static inline __attribute__((always_inline)) float raw_grad(float grad, float scale) {
+    return (grad - 1 / scale) * (1 - expf(-scale));
+}
+#else
+static inline __attribute__((always_inline)) float scale_of(float raw) { return expf(raw); }
+static inline __attribute__((always_inline)) float log_of(float raw, float scale) {
+    (void)scale;
+    return raw;
+}
+static inline __attribute__((always_inline)) float raw_grad(float grad, float scale) { return grad * scale - 1; }
+#endif
+
+/* `state`: locations, raw scales, then Adam's means and squares of both; `done` counts the steps taken so far. */
 void run(const void *const *data, float *state, numbers *source, double rate, int64_t done, int64_t steps, float *losses) {
     static const int64_t draws[] = DRAWS;
-    float noise[SITES], spread[SITES], z[SITES], dz[SITES];
-    float *restrict const loc = state, *restrict const log_scale = state + SITES;
-    float *restrict const loc_mean = state + 2 * SITES, *restrict const log_mean = state + 3 * SITES;
-    float *restrict const loc_square = state + 4 * SITES, *restrict const log_square = state + 5 * SITES;
+    float noise[SITES], scale[SITES], z[SITES], dz[SITES];
+    float *restrict const loc = state, *restrict const raw = state + SITES;
+    float *restrict const loc_mean = state + 2 * SITES, *restrict const raw_mean = state + 3 * SITES;
+    float *restrict const loc_square = state + 4 * SITES, *restrict const raw_square = state + 5 * SITES;
     const float always = constant(data) - SITES * HALF_LOG_TAU;
     double power1 = pow(0.9, (double)done), power2 = pow(0.999, (double)done);
     for (int64_t step = 0; step < steps; step++) {
@@ -33,9 +55,9 @@ void run(const void *const *data, float *state, numbers *source, double rate, in
         float log_q = 0;
 #pragma omp simd reduction(+ : log_q)
         for (int i = 0; i < SITES; i++) {
-            spread[i] = expf(log_scale[i]) * noise[i];
-            z[i] = loc[i] + spread[i];
-            log_q -= 0.5f * noise[i] * noise[i] + log_scale[i];
+            scale[i] = scale_of(raw[i]);
+            z[i] = loc[i] + scale[i] * noise[i];
+            log_q -= 0.5f * noise[i] * noise[i] + log_of(raw[i], scale[i]);
         }
         losses[step] = log_q + minus_log_joint(data, z, dz) + always;
         power1 *= 0.9;
@@ -44,7 +66,7 @@ void run(const void *const *data, float *state, numbers *source, double rate, in
 #pragma omp simd
         for (int i = 0; i < SITES; i++) {
             loc[i] -= adam(dz[i], loc_mean + i, loc_square + i, size, inverse_root);
-            log_scale[i] -= adam(dz[i] * spread[i] - 1, log_mean + i, log_square + i, size, inverse_root);
+            raw[i] -= adam(raw_grad(dz[i] * noise[i], scale[i]), raw_mean + i, raw_square + i, size, inverse_root);
         }
     }
 }
