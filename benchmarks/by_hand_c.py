@@ -59,7 +59,9 @@ def linear_mixed() -> Model:
     return Model({"ROWS": len(x), "GROUPS": groups}, tensors, torch.zeros(sites), torch.full((sites,), 0.1))
 
 
-def _under_auto_normal(sites: int, constants: dict[str, int], tensors: list[torch.Tensor], name: str) -> Model:
+def _under_auto_normal(
+    sites: int, constants: dict[str, int], tensors: list[torch.Tensor], name: str
+) -> Model:
     """A model with the guide's scales as AutoNormal has them."""
     constants = {**constants, "SOFTPLUS": 1}
     return Model(constants, tensors, torch.zeros(sites), torch.full((sites,), 0.1), name)

@@ -119,7 +119,7 @@ class Bench:
         """All contenders on one model."""
         with tempfile.TemporaryDirectory() as caches, _closing() as live:
             for name in names:
-                if not takes_part(model, name) or self._left_out(model, name):
+                if not takes_part(model, name) or self.left_out(model, name):
                     continue
                 row = self.row(model, name)
                 hopeless = self.hopeless(model, name)
@@ -138,7 +138,8 @@ class Bench:
                 self.row(model, name)["peak"] = contender.ask(do="peak")
         self.save()
 
-    def _left_out(self, model: str, name: str) -> bool:
+    def left_out(self, model: str, name: str) -> bool:
+        """Whether the plan says not to try Inductor on the model."""
         tried = self.plan.inductor
         return tried is not None and "inductor" in name and model not in tried
 

@@ -1,9 +1,10 @@
-"""What steps cost on models of the sizes that people fit, and how the cost grows with the size: Ember beside NumPyro and C by hand.
+"""What a step costs on models of the sizes that people fit, and how that grows: Ember beside NumPyro and C by hand.
 
-The machinery, and the options, are those of ``benchmarks.compiled``. Guides are AutoNormal, where the title names no other; logistic
-regression 10,000 x 50 and the hidden Markov model have their own. That the models are the same is for ``benchmarks.same_models``.
+The machinery and the options are those of ``benchmarks.compiled``. Guides are AutoNormal where the title names no
+other; logistic regression 10,000 x 50 and the hidden Markov model have guides of their own. Whether the models are
+the same is a question for ``benchmarks.same_models``.
 
-    python -m benchmarks.larger_models [--quick] [--models gamma_poisson,item_response] [--contenders numpyro-scan,ember-native-run]
+    python -m benchmarks.larger_models [--quick] [--models gamma_poisson,item_response] [--contenders numpyro,hand-c]
                                        [--json results.json] [--show results.json]
 """
 
@@ -22,7 +23,7 @@ CONTENDERS = (
 )
 # Inductor takes a minute a model: one is tried of each kind.
 INDUCTOR = ("gamma_poisson", "logistic_100_000", "bayesian_network_50", "varying_slopes")
-PLAN = compiled.Plan(rounds=5, turn=0.2, compared=4, many=2000, limit=120, inductor=INDUCTOR)
+PLAN = compiled.Plan(rounds=5, turn=0.2, compared=4, many=5000, limit=120, inductor=INDUCTOR)
 
 
 def main(argv: list[str] | None = None) -> None:

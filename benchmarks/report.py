@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable
-from itertools import product
 from typing import Any
 
 from benchmarks import data
@@ -37,6 +36,7 @@ RUNS = ("numpyro-scan", "hand-c", "hand-c-torch", "ember-native-run", "ember-ind
 STEPS = tuple(name for name in HEADINGS if name not in (*RUNS, "memory-floor"))
 FIRST = ("pyro-jit", "numpyro", "hand-compiled", "ember-native", "ember-inductor")
 AGAIN = ("numpyro", "ember-native", "ember-inductor")
+BESIDE = ("numpyro-scan", "ember-native-run", "hand-c")
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> str:
@@ -84,9 +84,11 @@ STEP_GOALS: dict[str, tuple[Result, Result]] = {
     "Inductor / native": (("ember-inductor", "step"), ("ember-native", "step")),
     "Inductor / by hand, torch.compile (<= 1.2)": (("ember-inductor", "step"), ("hand-compiled", "step")),
 }
-BESIDE_NUMPYRO = "NumPyro scan / native (> 1; >= 5 on small models)"
 RUN_GOALS: dict[str, tuple[Result, Result]] = {
-    BESIDE_NUMPYRO: (("numpyro-scan", "step"), ("ember-native-run", "step")),
+    "NumPyro scan / native (> 1; >= 5 on small models)": (
+        ("numpyro-scan", "step"),
+        ("ember-native-run", "step"),
+    ),
     "Inductor / native": (("ember-inductor-run", "step"), ("ember-native-run", "step")),
     "native / C by hand (<= 3)": (("ember-native-run", "step"), ("hand-c", "step")),
     "native / C by hand, torch's random numbers": (("ember-native-run", "step"), ("hand-c-torch", "step")),
@@ -175,36 +177,55 @@ def first_calls(results: Results) -> str:
 
 
 def growth(results: Results) -> str:
-    """How the cost of a model grows with its size, from the smallest."""
-    lines = []
-    for name, (least, *sizes) in product((*AGAIN, "numpyro-scan", "ember-native-run"), data.GROWING):
-        few = results.get(least, {}).get(name, {})
-        for size in sizes:
-            many = results.get(size, {}).get(name, {})
-            if "error" in many or not {"step", "first"} <= few.keys() & many.keys():
-                continue
-            step, first = (f"{many[key] / few[key]:.1f}-fold" for key in ("step", "first"))
-            line = f"- {HEADINGS[name]}, from {data.TITLES[least]} to {data.TITLES[size]}: a step grows {step}"
-            # The first call of those that take many steps has those steps in it.
-            lines.append(line + ("." if name in RUNS else f", the first calls {first}."))
-    return "Growth:\n" + "\n".join(lines) if lines else ""
+    """How many times as much a model costs as the smallest of its kind."""
+    head = {
+        f"{HEADINGS[name]}, a step": (name, "step") for name in (*AGAIN, "numpyro-scan", "ember-native-run")
+    }
+    head |= {f"{HEADINGS[name]}, first calls": (name, "first") for name in AGAIN}
+    rows = {
+        f"{data.TITLES[size]} / {data.TITLES[least]}": [
+            _grown(results, (least, size), *result) for result in head.values()
+        ]
+        for least, *sizes in data.GROWING
+        for size in sizes
+    }
+    rows = {title: cells for title, cells in rows.items() if {*cells} != {"-"}}
+    return _table(["models", *head], ([title, *cells] for title, cells in rows.items())) if rows else ""
 
 
-def behind(results: Results) -> str:
-    """Many steps in one call of NumPyro as multiples of Ember's: the median, and where Ember is the slower."""
-    found = {}
-    for model, rows in results.items():
-        ratio = _ratio(rows, *RUN_GOALS[BESIDE_NUMPYRO])
-        if ratio not in ("-", "more"):
-            found[model] = float(ratio)
+def _grown(results: Results, sizes: tuple[str, str], name: str, key: str) -> str:
+    few, many = (results.get(size, {}).get(name, {}) for size in sizes)
+    there = "error" not in few and "error" not in many and key in few and key in many
+    return f"{many[key] / few[key]:.1f}" if there else "-"
+
+
+def summary(results: Results) -> str:
+    """Ember's many steps in one call beside NumPyro's and C's: each model, the median, and where Ember is the slower."""
+    found = {
+        model: rows["numpyro-scan"]["step"] / rows["ember-native-run"]["step"]
+        for model, rows in results.items()
+        if all("step" in rows.get(name, {}) for name in ("numpyro-scan", "ember-native-run"))
+    }
     if not found:
         return ""
-    slower = ", ".join(f"{data.TITLES[model]} ({ratio:.2f})" for model, ratio in found.items() if ratio < 1)
-    least = min(found, key=lambda model: found[model])
-    return (
-        f"NumPyro scan / Ember native, run, over {len(found)} models: median {statistics.median(found.values()):.2f}, "
-        f"least {found[least]:.2f} ({data.TITLES[least]}). Behind NumPyro: {slower or 'none'}."
+    quotients = {
+        "NumPyro / Ember": ("numpyro-scan", "ember-native-run"),
+        "Ember / C": ("ember-native-run", "hand-c"),
+    }
+    table = _table(
+        ["model", *(f"{HEADINGS[name]}, µs" for name in BESIDE), *quotients],
+        (
+            [
+                data.TITLES[model],
+                *(_cell(results[model].get(name, {}), "step", ",.2f") for name in BESIDE),
+                *(_ratio(results[model], (a, "step"), (b, "step")) for a, b in quotients.values()),
+            ]
+            for model in results
+        ),
     )
+    slower = ", ".join(f"{data.TITLES[model]} ({ratio:.2f})" for model, ratio in found.items() if ratio < 1)
+    median = statistics.median(found.values())
+    return f"{table}\n\nMedian of NumPyro / Ember over {len(found)} models: {median:.2f}. Behind NumPyro: {slower or 'none'}."
 
 
 def agreement(results: Results) -> str:
@@ -247,13 +268,15 @@ def page(results: Results, machine: str) -> str:
         ),
         ("Ratios of first calls, and their goals", first_goals),
         ("Peak resident memory, MiB, of processes with all that they import", _memory),
+        ("Times the cost of the smallest of its kind", growth),
+        ("Many steps in one call, µs per step, and how many times as long the other takes", summary),
     ]
     parts = [machine + "."]
     for title, section in sections:
         text = section(results)
         if text:
             parts.append(f"{title}:\n\n{text}")
-    remarks = (_dagger, behind, small_steps, memory_floor, growth, agreement, failures)
+    remarks = (_dagger, small_steps, memory_floor, agreement, failures)
     parts += [text for remark in remarks if (text := remark(results))]
     return "\n\n".join(parts)
 
@@ -263,7 +286,7 @@ def _dagger(results: Results) -> str:
         str(row.get("error")).endswith(NOT_TRIED) for rows in results.values() for row in rows.values()
     ):
         return ""
-    return "† Not tried: over that limit already with fewer sites, or in single steps."
+    return "† Not tried: over that limit already at a smaller size, or in single steps."
 
 
 def _steps(results: Results) -> str:

@@ -1,6 +1,6 @@
 """Whether the models of ``benchmarks.larger_models`` are the same in Ember and in NumPyro: log p(x, z) at the same latents.
 
-    python -m benchmarks.same_models [MODEL ...]
+python -m benchmarks.same_models [MODEL ...]
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def log_joints(name: str) -> tuple[float, float]:
 
 
 def _latent(node: dict[str, Any]) -> bool:
-    return bool(node["type"] == "sample" and not node["infer"].get("is_auxiliary") and node["name"] != "rows")
+    return bool(node["type"] == "sample" and not node["infer"].get("is_auxiliary"))
 
 
 def _no_latents(*args: Any) -> None:

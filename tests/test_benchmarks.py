@@ -184,7 +184,7 @@ def test_the_page_has_its_tables_ratios_and_remarks(worker: ModuleType) -> None:
     rows["ember-inductor"] = {"error": "> 60 s"}
     page = report.page({"eight_schools": rows, "logistic_regression": rows}, "one machine")
     tables = [part.splitlines() for part in page.split("\n\n") if part.startswith("|")]
-    assert len(tables) == 7
+    assert len(tables) == 8
     for table in tables:
         assert len(table) == 4 and len({line.count("|") for line in table}) == 1
     assert (
@@ -192,6 +192,58 @@ def test_the_page_has_its_tables_ratios_and_remarks(worker: ModuleType) -> None:
     )  # scan / run, Inductor, C, C with torch's numbers
     assert "| eight schools | 4.00 | 1.00 | 2.00 | more |" in page
     assert "eight schools 4.0 (met)" in page and "Ember native, run 1.25" in page
+
+
+def test_the_page_sums_up_who_is_slower_and_how_the_cost_grows(worker: ModuleType) -> None:
+    report = importlib.import_module("benchmarks.report")
+    sizes = {
+        "random_walk_100": (2.0, 6.0),
+        "random_walk_1_000": (8.0, 6.0),
+        "random_walk_10_000": (50.0, 60.0),
+    }
+    rows = {
+        model: {
+            "ember-native-run": {"step": ember},
+            "numpyro-scan": {"step": numpyro},
+            "hand-c": {"step": 2.0},
+        }
+        for model, (ember, numpyro) in sizes.items()
+    }
+    rows["varying_slopes"] = {"ember-native-run": {"error": "failed"}, "numpyro-scan": {"step": 5.0}}
+    page = report.page(rows, "one machine")
+    assert "| random walk, T = 100 | 6.00 | 2.00 | 2.00 | 3.00 | 1.00 |" in page
+    assert "over 3 models: 1.20. Behind NumPyro: random walk, T = 1,000 (0.75)." in page
+    (grown,) = (line for line in page.splitlines() if line.startswith("| random walk, T = 10,000 / "))
+    assert "25.0" in grown and "10.0" in grown
+
+
+def test_inductor_is_left_out_where_the_plan_says_so(worker: ModuleType) -> None:
+    compiled = importlib.import_module("benchmarks.compiled")
+    larger = importlib.import_module("benchmarks.larger_models")
+    bench = compiled.Bench(larger.PLAN, None)
+    left_out = {m for m in larger.MODELS if bench.left_out(m, "ember-inductor")}
+    assert left_out == {*larger.MODELS} - {*larger.INDUCTOR}
+    assert not any(bench.left_out(model, "ember-native") for model in larger.MODELS)
+
+
+@pytest.mark.parametrize("model", ["gamma_poisson", "hidden_markov", "subsample_of_million"])
+def test_models_are_the_same_in_numpyro(
+    worker: ModuleType, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numpyro")
+    data = importlib.import_module("benchmarks.data")
+    if model.startswith("hidden"):
+        short = data.sequences(count=4, steps=5)
+        monkeypatch.setattr(data, "sequences", lambda: short)
+    same_models = importlib.import_module("benchmarks.same_models")
+    ours, theirs = same_models.log_joints(model)
+    assert ours == pytest.approx(theirs, rel=same_models.TOLERANCE)
+
+
+def test_every_larger_model_is_on_the_page_of_benchmarks(worker: ModuleType) -> None:
+    larger = importlib.import_module("benchmarks.larger_models")
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert not [name for name in larger.MODELS if f"`{name}`" not in page]
 
 
 def test_who_takes_part(worker: ModuleType) -> None:
