@@ -210,8 +210,8 @@ def walk(steps: int) -> Floats:
     return (0.3 * draw.standard_normal(steps).cumsum() + draw.standard_normal(steps)).astype(np.float32)
 
 
-def sloped(rows: int = 2_000) -> tuple[Floats, NDArray[np.int64], Floats]:
-    """A covariate, the group of each row, and outcomes from a line of its own for each group."""
+def sloped(rows: int = 2_000) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """A covariate, outcomes from a line of its own for each group, and the group of each row."""
     draw = np.random.default_rng(20)
     x, group = draw.standard_normal(rows), draw.integers(GROUPS, size=rows)
     intercept, slope = draw.normal(1.0, 0.5, GROUPS), draw.normal(-0.5, 0.5, GROUPS)
