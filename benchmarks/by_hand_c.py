@@ -75,7 +75,7 @@ def gamma_poisson() -> Model:
 
 def logistic_100_000() -> Model:
     x, y = map(torch.as_tensor, data.labelled(100_000))
-    constants = {"ROWS": len(x), "COLUMNS": x.shape[1]}
+    constants = {"ROWS": len(x), "COLUMNS": x.shape[1], "VECTOR": 4}  # which 20 columns fill
     x = torch.cat([x.flatten(), torch.zeros(16)])
     return _under_auto_normal(constants["COLUMNS"] + 1, constants, [x, y], "logistic_regression")
 

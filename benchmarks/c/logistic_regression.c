@@ -1,13 +1,17 @@
 /* Logistic regression: weight[COLUMNS], bias; data: x (ROWS times COLUMNS, row by row, and PADDED more after the last), y.
  *
  * One pass over the data: a block of rows small enough for the first cache gives its logits, losses and part of the gradient. Rows
- * are taken four at a time, and in whole vectors: what is read of the next row meets a weight of zero.
+ * are taken four at a time, and in whole vectors of VECTOR numbers: what is read of the next row meets a weight of zero.
  */
 #define SITES (COLUMNS + 1)
 #define DRAWS {COLUMNS, 1}
 #include "mean_field.h"
 
-enum { BLOCK = 128, PADDED = (COLUMNS + 15) / 16 * 16 };
+#ifndef VECTOR
+#define VECTOR 16
+#endif
+
+enum { BLOCK = 128, PADDED = (COLUMNS + VECTOR - 1) / VECTOR * VECTOR };
 
 _Static_assert(ROWS % 4 == 0, "rows are taken four at a time");
 
