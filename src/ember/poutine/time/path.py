@@ -1,0 +1,150 @@
+"""One site for the statements of one name in all steps of a loop over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ember.distributions.over_time import along_time, over_time
+from ember.distributions.shapes import broadcast_shape
+from ember.distributions.torch_distribution import Independent, TorchDistributionMixin
+from ember.errors import ModelError
+from ember.poutine.messenger import enter_site, leave_site
+from ember.poutine.site import Site, message
+
+
+class _FirstStep(Independent):
+    """Stands for the distribution of a path while only that of its first step is known."""
+
+
+@dataclass
+class Path:
+    """The site of a path, which handlers outside of the loop see before the first step and after the last."""
+
+    site: Site
+    length: int
+    inside: int
+    """The place of the loop on the stack: the handlers before it are outside."""
+    reached: int
+    """The outermost handler that saw the site."""
+    observed_in_steps: bool
+    given: tuple[Tensor, ...] | None
+    """The values of the steps, if they come from outside."""
+    scale: float | Tensor
+    """What the handlers inside of the loop scale by."""
+    fns: list[Any] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    observations: list[Any] = field(default_factory=list)
+    """What the program itself observes."""
+
+    def enter(self, step: Site) -> None:
+        """Give a step its value, if there is one from outside, and the plates around the loop."""
+        name = step.name
+        if step.is_observed != self.observed_in_steps:
+            raise ModelError(
+                f"site {name!r} in a scan is observed in some steps and sampled in others; "
+                "observe it in all of them, with obs_mask= for values that are missing"
+            )
+        if step.scale is not self.scale and step.scale != self.scale:
+            raise ModelError(
+                f"site {name!r} in a scan is scaled by {self.scale} in step 0 and by {step.scale} in step {len(self.fns)}; "
+                "put poutine.scale around the scan"
+            )
+        step.fn = _expanded(step.fn, self.site.fn.batch_shape)
+        if self.observed_in_steps:
+            self.observations.append(step.value)
+        if self.given is not None:
+            step.value = self.given[len(self.fns)]
+        elif self.observed_in_steps and not self.site.is_observed:
+            step.value, step.is_observed, step.done = None, False, False
+        step.stop = True
+
+    def leave(self, step: Site) -> None:
+        """Note what a step has come to."""
+        self.fns.append(step.fn if step.mask is None else step.fn.mask(step.mask))
+        self.values.append(step.value)
+
+    def close(self) -> None:
+        """Make the steps one site, and show it to the handlers that saw it before."""
+        site = self.site
+        try:
+            site.fn = over_time(self.fns)
+            if self.given is None:
+                site.value = self._beside(self.values)
+            if site.was_observed:
+                site.observation = self._beside(self.observations)
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"site {site.name!r} in a scan: its steps do not make one value: {error}\n"
+                "Give it the same shapes and dtype in all steps."
+            ) from error
+        site.done = True
+        leave_site(site, self.reached, self.inside)
+
+    def _beside(self, values: list[Any]) -> Tensor:
+        tensors = [value if isinstance(value, Tensor) else torch.as_tensor(value) for value in values]
+        return along_time(tensors, self.fns[0].event_dim)
+
+
+def open_path(step: Site, length: int, inside: int) -> Path:
+    """Ask the handlers outside of a loop about the site of which this is the first step.
+
+    Raises:
+        ModelError: if the site is not one that a path can be made of, or if its value from outside does not fit.
+    """
+    name, fn = step.name, step.fn
+    _check_site(step)
+    event_dim: int = fn.event_dim
+    first = over_time([fn] * length)
+    observed = step.is_observed
+    start = torch.as_tensor(step.value).unsqueeze(-(1 + event_dim)) if observed else None
+    site = message(name, _FirstStep(first.base_dist, first.reinterpreted_batch_ndims), value=start, is_observed=observed, infer=dict(step.infer))
+    site.cond_indep_stack, site.scale = step.cond_indep_stack, step.scale
+    scale = step.scale
+    reached = enter_site(site, inside)
+    if not isinstance(site.fn, _FirstStep):
+        raise ModelError(
+            f"site {name!r} in a scan: a handler around the scan changes its distribution to {site.fn}, "
+            "when only that of the first step is known; put that handler around statements of the step, "
+            "or take another guide"
+        )
+    given = None
+    if site.value is not None and site.value is not start:
+        given = _steps_of(name, site.value, event_dim, length)
+    return Path(site, length, inside, reached, observed, given, scale)
+
+
+def _check_site(step: Site) -> None:
+    name = step.name
+    if not isinstance(step.fn, TorchDistributionMixin):
+        raise ModelError(f"site {name!r} in a scan: {step.fn!r} is no distribution of tensors")
+    if step.enumeration:
+        raise ModelError(
+            f"site {name!r} in a scan asks for enumeration, which a scan does not do; "
+            "write the loop with ember.markov, or take dist.DiscreteHMM"
+        )
+
+
+def _steps_of(name: str, value: Any, event_dim: int, length: int) -> tuple[Tensor, ...]:
+    value = torch.as_tensor(value)
+    dim = -(1 + event_dim)
+    if value.dim() < -dim or value.shape[dim] != length:
+        raise ModelError(
+            f"site {name!r} in a scan of {length} steps: its value from outside has the shape {tuple(value.shape)}; "
+            f"expected the size {length} at dim {dim}, the dim of time (plates are to the left of it, events to the right)"
+        )
+    steps: tuple[Tensor, ...] = value.unbind(dim)
+    return steps
+
+
+def _expanded(fn: Any, batch_shape: torch.Size) -> Any:
+    shape = broadcast_shape(fn.batch_shape, batch_shape)
+    if fn.batch_shape == shape:
+        return fn
+    expanded = fn.expand(shape)
+    if expanded.has_rsample != fn.has_rsample:
+        expanded.has_rsample = fn.has_rsample
+    return expanded
