@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,7 +39,15 @@ def over_time(steps: Sequence[Any]) -> Any:
     >>> path.batch_shape, path.event_shape
     (torch.Size([3]), torch.Size([2]))
     """
-    return _beside(steps, 0).to_event(1)
+    batch_shape = _batch_shape(steps)
+    parts = [apart(step) for step in steps]
+    known = [part for part in parts if part is not None]
+    first = known[0] if known else None
+    if first is None or len(known) < len(parts) or any(part.key != first.key for part in known):
+        return _Beside(steps, batch_shape).to_event(1)
+    columns = zip(*[part.tensors for part in known], strict=True)
+    tensors = [_parameter(column, right) for column, right in zip(columns, first.rights, strict=True)]
+    return first.together(tensors, batch_shape)
 
 
 def along_time(tensors: Sequence[Tensor], right: int) -> Tensor:
@@ -48,86 +57,112 @@ def along_time(tensors: Sequence[Tensor], right: int) -> Tensor:
     return torch.stack(tuple(tensors), -(1 + right))
 
 
-def _beside(steps: Sequence[Any], right: int) -> Any:
-    """One distribution with a dim of time in its batch shape, in front of its ``right`` rightmost dims."""
-    rule = _RULES.get(type(steps[0]), _of_family)
-    alike = all(type(step) is type(steps[0]) for step in steps)
-    result = rule(steps, right) if alike else None
-    if result is None:
-        result = _Beside(steps, right)
-    wanted = _shape_beside(steps, right)
-    if result.batch_shape != wanted:
-        result = result.expand(wanted)
-    if "has_rsample" in steps[0].__dict__:
-        result.has_rsample = steps[0].has_rsample
-    return result
+@dataclass(frozen=True)
+class Apart:
+    """A distribution as tensors, and what makes it of others like them."""
+
+    key: Hashable
+    """Equal for distributions that differ in their tensors only."""
+    tensors: list[Tensor]
+    rights: list[int]
+    """For each tensor, how many of its rightmost dims lie in one event."""
+    build: Callable[[list[Tensor]], Any]
+
+    def together(self, tensors: list[Tensor], batch_shape: Size) -> Any:
+        """The distribution of a path, of tensors with a dim of time; ``batch_shape`` ends in that dim."""
+        made = self.build(tensors)
+        return (made if made.batch_shape == batch_shape else made.expand(batch_shape)).to_event(1)
 
 
-def _shape_beside(steps: Sequence[Any], right: int) -> Size:
-    shape = broadcast_shape(*{step.batch_shape for step in steps})
-    if len({step.event_shape for step in steps}) > 1:
-        listed = sorted({tuple(step.event_shape) for step in steps})
-        raise ValueError(f"the event shape differs between steps: {', '.join(map(str, listed))}")
-    at = len(shape) - right
-    return Size((*shape[:at], len(steps), *shape[at:]))
+def apart(fn: Any) -> Apart | None:
+    """A distribution taken apart; None if its tensors alone do not make it."""
+    part = _RULES.get(type(fn), _family)(fn)
+    if part is None or "has_rsample" not in fn.__dict__:
+        return part
+    has_rsample: bool = fn.has_rsample
+
+    def build(tensors: list[Tensor]) -> Any:
+        made = part.build(tensors)
+        made.has_rsample = has_rsample
+        return made
+
+    return replace(part, key=(part.key, has_rsample), build=build)
 
 
-def _independent(steps: Sequence[Any], right: int) -> Any:
-    dims: int = steps[0].reinterpreted_batch_ndims
-    if any(step.reinterpreted_batch_ndims != dims for step in steps):
+def _independent(fn: Any) -> Apart | None:
+    dims: int = fn.reinterpreted_batch_ndims
+    base = apart(fn.base_dist)
+    if base is None:
         return None
-    return Independent(_beside([step.base_dist for step in steps], right + dims), dims)
+    build = base.build
+    return Apart(
+        (Independent, dims, base.key),
+        base.tensors,
+        [right + dims for right in base.rights],
+        lambda tensors: Independent(build(tensors), dims),
+    )
 
 
-def _masked(steps: Sequence[Any], right: int) -> Any:
-    base = _beside([step.base_dist for step in steps], right)
-    masks = [step.applied_mask for step in steps]
-    if all(mask is masks[0] for mask in masks) and isinstance(masks[0], bool):
-        return MaskedDistribution(base, masks[0])
-    full = [torch.as_tensor(m).expand(step.batch_shape) for m, step in zip(masks, steps, strict=True)]
-    return MaskedDistribution(base, along_time(full, right))
-
-
-def _delta(steps: Sequence[Any], right: int) -> Any:
-    dims: int = steps[0].event_dim
-    if any(step.event_dim != dims for step in steps):
+def _masked(fn: Any) -> Apart | None:
+    base, mask = apart(fn.base_dist), fn.applied_mask
+    if base is None:
         return None
-    values = _parameter([step.v for step in steps], right + dims)
-    return Delta(values, _parameter([step.log_density for step in steps], right), event_dim=dims)
+    build = base.build
+    if isinstance(mask, bool):
+        key: Hashable = (MaskedDistribution, mask, base.key)
+        return replace(base, key=key, build=lambda tensors: MaskedDistribution(build(tensors), mask))
+    return Apart(
+        (MaskedDistribution, base.key),
+        [*base.tensors, mask],
+        [*base.rights, 0],
+        lambda tensors: MaskedDistribution(build(tensors[:-1]), tensors[-1]),
+    )
 
 
-def _unit(steps: Sequence[Any], right: int) -> Any:
-    return Unit(_parameter([step.log_factor for step in steps], right), validate_args=False)
+def _delta(fn: Any) -> Apart:
+    dims: int = fn.event_dim
+    return Apart(
+        (Delta, dims),
+        [fn.v, fn.log_density],
+        [dims, 0],
+        lambda tensors: Delta(tensors[0], tensors[1], event_dim=dims),
+    )
 
 
-def _of_family(steps: Sequence[Any], right: int) -> Any:
-    """By parameters, where these alone make the family; else None."""
-    first = steps[0]
-    table = first.arg_constraints
-    arguments = list(inspect.signature(type(first)).parameters)
-    if not set(arguments) <= {*table, "validate_args"}:
+def _unit(fn: Any) -> Apart:
+    return Apart(Unit, [fn.log_factor], [0], lambda tensors: Unit(tensors[0], validate_args=False))
+
+
+def _family(fn: Any) -> Apart | None:
+    """By parameters, where these alone make the family."""
+    kind, table = type(fn), fn.arg_constraints
+    if not set(inspect.signature(kind).parameters) <= {*table, "validate_args"}:
         return None
-    names = _given_names(first, table)
-    columns = {name: [vars(step).get(name) for step in steps] for name in names}
-    if not names or not all(isinstance(value, Tensor) for column in columns.values() for value in column):
+    names = _given_names(fn, table)
+    tensors = [vars(fn)[name] for name in names]
+    if not names or not all(isinstance(tensor, Tensor) for tensor in tensors):
         return None
     try:
-        event_dims = {name: table[name].event_dim for name in names}
+        rights = [table[name].event_dim for name in names]
     except NotImplementedError:
         return None
-    tensors = {name: _parameter(columns[name], right + event_dims[name]) for name in names}
-    result = type(first)(**tensors, validate_args=False)
-    # Arguments were checked when the steps were made; values are checked as there.
-    result._validate_args = first._validate_args
-    return result if result.event_shape == first.event_shape else None
+    checks: bool = fn._validate_args
+
+    def build(tensors: list[Tensor]) -> Any:
+        # Arguments were checked when the steps were made; values are checked as there.
+        made = kind(**dict(zip(names, tensors, strict=True)), validate_args=False)
+        made._validate_args = checks
+        return made
+
+    return Apart((kind, names, checks), tensors, rights, build)
 
 
-def _given_names(step: Any, table: dict[str, Any]) -> list[str]:
-    names = [name for name in table if name in vars(step)]
+def _given_names(fn: Any, table: dict[str, Any]) -> tuple[str, ...]:
+    names = [name for name in table if name in vars(fn)]
     for same in _SAME:
         present = [name for name in same if name in names]
         names = [name for name in names if name not in present[1:]]
-    return names
+    return tuple(names)
 
 
 def _parameter(values: Sequence[Tensor], right: int) -> Tensor:
@@ -148,7 +183,7 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
     )
 
 
-_RULES: dict[type, Callable[[Sequence[Any], int], Any]] = {
+_RULES: dict[type, Callable[[Any], Apart | None]] = {
     Independent: _independent,
     MaskedDistribution: _masked,
     Delta: _delta,
@@ -156,46 +191,52 @@ _RULES: dict[type, Callable[[Sequence[Any], int], Any]] = {
 }
 
 
+def _batch_shape(steps: Sequence[Any]) -> Size:
+    """That of all steps, with the dim of time on the right."""
+    events = {tuple(step.event_shape) for step in steps}
+    if len(events) > 1:
+        raise ValueError(f"the event shape differs between steps: {', '.join(map(str, sorted(events)))}")
+    return Size((*broadcast_shape(*{step.batch_shape for step in steps}), len(steps)))
+
+
 class _Beside(TorchDistribution):
     """Steps of any families, one by one."""
 
     arg_constraints: dict[str, Any] = {}
 
-    def __init__(self, steps: Sequence[Any], right: int) -> None:
-        self.steps = tuple(steps)
-        self.right = right
+    def __init__(self, steps: Sequence[Any], batch_shape: Size) -> None:
+        own = batch_shape[:-1]
+        self.steps = [step if step.batch_shape == own else step.expand(own) for step in steps]
         self.has_rsample = all(step.has_rsample for step in steps)
-        shape = _shape_beside(steps, right)
-        super().__init__(shape, steps[0].event_shape, validate_args=False)
+        super().__init__(batch_shape, steps[0].event_shape, validate_args=False)
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
         """That of the first step."""
         return self.steps[0].support  # type: ignore[no-any-return]
 
-    def _drawn(self, draw: Callable[[Any], Tensor]) -> Tensor:
-        return along_time([draw(step) for step in self.steps], self.right + self.event_dim)
+    def _of_steps(self, value: Callable[[Any], Tensor]) -> Tensor:
+        return along_time([value(step) for step in self.steps], self.event_dim)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """One draw of each step."""
-        return self._drawn(lambda step: step.sample(Size(sample_shape)))
+        return self._of_steps(lambda step: step.sample(Size(sample_shape)))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """One draw of each step."""
-        return self._drawn(lambda step: step.rsample(Size(sample_shape)))
+        return self._of_steps(lambda step: step.rsample(Size(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log densities of the steps, side by side."""
-        values = value.unbind(-(1 + self.right + self.event_dim))
-        logs = [step.log_prob(part) for step, part in zip(self.steps, values, strict=True)]
-        return along_time(logs, self.right)
+        values = value.unbind(-(1 + self.event_dim))
+        return along_time([step.log_prob(part) for step, part in zip(self.steps, values, strict=True)], 0)
 
     @property
     def mean(self) -> Tensor:
         """The means of the steps."""
-        return self._drawn(lambda step: step.mean)
+        return self._of_steps(lambda step: step.mean)
 
     @property
     def variance(self) -> Tensor:
         """The variances of the steps."""
-        return self._drawn(lambda step: step.variance)
+        return self._of_steps(lambda step: step.variance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from ember.distributions.torch_distribution import Independent, TorchDistributio
 from ember.errors import ModelError
 from ember.poutine.messenger import enter_site, leave_site
 from ember.poutine.site import Site, message
+from ember.poutine.time.rows import Rows
 
 
 class _FirstStep(Independent):
@@ -31,7 +32,7 @@ class Path:
     reached: int
     """The outermost handler that saw the site."""
     observed_in_steps: bool
-    given: tuple[Tensor, ...] | None
+    given: Rows | None
     """The values of the steps, if they come from outside."""
     scale: float | Tensor
     """What the handlers inside of the loop scale by."""
@@ -39,6 +40,27 @@ class Path:
     values: list[Any] = field(default_factory=list)
     observations: list[Any] = field(default_factory=list)
     """What the program itself observes."""
+    whole: Any = None
+    """The distribution of the path, if it has been found at once."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether nothing is drawn here: the values come from outside, or are observed."""
+        return self.given is not None or (self.observed_in_steps and self.site.is_observed)
+
+    def of_one_step(self, given: Tensor | None) -> Path:
+        """A path without steps, for one more run of a step that gets this value."""
+        return replace(
+            self,
+            given=None if given is None else Rows(given.unsqueeze(0)),
+            fns=[],
+            values=[],
+            observations=[],
+        )
+
+    def settle(self, fn: Any, value: Tensor, observations: list[Tensor]) -> None:
+        """Take distribution, value and observation (if there is one) of all steps at once."""
+        self.whole, self.values, self.observations = fn, [value], observations
 
     def enter(self, step: Site) -> None:
         """Give a step its value, if there is one from outside, and the plates around the loop."""
@@ -71,11 +93,12 @@ class Path:
         """Make the steps one site, and show it to the handlers that saw it before."""
         site = self.site
         try:
-            site.fn = over_time(self.fns)
+            found = self.whole is not None
+            site.fn = self.whole if found else over_time(self.fns)
             if self.given is None:
-                site.value = self._beside(self.values)
+                site.value = self.values[0] if found else self._beside(self.values)
             if site.was_observed:
-                site.observation = self._beside(self.observations)
+                site.observation = self.observations[0] if found else self._beside(self.observations)
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"site {site.name!r} in a scan: its steps do not make one value: {error}\n"
@@ -101,7 +124,13 @@ def open_path(step: Site, length: int, inside: int) -> Path:
     first = over_time([fn] * length)
     observed = step.is_observed
     start = torch.as_tensor(step.value).unsqueeze(-(1 + event_dim)) if observed else None
-    site = message(name, _FirstStep(first.base_dist, first.reinterpreted_batch_ndims), value=start, is_observed=observed, infer=dict(step.infer))
+    site = message(
+        name,
+        _FirstStep(first.base_dist, first.reinterpreted_batch_ndims),
+        value=start,
+        is_observed=observed,
+        infer=dict(step.infer),
+    )
     site.cond_indep_stack, site.scale = step.cond_indep_stack, step.scale
     scale = step.scale
     reached = enter_site(site, inside)
@@ -128,7 +157,7 @@ def _check_site(step: Site) -> None:
         )
 
 
-def _steps_of(name: str, value: Any, event_dim: int, length: int) -> tuple[Tensor, ...]:
+def _steps_of(name: str, value: Any, event_dim: int, length: int) -> Rows:
     value = torch.as_tensor(value)
     dim = -(1 + event_dim)
     if value.dim() < -dim or value.shape[dim] != length:
@@ -136,8 +165,7 @@ def _steps_of(name: str, value: Any, event_dim: int, length: int) -> tuple[Tenso
             f"site {name!r} in a scan of {length} steps: its value from outside has the shape {tuple(value.shape)}; "
             f"expected the size {length} at dim {dim}, the dim of time (plates are to the left of it, events to the right)"
         )
-    steps: tuple[Tensor, ...] = value.unbind(dim)
-    return steps
+    return Rows(value.movedim(dim, 0))
 
 
 def _expanded(fn: Any, batch_shape: torch.Size) -> Any:

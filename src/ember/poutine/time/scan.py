@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ember import tree
 from ember.errors import ModelError
+from ember.poutine.time.at_once import Begun, all_at_once
+from ember.poutine.time.rows import FIRST_STEPS, Rows
 from ember.poutine.time.scan_messenger import ScanMessenger
 
 Carry = TypeVar("Carry")
@@ -50,23 +52,26 @@ def scan(
     >>> trace.nodes["level"]["value"].shape, trace.nodes["level"]["fn"].log_prob(torch.zeros(5)).shape
     (torch.Size([5]), torch.Size([]))
     """
-    steps = _inputs(xs, length)
-    carry = init
-    outputs = []
-    shapes: Any = None
-    with ScanMessenger(len(steps)) as loop:
-        for time, x in enumerate(steps):
-            new, output = _pair(f(carry, x), time)
+    rows, size = _inputs(xs, length)
+    with ScanMessenger(size) as loop:
+        begun = Begun(loop, rows, [init], [])
+        shapes: Any = None
+        for time in range(size):
+            at_once = all_at_once(f, begun) if time == FIRST_STEPS else None
+            if at_once is not None:
+                break
+            carry = begun.carries[-1]
+            new, output = _pair(f(carry, begun.input([row[time] for row in begun.inputs])), time)
             shapes = _check_carry(carry, new, shapes, time)
-            carry = new
-            outputs.append(output)
+            begun.carries.append(new)
+            begun.outputs.append(output)
             loop.finish_step()
     loop.close()
-    return carry, tree.join(_stacked, outputs)
+    return (begun.carries[-1], tree.join(_stacked, begun.outputs)) if at_once is None else at_once
 
 
-def _inputs(xs: Any, length: int | None) -> list[Any]:
-    """The input of each step."""
+def _inputs(xs: Any, length: int | None) -> tuple[Any, int]:
+    """The inputs with rows in the place of tensors, and the number of steps."""
     inputs = [] if xs is None else tree.leaves(xs)
     for leaf in inputs:
         if not isinstance(leaf, Tensor) or not leaf.dim():
@@ -83,10 +88,7 @@ def _inputs(xs: Any, length: int | None) -> list[Any]:
         raise ModelError(f"scan: length={length}, but xs has {size} steps; leave length out")
     if size < 1:
         raise ModelError(f"scan: there are {size} steps; expected at least one")
-    if not inputs:
-        return [xs] * size
-    parts = [leaf.unbind(0) for leaf in inputs]
-    return [tree.with_leaves(xs, row) for row in zip(*parts, strict=True)]
+    return tree.map_tensors(Rows, xs), size
 
 
 def _pair(result: Any, time: int) -> tuple[Any, Any]:

@@ -14,12 +14,14 @@ class ScanMessenger(Messenger):
 
     Args:
         length: the number of steps.
+        paths: those of the sites, if they are known already.
     """
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, paths: dict[str, Path] | None = None) -> None:
         super().__init__()
         self.length = length
-        self.paths: dict[str, Path] = {}
+        self.paths: dict[str, Path] = {} if paths is None else paths
+        self._finds_sites = paths is None
         self._time = 0
 
     def finish_step(self) -> None:
@@ -29,6 +31,7 @@ class ScanMessenger(Messenger):
             ModelError: if not.
         """
         self._time += 1
+        self._finds_sites = False
         for name, path in self.paths.items():
             if len(path.fns) != self._time:
                 raise ModelError(
@@ -49,7 +52,7 @@ class ScanMessenger(Messenger):
             return
         path = self.paths.get(name)
         if path is None:
-            if self._time:
+            if not self._finds_sites:
                 raise ModelError(
                     f"site {name!r} in a scan appears in step {self._time} for the first time; all steps need the same sites"
                 )

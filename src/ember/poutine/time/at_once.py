@@ -1,0 +1,160 @@
+"""All steps of a loop at once, where the values of its sites are known and each step's carry is made of them.
+
+In a Markov model the carry is the state: what a step takes over is the value of a site of the step before, and not computed.
+With the values at hand, all carries are then known before any step has run, and one run of the step with a dim of time in
+front of every tensor (:func:`torch.vmap`) does the work of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Size, Tensor
+
+from ember import tree
+from ember.capture.recording.value_guard import is_recording
+from ember.distributions.over_time import Apart, apart
+from ember.poutine.time.carries import NotAtOnceError, Source, carries_over_time, sources_of
+from ember.poutine.time.path import Path
+from ember.poutine.time.rows import Rows
+from ember.poutine.time.scan_messenger import ScanMessenger
+
+FEWEST_STEPS = 8
+_RTOL, _ATOL = 1e-4, 1e-6
+
+Step = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What the first steps of a loop have come to."""
+
+    loop: ScanMessenger
+    xs: Any
+    """The inputs, with rows in the place of tensors."""
+    carries: list[Any]
+    """What each step took, and what the last one left."""
+    outputs: list[Any]
+
+    @property
+    def inputs(self) -> list[Rows]:
+        """The inputs one by one."""
+        return [leaf for leaf in tree.leaves(self.xs) if leaf is not None]
+
+    def input(self, leaves: Sequence[Tensor]) -> Any:
+        """What a step takes, made of these."""
+        return tree.with_leaves(self.xs, leaves) if leaves else None
+
+    def sources(self, step: int) -> list[Source]:
+        """Where the carry comes from that a step has left."""
+        return sources_of(
+            self.loop.paths, step, [rows[step] for rows in self.inputs], *self.carries[step : step + 2]
+        )
+
+
+@dataclass(frozen=True)
+class _SiteOverTime:
+    part: Apart
+    batch_shape: Size
+    """In each step."""
+
+
+def all_at_once(f: Step, begun: Begun) -> tuple[Any, Any] | None:
+    """The last carry and all outputs, when the paths of the loop are settled; None where the steps have to run one by one."""
+    loop = begun.loop
+    if loop.length < FEWEST_STEPS or not all(path.is_known for path in loop.paths.values()):
+        return None
+    try:
+        return _run(f, begun)
+    except (NotAtOnceError, RuntimeError, ValueError, TypeError, NotImplementedError):
+        # Whatever is wrong with the step itself comes up again when it runs alone.
+        return None
+
+
+def _run(f: Step, begun: Begun) -> tuple[Any, Any]:
+    paths, length = begun.loop.paths, begun.loop.length
+    sources = begun.sources(1)
+    if begun.sources(0) != sources or not all(map(_is_output, tree.leaves(begun.outputs[-1]))):
+        raise NotAtOnceError
+    inputs = [rows.whole for rows in begun.inputs]
+    values = {name: path.given.whole for name, path in paths.items() if path.given is not None}
+    columns, last = carries_over_time(begun.carries, sources, values, inputs)
+    found: dict[str, _SiteOverTime] = {}
+
+    def step(row: list[Tensor], taken: list[Tensor], given: dict[str, Tensor]) -> Any:
+        carry, x = tree.with_leaves(begun.carries[-1], taken), begun.input(row)
+        inner = ScanMessenger(1, {name: path.of_one_step(given.get(name)) for name, path in paths.items()})
+        with inner:
+            new, output = f(carry, x)
+            inner.finish_step()
+        if sources_of(inner.paths, 0, row, carry, new) != sources:
+            raise NotAtOnceError
+        if tree.structure(output) != tree.structure(begun.outputs[-1]):
+            raise NotAtOnceError
+        return [_tensors_of(path, found) for path in inner.paths.values()], tree.tensors(output)
+
+    dims = (
+        [0] * len(inputs),
+        [None if column.is_fixed else 0 for column in columns],
+        dict.fromkeys(values, 0),
+    )
+    sites, outputs = torch.vmap(step, in_dims=dims)(inputs, [column.values for column in columns], values)
+    if not is_recording():
+        _compare(begun, found, sites, outputs)
+    for path, tensors in zip(paths.values(), sites, strict=True):
+        _settle(path, found[path.site.name], length, *tensors)
+    return tree.with_leaves(begun.carries[-1], last), tree.with_tensors(begun.outputs[-1], outputs)
+
+
+def _is_output(leaf: object) -> bool:
+    return leaf is None or isinstance(leaf, Tensor)
+
+
+def _tensors_of(path: Path, found: dict[str, _SiteOverTime]) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+    fn = path.fns[0]
+    part = apart(fn)
+    if part is None:
+        raise NotAtOnceError
+    found[path.site.name] = _SiteOverTime(replace(part, tensors=[]), fn.batch_shape)
+    observed = [torch.as_tensor(value) for value in path.observations]
+    return part.tensors, torch.as_tensor(path.values[0]), observed
+
+
+def _settle(
+    path: Path,
+    site: _SiteOverTime,
+    length: int,
+    tensors: Sequence[Tensor],
+    value: Tensor,
+    observations: Sequence[Tensor],
+) -> None:
+    part = site.part
+    placed = [tensor.movedim(0, -(1 + right)) for tensor, right in zip(tensors, part.rights, strict=True)]
+    fn = part.together(placed, Size((*site.batch_shape, length)))
+    dim = -fn.event_dim
+    path.settle(fn, value.movedim(0, dim), [observed.movedim(0, dim) for observed in observations])
+
+
+def _compare(
+    begun: Begun, found: dict[str, _SiteOverTime], sites: Sequence[Any], outputs: Sequence[Tensor]
+) -> None:
+    """A step that does not follow from what it takes, such as one that counts its calls, shows in the first steps."""
+    for time, output in enumerate(begun.outputs):
+        pairs = list(zip(tree.tensors(output), outputs, strict=True))
+        for path, (tensors, value, _) in zip(begun.loop.paths.values(), sites, strict=True):
+            plain = apart(path.fns[time])
+            if plain is None or plain.key != found[path.site.name].part.key:
+                raise NotAtOnceError
+            pairs += zip([*plain.tensors, torch.as_tensor(path.values[time])], [*tensors, value], strict=True)
+        if not all(_is_close(one, whole[time]) for one, whole in pairs):
+            raise NotAtOnceError
+
+
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    one, other = one.detach(), other.detach()
+    if not one.is_floating_point():
+        return bool((one == other).all())
+    return torch.allclose(other, one, rtol=_RTOL, atol=_ATOL, equal_nan=True)

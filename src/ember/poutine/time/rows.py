@@ -1,0 +1,29 @@
+"""The rows of a tensor, one for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+FIRST_STEPS = 2
+"""How many steps run before it is looked at whether the others can run at once."""
+
+
+class Rows:
+    """Rows along dim 0; those of the first steps without making the others.
+
+    Args:
+        whole: the tensor, with the steps along dim 0.
+    """
+
+    def __init__(self, whole: Tensor) -> None:
+        self.whole = whole
+        self._rows: Sequence[Tensor] = ()
+
+    def __getitem__(self, time: int) -> Tensor:
+        if time < FIRST_STEPS:
+            return self.whole.select(0, time)
+        # One operator for all rows, whose gradient is one too.
+        self._rows = self._rows or self.whole.unbind(0)
+        return self._rows[time]
