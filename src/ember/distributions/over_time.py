@@ -50,6 +50,15 @@ def over_time(steps: Sequence[Any]) -> Any:
     return first.together(tensors, batch_shape)
 
 
+def repeated(fn: Any, times: int) -> Any:
+    """The joint distribution of ``times`` independent values."""
+    part = apart(fn)
+    if part is None:
+        return over_time([fn] * times)
+    tensors = [tensor.unsqueeze(-(1 + right)) for tensor, right in zip(part.tensors, part.rights, strict=True)]
+    return part.together(tensors, Size((*fn.batch_shape, times)))
+
+
 def along_time(tensors: Sequence[Tensor], right: int) -> Tensor:
     """Tensors of the steps as one, with the dim of time in front of the ``right`` rightmost dims."""
     if len({tensor.shape for tensor in tensors}) > 1:
@@ -149,10 +158,7 @@ def _family(fn: Any) -> Apart | None:
     checks: bool = fn._validate_args
 
     def build(tensors: list[Tensor]) -> Any:
-        # Arguments were checked when the steps were made; values are checked as there.
-        made = kind(**dict(zip(names, tensors, strict=True)), validate_args=False)
-        made._validate_args = checks
-        return made
+        return kind(**dict(zip(names, tensors, strict=True)), validate_args=checks)
 
     return Apart((kind, names, checks), tensors, rights, build)
 

@@ -17,6 +17,7 @@ from torch import Size, Tensor
 from ember import tree
 from ember.capture.recording.value_guard import is_recording
 from ember.distributions.over_time import Apart, apart
+from ember.distributions.validation import values_unchecked
 from ember.poutine.time.carries import NotAtOnceError, Source, carries_over_time, sources_of
 from ember.poutine.time.path import Path
 from ember.poutine.time.rows import Rows
@@ -101,7 +102,8 @@ def _run(f: Step, begun: Begun) -> tuple[Any, Any]:
         [None if column.is_fixed else 0 for column in columns],
         dict.fromkeys(values, 0),
     )
-    sites, outputs = torch.vmap(step, in_dims=dims)(inputs, [column.values for column in columns], values)
+    with values_unchecked():  # what runs under vmap cannot be looked at; it is checked when the paths are made
+        sites, outputs = torch.vmap(step, in_dims=dims)(inputs, [column.values for column in columns], values)
     if not is_recording():
         _compare(begun, found, sites, outputs)
     for path, tensors in zip(paths.values(), sites, strict=True):

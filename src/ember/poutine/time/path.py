@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.distributions.over_time import along_time, over_time
+from ember.distributions.over_time import along_time, over_time, repeated
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import Independent, TorchDistributionMixin
 from ember.errors import ModelError
@@ -121,7 +121,7 @@ def open_path(step: Site, length: int, inside: int) -> Path:
     name, fn = step.name, step.fn
     _check_site(step)
     event_dim: int = fn.event_dim
-    first = over_time([fn] * length)
+    first = repeated(fn, length)
     observed = step.is_observed
     start = torch.as_tensor(step.value).unsqueeze(-(1 + event_dim)) if observed else None
     site = message(
