@@ -19,11 +19,14 @@ class Rows:
 
     def __init__(self, whole: Tensor) -> None:
         self.whole = whole
+        self._first: dict[int, Tensor] = {}
         self._rows: Sequence[Tensor] = ()
 
     def __getitem__(self, time: int) -> Tensor:
         if time < FIRST_STEPS:
-            return self.whole.select(0, time)
+            if time not in self._first:
+                self._first[time] = self.whole.select(0, time)
+            return self._first[time]
         # One operator for all rows, whose gradient is one too.
         self._rows = self._rows or self.whole.unbind(0)
         return self._rows[time]
