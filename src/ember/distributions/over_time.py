@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from ember.distributions import constraints
+from ember.distributions import constraints, typed_torch
 from ember.distributions.delta import Delta
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import Independent, MaskedDistribution, TorchDistribution
@@ -55,14 +55,16 @@ def repeated(fn: Any, times: int) -> Any:
     part = apart(fn)
     if part is None:
         return over_time([fn] * times)
-    tensors = [tensor.unsqueeze(-(1 + right)) for tensor, right in zip(part.tensors, part.rights, strict=True)]
+    tensors = [
+        tensor.unsqueeze(-(1 + right)) for tensor, right in zip(part.tensors, part.rights, strict=True)
+    ]
     return part.together(tensors, Size((*fn.batch_shape, times)))
 
 
 def along_time(tensors: Sequence[Tensor], right: int) -> Tensor:
     """Tensors of the steps as one, with the dim of time in front of the ``right`` rightmost dims."""
     if len({tensor.shape for tensor in tensors}) > 1:
-        tensors = torch.broadcast_tensors(*tensors)
+        tensors = typed_torch.broadcast_tensors(*tensors)
     return torch.stack(tuple(tensors), -(1 + right))
 
 
@@ -155,12 +157,13 @@ def _family(fn: Any) -> Apart | None:
         rights = [table[name].event_dim for name in names]
     except NotImplementedError:
         return None
-    checks: bool = fn._validate_args
+    # What was given for this one; None where it follows the setting for all.
+    checks: bool | None = vars(fn).get("_validate_args")
 
     def build(tensors: list[Tensor]) -> Any:
         return kind(**dict(zip(names, tensors, strict=True)), validate_args=checks)
 
-    return Apart((kind, names, checks), tensors, rights, build)
+    return Apart((kind, names), tensors, rights, build)
 
 
 def _given_names(fn: Any, table: dict[str, Any]) -> tuple[str, ...]:
@@ -173,20 +176,9 @@ def _given_names(fn: Any, table: dict[str, Any]) -> tuple[str, ...]:
 
 def _parameter(values: Sequence[Tensor], right: int) -> Tensor:
     """A parameter of all steps; where it is one and the same it gets a dim of size 1."""
-    if all(_is_same(value, values[0]) for value in values):
+    if all(value is values[0] for value in values):
         return values[0].unsqueeze(-(1 + right))
     return along_time(values, right)
-
-
-def _is_same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are one, or the same view of one."""
-    return one is other or (
-        one._base is not None
-        and one._base is other._base
-        and one.requires_grad == other.requires_grad
-        and (one.shape, one.stride(), one.storage_offset())
-        == (other.shape, other.stride(), other.storage_offset())
-    )
 
 
 _RULES: dict[type, Callable[[Any], Apart | None]] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import torch
 
@@ -95,7 +96,7 @@ def vector_state(x):
     def step(state, x):
         state = ember.sample("z", dist.MultivariateNormal(turn @ state, scale_tril=LEVEL * torch.eye(2)))
         ember.deterministic("double", 2 * state)
-        ember.factor("wall", -state[0] ** 2)
+        ember.factor("wall", -(state[0] ** 2))
         ember.sample("x", dist.Normal(state[0], NOISE), obs=x)
         return state, state.sum()
 

@@ -62,8 +62,10 @@ def test_both_ways_give_the_same(row, monkeypatch):
             assert one[name].fn.event_shape == other[name].fn.event_shape
             assert torch.allclose(one[name].value, other[name].value)
             assert torch.allclose(one[name].log_prob, other[name].log_prob, rtol=1e-4)
-    last, outputs = (zip(ember.tree.tensors(a), ember.tree.tensors(b), strict=True)
-                     for a, b in zip(one["_RETURN"].value, other["_RETURN"].value, strict=True))
+    last, outputs = (
+        zip(ember.tree.tensors(a), ember.tree.tensors(b), strict=True)
+        for a, b in zip(one["_RETURN"].value, other["_RETURN"].value, strict=True)
+    )
     assert all(torch.allclose(a, b) and a.shape == b.shape for a, b in [*last, *outputs])
 
 

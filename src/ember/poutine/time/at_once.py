@@ -110,7 +110,9 @@ def _run(f: Step, begun: Begun) -> tuple[Any, Any]:
         [None if column.is_fixed else 0 for column in columns],
         dict.fromkeys(values, 0),
     )
-    with values_unchecked():  # what runs under vmap cannot be looked at; it is checked when the paths are made
+    with (
+        values_unchecked()
+    ):  # what runs under vmap cannot be looked at; it is checked when the paths are made
         sites, outputs = torch.vmap(step, in_dims=dims)(inputs, [column.values for column in columns], values)
     if not is_recording():
         _compare(begun, found, sites, outputs)

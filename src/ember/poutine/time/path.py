@@ -70,7 +70,7 @@ class Path:
                 f"site {name!r} in a scan is observed in some steps and sampled in others; "
                 "observe it in all of them, with obs_mask= for values that are missing"
             )
-        if step.scale is not self.scale and step.scale != self.scale:
+        if step.scale is not self.scale and not _same_number(step.scale, self.scale):
             raise ModelError(
                 f"site {name!r} in a scan is scaled by {self.scale} in step 0 and by {step.scale} in step {len(self.fns)}; "
                 "put poutine.scale around the scan"
@@ -144,6 +144,10 @@ def open_path(step: Site, length: int, inside: int) -> Path:
     if site.value is not None and site.value is not start:
         given = _steps_of(name, site.value, event_dim, length)
     return Path(site, length, inside, reached, observed, given, scale)
+
+
+def _same_number(one: float | Tensor, other: float | Tensor) -> bool:
+    return not isinstance(one, Tensor) and not isinstance(other, Tensor) and one == other
 
 
 def _check_site(step: Site) -> None:

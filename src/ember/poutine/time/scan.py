@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ember import tree
+from ember.distributions import typed_torch
 from ember.errors import ModelError
 from ember.poutine.time.at_once import Begun, all_at_once
 from ember.poutine.time.rows import FIRST_STEPS, Rows
@@ -132,7 +133,7 @@ def _text(value: object) -> str:
 
 def _fits(first: Tensor, leaf: Tensor) -> bool:
     try:
-        return first.dtype == leaf.dtype and torch.broadcast_shapes(first.shape, leaf.shape) == leaf.shape
+        return first.dtype == leaf.dtype and typed_torch.broadcast_shapes(first.shape, leaf.shape) == leaf.shape
     except RuntimeError:
         return False
 
