@@ -101,6 +101,9 @@ class Messenger:
             or any(name.startswith("_pyro_") for name in dir(self))
         )
 
+    def see_step(self, msg: Site) -> None:
+        """Act on a sample statement of one step of a loop over time, of which a handler sees the whole path as one site."""
+
     def _reset(self) -> None:
         """Forget the run so far; called when a nonlocal exit starts it anew."""
 

@@ -9,7 +9,9 @@ import ember
 import ember.distributions as dist
 from ember import poutine
 from ember.errors import ModelError
+from ember.infer.autoguide import AutoNormalMessenger
 from ember.infer.reparam import LocScaleReparam
+from ember.infer.structure.dependencies import get_dependencies
 from tests.poutine.time.models import LEVEL, NOISE, ROWS, STEPS, data, local_level
 
 ALL = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
@@ -314,7 +316,63 @@ def test_a_value_of_another_length_is_refused():
         model(data())
 
 
-def test_a_handler_that_changes_the_distribution_is_refused():
-    model = poutine.reparam(local_level, config={"z": LocScaleReparam()})
-    with pytest.raises(ModelError, match="site 'z' in a scan: a handler around the scan changes"):
-        model(data())
+REFUSED = {
+    "reparam": (
+        lambda f: poutine.reparam(f, config={"z": LocScaleReparam()}),
+        "makes a statement of its own",
+    ),
+    "do": (lambda f: poutine.do(f, data={"z": torch.zeros(STEPS)}), "makes a statement of its own"),
+    "equalize": (lambda f: poutine.equalize(f, ["x", "z"]), "poutine.equalize around the scan"),
+    "guide": (AutoNormalMessenger, "changes its distribution"),
+}
+
+
+@pytest.mark.parametrize("handler, text", REFUSED.values(), ids=REFUSED.keys())
+def test_handlers_that_need_the_whole_path_at_once_are_refused(handler, text):
+    with pytest.raises(ModelError, match=f"site 'z' in a scan.*{text}"):
+        handler(local_level)(data())
+    assert not poutine.runtime.THREAD.stack
+
+
+def test_interventions_and_equal_sites_inside_of_a_step():
+    def step(level, x):
+        return ember.sample("z", dist.Normal(level, LEVEL)), level
+
+    model = lambda f: lambda: ember.scan(f, torch.tensor(0.0), torch.zeros(STEPS))
+    trace = poutine.trace(model(poutine.do(step, data={"z": torch.tensor(3.0)}))).get_trace()
+    (last, levels) = trace.nodes["_RETURN"].value
+    assert last == 3.0 and levels[1:].eq(3.0).all()
+    assert trace.nodes["z"].value.shape == (STEPS,) and not trace.nodes["z"].value.eq(3.0).any()
+
+
+def test_what_depends_on_what_is_seen_through_the_steps():
+    found = get_dependencies(local_level, (data(),))["prior_dependencies"]
+    assert found == {"z": {"z": set()}, "x": {"x": set(), "z": set()}}
+
+
+def test_a_reparameterised_step():
+    def step(level, x):
+        level = ember.sample("z", dist.Normal(level, LEVEL))
+        ember.sample("x", dist.Normal(level, NOISE), obs=x)
+        return level, None
+
+    def model(x):
+        centered = LocScaleReparam(centered=0.0)
+        ember.scan(poutine.reparam(step, config={"z": centered}), torch.tensor(0.0), x)
+
+    x = data()
+    trace = poutine.trace(model).get_trace(x)
+    noise, z = trace.nodes["z_decentered"].value, trace.nodes["z"].value
+    assert trace.stochastic_nodes == ["z_decentered"] and torch.allclose(z, LEVEL * noise.cumsum(0), atol=1e-5)
+    wanted = dist.Normal(0.0, 1.0).log_prob(noise).sum() + dist.Normal(z, NOISE).log_prob(x).sum()
+    assert torch.allclose(trace.log_prob_sum(), wanted, rtol=1e-4)
+
+
+def test_equal_sites_inside_of_a_step():
+    def step(level, x):
+        one = ember.sample("one", dist.Normal(level, 1.0))
+        return ember.sample("other", dist.Normal(level, 1.0)), one
+
+    equal = poutine.equalize(step, ["one", "other"])
+    trace = poutine.trace(lambda: ember.scan(equal, torch.tensor(0.0), length=5)).get_trace()
+    assert torch.equal(trace.nodes["one"].value, trace.nodes["other"].value)

@@ -12,8 +12,9 @@ from ember.distributions.over_time import along_time, over_time, repeated
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import Independent, TorchDistributionMixin
 from ember.errors import ModelError
-from ember.poutine.messenger import enter_site, leave_site
+from ember.poutine.messenger import Messenger, enter_site, leave_site
 from ember.poutine.site import Site, message
+from ember.poutine.stack import THREAD
 from ember.poutine.time.rows import Rows
 
 
@@ -36,6 +37,8 @@ class Path:
     """The values of the steps, if they come from outside."""
     scale: float | Tensor
     """What the handlers inside of the loop scale by."""
+    watchers: list[Messenger]
+    """The handlers outside that act on each step."""
     fns: list[Any] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
     observations: list[Any] = field(default_factory=list)
@@ -45,7 +48,9 @@ class Path:
 
     @property
     def is_known(self) -> bool:
-        """Whether nothing is drawn here: the values come from outside, or are observed."""
+        """Whether nothing is drawn or watched here: the values come from outside, or are observed."""
+        if self.watchers:
+            return False
         return self.given is not None or (self.observed_in_steps and self.site.is_observed)
 
     def of_one_step(self, given: Tensor | None) -> Path:
@@ -86,6 +91,8 @@ class Path:
 
     def leave(self, step: Site) -> None:
         """Note what a step has come to."""
+        for watcher in self.watchers:
+            watcher.see_step(step)
         self.fns.append(step.fn if step.mask is None else step.fn.mask(step.mask))
         self.values.append(step.value)
 
@@ -143,7 +150,12 @@ def open_path(step: Site, length: int, inside: int) -> Path:
     given = None
     if site.value is not None and site.value is not start:
         given = _steps_of(name, site.value, event_dim, length)
-    return Path(site, length, inside, reached, observed, given, scale)
+    watchers = [
+        handler
+        for handler in THREAD.stack[reached:inside]
+        if type(handler).see_step is not Messenger.see_step
+    ]
+    return Path(site, length, inside, reached, observed, given, scale, watchers)
 
 
 def _same_number(one: float | Tensor, other: float | Tensor) -> bool:

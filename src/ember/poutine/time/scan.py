@@ -133,7 +133,9 @@ def _text(value: object) -> str:
 
 def _fits(first: Tensor, leaf: Tensor) -> bool:
     try:
-        return first.dtype == leaf.dtype and typed_torch.broadcast_shapes(first.shape, leaf.shape) == leaf.shape
+        return (
+            first.dtype == leaf.dtype and typed_torch.broadcast_shapes(first.shape, leaf.shape) == leaf.shape
+        )
     except RuntimeError:
         return False
 

@@ -23,6 +23,7 @@ class ScanMessenger(Messenger):
         self.paths: dict[str, Path] = {} if paths is None else paths
         self._finds_sites = paths is None
         self._time = 0
+        self._opening = ""
 
     def finish_step(self) -> None:
         """Check that the step has had all sites of the first.
@@ -46,6 +47,11 @@ class ScanMessenger(Messenger):
 
     def _pyro_sample(self, msg: Site) -> None:
         name = msg.name
+        if self._opening:
+            raise ModelError(
+                f"site {self._opening!r} in a scan: a handler around the scan (do, reparam, a guide) makes a statement "
+                f"of its own there, {name!r}; use it inside of the step, as in poutine.do(step, data=...), or take another guide"
+            )
         if msg.is_subsample:
             self._check_plate(msg)
             msg.stop = True
@@ -56,10 +62,18 @@ class ScanMessenger(Messenger):
                 raise ModelError(
                     f"site {name!r} in a scan appears in step {self._time} for the first time; all steps need the same sites"
                 )
-            path = self.paths[name] = open_path(msg, self.length, THREAD.stack.index(self))
+            path = self._opened(msg)
         elif len(path.fns) > self._time:
             raise ModelError(f"two sites named {name!r} in one step of a scan; give each its own name")
         path.enter(msg)
+
+    def _opened(self, msg: Site) -> Path:
+        self._opening = msg.name
+        try:
+            path = self.paths[msg.name] = open_path(msg, self.length, THREAD.stack.index(self))
+        finally:
+            self._opening = ""
+        return path
 
     def _pyro_post_sample(self, msg: Site) -> None:
         if not msg.is_subsample:
