@@ -172,6 +172,33 @@ def test_what_is_recorded_does_not_grow_with_the_steps(model):
     assert counts[1] < counts[0] + 40  # a loop would add some 10,000
 
 
+def test_only_the_carry_is_recorded_step_by_step(monkeypatch):
+    def model(x):
+        def step(level, x):
+            z = ember.sample("z", dist.Normal(0.0, 1.0))
+            level = 0.9 * level + LEVEL * z
+            loc = level
+            for _ in range(20):
+                loc = torch.tanh(loc) + 0.1
+            ember.sample("x", dist.Normal(loc, NOISE), obs=x)
+            return level, loc
+
+        return ember.scan(step, torch.tensor(0.0), x)
+
+    counts, losses = [], []
+    for fewest in (8, STEPS + 1):
+        monkeypatch.setattr("ember.poutine.time.at_once.FEWEST_STEPS", fewest)
+        ember.clear_param_store()
+        ember.set_rng_seed(2)
+        svi = SVI(
+            model, AutoNormal(model), Adam({"lr": 0.01}), Trace_ELBO(), compile=True, backend="interpreter"
+        )
+        losses.append(torch.tensor([svi.step(data()) for _ in range(4)]))
+        counts.append(explain(svi).captures[0].num_nodes)
+    assert counts[0] < 500 and counts[1] > 20 * STEPS * 4
+    assert torch.allclose(losses[0], losses[1], rtol=1e-4)
+
+
 def test_a_step_that_counts_its_calls_is_not_captured_unnoticed():
     def model(x):
         times = iter(range(10_000))

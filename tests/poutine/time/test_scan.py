@@ -363,7 +363,9 @@ def test_a_reparameterised_step():
     x = data()
     trace = poutine.trace(model).get_trace(x)
     noise, z = trace.nodes["z_decentered"].value, trace.nodes["z"].value
-    assert trace.stochastic_nodes == ["z_decentered"] and torch.allclose(z, LEVEL * noise.cumsum(0), atol=1e-5)
+    assert trace.stochastic_nodes == ["z_decentered"] and torch.allclose(
+        z, LEVEL * noise.cumsum(0), atol=1e-5
+    )
     wanted = dist.Normal(0.0, 1.0).log_prob(noise).sum() + dist.Normal(z, NOISE).log_prob(x).sum()
     assert torch.allclose(trace.log_prob_sum(), wanted, rtol=1e-4)
 

@@ -2,7 +2,8 @@
 
 In a Markov model the carry is the state: what a step takes over is the value of a site of the step before, and not computed.
 With the values at hand, all carries are then known before any step has run, and one run of the step with a dim of time in
-front of every tensor (:func:`torch.vmap`) does the work of the loop.
+front of every tensor (:func:`torch.vmap`) does the work of the loop. A carry that is computed has to be computed step by step;
+all else that a step does can still be done at once.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from torch import Size, Tensor
 
 from ember import tree
 from ember.capture.recording.value_guard import is_recording
-from ember.distributions.over_time import Apart, apart
+from ember.distributions.over_time import Apart, along_time, apart
 from ember.distributions.validation import values_unchecked
 from ember.errors import ModelError
-from ember.poutine.time.carries import NotAtOnceError, Source, carries_over_time, sources_of
+from ember.poutine.time.carries import Column, NotAtOnceError, Source, carries_over_time, sources_of
 from ember.poutine.time.path import Path
 from ember.poutine.time.rows import Rows
 from ember.poutine.time.scan_messenger import ScanMessenger
@@ -71,11 +72,30 @@ def all_at_once(f: Step, begun: Begun) -> tuple[Any, Any] | None:
     Raises:
         ModelError: if the step depends on more than what it takes.
     """
+    return _tried(f, begun, _handed_on)
+
+
+def again_at_once(f: Step, begun: Begun) -> tuple[Any, Any] | None:
+    """The same after the last step, where a program is recorded: of the single steps, only what makes the carry stays in it."""
+    return _tried(f, begun, _computed) if is_recording() else None
+
+
+@dataclass(frozen=True)
+class _Carries:
+    columns: list[Column]
+    last: list[Tensor]
+    sources: list[Source] | None
+    """None where they are computed."""
+
+
+def _tried(f: Step, begun: Begun, carries: Callable[[Begun], _Carries]) -> tuple[Any, Any] | None:
     loop = begun.loop
     if loop.length < FEWEST_STEPS or not all(path.is_known for path in loop.paths.values()):
         return None
+    if not all(leaf is None or isinstance(leaf, Tensor) for leaf in tree.leaves(begun.outputs[-1])):
+        return None
     try:
-        return _run(f, begun)
+        return _run(f, begun, carries(begun))
     except ModelError:
         raise
     except (NotAtOnceError, RuntimeError, ValueError, TypeError, NotImplementedError):
@@ -83,14 +103,31 @@ def all_at_once(f: Step, begun: Begun) -> tuple[Any, Any] | None:
         return None
 
 
-def _run(f: Step, begun: Begun) -> tuple[Any, Any]:
-    paths, length = begun.loop.paths, begun.loop.length
+def _handed_on(begun: Begun) -> _Carries:
     sources = begun.sources(1)
-    if begun.sources(0) != sources or not all(map(_is_output, tree.leaves(begun.outputs[-1]))):
+    if begun.sources(0) != sources:
         raise NotAtOnceError
     inputs = [rows.whole for rows in begun.inputs]
-    values = {name: path.given.whole for name, path in paths.items() if path.given is not None}
-    columns, last = carries_over_time(begun.carries, sources, values, inputs)
+    columns, last = carries_over_time(begun.carries, sources, _values(begun.loop.paths), inputs)
+    return _Carries(columns, last, sources)
+
+
+def _computed(begun: Begun) -> _Carries:
+    rows = [tree.leaves(carry) for carry in begun.carries]
+    if not all(isinstance(leaf, Tensor) for row in rows for leaf in row):
+        raise NotAtOnceError
+    columns = [Column(along_time(column, column[-1].dim())) for column in zip(*rows[:-1], strict=True)]
+    return _Carries(columns, rows[-1], None)
+
+
+def _values(paths: dict[str, Path]) -> dict[str, Tensor]:
+    return {name: path.given.whole for name, path in paths.items() if path.given is not None}
+
+
+def _run(f: Step, begun: Begun, carries: _Carries) -> tuple[Any, Any]:
+    paths, length = begun.loop.paths, begun.loop.length
+    inputs, values = [rows.whole for rows in begun.inputs], _values(paths)
+    columns = carries.columns
     found: dict[str, _SiteOverTime] = {}
 
     def step(row: list[Tensor], taken: list[Tensor], given: dict[str, Tensor]) -> Any:
@@ -99,7 +136,8 @@ def _run(f: Step, begun: Begun) -> tuple[Any, Any]:
         with inner:
             new, output = f(carry, x)
             inner.finish_step()
-        if sources_of(inner.paths, 0, row, carry, new) != sources:
+        known = carries.sources
+        if known is not None and sources_of(inner.paths, 0, row, carry, new) != known:
             raise NotAtOnceError
         if tree.structure(output) != tree.structure(begun.outputs[-1]):
             raise NotAtOnceError
@@ -110,19 +148,14 @@ def _run(f: Step, begun: Begun) -> tuple[Any, Any]:
         [None if column.is_fixed else 0 for column in columns],
         dict.fromkeys(values, 0),
     )
-    with (
-        values_unchecked()
-    ):  # what runs under vmap cannot be looked at; it is checked when the paths are made
+    # What runs under vmap cannot be looked at; it is checked when the paths are made.
+    with values_unchecked():
         sites, outputs = torch.vmap(step, in_dims=dims)(inputs, [column.values for column in columns], values)
     if not is_recording():
         _compare(begun, found, sites, outputs)
     for path, tensors in zip(paths.values(), sites, strict=True):
         _settle(path, found[path.site.name], length, *tensors)
-    return tree.with_leaves(begun.carries[-1], last), tree.with_tensors(begun.outputs[-1], outputs)
-
-
-def _is_output(leaf: object) -> bool:
-    return leaf is None or isinstance(leaf, Tensor)
+    return tree.with_leaves(begun.carries[-1], carries.last), tree.with_tensors(begun.outputs[-1], outputs)
 
 
 def _tensors_of(path: Path, found: dict[str, _SiteOverTime]) -> tuple[list[Tensor], Tensor, list[Tensor]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ember import tree
 from ember.distributions import typed_torch
 from ember.errors import ModelError
-from ember.poutine.time.at_once import Begun, all_at_once
+from ember.poutine.time.at_once import Begun, again_at_once, all_at_once
 from ember.poutine.time.rows import FIRST_STEPS, Rows
 from ember.poutine.time.scan_messenger import ScanMessenger
 
@@ -67,6 +67,7 @@ def scan(
             begun.carries.append(new)
             begun.outputs.append(output)
             loop.finish_step()
+        at_once = at_once or again_at_once(f, begun)
     loop.close()
     return (begun.carries[-1], tree.join(_stacked, begun.outputs)) if at_once is None else at_once
 
