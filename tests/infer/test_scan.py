@@ -199,6 +199,30 @@ def test_only_the_carry_is_recorded_step_by_step(monkeypatch):
     assert torch.allclose(losses[0], losses[1], rtol=1e-4)
 
 
+@pytest.mark.parametrize("cell", [torch.nn.GRUCell, torch.nn.LSTMCell])
+def test_a_cell_that_torch_cannot_batch_runs_step_by_step(cell):
+    torch.manual_seed(0)
+    h = (torch.zeros(1, 4),) * 2 if cell is torch.nn.LSTMCell else torch.zeros(1, 4)
+    net = cell(1, 4)
+
+    def model(x):
+        def step(h, x):
+            z = ember.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            h = net(z.unsqueeze(0), h)
+            ember.sample("x", dist.Normal((h[0] if isinstance(h, tuple) else h).sum(), NOISE), obs=x)
+            return h, None
+
+        ember.scan(step, h, x)
+
+    losses = []
+    for compile in (False, True):
+        ember.clear_param_store()
+        ember.set_rng_seed(2)
+        svi = SVI(model, AutoNormal(model), Adam({"lr": 0.01}), Trace_ELBO(), compile=compile)
+        losses.append(torch.tensor([svi.step(data()) for _ in range(3)]))
+    assert torch.allclose(*losses, rtol=1e-4)
+
+
 def test_a_step_that_counts_its_calls_is_not_captured_unnoticed():
     def model(x):
         times = iter(range(10_000))

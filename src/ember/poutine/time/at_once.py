@@ -8,6 +8,7 @@ all else that a step does can still be done at once.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -98,7 +99,7 @@ def _tried(f: Step, begun: Begun, carries: Callable[[Begun], _Carries]) -> tuple
         return _run(f, begun, carries(begun))
     except ModelError:
         raise
-    except (NotAtOnceError, RuntimeError, ValueError, TypeError, NotImplementedError):
+    except (NotAtOnceError, RuntimeError, ValueError, TypeError, UserWarning):
         # Whatever is wrong with the step itself comes up again when it runs alone.
         return None
 
@@ -149,7 +150,9 @@ def _run(f: Step, begun: Begun, carries: _Carries) -> tuple[Any, Any]:
         dict.fromkeys(values, 0),
     )
     # What runs under vmap cannot be looked at; it is checked when the paths are made.
-    with values_unchecked():
+    with values_unchecked(), warnings.catch_warnings():
+        # An operator that torch would take step by step all the same.
+        warnings.filterwarnings("error", message=".*batching rule")
         sites, outputs = torch.vmap(step, in_dims=dims)(inputs, [column.values for column in columns], values)
     if not is_recording():
         _compare(begun, found, sites, outputs)
