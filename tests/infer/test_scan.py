@@ -223,6 +223,26 @@ def test_a_cell_that_torch_cannot_batch_runs_step_by_step(cell):
     assert torch.allclose(*losses, rtol=1e-4)
 
 
+@pytest.mark.parametrize("row", ["handed on", "computed"])
+def test_an_invalid_argument_of_a_late_step_is_noticed_in_programs(row):
+    def model(x, scales):
+        def step(level, inputs):
+            x, scale = inputs
+            level = ember.sample("z", dist.Normal(level, scale))
+            ember.sample("x", dist.Normal(level, NOISE), obs=x)
+            return level if row == "handed on" else 0.9 * level, None
+
+        ember.scan(step, torch.tensor(0.0), (x, scales))
+
+    svi = SVI(model, AutoNormal(model), Adam({"lr": 0.01}), Trace_ELBO(), compile=True)
+    scales = torch.ones(STEPS)
+    for _ in range(3):
+        svi.step(data(), scales)
+    scales[-2] = -1.0
+    with pytest.raises(ValueError, match="Expected parameter scale"):
+        svi.step(data(), scales)
+
+
 def test_a_step_that_counts_its_calls_is_not_captured_unnoticed():
     def model(x):
         times = iter(range(10_000))

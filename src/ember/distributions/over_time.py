@@ -17,7 +17,11 @@ from ember.distributions.torch_distribution import Independent, MaskedDistributi
 from ember.distributions.unit import Unit
 
 # Ways to name one parameter; a distribution that has been asked for the others keeps them all. The cheapest comes first.
-_SAME = (("logits", "probs"), ("scale_tril", "covariance_matrix", "precision_matrix"))
+_SAME = (
+    ("logits", "probs"),
+    ("gate", "gate_logits"),
+    ("scale_tril", "covariance_matrix", "precision_matrix"),
+)
 
 
 def over_time(steps: Sequence[Any]) -> Any:
@@ -147,16 +151,19 @@ def _unit(fn: Any) -> Apart:
 def _family(fn: Any) -> Apart | None:
     """By parameters, where these alone make the family."""
     kind, table = type(fn), fn.arg_constraints
-    if not set(inspect.signature(kind).parameters) <= {*table, "validate_args"}:
+    names = _given_names(fn, [name for name in inspect.signature(kind).parameters if name != "validate_args"])
+    if not names or not all(name in table for name in names):
         return None
-    names = _given_names(fn, table)
-    tensors = [vars(fn)[name] for name in names]
-    if not names or not all(isinstance(tensor, Tensor) for tensor in tensors):
+    tensors = [getattr(fn, name) for name in names]
+    if not all(isinstance(tensor, Tensor) for tensor in tensors):
         return None
     try:
         rights = [table[name].event_dim for name in names]
     except NotImplementedError:
         return None
+    batch_dims = len(fn.batch_shape)
+    if any(tensor.dim() - right > batch_dims for tensor, right in zip(tensors, rights, strict=True)):
+        return None  # its constraints do not tell the dims of an event
     # What was given for this one; None where it follows the setting for all.
     checks: bool | None = vars(fn).get("_validate_args")
 
@@ -166,12 +173,21 @@ def _family(fn: Any) -> Apart | None:
     return Apart((kind, names), tensors, rights, build)
 
 
-def _given_names(fn: Any, table: dict[str, Any]) -> tuple[str, ...]:
-    names = [name for name in table if name in vars(fn)]
-    for same in _SAME:
-        present = [name for name in same if name in names]
-        names = [name for name in names if name not in present[1:]]
-    return tuple(names)
+def _given_names(fn: Any, arguments: Sequence[str]) -> tuple[str, ...]:
+    """Arguments that make the distribution again; none if it does not keep all of them."""
+    kind, names = type(fn), []
+    for argument in arguments:
+        others = next((same for same in _SAME if argument in same), (argument,))
+        kept = [
+            name
+            for name in others
+            if vars(fn).get(name) is not None
+            or (len(others) == 1 and isinstance(getattr(kind, name, None), property))
+        ]
+        if not kept:
+            return ()
+        names.append(kept[0])
+    return tuple(dict.fromkeys(names))
 
 
 def _parameter(values: Sequence[Tensor], right: int) -> Tensor:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ember import tree
+from ember.capture.recording.value_guard import is_recording
 from ember.distributions import typed_torch
+from ember.distributions.validation import values_unchecked
 from ember.errors import ModelError
 from ember.poutine.time.at_once import Begun, again_at_once, all_at_once
 from ember.poutine.time.rows import FIRST_STEPS, Rows
@@ -54,6 +57,8 @@ def scan(
     (torch.Size([5]), torch.Size([]))
     """
     rows, size = _inputs(xs, length)
+    # In a program, a path is checked as a whole, when it is put together: checks of each step would keep all of it alive.
+    unchecked = values_unchecked if is_recording() else nullcontext
     with ScanMessenger(size) as loop:
         begun = Begun(loop, rows, [init], [])
         shapes: Any = None
@@ -62,7 +67,10 @@ def scan(
             if at_once is not None:
                 break
             carry = begun.carries[-1]
-            new, output = _pair(f(carry, begun.input([row[time] for row in begun.inputs])), time)
+            x = begun.input([row[time] for row in begun.inputs])
+            with unchecked():
+                result = f(carry, x)
+            new, output = _pair(result, time)
             shapes = _check_carry(carry, new, shapes, time)
             begun.carries.append(new)
             begun.outputs.append(output)
