@@ -23,6 +23,7 @@ from ember.params.param_store import get_param_store as get_param_store
 from ember.poutine import condition as condition
 from ember.poutine import do as do
 from ember.poutine import markov as markov
+from ember.poutine.time.scan import scan as scan
 from ember.primitives import barrier as barrier
 from ember.primitives import deterministic as deterministic
 from ember.primitives import factor as factor
@@ -59,6 +60,7 @@ __all__ = [
     "poutine",
     "render_model",
     "sample",
+    "scan",
     "set_rng_seed",
     "settings",
     "subsample",

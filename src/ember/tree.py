@@ -241,6 +241,12 @@ def map_tensors(fn: Callable[[Tensor], Any], value: T) -> T:
     return map_leaves(lambda leaf: fn(leaf) if isinstance(leaf, Tensor) else leaf, value)
 
 
+def with_leaves(value: T, others: Sequence[Leaf]) -> T:
+    """The value with other leaves in the place of its own, in the order of :func:`leaves`."""
+    remaining = iter(others)
+    return map_leaves(lambda leaf: next(remaining), value)
+
+
 def with_tensors(value: T, others: Sequence[Tensor] | Iterator[Tensor]) -> T:
     """The value with other tensors in the place of its own, in the order of :func:`tensors`."""
     remaining = iter(others)

@@ -137,7 +137,7 @@ class WrappedDistribution(_torch_base, TorchDistributionMixin):  # type: ignore[
         self._event_shape = event_shape
         if validate_args is not None:
             self._validate_args = validate_args
-        if self._validate_args and not arguments_are_surely_valid(self):
+        if self._validate_args and VALUE_CHECKS.on and not arguments_are_surely_valid(self):
             _torch_base.__init__(self, batch_shape, event_shape, validate_args)  # checks in full, and raises
         else:
             super(_torch_base, self).__init__()

@@ -51,7 +51,7 @@ VALUE_CHECKS = _ValueChecks()
 
 @contextmanager
 def values_unchecked() -> Iterator[None]:
-    """Let no distribution look at values in this thread, not even one that was made with validation on."""
+    """Let no distribution look at arguments and values in this thread, not even one that is made with validation on."""
     outer, VALUE_CHECKS.on = VALUE_CHECKS.on, False
     try:
         yield

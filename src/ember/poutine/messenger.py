@@ -101,6 +101,9 @@ class Messenger:
             or any(name.startswith("_pyro_") for name in dir(self))
         )
 
+    def see_step(self, msg: Site) -> None:
+        """Act on a sample statement of one step of a loop over time, of which a handler sees the whole path as one site."""
+
     def _reset(self) -> None:
         """Forget the run so far; called when a nonlocal exit starts it anew."""
 
@@ -147,7 +150,7 @@ class Messenger:
         return fn
 
 
-# From here to the end of apply_stack by key: this runs for every handler at every site, and an attribute costs a little more.
+# From here to the end of leave_site by key: this runs for every handler at every site, and an attribute costs a little more.
 def default_process_message(msg: Site) -> None:
     """What happens at a site that no handler has settled: call its function."""
     if not (msg["done"] or msg["is_observed"] or msg["value"] is not None):
@@ -171,20 +174,28 @@ def apply_stack(initial_msg: dict[str, Any]) -> None:
         _apply_to_dict(initial_msg)
         return
     msg = initial_msg
+    reached = enter_site(msg, len(THREAD.stack))
+    default_process_message(msg)
+    leave_site(msg, reached, None)
+
+
+def enter_site(msg: Site, inside: int) -> int:
+    """Show a message to the handlers outside of the one at place ``inside`` of the stack; returns how far out it came."""
     stack = THREAD.stack
-    reached = len(stack)
+    reached = inside
     while reached:
         reached -= 1
         stack[reached]._process_message(msg)
         if msg["stop"]:
             break
+    return reached
 
-    default_process_message(msg)
 
+def leave_site(msg: Site, reached: int, inside: int | None) -> None:
+    """Show a message that is settled to the handlers that :func:`enter_site` has shown it to."""
     # A handler may leave the stack while a site is processed, hence the copy.
-    for handler in stack[reached:]:
+    for handler in THREAD.stack[reached:inside]:
         handler._postprocess_message(msg)
-
     continuation = msg["continuation"]
     if continuation is not None:
         continuation(msg)

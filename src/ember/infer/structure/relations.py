@@ -66,6 +66,10 @@ class TrackProvenance(Messenger):
         if is_followed or is_sample_site(msg, include_deterministic=self.include_deterministic):
             _mark(msg)
 
+    def see_step(self, msg: Site) -> None:
+        """Mark the value of a step, of which those of later steps are made."""
+        self._pyro_post_sample(msg)
+
     def _pyro_post_param(self, msg: Site) -> None:
         _mark(msg)
 

@@ -6,6 +6,7 @@ import re
 from typing import Any, Self
 
 from ember.distributions.delta import Delta
+from ember.errors import ModelError
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site
 
@@ -39,6 +40,13 @@ class EqualizeMessenger(Messenger):
 
     def _is_matching(self, msg: Site) -> bool:
         return msg.type == self.type and any(re.fullmatch(pattern, msg.name) for pattern in self.sites)
+
+    def see_step(self, msg: Site) -> None:
+        """Refuse: the paths of a loop are open side by side, and none has a value before the others."""
+        if self._is_matching(msg):
+            raise ModelError(
+                f"site {msg.name!r} in a scan: poutine.equalize around the scan would come too late; use it inside of the step"
+            )
 
     def _process_message(self, msg: Site) -> None:
         if self.value is None or not self._is_matching(msg):

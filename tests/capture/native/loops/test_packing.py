@@ -210,3 +210,15 @@ def test_two_processes_write_the_same_text():
     ]
     assert texts[0] == texts[1]
     assert texts[0].count("\n") > 100
+
+
+def test_a_number_that_is_stacked_many_times_is_written_by_a_loop():
+    def program(inputs):
+        (x,) = inputs
+        numbers = [0.5] * 300 + [-0.0, 0.0]  # equal, but not the same: x / -0.0 is -inf
+        scales = torch.stack([torch.tensor(number) for number in numbers])
+        return torch.stack([x[k] * x[k + 1] + x[k + 2] for k in range(302)]) / scales, scales
+
+    x = torch.rand(304) + 0.1
+    compiled = check(program, x)
+    assert source_of(compiled.graph, [x, *compiled.graph.lifted]).count("= 0.5f;") <= 2

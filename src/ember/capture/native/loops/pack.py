@@ -233,7 +233,7 @@ def _run_length(parts: Sequence[Part]) -> int:
     extent = 1 + sum((n - 1) * s for n, s in zip(first.dims, first.strides, strict=True))
     for count, part in enumerate(parts):
         alike = (
-            part.operand.value is first.operand.value
+            _reads_the_same(part.operand.value, first.operand.value)
             and part.operand.strides == first.operand.strides
             and (part.dims, part.strides, part.walks, part.accumulate)
             == (first.dims, first.strides, (), False)
@@ -244,6 +244,13 @@ def _run_length(parts: Sequence[Part]) -> int:
     else:
         count = len(parts)
     return count if written >= extent else 1
+
+
+def _reads_the_same(one: Value, other: Value) -> bool:
+    """Whether two values are one, or the same number."""
+    if isinstance(one, Constant) and isinstance(other, Constant):
+        return (repr(one.number), one.dtype) == (repr(other.number), other.dtype)
+    return one is other
 
 
 def _collectable(parts: Sequence[Part], dtype: torch.dtype) -> int:

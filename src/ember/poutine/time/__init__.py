@@ -1,0 +1,1 @@
+"""Loops over time whose sites are sites of the whole path."""
