@@ -10,7 +10,7 @@ from torch._ops import OpOverload
 from ember.capture.native.lowering.refs import Ref, layout
 from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace
 from ember.capture.native.torch_side import generator
-from ember.capture.native.values.calls import Argument, Operator, Result, Slot, TorchCall
+from ember.capture.native.values.calls import Argument, LibraryCall, Operator, Result, Slot, TorchCall
 from ember.capture.native.values.unsupported import UnsupportedError
 
 _LINEAR_ALGEBRA = (
@@ -21,7 +21,6 @@ _LINEAR_ALGEBRA = (
     "_linalg_svd.default",
     "cholesky_inverse.default",
     "cholesky_solve.default",
-    "linalg_cholesky_ex.default",
     "linalg_householder_product.default",
     "linalg_inv_ex.default",
     "linalg_ldl_factor_ex.default",
@@ -31,7 +30,6 @@ _LINEAR_ALGEBRA = (
     "linalg_lu_solve.default",
     "linalg_matrix_exp.default",
     "linalg_qr.default",
-    "linalg_solve_triangular.default",
     "lu_unpack.default",
     "triangular_solve.default",
 )
@@ -41,7 +39,6 @@ _ALONG_A_DIM = (
     "cummax.default",
     "cummin.default",
     "cumprod.default",
-    "cumsum.default",
     "kthvalue.default",
     "logcumsumexp.default",
     "max.dim",
@@ -131,12 +128,18 @@ def _check_errors(low: Workspace, call: OpCall) -> None:
     """The call whose ``info`` is looked at raises by itself."""
     source = call.ref("info").memory.value
     made = source.call if isinstance(source, Result) else None
-    if not isinstance(made, TorchCall):
+    if isinstance(made, LibraryCall) and made.fallback is not None:
+        made.fallback = _raising(low, call, made.fallback)
+    elif isinstance(made, TorchCall):
+        made.operator = _raising(low, call, made.operator)
+    else:
         raise _missing(low, call)
-    runs = made.operator
+
+
+def _raising(low: Workspace, call: OpCall, runs: Operator) -> Operator:
     if not any(a.name == "check_errors" for a in runs.op._schema.arguments if a.kwarg_only):
         raise UnsupportedError(f"the operator {call.name} after {runs.op}, at {low.origin}")
-    made.operator = replace(runs, named={**runs.named, "check_errors": True})
+    return replace(runs, named={**runs.named, "check_errors": True})
 
 
 def _missing(low: Workspace, call: OpCall) -> UnsupportedError:

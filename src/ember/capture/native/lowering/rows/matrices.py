@@ -1,0 +1,78 @@
+"""Linear algebra, one row each: by C for small matrices, by torch for large ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from ember.capture.native.lowering.library import FLOATS, library_call, matrices_over, transposed
+from ember.capture.native.lowering.rows.external import call_torch, operator
+from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace, wrapped
+
+aten = torch.ops.aten
+
+MOST_ROWS = 32
+"""Of a matrix that C works on."""
+MOST_ROWS_OF_ONE_COLUMN = 512
+"""Of a triangular matrix, where one column is asked for."""
+_SUMMED = (*FLOATS, torch.int64)
+
+
+def _solve_triangular(low: Workspace, call: OpCall) -> Outcome:
+    """``x`` with ``a x = b``; ``x a = b`` is ``a' x' = b'``."""
+    a, b, x = call.ref("self"), call.ref("B"), call.meta
+    to, upper = x.stride, call.flag("upper")
+    batch = x.shape[:-2]
+    a, b = matrices_over(a, batch), matrices_over(b, batch)
+    if not call.flag("left"):
+        a, b = (replace(ref, shape=transposed(ref.shape), strides=transposed(ref.strides)) for ref in (a, b))
+        to, upper = transposed(to), not upper
+    rows, columns = b.shape[-2:]
+    small = rows <= (MOST_ROWS if columns > 1 else MOST_ROWS_OF_ONE_COLUMN)
+    if not (small and math.prod(x.shape) and x.dtype in FLOATS):
+        return call_torch(low, call, aten.linalg_solve_triangular.default)
+    numbers = (rows, columns, int(upper), int(call.flag("unitriangular")))
+    return library_call(
+        low, call, "solve_triangular", inputs=[a, b], outputs=[(x, to)], numbers=numbers, batch=batch
+    )[0]
+
+
+def _cholesky(low: Workspace, call: OpCall) -> Outcome:
+    """The factor and ``info``, which torch fills where there is none: it raises the error, if it is one."""
+    op, a = aten.linalg_cholesky_ex.default, call.ref("self")
+    rows = a.shape[-1]
+    outputs = [(meta, meta.stride) for meta in call.all_metas if meta is not None]
+    if not (rows <= MOST_ROWS and a.numel and a.dtype in FLOATS and len(outputs) == 2):
+        return call_torch(low, call, op)
+    return library_call(
+        low,
+        call,
+        "cholesky",
+        inputs=[a],
+        outputs=outputs,
+        numbers=(rows, int(call.flag("upper"))),
+        batch=a.shape[:-2],
+        fallback=operator(call, op)[0],
+    )
+
+
+def _cumsum(low: Workspace, call: OpCall) -> Outcome:
+    a, meta = call.ref("self"), call.meta
+    if not (a.numel and a.shape and a.dtype == meta.dtype and a.dtype in _SUMMED):
+        return call_torch(low, call, aten.cumsum.default)
+    dim = wrapped(call.integer("dim"), len(a.shape))
+    order = [*(i for i in range(len(a.shape)) if i != dim), dim]
+    shape, strides, to = (tuple(dims[i] for i in order) for dims in (a.shape, a.strides, meta.stride))
+    a = replace(a, shape=shape, strides=strides)
+    return library_call(
+        low, call, "cumsum", inputs=[a], outputs=[(meta, to)], numbers=shape[-1:], batch=shape[:-1]
+    )[0]
+
+
+ROWS: dict[str, Lower] = {
+    "cumsum.default": _cumsum,
+    "linalg_cholesky_ex.default": _cholesky,
+    "linalg_solve_triangular.default": _solve_triangular,
+}
