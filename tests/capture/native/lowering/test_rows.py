@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 import pytest
 import torch
 from torch import Tensor
@@ -24,7 +22,6 @@ from tests.capture.native.programs import (
     flags,
     recorded,
     source_of,
-    twin,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*resized since it had shape.*")

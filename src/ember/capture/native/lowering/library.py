@@ -28,7 +28,7 @@ def library_call(
     batch: Dims = (),
     fallback: Operator | None = None,
 ) -> Sequence[Result]:
-    """What a function fills. Outputs are given with the strides by which it sees them, those over ``batch`` first; so are inputs."""
+    """What a function fills. Tensors have the dims of the batch first; outputs come with the strides by which it sees them."""
     made = LibraryCall(
         function=function,
         dtypes=(inputs[0].dtype,),
