@@ -93,16 +93,18 @@ def call_torch(low: Workspace, call: OpCall, op: OpOverload, draws: bool = False
     made = TorchCall(
         operator=torch_runs, inputs=tuple(map(low.held, refs)), input_dims=tuple(ref.shape for ref in refs)
     )
-    results: list[Result | None] = []
-    for meta in call.all_metas:
-        if meta is None:
-            # Such as the gradient of a layer's data, which nobody asks for.
-            results.append(None)
-            continue
-        to = layout(meta.shape, meta.stride)
-        results.append(made.result(meta.dtype, to.dims, to.strides, origin=call.origin))
     if draws:
         low.draws.append(made)
+    else:
+        made = low.once(made, op, torch_runs.arguments, torch_runs.named, torch_runs.shapes)
+    if not made.outputs:
+        for meta in call.all_metas:
+            if meta is not None:
+                to = layout(meta.shape, meta.stride)
+                made.result(meta.dtype, to.dims, to.strides, origin=call.origin)
+    filled = iter(made.outputs)
+    # Some have no value, such as the gradient of a layer's data, which nobody asks for.
+    results: list[Result | None] = [None if meta is None else next(filled) for meta in call.all_metas]
     return results if isinstance(call.metas, tuple) else results[0]
 
 
