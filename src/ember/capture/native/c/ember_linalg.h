@@ -28,37 +28,46 @@
             if (ac == 1 && n >= EMBER_LONG_ROW) {                                                                      \
                 T sum = 0;                                                                                             \
                 const int64_t first = upper ? j + 1 : 0, last = upper ? n : j;                                         \
-                _Pragma("omp simd reduction(+ : sum)") for (int64_t i = first; i < last; i++) sum += a[j * ar + i] * w[i]; \
+                _Pragma("omp simd reduction(+ : sum)") for (int64_t i = first; i < last; i++) sum = ember_muladd_##S(a[j * ar + i], w[i], sum); \
                 w[j] -= sum;                                                                                           \
             }                                                                                                          \
             if (!unit) w[j] /= a[j * (ar + ac)];                                                                       \
             if (!(ac == 1 && n >= EMBER_LONG_ROW))                                                                     \
-                for (int64_t i = from; i < to; i++) w[i] -= a[i * ar + j * ac] * w[j];                                 \
+                for (int64_t i = from; i < to; i++) w[i] = ember_muladd_##S(-a[i * ar + j * ac], w[j], w[i]);                                 \
         }                                                                                                              \
         for (int64_t i = 0; i < n; i++) x[i * xr] = w[i];                                                              \
+    }                                                                                                                  \
+    EMBER_LINALG void ember_solve_block_##S(const T *a, int64_t ar, int64_t ac, const T *b, int64_t br, int64_t bc,    \
+                                            T *x, int64_t xr, int64_t xc, int64_t n, int upper, int unit,              \
+                                            const int64_t columns, const int64_t lanes) {                              \
+        T w[n * lanes];                                                                                                \
+        if (columns < lanes)                                                                                           \
+            for (int64_t i = 0; i < n * lanes; i++) w[i] = 0;                                                          \
+        for (int64_t i = 0; i < n; i++)                                                                                \
+            for (int64_t c = 0; c < columns; c++) w[i * lanes + c] = b[i * br + c * bc];                               \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            const int64_t i = upper ? n - 1 - k : k, from = upper ? i + 1 : 0, to = upper ? n : i;                     \
+            T row[EMBER_MOST_LANES];                                                                                   \
+            for (int64_t c = 0; c < lanes; c++) row[c] = w[i * lanes + c];                                             \
+            for (int64_t j = from; j < to; j++)                                                                        \
+                for (int64_t c = 0; c < lanes; c++)                                                                    \
+                    row[c] = ember_muladd_##S(-a[i * ar + j * ac], w[j * lanes + c], row[c]);                          \
+            if (!unit)                                                                                                 \
+                for (int64_t c = 0; c < lanes; c++) row[c] /= a[i * (ar + ac)];                                        \
+            for (int64_t c = 0; c < lanes; c++) w[i * lanes + c] = row[c];                                             \
+        }                                                                                                              \
+        for (int64_t c = 0; c < columns; c++)                                                                          \
+            for (int64_t i = 0; i < n; i++) x[i * xr + c * xc] = w[i * lanes + c];                                     \
     }                                                                                                                  \
     EMBER_LINALG void ember_solve_lanes_##S(const T *a, int64_t ar, int64_t ac, const T *b, int64_t br, int64_t bc,    \
                                             T *x, int64_t xr, int64_t xc, int64_t n, int64_t m, int upper, int unit,   \
                                             const int64_t lanes) {                                                     \
-        T w[n * lanes];                                                                                                \
-        for (int64_t first = 0; first < m; first += lanes) {                                                           \
-            const int64_t columns = m - first < lanes ? m - first : lanes;                                             \
-            for (int64_t i = 0; i < n * lanes; i++) w[i] = 0;                                                          \
-            for (int64_t c = 0; c < columns; c++)                                                                      \
-                for (int64_t i = 0; i < n; i++) w[i * lanes + c] = b[i * br + (first + c) * bc];                       \
-            for (int64_t k = 0; k < n; k++) {                                                                          \
-                const int64_t i = upper ? n - 1 - k : k, from = upper ? i + 1 : 0, to = upper ? n : i;                 \
-                T row[EMBER_MOST_LANES];                                                                               \
-                for (int64_t c = 0; c < lanes; c++) row[c] = w[i * lanes + c];                                         \
-                for (int64_t j = from; j < to; j++)                                                                    \
-                    for (int64_t c = 0; c < lanes; c++) row[c] -= a[i * ar + j * ac] * w[j * lanes + c];               \
-                if (!unit)                                                                                             \
-                    for (int64_t c = 0; c < lanes; c++) row[c] /= a[i * (ar + ac)];                                    \
-                for (int64_t c = 0; c < lanes; c++) w[i * lanes + c] = row[c];                                         \
-            }                                                                                                          \
-            for (int64_t c = 0; c < columns; c++)                                                                      \
-                for (int64_t i = 0; i < n; i++) x[i * xr + (first + c) * xc] = w[i * lanes + c];                       \
-        }                                                                                                              \
+        const int64_t full = m / lanes * lanes;                                                                        \
+        for (int64_t c = 0; c < full; c += lanes)                                                                      \
+            ember_solve_block_##S(a, ar, ac, b + c * bc, br, bc, x + c * xc, xr, xc, n, upper, unit, lanes, lanes);    \
+        if (full < m)                                                                                                  \
+            ember_solve_block_##S(a, ar, ac, b + full * bc, br, bc, x + full * xc, xr, xc, n, upper, unit, m - full,   \
+                                  lanes);                                                                              \
     }                                                                                                                  \
     /* x with a x = b, for a triangular matrix a of n rows, and m columns. */                                          \
     EMBER_LINALG void ember_solve_triangular_##S(const T *a, int64_t ar, int64_t ac, const T *b, int64_t br,           \
@@ -93,7 +102,7 @@ EMBER_SOLVE(double, f64)
             for (int64_t k = j + 1; k < n; k++) {                                                                      \
                 T *const later = w + k * n;                                                                            \
                 /* What lies above the diagonal is not used: whole vectors. */                                         \
-                for (int64_t i = k & ~7; i < n; i++) later[i] -= column[k] * column[i];                                \
+                for (int64_t i = k & ~7; i < n; i++) later[i] = ember_muladd_##S(-column[k], column[i], later[i]);                                \
             }                                                                                                          \
         }                                                                                                              \
         for (int64_t j = 0; j < n; j++)                                                                                \
@@ -113,39 +122,47 @@ EMBER_CHOLESKY(double, f64, sqrt)
 #undef EMBER_CHOLESKY
 
 #define EMBER_PRODUCT(T, S)                                                                                            \
-    EMBER_LINALG void ember_product_lanes_##S(const T *a, int64_t ar, int64_t ac, const T *b, int64_t br, int64_t bc,  \
-                                              T *x, int64_t xr, int64_t xc, int64_t n, int64_t k, int64_t m,           \
-                                              const int64_t lanes) {                                                   \
-        for (int64_t first = 0; first < m; first += lanes) {                                                           \
-            const int64_t columns = m - first < lanes ? m - first : lanes;                                             \
-            T sums[n * lanes], w[EMBER_PANEL * EMBER_MOST_LANES];                                                      \
-            for (int64_t i = 0; i < n * lanes; i++) sums[i] = 0;                                                       \
-            for (int64_t i = 0; i < EMBER_PANEL * lanes; i++) w[i] = 0;                                                \
-            for (int64_t start = 0; start < k; start += EMBER_PANEL) {                                                 \
-                const int64_t terms = k - start < EMBER_PANEL ? k - start : EMBER_PANEL;                               \
-                for (int64_t j = 0; j < terms; j++)                                                                    \
-                    for (int64_t c = 0; c < columns; c++) w[j * lanes + c] = b[(start + j) * br + (first + c) * bc];   \
-                for (int64_t i = 0; i < n; i++) {                                                                      \
-                    T row[EMBER_MOST_LANES];                                                                           \
-                    for (int64_t c = 0; c < lanes; c++) row[c] = sums[i * lanes + c];                                  \
-                    for (int64_t j = 0; j < terms; j++)                                                                \
-                        for (int64_t c = 0; c < lanes; c++) row[c] += a[i * ar + (start + j) * ac] * w[j * lanes + c]; \
-                    for (int64_t c = 0; c < lanes; c++) sums[i * lanes + c] = row[c];                                  \
-                }                                                                                                      \
+    /* Terms are added to two rows at once: sums that do not wait for each other. */                                  \
+    EMBER_LINALG void ember_product_rows_##S(const T *a, int64_t ar, int64_t ac, const T *b, int64_t br, T *sums,      \
+                                             int64_t terms, const int rows, const int64_t columns) {                   \
+        T now[2 * EMBER_MOST_LANES];                                                                                   \
+        for (int64_t c = 0; c < rows * columns; c++) now[c] = sums[c];                                                 \
+        for (int64_t j = 0; j < terms; j++)                                                                            \
+            _Pragma("GCC unroll 2") for (int r = 0; r < rows; r++) for (int64_t c = 0; c < columns; c++)               \
+                now[r * columns + c] = ember_muladd_##S(a[r * ar + j * ac], b[j * br + c], now[r * columns + c]);      \
+        for (int64_t c = 0; c < rows * columns; c++) sums[c] = now[c];                                                 \
+    }                                                                                                                  \
+    EMBER_LINALG void ember_product_block_##S(const T *a, int64_t ar, int64_t ac, const T *b, int64_t br, int64_t bc,  \
+                                              T *x, int64_t xr, int64_t xc, int64_t n, int64_t k,                      \
+                                              const int64_t columns) {                                                 \
+        T sums[n * columns], w[EMBER_PANEL * EMBER_MOST_LANES];                                                        \
+        for (int64_t i = 0; i < n * columns; i++) sums[i] = 0;                                                         \
+        for (int64_t start = 0; start < k; start += EMBER_PANEL) {                                                     \
+            const int64_t terms = k - start < EMBER_PANEL ? k - start : EMBER_PANEL;                                   \
+            const T *rows = b + start * br;                                                                            \
+            int64_t step = br, i = 0;                                                                                  \
+            if (bc != 1) {                                                                                             \
+                for (int64_t c = 0; c < columns; c++)                                                                  \
+                    for (int64_t j = 0; j < terms; j++) w[j * columns + c] = b[(start + j) * br + c * bc];             \
+                rows = w;                                                                                              \
+                step = columns;                                                                                        \
             }                                                                                                          \
-            for (int64_t i = 0; i < n; i++)                                                                            \
-                for (int64_t c = 0; c < columns; c++) x[i * xr + (first + c) * xc] = sums[i * lanes + c];              \
+            for (; i + 2 <= n; i += 2)                                                                                 \
+                ember_product_rows_##S(a + i * ar + start * ac, ar, ac, rows, step, sums + i * columns, terms, 2, columns);\
+            for (; i < n; i++)                                                                                         \
+                ember_product_rows_##S(a + i * ar + start * ac, ar, ac, rows, step, sums + i * columns, terms, 1, columns);\
         }                                                                                                              \
+        for (int64_t i = 0; i < n; i++)                                                                                \
+            for (int64_t c = 0; c < columns; c++) x[i * xr + c * xc] = sums[i * columns + c];                          \
     }                                                                                                                  \
     /* x = a b, for n rows, k terms and m columns. */                                                                  \
     EMBER_LINALG void ember_product_##S(const T *a, int64_t ar, int64_t ac, const T *b, int64_t br, int64_t bc, T *x,  \
                                         int64_t xr, int64_t xc, int64_t n, int64_t k, int64_t m) {                     \
-        if (m <= 8)                                                                                                    \
-            ember_product_lanes_##S(a, ar, ac, b, br, bc, x, xr, xc, n, k, m, 8);                                      \
-        else if (m <= 16)                                                                                              \
-            ember_product_lanes_##S(a, ar, ac, b, br, bc, x, xr, xc, n, k, m, 16);                                     \
-        else                                                                                                           \
-            ember_product_lanes_##S(a, ar, ac, b, br, bc, x, xr, xc, n, k, m, EMBER_MOST_LANES);                       \
+        const int64_t full = m / EMBER_MOST_LANES * EMBER_MOST_LANES;                                                  \
+        for (int64_t c = 0; c < full; c += EMBER_MOST_LANES)                                                           \
+            ember_product_block_##S(a, ar, ac, b + c * bc, br, bc, x + c * xc, xr, xc, n, k, EMBER_MOST_LANES);        \
+        if (full < m)                                                                                                  \
+            ember_product_block_##S(a, ar, ac, b + full * bc, br, bc, x + full * xc, xr, xc, n, k, m - full);          \
     }
 EMBER_PRODUCT(float, f32)
 EMBER_PRODUCT(double, f64)
