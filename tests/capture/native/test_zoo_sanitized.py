@@ -125,6 +125,8 @@ def sanitized(script: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(("script", "fewest"), [(ZOO, 15), (GRAPHS, 5), (MATRICES, 1)], ids=["zoo", "graphs", "matrices"])
+@pytest.mark.parametrize(
+    ("script", "fewest"), [(ZOO, 15), (GRAPHS, 5), (MATRICES, 1)], ids=["zoo", "graphs", "matrices"]
+)
 def test_no_report(script, fewest):
     assert sum(line.startswith("ran") for line in sanitized(script)) >= fewest

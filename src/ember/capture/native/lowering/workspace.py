@@ -103,7 +103,7 @@ class Workspace:
         """Where in the user's program the operator stands that is being lowered."""
 
     def once(self, call: AnyCall, *what: object) -> AnyCall:
-        """The call, or one before it that does the same, as ``what`` says it, with the same inputs. For those that do not draw."""
+        """The call, or one before it that does the same, as ``what`` says, with the same inputs. For those that do not draw."""
         key = (type(call), repr(what), tuple(access.key for access in call.inputs), call.input_dims)
         known = self._calls.setdefault(key, call)
         assert isinstance(known, type(call))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -35,7 +34,7 @@ def _solve_triangular(low: Workspace, call: OpCall) -> Outcome:
         to, upper = transposed(to), not upper
     rows, columns = b.shape[-2:]
     small = rows <= (MOST_ROWS if columns > 1 else MOST_ROWS_OF_ONE_COLUMN)
-    if not (small and math.prod(x.shape) and x.dtype in FLOATS):
+    if not (small and 0 not in x.shape and x.dtype in FLOATS):
         return _solve_by_torch(low, call)
     numbers = (rows, columns, int(upper), int(call.flag("unitriangular")))
     return library_call(
