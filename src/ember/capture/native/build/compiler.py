@@ -32,7 +32,7 @@ class Compiler:
     libraries: tuple[str, ...]
 
 
-# For compilers that know them. GCC's elimination of partial redundancies computes a part of `x < low ? low : x` ahead of the choice:
+# For compilers that know them. Elimination of partial redundancies computes a part of `x < low ? low : x` ahead of the choice:
 # that leaves a branch in a loop with exp, which then does not become vector code.
 _VECTOR_FLAGS = ("-fno-tree-pre",)
 
