@@ -87,6 +87,26 @@ for bad in ([0, 5], [-9, 0], [2**60, 1]):
         print("ran")
 """
 
+MATRICES = """
+from tests.capture.native.lowering.row_examples import random
+from tests.capture.native.programs import Compiled, assert_same
+
+def all_kinds(flat):
+    a, b, left, right = flat
+    factor = torch.linalg.cholesky(a @ a.mT + torch.eye(7, dtype=a.dtype))
+    solved = torch.linalg.solve_triangular(factor, b, upper=False)
+    column = torch.linalg.solve_triangular(factor.mT, b[..., :1], upper=True)
+    from_the_right = torch.linalg.solve_triangular(factor, b.mT, upper=True, left=False)
+    products = [left.repeat(1, 5) @ right.repeat(5, 1), left.repeat(1, 5) @ right.mT.contiguous().mT.repeat(5, 1)]
+    return [factor, solved, column, from_the_right, *products, b.cumsum(0), b.cumsum(-1)]
+
+inputs = [random(2, 3, 7, 7).mT, random(3, 7, 35), random(9, 40)[:, ::2], random(20, 31)]
+compiled = Compiled(all_kinds, inputs, sanitize=True)
+assert "if (extern_" not in compiled.program.source
+assert_same(compiled.outcome(inputs), compiled.expected(inputs), [], (1e-11, 1e-12))
+print("ran")
+"""
+
 
 def sanitized(script: str) -> list[str]:
     """The lines that a script prints, in a process with the sanitizers' runtimes."""
@@ -105,6 +125,8 @@ def sanitized(script: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(("script", "fewest"), [(ZOO, 15), (GRAPHS, 5)], ids=["zoo", "graphs"])
+@pytest.mark.parametrize(
+    ("script", "fewest"), [(ZOO, 15), (GRAPHS, 5), (MATRICES, 1)], ids=["zoo", "graphs", "matrices"]
+)
 def test_no_report(script, fewest):
     assert sum(line.startswith("ran") for line in sanitized(script)) >= fewest

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +12,7 @@ from ember.capture.native.lowering.walk import Lower
 from ember.capture.native.torch_side import generator
 from ember.capture.native.values.unsupported import UnsupportedError
 from tests.capture.native.lowering import row_examples
+from tests.capture.native.lowering.compared import compare
 from tests.capture.native.lowering.row_examples import Example, overload
 from tests.capture.native.programs import (
     QUICK,
@@ -23,13 +22,11 @@ from tests.capture.native.programs import (
     flags,
     recorded,
     source_of,
-    twin,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*resized since it had shape.*")
 USED: set[str] = set()
 """Rows that lowered an example so far; the last test looks at all."""
-AT_ONCE = 600
 f32, f64 = torch.float32, torch.float64
 
 
@@ -48,39 +45,6 @@ class Noting(dict[str, Lower]):
 @pytest.fixture(autouse=True)
 def _noting(monkeypatch):
     monkeypatch.setattr(pipeline, "TABLE", Noting(TABLE))
-
-
-def compare(examples: Iterable[Example], tolerance: tuple[float, float] | None = None) -> None:
-    """Many examples in few programs."""
-    examples = list(examples)
-    early = [example for example in examples if stops_early_in_torch(example)]
-    others = [example for example in examples if not stops_early_in_torch(example)]
-    for start in range(0, len(others), AT_ONCE):
-        _compare(others[start : start + AT_ONCE], tolerance)
-    _compare(early, (2e-9, 1e-13))
-
-
-def stops_early_in_torch(example: Example) -> bool:
-    """Whether torch is the one that is off, by up to 1e-9: trigamma, whose series it stops after a few terms."""
-    return example.name == "polygamma.default" and any(t.dtype is f64 for t in example.tensors)
-
-
-def _compare(examples: Sequence[Example], tolerance: tuple[float, float] | None) -> None:
-    inputs = [twin(tensor) for example in examples for tensor in example.tensors]
-    labels: list[str] = []
-
-    def every(flat: list[Tensor]) -> list[Tensor]:
-        outputs: list[Tensor] = []
-        labels.clear()
-        remaining = iter(flat)
-        for example in examples:
-            results = example([next(remaining) for _ in example.tensors])
-            outputs += results
-            labels.extend([str(example)] * len(results))
-        return outputs
-
-    compiled = Compiled(every, inputs)
-    assert_same(compiled.outcome(inputs), compiled.expected(inputs), labels, tolerance)
 
 
 DTYPES = [f32, f64, torch.int64, torch.int32, torch.bool]

@@ -15,7 +15,7 @@ from pathlib import Path
 from ember.errors import NoCompilerError
 
 _CANDIDATES = ("cc", "gcc", "clang")
-_FORMAT = 1
+_FORMAT = 2
 """Counted up when the probes change, so that what older ones found is not used."""
 
 
@@ -28,9 +28,13 @@ class Compiler:
     identity: str
     """Path, size and time of the executable: another compiler under the same name is another compiler."""
     flags: tuple[str, ...]
-    """For this processor, and which vector functions the headers may declare (``-DEMBER_LIBMVEC``)."""
+    """For this processor and for vector code, and which vector functions the headers may declare (``-DEMBER_LIBMVEC``)."""
     libraries: tuple[str, ...]
 
+
+# For compilers that know them. Elimination of partial redundancies computes a part of `x < low ? low : x` ahead of the choice:
+# that leaves a branch in a loop with exp, which then does not become vector code.
+_VECTOR_FLAGS = ("-fno-tree-pre",)
 
 _MACHINE_FLAGS: tuple[tuple[str, ...], ...] = (("-march=native",), ("-mcpu=native",), ())
 
@@ -139,6 +143,7 @@ def _probe(command: tuple[str, ...], identity: str, workplace: Path) -> Compiler
             f"the C compiler {shlex.join(command)} cannot build a shared library:\n{complaint}\n"
             'Set CC to another one, or use another backend: SVI(..., backend="inductor").'
         )
+    machine += tuple(flag for flag in _VECTOR_FLAGS if not _builds(command, "", (flag,), (), workplace))
     for names, definition in _VECTORS:
         flags = (*machine, "-O2", "-fno-math-errno", "-fopenmp-simd", "-Wl,--no-undefined")
         if not _builds(command, _vector_probe(names), flags, ("-lmvec", "-lm"), workplace, wants=b"_ZGV"):

@@ -1,4 +1,4 @@
-"""Calls as C: samplers, torch, and copies between many places."""
+"""Calls as C: functions of the headers, torch, and copies between many places."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ember.capture.native.torch_side.externs import Buffer, ExternCall, Externs
 from ember.capture.native.values.arrays import Access, Value
 from ember.capture.native.values.calls import (
     Collect,
+    HeaderCall,
+    LibraryCall,
     Operator,
     Result,
     SamplerCall,
@@ -40,14 +42,35 @@ class CallWriter:
         ]
         if call.scratch is not None:
             arguments.append(memory.start(self.places.base(call.scratch)))
-        endings = "".join(f"_{DTYPES[dtype].sampled}" for dtype in call.dtypes)
-        text = f"ember_{call.function}{endings}({', '.join(arguments)})"
+        text = f"{_function(call)}({', '.join(arguments)})"
         if call.fallback is None:
             return ["ember_lock();", f"{text};", "ember_unlock();"]
         instead = self._extern(call.fallback, call.inputs, call.input_dims, drawn)
         return [
             "{",
             *("ember_lock();", f"const int refused = {text};", "ember_unlock();"),
+            f"if (refused && {instead}) {{ *failed = 1; return; }}",
+            "}",
+        ]
+
+    def library(self, call: LibraryCall, memory: Pointers) -> list[str]:
+        """A call of a function of the headers at each index of a batch; where it refuses, of torch."""
+        depth = len(call.batch)
+        loops, names = _inner_loops(call.batch)
+        read = [(a.value, a.offset, a.strides) for a in call.inputs]
+        filled = [(result, 0, strides) for result, strides in zip(call.outputs, call.layouts, strict=True)]
+        arguments = []
+        for value, offset, strides in (*read, *filled):
+            place = total(offset, terms(strides[:depth], names))
+            arguments += [f"({memory.start(self.places.base(value))} + {place})", *map(str, strides[depth:])]
+        text = f"{_function(call)}({', '.join([*arguments, *map(_number, call.numbers)])});"
+        if call.fallback is None:
+            return [f"{loops} {text}"]
+        instead = self._extern(call.fallback, call.inputs, call.input_dims, call.outputs)
+        return [
+            "{",
+            "int refused = 0;",
+            f"{loops} refused |= {text}",
             f"if (refused && {instead}) {{ *failed = 1; return; }}",
             "}",
         ]
@@ -129,6 +152,10 @@ def _inner_loops(dims: Dims) -> tuple[str, list[str]]:
     names = [f"i{d}" for d in range(len(dims))]
     loops = [f"for (int64_t {n} = 0; {n} < {size}; {n}++)" for n, size in zip(names, dims, strict=True)]
     return " ".join(loops), names
+
+
+def _function(call: HeaderCall) -> str:
+    return "_".join(["ember", call.function, *(DTYPES[dtype].sampled for dtype in call.dtypes)])
 
 
 def _number(number: Number) -> str:

@@ -20,7 +20,15 @@ from ember.capture.native.c_writer.watch import Watch
 from ember.capture.native.loops.structure import Nest, Placed, Schedule, Step, Sweep
 from ember.capture.native.torch_side.externs import Externs
 from ember.capture.native.values.arrays import Access
-from ember.capture.native.values.calls import Call, Collect, SamplerCall, Spread, TorchCall
+from ember.capture.native.values.calls import (
+    Call,
+    Collect,
+    HeaderCall,
+    LibraryCall,
+    SamplerCall,
+    Spread,
+    TorchCall,
+)
 from ember.capture.native.values.checks import can_fail, draws
 from ember.capture.native.values.layout import Dims
 
@@ -31,6 +39,7 @@ _HEADER = """\
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include "ember_linalg.h"
 #include "ember_lock.h"
 #include "ember_random.h"
 #include "ember_rejection.h"
@@ -206,8 +215,8 @@ class _UnitWriter:
             self._add(Block(lines, frozenset(memory.used)))
             return
         head = _title(number, step)
-        if isinstance(step, SamplerCall) and step.fallback is None:
-            self._add(Block([head, *self.calls.sampler(step, memory)], frozenset(memory.used)))
+        if isinstance(step, HeaderCall) and step.fallback is None:
+            self._add(Block([head, *self._header_call(step, memory)], frozenset(memory.used)))
             return
         # What reaches memory by another way than the pointers of a function must not stand in it: they are `restrict`.
         self._close(_RESTRICTED)
@@ -219,10 +228,16 @@ class _UnitWriter:
             )
             self._add(Block([head, *copied], frozenset(memory.used)))
             self._close(_SHARED)
-        elif isinstance(step, SamplerCall):
-            self._in_step(Block([head, *self.calls.sampler(step, memory)], frozenset(memory.used)))
+        elif isinstance(step, HeaderCall):
+            self._in_step(Block([head, *self._header_call(step, memory)], frozenset(memory.used)))
         elif isinstance(step, TorchCall):
             self._in_step(Block([head, *self.calls.torch(step)], frozenset()))
+
+    def _header_call(self, call: HeaderCall, memory: Pointers) -> list[str]:
+        if isinstance(call, LibraryCall):
+            return self.calls.library(call, memory)
+        assert isinstance(call, SamplerCall)
+        return self.calls.sampler(call, memory)
 
     def _nest(self, number: int, nest: Nest, shared: Outlined | None, memory: Pointers) -> list[str]:
         dims = " x ".join(map(str, nest.dims))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +24,8 @@ Outcome = Value | Ref | None | Sequence[Value | None]
 """What a row gives: the operator's result, or its results."""
 Lower = Callable[["Workspace", "OpCall"], Outcome]
 """A row of the table of operators."""
+
+AnyCall = TypeVar("AnyCall", bound=Call)
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,16 @@ class Workspace:
         """Calls that draw random numbers, in order."""
         self.required: dict[Value, None] = {}
         """What must be true, or the program fails."""
+        self._calls: dict[object, Call] = {}
         self.origin = ""
         """Where in the user's program the operator stands that is being lowered."""
+
+    def once(self, call: AnyCall, *what: object) -> AnyCall:
+        """The call, or one before it that does the same, as ``what`` says, with the same inputs. For those that do not draw."""
+        key = (type(call), repr(what), tuple(access.key for access in call.inputs), call.input_dims)
+        known = self._calls.setdefault(key, call)
+        assert isinstance(known, type(call))
+        return known
 
     def placed(self, value: Value, meta: Meta) -> Ref:
         """A value as a tensor of the graph."""

@@ -76,25 +76,41 @@ class Result(Value):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SamplerCall(Call):
-    """A sampler of the C headers: ``function(generator, inputs, outputs, numbers, scratch)``."""
+class HeaderCall(Call):
+    """A function of the C headers. What it returns, where it has a fallback, is whether it refuses."""
 
     function: str
     dtypes: tuple[torch.dtype, ...]
     """Which its name ends with."""
     numbers: tuple[Number, ...]
-    scratch: Result | None = None
-    """Memory that it works in."""
     fallback: Operator | None = None
-    """What torch runs instead where the sampler says that it has drawn nothing: torch raises the error, if it is one."""
-
-    def _read_over(self, dims: Dims) -> None:
-        # A sampler goes through memory from the first place on.
-        return None
+    """What torch runs instead where the function refuses: torch raises the error, if it is one."""
 
     @property
     def title(self) -> str:
         return self.function
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class LibraryCall(HeaderCall):
+    """``function(inputs, outputs, numbers)`` at each index of ``batch``: a pointer and the strides of each tensor."""
+
+    batch: Dims
+    """Sizes of the first dims of all inputs and outputs."""
+    layouts: tuple[Dims, ...]
+    """Strides of the outputs, those over ``batch`` first."""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SamplerCall(HeaderCall):
+    """A sampler: ``function(generator, inputs, outputs, numbers, scratch)``. It refuses before it has drawn anything."""
+
+    scratch: Result | None = None
+    """Memory that it works in."""
+
+    def _read_over(self, dims: Dims) -> None:
+        # A sampler goes through memory from the first place on.
+        return None
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 
 from ember.capture.native.values.arrays import Part, Pointwise, Take, Value
-from ember.capture.native.values.calls import Call, SamplerCall, TorchCall
+from ember.capture.native.values.calls import Call, HeaderCall, SamplerCall, TorchCall
 from ember.capture.native.values.expressions import (
     REQUIRED,
     Expression,
@@ -52,7 +52,7 @@ def can_fail(item: Value | Part | Call) -> bool:
         return bool(item.walks)
     if isinstance(item, Pointwise):
         return any(True for _ in never_zero(item))
-    if isinstance(item, SamplerCall):
+    if isinstance(item, HeaderCall):
         return item.fallback is not None
     return isinstance(item, TorchCall) and item.operator.op not in _SURE
 

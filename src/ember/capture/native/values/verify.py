@@ -18,7 +18,15 @@ from ember.capture.native.values.arrays import (
     Value,
     Walk,
 )
-from ember.capture.native.values.calls import Call, Result, SamplerCall, TorchCall, slots
+from ember.capture.native.values.calls import (
+    Call,
+    HeaderCall,
+    LibraryCall,
+    Result,
+    SamplerCall,
+    TorchCall,
+    slots,
+)
 from ember.capture.native.values.dtypes import DTYPES
 from ember.capture.native.values.expressions import ARITY, Expression, Function, Index, Op, Operand, parts
 from ember.capture.native.values.layout import Dims, contiguous, reach
@@ -120,8 +128,11 @@ def _call(call: Call) -> None:
     for access, dims in zip(call.inputs, call.input_dims, strict=True):
         _inside(access, dims)
     operator = call.operator if isinstance(call, TorchCall) else None
-    if isinstance(call, SamplerCall):
+    if isinstance(call, HeaderCall):
         operator = call.fallback
+    if isinstance(call, LibraryCall):
+        _library_call(call)
+    elif isinstance(call, SamplerCall):
         for access, dims in zip(call.inputs, call.input_dims, strict=True):
             dense = zip(dims, access.strides, contiguous(dims), strict=True)
             require(all(n == 1 or s == c for n, s, c in dense), "a sampler reads row by row")
@@ -134,6 +145,17 @@ def _call(call: Call) -> None:
         require(
             all(slot.position < len(call.inputs) for slot in found), "a slot for an input that is not there"
         )
+
+
+def _library_call(call: LibraryCall) -> None:
+    depth = len(call.batch)
+    require(
+        all(dims[:depth] == call.batch for dims in call.input_dims), "all inputs have the dims of a batch"
+    )
+    require(len(call.layouts) == len(call.outputs), "each output has its strides")
+    for result, layout in zip(call.outputs, call.layouts, strict=True):
+        require(len(layout) >= depth, "all outputs have the dims of a batch")
+        require(set(result.strides) <= set(layout), "an output has the strides of its value")
 
 
 def _integers(walks: Sequence[Walk]) -> None:

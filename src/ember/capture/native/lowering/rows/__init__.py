@@ -8,6 +8,7 @@ from ember.capture.native.lowering.rows import (
     external,
     gathering,
     linear,
+    matrices,
     pointwise,
     random,
     shapes,
@@ -21,6 +22,7 @@ TABLE: dict[str, Lower] = {
     **shapes.ROWS,
     **gathering.ROWS,
     **linear.ROWS,
+    **matrices.ROWS,
     **random.ROWS,
 }
 DECOMPOSER = Decomposer(frozenset(TABLE))

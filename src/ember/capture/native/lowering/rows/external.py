@@ -10,7 +10,7 @@ from torch._ops import OpOverload
 from ember.capture.native.lowering.refs import Ref, layout
 from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace
 from ember.capture.native.torch_side import generator
-from ember.capture.native.values.calls import Argument, Operator, Result, Slot, TorchCall
+from ember.capture.native.values.calls import Argument, LibraryCall, Operator, Result, Slot, TorchCall
 from ember.capture.native.values.unsupported import UnsupportedError
 
 _LINEAR_ALGEBRA = (
@@ -21,7 +21,6 @@ _LINEAR_ALGEBRA = (
     "_linalg_svd.default",
     "cholesky_inverse.default",
     "cholesky_solve.default",
-    "linalg_cholesky_ex.default",
     "linalg_householder_product.default",
     "linalg_inv_ex.default",
     "linalg_ldl_factor_ex.default",
@@ -31,7 +30,6 @@ _LINEAR_ALGEBRA = (
     "linalg_lu_solve.default",
     "linalg_matrix_exp.default",
     "linalg_qr.default",
-    "linalg_solve_triangular.default",
     "lu_unpack.default",
     "triangular_solve.default",
 )
@@ -41,13 +39,10 @@ _ALONG_A_DIM = (
     "cummax.default",
     "cummin.default",
     "cumprod.default",
-    "cumsum.default",
     "kthvalue.default",
     "logcumsumexp.default",
-    "max.dim",
     "median.default",
     "median.dim",
-    "min.dim",
     "scatter_reduce.two",
     "searchsorted.Tensor",
     "sort.default",
@@ -98,16 +93,18 @@ def call_torch(low: Workspace, call: OpCall, op: OpOverload, draws: bool = False
     made = TorchCall(
         operator=torch_runs, inputs=tuple(map(low.held, refs)), input_dims=tuple(ref.shape for ref in refs)
     )
-    results: list[Result | None] = []
-    for meta in call.all_metas:
-        if meta is None:
-            # Such as the gradient of a layer's data, which nobody asks for.
-            results.append(None)
-            continue
-        to = layout(meta.shape, meta.stride)
-        results.append(made.result(meta.dtype, to.dims, to.strides, origin=call.origin))
     if draws:
         low.draws.append(made)
+    else:
+        made = low.once(made, op, torch_runs.arguments, torch_runs.named, torch_runs.shapes)
+    if not made.outputs:
+        for meta in call.all_metas:
+            if meta is not None:
+                to = layout(meta.shape, meta.stride)
+                made.result(meta.dtype, to.dims, to.strides, origin=call.origin)
+    filled = iter(made.outputs)
+    # Some have no value, such as the gradient of a layer's data, which nobody asks for.
+    results: list[Result | None] = [None if meta is None else next(filled) for meta in call.all_metas]
     return results if isinstance(call.metas, tuple) else results[0]
 
 
@@ -131,12 +128,18 @@ def _check_errors(low: Workspace, call: OpCall) -> None:
     """The call whose ``info`` is looked at raises by itself."""
     source = call.ref("info").memory.value
     made = source.call if isinstance(source, Result) else None
-    if not isinstance(made, TorchCall):
+    if isinstance(made, LibraryCall) and made.fallback is not None:
+        made.fallback = _raising(low, call, made.fallback)
+    elif isinstance(made, TorchCall):
+        made.operator = _raising(low, call, made.operator)
+    else:
         raise _missing(low, call)
-    runs = made.operator
+
+
+def _raising(low: Workspace, call: OpCall, runs: Operator) -> Operator:
     if not any(a.name == "check_errors" for a in runs.op._schema.arguments if a.kwarg_only):
         raise UnsupportedError(f"the operator {call.name} after {runs.op}, at {low.origin}")
-    made.operator = replace(runs, named={**runs.named, "check_errors": True})
+    return replace(runs, named={**runs.named, "check_errors": True})
 
 
 def _missing(low: Workspace, call: OpCall) -> UnsupportedError:

@@ -8,17 +8,34 @@ from collections.abc import Sequence
 import torch
 
 from ember.capture.native.lowering.elementwise import A, B, C, D, full, pointwise
+from ember.capture.native.lowering.library import FLOATS, library_call
 from ember.capture.native.lowering.reductions import Domain, product_sum, reduce, reduced_dims, reduction
 from ember.capture.native.lowering.refs import Memory, Ref, layout
 from ember.capture.native.lowering.rows.external import call_torch
-from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace
+from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace
 from ember.capture.native.values.arrays import Access, Constant, Value
 from ember.capture.native.values.layout import Dims, contiguous
 
 aten = torch.ops.aten
 
-# From so many multiplications on, torch's own product of two matrices is faster than a loop.
+# From so many multiplications on, a function for the product of two matrices is faster than a loop.
 LARGE_PRODUCT = 8192
+# Rows and columns of a result that is small enough for a function of the headers; more products than this one adds up in double
+# precision.
+MOST_ROWS = 32
+MOST_TERMS = 2048
+
+
+def _extreme(rule: str) -> Lower:
+    """The values are reduced; torch finds the indices, where somebody reads them."""
+    op = getattr(aten, rule).dim
+
+    def lower(low: Workspace, call: OpCall) -> Outcome:
+        by_torch = call_torch(low, call, op)
+        assert isinstance(by_torch, Sequence)
+        return [reduce(low, call, rule, call.ref("self")), by_torch[1]]
+
+    return lower
 
 
 def _mean(low: Workspace, call: OpCall) -> Value:
@@ -84,8 +101,9 @@ def _matrix_product(low: Workspace, call: OpCall, left: Ref, right: Ref) -> Valu
     if not math.prod(call.meta.shape) or not k:
         return full(low, call, 0)
     constant = isinstance(left.memory.value, Constant) or isinstance(right.memory.value, Constant)
-    if min(n, m) > 1 and math.prod(batch) * n * m * k > LARGE_PRODUCT and not constant:
-        return _library_product(low, call, left, right)
+    if min(n, m, k) > 1 and math.prod(batch) * n * m * k > LARGE_PRODUCT and not constant:
+        small = max(n, m) <= MOST_ROWS and k <= MOST_TERMS and call.meta.dtype in FLOATS
+        return (_small_product if small else _torch_product)(low, call, left, right)
     rank = len(batch)
     axes = _axes(left, right)
     names = _nesting(axes)
@@ -128,7 +146,17 @@ def _nesting(axes: Axes) -> list[str]:
     return ["n", "k", "m"] if abs(axes["m"][2]) <= 1 else names
 
 
-def _library_product(low: Workspace, call: OpCall, left: Ref, right: Ref) -> Value:
+def _small_product(low: Workspace, call: OpCall, left: Ref, right: Ref) -> Value:
+    """By a function of the headers, which has a block of the result in registers."""
+    *batch, n, k = left.shape
+    numbers = (n, k, right.shape[-1])
+    outputs = [(call.meta, call.meta.stride)]
+    return library_call(
+        low, call, "product", inputs=[left, right], outputs=outputs, numbers=numbers, batch=tuple(batch)
+    )[0]
+
+
+def _torch_product(low: Workspace, call: OpCall, left: Ref, right: Ref) -> Value:
     """The product by torch; ``call`` may be an operator that does something with it afterwards."""
     op = aten.bmm.default if len(left.shape) == 3 else aten.mm.default
     product = OpCall(call.name, {"self": left, "mat2": right}, call.meta, call.origin)
@@ -200,9 +228,11 @@ ROWS: dict[str, Lower] = {
     "bmm.default": _mm,
     "dot.default": _dot,
     "max.default": reduction("max"),
+    "max.dim": _extreme("max"),
     "mean.default": _mean,
     "mean.dim": _mean,
     "min.default": reduction("min"),
+    "min.dim": _extreme("min"),
     "mm.default": _mm,
     "mv.default": _mv,
     "prod.default": reduction("prod"),

@@ -1,0 +1,99 @@
+"""Linear algebra, one row each: by C for small matrices, by torch for large ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ember.capture.native.lowering.elementwise import copy
+from ember.capture.native.lowering.library import FLOATS, library_call, matrices_over, transposed
+from ember.capture.native.lowering.refs import Memory, Ref
+from ember.capture.native.lowering.rows.external import call_torch, operator
+from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace, wrapped
+from ember.capture.native.values.arrays import Value
+from ember.capture.native.values.layout import contiguous
+
+aten = torch.ops.aten
+
+MOST_ROWS = 32
+"""Of a matrix that C works on."""
+MOST_ROWS_OF_ONE_COLUMN = 512
+"""Of a triangular matrix, where one column is asked for."""
+_SUMMED = (*FLOATS, torch.int64)
+
+
+def _solve_triangular(low: Workspace, call: OpCall) -> Outcome:
+    """``x`` with ``a x = b``; ``x a = b`` is ``a' x' = b'``."""
+    a, b, x = call.ref("self"), call.ref("B"), call.meta
+    to, upper = x.stride, call.flag("upper")
+    batch = x.shape[:-2]
+    a, b = matrices_over(a, batch), matrices_over(b, batch)
+    if not call.flag("left"):
+        a, b = (replace(ref, shape=transposed(ref.shape), strides=transposed(ref.strides)) for ref in (a, b))
+        to, upper = transposed(to), not upper
+    rows, columns = b.shape[-2:]
+    small = rows <= (MOST_ROWS if columns > 1 else MOST_ROWS_OF_ONE_COLUMN)
+    if not (small and 0 not in x.shape and x.dtype in FLOATS):
+        return _solve_by_torch(low, call)
+    numbers = (rows, columns, int(upper), int(call.flag("unitriangular")))
+    return library_call(
+        low, call, "solve_triangular", inputs=[a, b], outputs=[(x, to)], numbers=numbers, batch=batch
+    )[0]
+
+
+def _solve_by_torch(low: Workspace, call: OpCall) -> Outcome:
+    """What lies row by row is solved as its transposed, which lies column by column, as BLAS wants it: MKL takes up to twice as
+    long for ``a x = b`` as for ``x a = b`` on some processors, and one of ``b`` and ``x`` is turned around either way."""
+    op, b, x = aten.linalg_solve_triangular.default, call.ref("B"), call.meta
+    if not call.flag("left") or b.strides[-1] != 1 or min(b.shape[-2:]) < 2:
+        return call_torch(low, call, op)
+    a, b = (
+        replace(ref, shape=transposed(ref.shape), strides=transposed(ref.strides))
+        for ref in (call.ref("self"), b)
+    )
+    turned = {"self": a, "B": b, "upper": not call.flag("upper"), "left": False}
+    by_rows = contiguous(x.shape)
+    meta = replace(x, shape=transposed(x.shape), stride=transposed(by_rows))
+    made = call_torch(low, replace(call, arguments={**call.arguments, **turned}, metas=meta), op)
+    assert isinstance(made, Value)
+    return copy(low, call, Ref(Memory(made), 0, x.shape, by_rows, x.dtype))
+
+
+def _cholesky(low: Workspace, call: OpCall) -> Outcome:
+    """The factor and ``info``, which torch fills where there is none: it raises the error, if it is one."""
+    op, a = aten.linalg_cholesky_ex.default, call.ref("self")
+    rows = a.shape[-1]
+    outputs = [(meta, meta.stride) for meta in call.all_metas if meta is not None]
+    if not (rows <= MOST_ROWS and a.numel and a.dtype in FLOATS and len(outputs) == 2):
+        return call_torch(low, call, op)
+    return library_call(
+        low,
+        call,
+        "cholesky",
+        inputs=[a],
+        outputs=outputs,
+        numbers=(rows, int(call.flag("upper"))),
+        batch=a.shape[:-2],
+        fallback=operator(call, op)[0],
+    )
+
+
+def _cumsum(low: Workspace, call: OpCall) -> Outcome:
+    a, meta = call.ref("self"), call.meta
+    if not (a.numel and a.shape and a.dtype == meta.dtype and a.dtype in _SUMMED):
+        return call_torch(low, call, aten.cumsum.default)
+    dim = wrapped(call.integer("dim"), len(a.shape))
+    order = [*(i for i in range(len(a.shape)) if i != dim), dim]
+    shape, strides, to = (tuple(dims[i] for i in order) for dims in (a.shape, a.strides, meta.stride))
+    a = replace(a, shape=shape, strides=strides)
+    return library_call(
+        low, call, "cumsum", inputs=[a], outputs=[(meta, to)], numbers=shape[-1:], batch=shape[:-1]
+    )[0]
+
+
+ROWS: dict[str, Lower] = {
+    "cumsum.default": _cumsum,
+    "linalg_cholesky_ex.default": _cholesky,
+    "linalg_solve_triangular.default": _solve_triangular,
+}
