@@ -99,6 +99,17 @@ def subsampled(rows: torch.Tensor) -> None:
         ember.sample("x", dist.Normal(z, 0.5), obs=rows[i])
 
 
+def over_time(series: torch.Tensor) -> None:
+    scale = ember.sample("scale", dist.LogNormal(-1.0, 0.5))
+
+    def step(level: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+        level = ember.sample("level", dist.Normal(level, scale))
+        ember.sample("x", dist.Normal(level, 0.5), obs=x)
+        return level, None
+
+    ember.scan(step, torch.zeros((), dtype=series.dtype), series)
+
+
 class Network(PyroModule):
     """One layer with random weights, one with trained ones, and a trained scale."""
 
@@ -119,6 +130,7 @@ class Network(PyroModule):
 MODELS: dict[str, tuple[Callable[[], Any], tuple[Any, ...], str]] = {
     "hierarchical": (lambda: hierarchical, (Y,), "theta"),
     "subsampled": (lambda: subsampled, (ROWS,), "z"),
+    "over_time": (lambda: over_time, (ROWS,), "level"),
     "network": (Network, (X, X.sum(-1)), "hidden.weight"),
 }
 """How to make it, its arguments, and a site for a part of its own in a list of guides."""

@@ -31,6 +31,8 @@ DATA = test_enumeration_compiled.DATA
 @pytest.mark.parametrize("model", MODELS)
 def test_guides(model, guide):
     make_model, args, site = MODELS[model]
+    if model == "over_time" and guide.endswith("Messenger"):
+        pytest.skip("refused: it draws a path before all of its distribution is known")
 
     def make():
         model = make_model()

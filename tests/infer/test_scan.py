@@ -243,6 +243,24 @@ def test_an_invalid_argument_of_a_late_step_is_noticed_in_programs(row):
         svi.step(data(), scales)
 
 
+@pytest.mark.parametrize("guide", [AutoNormal, AutoMultivariateNormal])
+def test_automatic_guides_refuse_a_latent_path_that_is_masked_in_some_steps(guide):
+    def model(latent):
+        def step(level, inputs):
+            x, counts = inputs
+            with poutine.mask(mask=counts if latent else True):
+                level = ember.sample("z", dist.Normal(level, 1.0))
+            with poutine.mask(mask=counts):
+                ember.sample("x", dist.Normal(level, NOISE), obs=x)
+            return level, None
+
+        ember.scan(step, torch.tensor(0.0), (data(), torch.arange(STEPS) < 5))
+
+    assert SVI(model, guide(model), Adam({"lr": 0.01}), Trace_ELBO()).step(False) < 1e3
+    with pytest.raises(ember.errors.ModelError, match="site 'z' is latent and masked in a part of its event"):
+        SVI(model, guide(model), Adam({"lr": 0.01}), Trace_ELBO()).step(True)
+
+
 def test_a_step_that_counts_its_calls_is_not_captured_unnoticed():
     def model(x):
         times = iter(range(10_000))

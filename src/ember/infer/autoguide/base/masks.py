@@ -17,8 +17,9 @@ from torch.distributions.constraints import Constraint
 
 from ember import distributions as dist
 from ember.distributions import constraints
-from ember.distributions.torch_distribution import MaskedDistribution
+from ember.distributions.torch_distribution import Independent, MaskedDistribution
 from ember.distributions.typed_torch import broadcast_shapes
+from ember.errors import ModelError
 from ember.infer.autoguide.base.layout import SiteLayout
 from ember.infer.autoguide.base.prototype import full_size_of
 from ember.poutine.plates.indep_messenger import CondIndepStackFrame
@@ -39,14 +40,30 @@ def joint_mask(first: Mask | None, second: Mask | None) -> Mask | None:
 
 
 def masks_of(model_trace: Trace) -> dict[str, Mask]:
-    """The masks of latent sites by name, of handlers and of distributions; sites that are counted everywhere are left out."""
+    """The masks of latent sites by name, of handlers and of distributions; sites that are counted everywhere are left out.
+
+    Raises:
+        ModelError: if a part of an event is masked, as some steps of a path.
+    """
     found: dict[str, Mask] = {}
     for name, site in model_trace.iter_stochastic_nodes():
         fn = site.fn
+        if _masks_a_part(fn):
+            raise ModelError(
+                f"site {name!r} is latent and masked in a part of its event (in some steps of a scan, perhaps), which automatic "
+                "guides cannot leave out; mask observed sites only, or write the guide by hand, masked in the same way"
+            )
         mask = joint_mask(site.mask, fn.applied_mask if isinstance(fn, MaskedDistribution) else None)
         if mask is not None and mask is not True:
             found[name] = mask
     return found
+
+
+def _masks_a_part(fn: Any) -> bool:
+    inner = fn
+    while isinstance(inner, Independent):
+        inner = inner.base_dist
+    return inner is not fn and isinstance(inner, MaskedDistribution) and inner.applied_mask is not True
 
 
 def add_mask(site: Site, mask: Mask) -> None:
