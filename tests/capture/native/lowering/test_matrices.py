@@ -33,12 +33,13 @@ def triangular() -> Iterator[Example]:
         (0, 2),
         (2, 0),
     ):
-        for a in (_well_posed(n), _well_posed(n).t(), _well_posed(2 * n)[::2, ::2]):
-            for b in (random(n, m), random(m, n).t(), random(n, 2 * m)[:, ::2], random(n, 1).expand(n, m)):
-                for upper, unit in itertools.product((False, True), (False, True)):
-                    name, kwargs = "linalg_solve_triangular.default", {"upper": upper, "unitriangular": unit}
-                    yield example(name, a, b, **kwargs)
-                    yield example(name, a, b.t(), **kwargs, left=False)
+        views_of_a = (_well_posed(n), _well_posed(n).t(), _well_posed(2 * n)[::2, ::2])
+        views_of_b = (random(n, m), random(m, n).t(), random(n, 2 * m)[:, ::2], random(n, 1).expand(n, m))
+        for a, b in zip(itertools.cycle(views_of_a), views_of_b):
+            for upper, unit in itertools.product((False, True), (False, True)):
+                name, kwargs = "linalg_solve_triangular.default", {"upper": upper, "unitriangular": unit}
+                yield example(name, a, b, **kwargs)
+                yield example(name, a, b.t(), **kwargs, left=False)
     a, b = torch.stack([_well_posed(5) for _ in range(6)]).reshape(2, 3, 5, 5), random(2, 3, 5, 4)
     for left, right in ((a, b), (a, b[0]), (a[0, 0], b), (a[:, :1], b[0]), (a.mT, b[..., ::2])):
         yield example("linalg_solve_triangular.default", left, right, upper=False)
@@ -106,7 +107,7 @@ def of_covariance(root: Tensor, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [f64, f32], ids=str)
-@pytest.mark.parametrize("n", [1, 3, 8, 17, 32, 33, 40])
+@pytest.mark.parametrize("n", [1, 3, 17, 32, 33])
 def test_gradients(n, dtype):
     root = (random(n, n) / max(n, 1) ** 0.5 + 2 * torch.eye(n, dtype=f64)).to(dtype)
     inputs = [random(n).to(dtype), root, random(9, n).to(dtype)]
