@@ -39,7 +39,8 @@ def library_call(
         inputs=tuple(map(low.held, inputs)),
         input_dims=tuple(ref.shape for ref in inputs),
     )
-    made = low.once(made, function, batch, numbers, outputs)
+    layouts = [(meta.dtype, meta.shape, meta.stride, strides) for meta, strides in outputs]
+    made = low.once(made, function, batch, numbers, layouts)
     if made.outputs:
         return made.outputs
     for meta, _ in outputs:
