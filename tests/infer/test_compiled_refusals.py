@@ -70,7 +70,9 @@ def test_a_matrix_that_cannot_be_factorised_is_an_error_in_a_compiled_step_too()
 
     def model():
         m = ember.param("m", torch.zeros(2))
-        ember.sample("x", dist.MultivariateNormal(m, scale * torch.eye(2)), obs=torch.ones(2))
+        # Validation would have found it before.
+        matrix = dist.MultivariateNormal(m, scale * torch.eye(2), validate_args=False)
+        ember.sample("x", matrix, obs=torch.ones(2))
 
     ember.clear_param_store()
     svi = SVI(model, lambda: None, Adam({"lr": 0.1}), Trace_ELBO(), compile=True, backend="native")

@@ -56,7 +56,7 @@ def test_all_subsets_are_equally_likely(draw):
 def compiled_subsets(bits: torch.Tensor, size: int) -> torch.Tensor:
     from tests.capture.native.programs import Compiled
 
-    operator = subsets._operator()
+    operator = subsets.operator()
     program = Compiled(lambda flat: [operator(flat[0], size)], [bits[0]]).program
     return torch.stack([program([row])[1] for row in bits])
 

@@ -37,12 +37,12 @@ def random_subset(size: int, count: int, device: Any = None) -> Tensor:
     """
     if size <= FEWEST or count * _SHARE > size:
         return torch.randperm(size, device=device)[:count].clone()
-    chosen: Tensor = _operator()(torch.randint(0, _MOST, (count,), device=device), size)
+    chosen: Tensor = operator()(torch.randint(0, _MOST, (count,), device=device), size)
     return chosen
 
 
 @functools.cache
-def _operator() -> Any:
+def operator() -> Any:
     """``ember::subset``, registered when it is first needed, so that a recorded step has it as one operator."""
     new: Any = torch.library.Library
     library = new("ember", "FRAGMENT")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ember.capture.native.lowering.rows import choosing, pointwise
+from ember.ops import subsets
 
 aten = torch.ops.aten
 ELEMENTWISE = (*pointwise.ROWS, *choosing.ROWS)
@@ -23,6 +24,8 @@ POSITIVE = ("gelu.default", "igamma.default", "igammac.default", "polygamma.defa
 
 def overload(name: str) -> Any:
     packet, _, kind = name.partition(".")
+    if packet == "ember::subset":
+        return subsets.operator()
     return getattr(getattr(aten, packet), kind)
 
 
@@ -567,6 +570,7 @@ def draws(dtype: torch.dtype) -> Iterator[Example]:
         yield example("normal_functional.default", empty, 1.0, 2.0)
     for n in (0, 1, 2, 50):
         yield example("randperm.default", n, **long)
+        yield example("ember::subset.default", torch.arange(n) * 12345678901, 10 * n)
     many = random(40).sigmoid().to(dtype)
     for weights in (p, many, p[0], p.t(), p[:1].expand(3, 4)):
         yield example("bernoulli.default", weights)
