@@ -63,6 +63,8 @@ def in_a_child(work: Callable[[], None]) -> int:
         return child
     status = 1
     try:
+        # The threads of torch's loops are not there any more, and would be waited for.
+        torch.set_num_threads(1)
         work()
         status = 0
     except BaseException:
