@@ -27,8 +27,8 @@ _TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (2e-3, 1e-5)}
 """Relative and absolute, by dtype. Compiled float32 reductions add up in another order."""
 
 
-def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Taken:
-    """Take the step eagerly, and compare the program's result on copies with it. The program's is the one that counts.
+def agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Taken:
+    """Take a call eagerly, and compare the program's result on copies with it. The program's is the one that counts.
 
     A step that is taken later by the program alone gives the same then, bit for bit.
 
@@ -36,6 +36,7 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
         CaptureMismatchError: shows both.
     """
     started = time.perf_counter()
+    trains = program.flat.train
     inputs = program.copied_inputs(tensors)
     copies = list(inputs[: len(program.fixed)])
     with _random_state_put_back() as drawn:
@@ -50,14 +51,16 @@ def step_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -
         if program.flat.update is None:
             _give_gradients(program, outputs[1:])
 
-    taken = eager(note_gradients)
-    if program.has_value and not (is_finite(taken.loss) or is_finite(captured_loss)):
+    taken = eager(note_gradients if trains else None)
+    if trains and program.has_value and not (is_finite(taken.loss) or is_finite(captured_loss)):
         # Eager execution stops at the first particle whose loss is not finite: there is nothing to compare.
         return taken
     with _keeping(taken.loss):
         if not _can_be_compared(drawn, program):
             return replace(taken, compared=False, others_drew=True)
-        _compare_step(program, captured_loss, taken.loss, outputs, copies, grads)
+        _compare("the loss", torch.tensor(captured_loss), torch.tensor(taken.loss), None)
+        if trains:
+            _compare_step(program, outputs, copies, grads)
     program.record.check_seconds += time.perf_counter() - started
     if taken.left_out:
         return taken
@@ -80,14 +83,9 @@ def _give_gradients(program: StepProgram, captured: Sequence[Tensor]) -> None:
 
 
 def _compare_step(
-    program: StepProgram,
-    captured_loss: Any,
-    loss: Any,
-    outputs: Sequence[Tensor],
-    copies: list[Tensor],
-    grads: dict[int, Tensor],
+    program: StepProgram, outputs: Sequence[Tensor], copies: list[Tensor], grads: dict[int, Tensor]
 ) -> None:
-    _compare("the loss", torch.tensor(captured_loss), torch.tensor(loss), None)
+    """Compare parameters, or gradients where torch's optimizer takes the step."""
     largest = max((float(g.abs().max()) for g in grads.values() if g.numel()), default=0.0)
     names = program.flat.leaf_names()
     if program.flat.update is None:
@@ -109,31 +107,6 @@ def _keeping(loss: Any) -> Iterator[None]:
     except CaptureMismatchError as error:
         error.eager_result = loss
         raise
-
-
-def loss_agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Taken:
-    """Evaluate the loss eagerly, and compare the program's result with it, which is the one that counts.
-
-    Raises:
-        CaptureMismatchError: shows both.
-    """
-    started = time.perf_counter()
-    inputs = program.copied_inputs(tensors)
-    with _random_state_put_back() as drawn:
-        outputs = _answer(program, inputs)
-    if outputs is None:
-        return replace(eager(None), compared=False)
-    captured_loss = to_floats(outputs[0])
-    taken = eager(None)
-    with _keeping(taken.loss):
-        if not _can_be_compared(drawn, program):
-            return replace(taken, compared=False, others_drew=True)
-        _compare("the loss", torch.tensor(captured_loss), torch.tensor(taken.loss), None)
-    program.record.check_seconds += time.perf_counter() - started
-    with Unbroken() as changing:
-        changing.begin()
-        program.take_over(inputs, tensors)
-    return replace(taken, loss=captured_loss)
 
 
 def _answer(program: StepProgram, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:

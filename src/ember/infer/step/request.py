@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from ember.capture import backend as backends
 from ember.capture.state.arguments import has_numbers, numbers_as_tensors, take_apart
 from ember.capture.state.walk import Walk
 from ember.capture.state.world import World
-from ember.infer.step.agreement import loss_agrees, step_agrees
+from ember.infer.step.agreement import agrees
 from ember.infer.step.function import Args, Kwargs, Step
 from ember.infer.step.guards import Call, Key, key_of
 from ember.infer.step.live import Live, Observer, Taken, evaluate
@@ -118,6 +117,4 @@ class Request:
         Raises:
             CaptureMismatchError: shows both.
         """
-        agrees: Callable[..., Any] = step_agrees if self.trains else loss_agrees
-        taken: Taken = agrees(program, self.take, tensors)
-        return taken
+        return agrees(program, self.take, tensors)
