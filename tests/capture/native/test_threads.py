@@ -25,7 +25,6 @@ from tests.capture.native.programs import QUICK, Compiled, assert_same, flags
 def small(monkeypatch):
     """Passes that are small are cut into chunks, too."""
     monkeypatch.setattr(sweep, "FEWEST_ROWS", 16)
-    monkeypatch.setattr(sweep, "FEWEST_CHUNKED_ROWS", 16)
     monkeypatch.setattr(sweep, "FEWEST_CHUNKED_NS", 0)
     monkeypatch.setattr(pipeline, "VERIFY", True)
     with flags(*QUICK):

@@ -60,6 +60,13 @@ class Site:
         return self.kept == tuple(range(len(self.kept)))
 
 
+def combination(rule: str, dtype: torch.dtype, target: str, text: str) -> str:
+    """The statement by which a reduction combines what it has with more."""
+    if rule in _SIGNS:
+        return f"{target} {_SIGNS[rule]}= {text};"
+    return f"{target} = ember_{rule}_{DTYPES[dtype].suffix}({target}, {text});"
+
+
 class Accumulation:
     """What is written for one reduction: before, around and after the loops. This one writes nothing but the operation."""
 
@@ -85,14 +92,9 @@ class Accumulation:
 
     def combined(self, text: str) -> str:
         """The statement for one element."""
-        reduce, target = self.site.reduce, self.target()
-        if reduce.rule == "sum":
-            return f"{target} += {text};"
-        if reduce.rule == "prod":
-            return f"{target} *= {text};"
-        if reduce.rule in ("any", "all"):
-            return f"{target} {_SIGNS[reduce.rule]}= ({text} != 0);"
-        return f"{target} = ember_{reduce.rule}_{DTYPES[reduce.dtype].suffix}({target}, {text});"
+        rule = self.site.reduce.rule
+        truth = f"({text} != 0)" if rule in ("any", "all") else text
+        return combination(rule, self.site.reduce.dtype, self.target(), truth)
 
     def target(self) -> str:
         """What an element is combined with."""

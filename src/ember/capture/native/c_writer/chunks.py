@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import torch
 
+from ember.capture.native.c_writer.accumulation import combination
 from ember.capture.native.c_writer.c_text import converted
 from ember.capture.native.c_writer.nest import written_sweep
 from ember.capture.native.c_writer.places import Places, PlacesOfChunk, Pointers
 from ember.capture.native.loops.structure import Placed, Sweep
 from ember.capture.native.values.arrays import Reduce, Value
-from ember.capture.native.values.dtypes import DTYPES, c_type
+from ember.capture.native.values.dtypes import c_type
 
 CHUNKS = 16
 """As ``c/ember_team.h`` has it."""
 _ALIGNMENT = 64
-_SIGNS = {"sum": "+", "prod": "*", "any": "|", "all": "&"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _own_memory(sweep: Sweep, placed: Placed) -> tuple[dict[Value, int], int]:
 
 
 def _is_over_rows(value: Value) -> bool:
-    return isinstance(value, Reduce) and 0 not in value.kept[:1]
+    return isinstance(value, Reduce) and not value.is_by_row
 
 
 def _combined(value: Value, place: int, size: int, placed: Placed, memory: Pointers) -> Sequence[str]:
@@ -85,10 +85,7 @@ def _combined(value: Value, place: int, size: int, placed: Placed, memory: Point
     kind, rule = c_type(value.dtype), value.rule
     wide = torch.float64 if rule == "sum" and value.dtype is torch.float32 else value.dtype
     part = f"(({kind} *)(Q + {size} * c + {place}))[i]"
-    if rule in _SIGNS:
-        more = f"a {_SIGNS[rule]}= {converted(part, value.dtype, wide)};"
-    else:
-        more = f"a = ember_{rule}_{DTYPES[value.dtype].suffix}(a, {part});"
+    more = combination(rule, value.dtype, "a", converted(part, value.dtype, wide))
     target = memory.element(Places(placed).base(value), 0, ["i"])
     return [
         f"for (int64_t i = 0; i < {value.extent}; i++) {{",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ember.capture.native.loops.structure import Step, Store, Sweep
+from ember.capture.native.loops.structure import Step, Sweep, items_of
 from ember.capture.native.values.arrays import Value
 from ember.capture.native.values.calls import Call, SamplerCall, TorchCall
 from ember.capture.native.values.checks import draws
@@ -74,8 +74,7 @@ def origins_of(step: Step) -> Iterable[str]:
 def _values(step: Step) -> list[Value]:
     if isinstance(step, Call):
         return list(step.outputs)
-    nests = step.nests if isinstance(step, Sweep) else [step]
-    return [item for nest in nests for item in nest.items if not isinstance(item, Store)]
+    return [item for item in items_of(step) if isinstance(item, Value)]
 
 
 def _title(step: Step) -> str:

@@ -17,7 +17,7 @@ from ember.capture.native.c_writer.outline import Outlined, outlined
 from ember.capture.native.c_writer.places import Block, Places, Pointers
 from ember.capture.native.c_writer.repeats import Repeat, repeats
 from ember.capture.native.c_writer.watch import Watch
-from ember.capture.native.loops.structure import Nest, Placed, Schedule, Step, Sweep
+from ember.capture.native.loops.structure import Nest, Placed, Schedule, Step, Sweep, step_can_fail
 from ember.capture.native.torch_side.externs import Externs
 from ember.capture.native.values.arrays import Access
 from ember.capture.native.values.calls import (
@@ -29,7 +29,7 @@ from ember.capture.native.values.calls import (
     Spread,
     TorchCall,
 )
-from ember.capture.native.values.checks import can_fail, draws
+from ember.capture.native.values.checks import draws
 from ember.capture.native.values.layout import Dims
 
 # Compilers take more than linear time for very long functions.
@@ -140,16 +140,15 @@ class _UnitWriter:
         declared = torch_calls.declarations(self.externs)
         clock = [] if self.clock is None else self.clock.declarations()
         text = "\n".join([_HEADER, *clock, declared, *parts, *watch.functions(), main])
-        measured = () if self.clock is None else tuple(self.clock.parts)
         return Source(
             text,
-            self._size + self._chunk_bytes,
-            self.externs,
-            schedule.outputs,
-            watch.kept,
-            self._chunk_bytes > 0,
-            measured,
-            watch.bytes,
+            arena_bytes=self._size + self._chunk_bytes,
+            externs=self.externs,
+            outputs=schedule.outputs,
+            kept=watch.kept,
+            in_chunks=self._chunk_bytes > 0,
+            parts=() if self.clock is None else tuple(self.clock.parts),
+            watched_bytes=watch.bytes,
         )
 
     def _program(self, name: str, placed: Placed) -> list[str]:
@@ -165,14 +164,12 @@ class _UnitWriter:
         number = 0
         while number < len(schedule.steps):
             length = again[number].length if number in again else 1
-            if self.clock is not None:
-                self._timed("began", name, number)
+            self._start_clock()
             if number in again:
                 self._repeat(number, again[number])
             else:
                 self._step(number, schedule.steps[number], calls)
-            if self.clock is not None:
-                self._timed("ended", name, number, schedule.steps[number : number + length])
+            self._stop_clock(number, schedule.steps[number : number + length])
             number += length
         self._close(_RESTRICTED)
         memory = Pointers()
@@ -182,19 +179,22 @@ class _UnitWriter:
         block = Block([*began, *self.steps, *losses], frozenset(memory.used))
         return [*repeated, *self.functions, self._function(head, [block], "")]
 
-    def _timed(self, which: str, name: str, number: int, steps: Sequence[Step] = ()) -> None:
-        """Begin or end to measure a part of the program, in the function that calls the parts."""
-        self._close(_RESTRICTED)
-        assert self.clock is not None
-        if which == "began":
+    def _start_clock(self) -> None:
+        """Begin to measure a part of the program, in the function that calls the parts."""
+        if self.clock is not None:
+            self._close(_RESTRICTED)
             self.steps.append("began = ember_now();")
-        elif name == "step":
+
+    def _stop_clock(self, number: int, steps: Sequence[Step]) -> None:
+        """Add up what a part has taken. What is done once belongs to no step."""
+        if self.clock is not None and self._placed is self.placed:
+            self._close(_RESTRICTED)
             self.steps.append(self.clock.added(timed_part(number, steps)))
 
     def _main(self, width: int, watch: Watch) -> str:
         """The loop over steps. One that fails leaves the random state as it was."""
         steps = self.placed.schedule.steps
-        fails = any(can_fail(step) if isinstance(step, Call) else step.can_fail for step in steps)
+        fails = any(map(step_can_fail, steps))
         drawing = any(isinstance(step, Call) and draws(step) for step in steps)
         keep, put_back = (_KEEP, _PUT_BACK) if fails and drawing else ("", "")
         main = _MAIN.replace("PREPARE", watch.statements()).replace("WIDTH", str(width))

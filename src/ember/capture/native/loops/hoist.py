@@ -12,11 +12,10 @@ import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ember.capture.native.values.arrays import Access, Constant, Input, Value
+from ember.capture.native.values.arrays import Access, Constant, Input, Value, moved_to
 from ember.capture.native.values.calls import Call, Result
 from ember.capture.native.values.checks import draws
 from ember.capture.native.values.costs import READ, cost
-from ember.capture.native.values.layout import Dims
 from ember.capture.native.values.order import reachable
 from ember.capture.native.values.plan import Plan
 
@@ -47,20 +46,14 @@ def hoisted(plan: Plan) -> Plan:
         (),
         required=tuple(copies[value] for value in checked),
     )
-
-    def moved(access: Access, dims: Dims | None = None) -> Access:
-        place = places.get(access.value)
-        return access if place is None else Access(place, access.offset, access.strides)
-
+    moved = moved_to(places)
     rest = replace(
-        plan,
+        plan.reading(moved),
         inputs=tuple(inputs),
-        finals=tuple((old, moved(access)) for old, access in plan.finals),
-        outputs=tuple(replace(output, access=moved(output.access)) for output in plan.outputs),
         required=tuple(value for value in plan.required if value not in chooser.fixed),
         before=before,
     )
-    for value in reachable(plan.roots(), plan.draws):
+    for value in chooser.order:
         if value not in places:
             value.rewire(moved)
     return rest
@@ -84,7 +77,7 @@ class _Chooser:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._order = reachable(plan.roots(), plan.draws)
+        self.order = reachable(plan.roots(), plan.draws)
         self.fixed = self._of_data()
         """All values that depend on nothing that a step changes or draws."""
 
@@ -96,13 +89,13 @@ class _Chooser:
             if one.bytes <= room:
                 room -= one.bytes
                 chosen.add(one.value)
-        return [value for value in self._order if value in chosen]
+        return [value for value in self.order if value in chosen]
 
     def _of_data(self) -> set[Value]:
         changed: set[Value] = {old for old, _ in self._plan.finals}
         drawn = set(self._plan.draws)
         fixed: set[Value] = set()
-        for value in self._order:
+        for value in self.order:
             if isinstance(value, Input):
                 holds = value not in changed
             elif isinstance(value, Result) and (value.call in drawn or draws(value.call)):
@@ -117,7 +110,7 @@ class _Chooser:
         """Values of data that steps read, where computing them costs much more than reading them."""
         needed = {root for root in self._plan.roots() if root in self.fixed}.difference(self._plan.required)
         found: list[_Worth] = []
-        for value in reversed(self._order):
+        for value in reversed(self.order):
             if value not in self.fixed:
                 needed.update(access.value for access in value.operands())
                 continue
@@ -145,10 +138,7 @@ def _copied(values: Sequence[Value]) -> dict[Value, Value]:
     """Copies of values, and of all that they are made of but data; the step may need some of them itself."""
     copies: dict[Value, Value] = {}
     calls: dict[Call, Call] = {}
-
-    def moved(access: Access, dims: Dims | None = None) -> Access:
-        return Access(copies[access.value], access.offset, access.strides)
-
+    moved = moved_to(copies)
     for value in values:
         if isinstance(value, Input | Constant):
             copies[value] = value

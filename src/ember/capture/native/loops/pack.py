@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -88,9 +88,7 @@ class _Packer:
                 if len(members) >= (FEWEST_MEMBERS if few else MANY_MEMBERS):
                     self._pack(members)
         return replace(
-            self.plan,
-            finals=tuple((old, self._moved(access)) for old, access in self.plan.finals),
-            outputs=tuple(replace(output, access=self._moved(output.access)) for output in self.plan.outputs),
+            self.plan.reading(self._moved),
             required=tuple(dict.fromkeys(self._whole(value) for value in self.plan.required)),
         )
 
@@ -173,17 +171,17 @@ class _Packer:
         """Many pieces that are put one after another are collected by one loop over a table of places."""
         parts = _joined(value.parts)
         kept: list[Part] = []
-        while parts:
-            count = _collectable(parts, value.dtype)
+        start = 0
+        while start < len(parts):
+            count = _from_anywhere(parts, start, value.dtype)
             if count < FEWEST_MEMBERS:
-                kept.append(parts[0])
-                parts = parts[1:]
+                kept.append(parts[start])
+                start += 1
                 continue
-            run, parts = parts[:count], parts[count:]
-            first = run[0]
-            copy = self._side_by_side([part.operand for part in run], first.dims)
-            distance = run[1].offset - first.offset
-            kept.append(Part(copy, (count, *first.dims), first.offset, (distance, *first.strides)))
+            run = parts[start : start + count]
+            copy = self._side_by_side([part.operand for part in run], run[0].dims)
+            kept.append(_one_part(copy, run))
+            start += count
         value.parts = tuple(kept)
 
     def _side_by_side(self, accesses: Sequence[Access], dims: Dims) -> Access:
@@ -207,43 +205,76 @@ def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
     joined: list[Part] = []
     start = 0
     while start < len(parts):
-        count = _run_length(parts[start:])
+        count = _from_one_value(parts, start)
         first = parts[start]
         if count > 1:
-            second = parts[start + 1]
-            operand = Access(
-                first.operand.value,
-                first.operand.offset,
-                (second.operand.offset - first.operand.offset, *first.operand.strides),
-            )
-            first = Part(
-                operand, (count, *first.dims), first.offset, (second.offset - first.offset, *first.strides)
-            )
+            operand, second = first.operand, parts[start + 1]
+            strides = (second.operand.offset - operand.offset, *operand.strides)
+            first = _one_part(Access(operand.value, operand.offset, strides), parts[start : start + count])
         joined.append(first)
         start += count
     return tuple(joined)
 
 
-def _run_length(parts: Sequence[Part]) -> int:
-    """How many of the first parts are alike and lie at equal distances, behind each other."""
-    first = parts[0]
-    if len(parts) < 2 or first.walks or first.accumulate or 0 in first.dims:
+def _one_part(operand: Access, run: Sequence[Part]) -> Part:
+    """A run of parts as one, which reads what an access says."""
+    first = run[0]
+    distance = run[1].offset - first.offset
+    return Part(operand, (len(run), *first.dims), first.offset, (distance, *first.strides))
+
+
+def _run_length(
+    parts: Sequence[Part], start: int, goes_on: Callable[[int, Access], bool], largest: float = math.inf
+) -> int:
+    """How many parts from one on are alike and lie at equal distances behind each other, and read what goes on.
+
+    Args:
+        parts: all of them.
+        start: which is the first.
+        goes_on: whether the operand of the part of this number from there goes on.
+        largest: how many elements a part may span.
+    """
+    first = parts[start]
+    if start + 1 == len(parts) or first.walks or first.accumulate or 0 in first.dims:
         return 1
-    read, written = parts[1].operand.offset - first.operand.offset, parts[1].offset - first.offset
+    distance = parts[start + 1].offset - first.offset
     extent = 1 + sum((n - 1) * s for n, s in zip(first.dims, first.strides, strict=True))
-    for count, part in enumerate(parts):
-        alike = (
-            _reads_the_same(part.operand.value, first.operand.value)
-            and part.operand.strides == first.operand.strides
-            and (part.dims, part.strides, part.walks, part.accumulate)
-            == (first.dims, first.strides, (), False)
+    if distance < extent or extent > largest:
+        return 1
+    for count in range(len(parts) - start):
+        part = parts[start + count]
+        alike = (part.dims, part.strides, part.walks, part.accumulate) == (
+            first.dims,
+            first.strides,
+            (),
+            False,
         )
-        at = (first.operand.offset + count * read, first.offset + count * written)
-        if not alike or (part.operand.offset, part.offset) != at:
-            break
-    else:
-        count = len(parts)
-    return count if written >= extent else 1
+        if not alike or part.offset != first.offset + count * distance or not goes_on(count, part.operand):
+            return count
+    return len(parts) - start
+
+
+def _from_one_value(parts: Sequence[Part], start: int) -> int:
+    """How many parts from one on read one value at equal distances."""
+    first = parts[start].operand
+    distance = parts[start + 1].operand.offset - first.offset if start + 1 < len(parts) else 0
+
+    def goes_on(count: int, operand: Access) -> bool:
+        same = _reads_the_same(operand.value, first.value) and operand.strides == first.strides
+        return same and operand.offset == first.offset + count * distance
+
+    return _run_length(parts, start, goes_on)
+
+
+def _from_anywhere(parts: Sequence[Part], start: int, dtype: torch.dtype) -> int:
+    """How many parts from one on read pieces of one layout, wherever these lie."""
+    first = parts[start].operand
+
+    def goes_on(count: int, operand: Access) -> bool:
+        read = operand.value
+        return not isinstance(read, Constant) and (read.dtype, operand.strides) == (dtype, first.strides)
+
+    return _run_length(parts, start, goes_on, LARGEST_MEMBER) if goes_on(0, first) else 1
 
 
 def _reads_the_same(one: Value, other: Value) -> bool:
@@ -251,30 +282,6 @@ def _reads_the_same(one: Value, other: Value) -> bool:
     if isinstance(one, Constant) and isinstance(other, Constant):
         return (repr(one.number), one.dtype) == (repr(other.number), other.dtype)
     return one is other
-
-
-def _collectable(parts: Sequence[Part], dtype: torch.dtype) -> int:
-    """How many of the first parts are alike, and are written at equal distances, wherever they are read."""
-    first = parts[0]
-    source = first.operand
-    if len(parts) < 2 or first.walks or first.accumulate or 0 in first.dims:
-        return 1
-    if isinstance(source.value, Constant) or source.value.dtype is not dtype:
-        return 1
-    distance = parts[1].offset - first.offset
-    extent = 1 + sum((n - 1) * s for n, s in zip(first.dims, first.strides, strict=True))
-    if distance < extent or extent > LARGEST_MEMBER:
-        return 1
-    for count, part in enumerate(parts):
-        operand = part.operand
-        alike = (
-            (part.dims, part.strides, part.walks, part.accumulate) == (first.dims, first.strides, (), False)
-            and not isinstance(operand.value, Constant)
-            and (operand.value.dtype, operand.strides) == (dtype, source.strides)
-        )
-        if not alike or part.offset != first.offset + count * distance:
-            return count
-    return len(parts)
 
 
 def _collect(accesses: Sequence[Access], dims: Dims) -> Value:

@@ -49,11 +49,7 @@ class _Shrinker:
             if isinstance(value, Pointwise):
                 self._shrink(value)
         return replace(
-            plan,
-            finals=tuple((old, self._moved(access, old.dims)) for old, access in plan.finals),
-            outputs=tuple(
-                replace(output, access=self._moved(output.access, output.shape)) for output in plan.outputs
-            ),
+            plan.reading(self._moved),
             required=tuple(dict.fromkeys(self._smallest(value) for value in plan.required)),
         )
 

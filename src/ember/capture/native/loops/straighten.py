@@ -19,6 +19,7 @@ from ember.capture.native.values.arrays import (
     Take,
     Value,
     Walk,
+    moved_to,
 )
 from ember.capture.native.values.expressions import COPY, Expression, Index, Literal, Op
 from ember.capture.native.values.layout import Dims, contiguous, reach
@@ -28,12 +29,8 @@ from ember.capture.native.values.plan import Plan
 
 def straightened(plan: Plan) -> Plan:
     """The same program with evenly spaced indices as strides."""
-    places: dict[Value, Pointwise] = {}
-
-    def moved(access: Access, dims: Dims | None = None) -> Access:
-        place = places.get(access.value)
-        return access if place is None else Access(place, access.offset, access.strides)
-
+    places: dict[Value, Value] = {}
+    moved = moved_to(places)
     for value in reachable(plan.roots(), plan.draws):
         value.rewire(moved)
         if isinstance(value, Take):
@@ -45,11 +42,7 @@ def straightened(plan: Plan) -> Plan:
             dense = _dense(value)
             if dense is not None:
                 places[value] = dense
-    return replace(
-        plan,
-        finals=tuple((old, moved(access)) for old, access in plan.finals),
-        outputs=tuple(replace(output, access=moved(output.access)) for output in plan.outputs),
-    )
+    return plan.reading(moved)
 
 
 @dataclass(frozen=True)

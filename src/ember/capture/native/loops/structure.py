@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ember.capture.native.values.arrays import Access, Assemble, Input, Part, Value
-from ember.capture.native.values.calls import Call
+from ember.capture.native.values.calls import Call, Spread
 from ember.capture.native.values.checks import can_fail
 from ember.capture.native.values.layout import Dims
 
@@ -62,6 +62,11 @@ Step = Nest | Sweep | Call
 """What a program does at once."""
 
 
+def step_can_fail(step: Step) -> bool:
+    """Whether a step can find data that torch raises for."""
+    return can_fail(step) if isinstance(step, Call) else step.can_fail
+
+
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """Steps in order, and the values that need memory."""
@@ -93,11 +98,27 @@ class Schedule:
         """The inputs that it reads."""
         found: set[Input] = set()
         for step in self.steps:
-            nests = step.nests if isinstance(step, Sweep) else [step] if isinstance(step, Nest) else []
-            items = [step] if isinstance(step, Call) else [item for nest in nests for item in nest.items]
-            for item in items:
+            for item in items_of(step):
                 found |= {access.value for access in operands_of(item) if isinstance(access.value, Input)}
         return found
+
+
+def items_of(step: Step) -> Sequence[Item | Call]:
+    """What a step does: the items of its nests, or the call that it is."""
+    if isinstance(step, Call):
+        return [step]
+    nests = step.nests if isinstance(step, Sweep) else [step]
+    return [item for nest in nests for item in nest.items]
+
+
+def written_by(step: Step) -> Sequence[Value | int]:
+    """What a step writes to: values, and inputs and outputs by number."""
+    if isinstance(step, Spread):
+        return [old.index for old in step.targets]
+    if isinstance(step, Call):
+        return step.outputs
+    items = (item for item in items_of(step) if not isinstance(item, Call))
+    return [item.target if isinstance(item, Store) else item for item in items]
 
 
 def operands_of(item: Item | Call) -> Sequence[Access]:

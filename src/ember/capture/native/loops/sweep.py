@@ -12,16 +12,24 @@ from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
 from ember.capture.native.loops.geometry import merged, walks_across
-from ember.capture.native.loops.structure import Nest, Schedule, Step, Store, Sweep, operands_of
+from ember.capture.native.loops.structure import (
+    Nest,
+    Schedule,
+    Step,
+    Store,
+    Sweep,
+    items_of,
+    operands_of,
+    written_by,
+)
 from ember.capture.native.values.arrays import Access, Assemble, Constant, Reduce, Value
-from ember.capture.native.values.calls import Call, Spread
+from ember.capture.native.values.calls import Call
 from ember.capture.native.values.checks import draws
 from ember.capture.native.values.costs import cost
 
 FEWEST_ROWS = 512
 MOST_BLOCK_ROWS = 256
 _FEWEST_BLOCK_ROWS = 32
-FEWEST_CHUNKED_ROWS = 512
 FEWEST_CHUNKED_NS = 1e5
 """What takes longer, by the table of costs, is cut into chunks."""
 _BLOCK_BYTES = 2**15
@@ -29,10 +37,9 @@ _BLOCK_BYTES = 2**15
 
 def swept(schedule: Schedule) -> Schedule:
     """The same program with loops over the same rows put together."""
-    groups = _Grouper(schedule).groups()
-    if not groups:
-        return schedule
-    return _rebuilt(schedule, groups)
+    grouper = _Grouper(schedule)
+    groups = grouper.groups()
+    return _rebuilt(schedule, groups, grouper.needs) if groups else schedule
 
 
 class _Grouper:
@@ -42,6 +49,7 @@ class _Grouper:
         self.schedule = schedule
         self.steps = schedule.steps
         self.needs = dependencies(schedule)
+        """For each step, the earlier steps that it must come after."""
 
     def groups(self) -> list[list[int]]:
         """Positions of steps that become one, in order."""
@@ -107,7 +115,7 @@ def dependencies(schedule: Schedule) -> list[set[int]]:
     last_draw: int | None = None
     for at, step in enumerate(schedule.steps):
         own: set[int] = set()
-        for item in _items(step):
+        for item in items_of(step):
             for access in operands_of(item):
                 own.update(writers.get(access.value, ()))
             if isinstance(item, Store) and isinstance(item.target, Assemble):
@@ -120,33 +128,18 @@ def dependencies(schedule: Schedule) -> list[set[int]]:
             own |= set(range(at))
         own.discard(at)
         needs.append(own)
-        for value in _written(step):
+        for value in _values_written(step):
             writers.setdefault(value, []).append(at)
     return needs
 
 
 def writes_inputs(step: Step, schedule: Schedule) -> bool:
     """Whether a step changes what an input or an output holds."""
-    if isinstance(step, Spread):
-        return True
-    return any(
-        isinstance(item.target, int) if isinstance(item, Store) else item in schedule.direct
-        for item in _items(step)
-        if not isinstance(item, Call)
-    )
+    return any(isinstance(target, int) or target in schedule.direct for target in written_by(step))
 
 
-def _items(step: Step) -> Iterable[Value | Store | Call]:
-    if isinstance(step, Sweep):
-        return [item for nest in step.nests for item in nest.items]
-    return step.items if isinstance(step, Nest) else [step]
-
-
-def _written(step: Step) -> Iterable[Value]:
-    if isinstance(step, Call):
-        return step.outputs
-    targets = (item.target if isinstance(item, Store) else item for item in _items(step))
-    return [target for target in targets if isinstance(target, Value)]
+def _values_written(step: Step) -> Iterable[Value]:
+    return (target for target in written_by(step) if isinstance(target, Value))
 
 
 def _made_by(nest: Nest) -> set[Value]:
@@ -158,7 +151,7 @@ def _by_row(access: Access, nest: Nest, made: set[Value]) -> bool:
     value = access.value
     if value not in made:
         return True
-    if isinstance(value, Reduce) and 0 not in value.kept[:1]:
+    if isinstance(value, Reduce) and not value.is_by_row:
         return False
     return reads_own_row(access, nest.dims)
 
@@ -187,10 +180,9 @@ def _share_memory(steps: Sequence[Step]) -> bool:
     return False
 
 
-def _rebuilt(schedule: Schedule, groups: Sequence[Sequence[int]]) -> Schedule:
+def _rebuilt(schedule: Schedule, groups: Sequence[Sequence[int]], needs: Sequence[set[int]]) -> Schedule:
     """The schedule with groups as steps, in an order that keeps all that must come after something behind it."""
     steps = schedule.steps
-    needs = dependencies(schedule)
     owner = {at: group[-1] for group in groups for at in group}
     leaders = {group[-1] for group in groups}
     unit = [owner.get(at, at) for at in range(len(steps))]
@@ -239,8 +231,8 @@ def _lives(schedule: Schedule, steps: Sequence[Step], end: int) -> dict[Value, t
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
     for at, step in enumerate(steps):
-        touched = [access.value for item in _items(step) for access in operands_of(item)]
-        for value in [*touched, *_written(step)]:
+        touched = [access.value for item in items_of(step) for access in operands_of(item)]
+        for value in [*touched, *_values_written(step)]:
             first.setdefault(value, at)
             last[value] = at
     for loss in schedule.losses:
@@ -259,8 +251,14 @@ def _local(
             continue
         for nest in step.nests:
             for item in nest.items:
-                by_row = isinstance(item, Value) and not (isinstance(item, Reduce) and 0 not in item.kept[:1])
-                if by_row and item in stored and stored[item] == (at, at) and item not in kept:
+                by_row = not isinstance(item, Reduce) or item.is_by_row
+                if (
+                    isinstance(item, Value)
+                    and by_row
+                    and item in stored
+                    and stored[item] == (at, at)
+                    and item not in kept
+                ):
                     local[item] = step.block
     return local
 
@@ -268,7 +266,7 @@ def _local(
 def in_chunks(nests: Sequence[Nest]) -> bool:
     """Whether loops over rows take long enough for threads to share them."""
     values = (item for nest in nests for item in nest.items if isinstance(item, Value))
-    return nests[0].dims[0] >= FEWEST_CHUNKED_ROWS and sum(map(cost, values)) >= FEWEST_CHUNKED_NS
+    return sum(map(cost, values)) >= FEWEST_CHUNKED_NS
 
 
 def _block_rows(nests: Sequence[Nest]) -> int:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ember.capture.native.loops.structure import Item, Nest, Placed, Schedule, Step, Store, Sweep, operands_of
+from ember.capture.native.loops.structure import (
+    Item,
+    Nest,
+    Placed,
+    Schedule,
+    Store,
+    Sweep,
+    operands_of,
+    step_can_fail,
+    written_by,
+)
 from ember.capture.native.loops.sweep import reads_own_row
 from ember.capture.native.values.arrays import Access, Assemble, Constant, Input, Reduce, Value
-from ember.capture.native.values.calls import Call, Spread
-from ember.capture.native.values.checks import can_fail
 from ember.capture.native.values.layout import Dims
 from ember.capture.native.values.verify import require, verify_value
 
@@ -42,7 +50,7 @@ class _Checker:
         self.overwritten: dict[int, int] = {}
         """The first step that writes to each input or output, by number."""
         for at, step in enumerate(schedule.steps):
-            for value in _written(step):
+            for value in written_by(step):
                 if isinstance(value, int):
                     self.overwritten.setdefault(value, at)
                     continue
@@ -73,9 +81,9 @@ class _Checker:
         num_inputs = len(schedule.pointers) - len(schedule.outputs[1:])
         first = min((at for number, at in self.overwritten.items() if number < num_inputs), default=None)
         for at, step in enumerate(schedule.steps):
-            fails = can_fail(step) if isinstance(step, Call) else step.can_fail
             require(
-                not fails or first is None or at < first, "an input is changed before a step that can fail"
+                not step_can_fail(step) or first is None or at < first,
+                "an input is changed before a step that can fail",
             )
 
     def _sweep(self, at: int, sweep: Sweep) -> None:
@@ -86,8 +94,8 @@ class _Checker:
             for item in nest.items:
                 for access in operands_of(item):
                     if access.value in made:
-                        of_rows = not isinstance(access.value, Reduce) or 0 in access.value.kept[:1]
-                        require(of_rows, "a sum over rows is read before all rows are done")
+                        by_row = not isinstance(access.value, Reduce) or access.value.is_by_row
+                        require(by_row, "a sum over rows is read before all rows are done")
                         require(reads_own_row(access, nest.dims), "another row is read")
             self._nest(at, nest, made)
             made |= {item for item in nest.items if isinstance(item, Value)}
@@ -97,8 +105,7 @@ class _Checker:
         finished = frozenset(along)
         for item in nest.items:
             require(_dims(item) == nest.dims, "an item goes over the dims of its nest")
-            operands = item.part.operands() if isinstance(item, Store) else item.operands()
-            for access in operands:
+            for access in operands_of(item):
                 if access.value not in finished:
                     self._read(access, at, nest.dims, local)
             if isinstance(item, Store):
@@ -135,13 +142,3 @@ def _dims(item: Item) -> Dims:
     if isinstance(item, Store):
         return item.part.dims
     return item.domain if isinstance(item, Reduce) else item.dims
-
-
-def _written(step: Step) -> list[Value | int]:
-    if isinstance(step, Spread):
-        return [old.index for old in step.targets]
-    if isinstance(step, Sweep):
-        return [item for nest in step.nests for item in nest.items if isinstance(item, Value)]
-    if isinstance(step, Nest):
-        return [item.target if isinstance(item, Store) else item for item in step.items]
-    return list(step.outputs)

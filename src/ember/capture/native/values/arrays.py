@@ -8,7 +8,7 @@ operator that writes in place makes a new value for the memory that it wrote to.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -150,6 +150,11 @@ class Reduce(Value):
         self.operand = moved(self.operand, self.domain)
 
     @property
+    def is_by_row(self) -> bool:
+        """Whether its results lie row by row, the first dim of the domain being the rows."""
+        return self.kept[:1] == (0,)
+
+    @property
     def over_domain(self) -> Dims:
         """Strides over the domain: 0 where it is reduced."""
         over = [0] * len(self.domain)
@@ -193,6 +198,16 @@ class Assemble(Value):
     def rewire(self, moved: Moved) -> None:
         self.base = None if self.base is None else moved(self.base, self.dims)
         self.parts = tuple(part.rewired(moved) for part in self.parts)
+
+
+def moved_to(places: Mapping[Value, Value]) -> Moved:
+    """Access to what stands in the place of some values, laid out as these are."""
+
+    def moved(access: Access, dims: Dims | None = None) -> Access:
+        place = places.get(access.value)
+        return access if place is None else Access(place, access.offset, access.strides)
+
+    return moved
 
 
 def _rewired(walks: tuple[Walk, ...], moved: Moved, dims: Dims) -> tuple[Walk, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from ember.capture.native.values.arrays import Assemble, Constant, Input, Pointwise, Reduce, Take, Value
@@ -10,8 +11,6 @@ from ember.capture.native.values.expressions import Expression, Function, Op, pa
 
 READ = 0.2
 """One element of memory, in the caches or nearly so."""
-COMPARED = 0.1
-"""One byte compared with a copy of it."""
 _ARITHMETIC = 0.1
 _DIVISION = 0.5
 _CHEAP_FUNCTION = 0.3
@@ -41,10 +40,7 @@ def cost(value: Value) -> float:
     if isinstance(value, Pointwise):
         return value.numel * _of_expression(value.expression)
     if isinstance(value, Reduce):
-        elements = 1
-        for size in value.domain:
-            elements *= size
-        return elements * READ
+        return math.prod(value.domain) * READ
     if isinstance(value, Take):
         return value.numel * 1.0
     if isinstance(value, Assemble):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from ember.capture.native.values.arrays import Access, Input, Value
+from ember.capture.native.values.arrays import Access, Input, Moved, Value
 from ember.capture.native.values.calls import Call
 from ember.capture.native.values.layout import Dims
 
@@ -41,6 +41,16 @@ class Plan:
     """What must be true, or the program fails."""
     before: Plan | None = None
     """What is computed once, before the first of many steps: a plan that fills the inputs that this one has more."""
+
+    def reading(self, moved: Moved) -> Plan:
+        """The same with what it brings about read through other accesses."""
+        return replace(
+            self,
+            finals=tuple((old, moved(access, old.dims)) for old, access in self.finals),
+            outputs=tuple(
+                replace(output, access=moved(output.access, output.shape)) for output in self.outputs
+            ),
+        )
 
     def roots(self) -> list[Value]:
         """All values that must be computed."""
