@@ -80,6 +80,8 @@ class CheckedGraph:
         names = {getattr(node.target, "__name__", "") for node in graph.graph.nodes}
         self.can_fail = self.has_flag or any(part in name for name in names for part in _MAY_RAISE)
         """Whether there is data for which torch would raise."""
+        self._copies: list[Tensor] = []
+        """Of what the last call has changed, from before it; the memory is used again."""
 
     def call(self, compiled: Any, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Call what a compiler has made of :attr:`module`. A call that fails has changed nothing.
@@ -88,7 +90,8 @@ class CheckedGraph:
             Exception: torch's own, with the operator and its place in the program.
             Unforeseen: if something does not hold that the recorded run took for granted.
         """
-        before = [(inputs[i], twin(inputs[i])) for i in self._changed]
+        changed = [inputs[i].detach() for i in self._changed]
+        self._keep(changed)
         random_states = torch_states()
         error: Exception | None = None
         try:
@@ -99,11 +102,16 @@ class CheckedGraph:
                 return outputs[:-1]
         except Exception as raised:
             error = raised
-        with torch.no_grad():
-            for tensor, copy in before:
-                tensor.copy_(copy)
+        if changed:
+            torch._foreach_copy_(changed, self._copies)
         set_torch_states(random_states)
         raise error_of(self._graph.module, inputs) or error or _unknown() from None
+
+    def _keep(self, changed: list[Tensor]) -> None:
+        if len(self._copies) != len(changed):
+            self._copies = [twin(tensor) for tensor in changed]
+        elif changed:
+            torch._foreach_copy_(self._copies, changed)
 
 
 def _unknown() -> Exception:

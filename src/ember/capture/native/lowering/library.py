@@ -55,6 +55,11 @@ def matrices_over(ref: Ref, batch: Dims) -> Ref:
     return replace(ref, shape=(*batch, *ref.shape[-2:]), strides=(*over[: len(batch)], *ref.strides[-2:]))
 
 
+def turned(ref: Ref) -> Ref:
+    """A tensor of matrices, each of them transposed."""
+    return replace(ref, shape=transposed(ref.shape), strides=transposed(ref.strides))
+
+
 def transposed(dims: Dims) -> Dims:
     """Sizes or strides with the last two exchanged."""
     *before, rows, columns = dims

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from ember.capture.native.lowering.elementwise import copy
-from ember.capture.native.lowering.library import FLOATS, library_call, matrices_over, transposed
+from ember.capture.native.lowering.library import FLOATS, library_call, matrices_over, transposed, turned
 from ember.capture.native.lowering.refs import Memory, Ref
 from ember.capture.native.lowering.rows.external import call_torch, operator
 from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace, wrapped
@@ -30,8 +30,7 @@ def _solve_triangular(low: Workspace, call: OpCall) -> Outcome:
     batch = x.shape[:-2]
     a, b = matrices_over(a, batch), matrices_over(b, batch)
     if not call.flag("left"):
-        a, b = (replace(ref, shape=transposed(ref.shape), strides=transposed(ref.strides)) for ref in (a, b))
-        to, upper = transposed(to), not upper
+        a, b, to, upper = turned(a), turned(b), transposed(to), not upper
     rows, columns = b.shape[-2:]
     small = rows <= (MOST_ROWS if columns > 1 else MOST_ROWS_OF_ONE_COLUMN)
     if not (small and 0 not in x.shape and x.dtype in FLOATS):
@@ -48,14 +47,10 @@ def _solve_by_torch(low: Workspace, call: OpCall) -> Outcome:
     op, b, x = aten.linalg_solve_triangular.default, call.ref("B"), call.meta
     if not call.flag("left") or b.strides[-1] != 1 or min(b.shape[-2:]) < 2:
         return call_torch(low, call, op)
-    a, b = (
-        replace(ref, shape=transposed(ref.shape), strides=transposed(ref.strides))
-        for ref in (call.ref("self"), b)
-    )
-    turned = {"self": a, "B": b, "upper": not call.flag("upper"), "left": False}
+    other = {"self": turned(call.ref("self")), "B": turned(b), "upper": not call.flag("upper"), "left": False}
     by_rows = contiguous(x.shape)
     meta = replace(x, shape=transposed(x.shape), stride=transposed(by_rows))
-    made = call_torch(low, replace(call, arguments={**call.arguments, **turned}, metas=meta), op)
+    made = call_torch(low, replace(call, arguments={**call.arguments, **other}, metas=meta), op)
     assert isinstance(made, Value)
     return copy(low, call, Ref(Memory(made), 0, x.shape, by_rows, x.dtype))
 
