@@ -175,19 +175,24 @@ class _UnitWriter:
         memory = Pointers()
         losses = [f"losses[{k}] = (double)({self._loss(a, memory)});" for k, a in enumerate(schedule.losses)]
         head = f"static void {name}({_SHARED}, void *const *const E, double *losses, ember_team *const team)"
-        began = [] if self.clock is None else ["int64_t began;"]
+        began = ["int64_t began;"] if self._is_measured else []
         block = Block([*began, *self.steps, *losses], frozenset(memory.used))
         return [*repeated, *self.functions, self._function(head, [block], "")]
 
+    @property
+    def _is_measured(self) -> bool:
+        """Whether what is being written is measured: what is done once belongs to no step."""
+        return self.clock is not None and self._placed is self.placed
+
     def _start_clock(self) -> None:
         """Begin to measure a part of the program, in the function that calls the parts."""
-        if self.clock is not None:
+        if self._is_measured:
             self._close(_RESTRICTED)
             self.steps.append("began = ember_now();")
 
     def _stop_clock(self, number: int, steps: Sequence[Step]) -> None:
-        """Add up what a part has taken. What is done once belongs to no step."""
-        if self.clock is not None and self._placed is self.placed:
+        """Add up what a part has taken."""
+        if self.clock is not None and self._is_measured:
             self._close(_RESTRICTED)
             self.steps.append(self.clock.added(timed_part(number, steps)))
 
