@@ -29,6 +29,8 @@ class Limits:
         easy_squares: the same for squared deviations.
         agree_mean: two proposals agree up to this many standard deviations,
         agree_sd: and this much in the log of the standard deviation.
+        r_hat: of chains that check.
+        drift: of their means, in standard deviations.
     """
 
     k_hat: float = 0.7
@@ -39,6 +41,8 @@ class Limits:
     easy_squares: float = 0.6
     agree_mean: float = 0.07
     agree_sd: float = 0.07
+    r_hat: float = 1.1
+    drift: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,9 @@ def weighed(p: Counted, u: Tensor, log_q: Tensor, quantities: Quantities) -> Wei
     return of_ratios(u, p.value(u), log_q, torch.cat([quantities(rows) for rows in torch.split(u, p.chunk)]))
 
 
-def weigh_more(p: Counted, old: Weighed, proposal: Family, quantities: Quantities, draws: int, seed: int) -> Weighed:
+def weigh_more(
+    p: Counted, old: Weighed, proposal: Family, quantities: Quantities, draws: int, seed: int
+) -> Weighed:
     """Weigh further draws of the same proposal together with those at hand."""
     u, log_q = proposal.sample(draws, seed)
     more = torch.cat([quantities(rows) for rows in torch.split(u, p.chunk)])
