@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 import ember
 from ember import settings
-from ember.capture import Inductor, Interpreter, Native, capture
+from ember.capture import Backend, Inductor, Interpreter, Native, capture
 from ember.capture.native.build.compiler import find_compiler
 from ember.capture.native.build.store import cache_folder
 
@@ -34,7 +35,9 @@ EXTRAS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what there is; see the module."""
     parser = argparse.ArgumentParser(prog="python -m ember", description=main.__doc__)
-    parser.add_argument("--no-compile", action="store_true", help="do not compile a program to try the backends")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="do not compile a program to try the backends"
+    )
     options = parser.parse_args(argv)
     for name, value in _versions():
         _say(name, value)
@@ -42,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _say("compiler", compiler)
     _say("cache", _tried(_cache))
     if not options.no_compile:
-        for backend in (Native(), Inductor(), Interpreter()):
-            _say(f"backend {backend.name}", _tried(lambda backend=backend: _compiled(backend)))
+        backends: tuple[Backend, ...] = (Native(), Inductor(), Interpreter())
+        for backend in backends:
+            _say(f"backend {backend.name}", _tried(partial(_compiled, backend)))
     for name, purpose in EXTRAS.items():
         _say(name, _installed(name) or f"missing: {purpose} (pip install {name})")
     _say("settings", ", ".join(f"{name}={value}" for name, value in settings.get().items()))
@@ -87,7 +91,7 @@ def _cache() -> str:
     return f"{folder} ({len(files)} files, {sum(path.stat().st_size for path in files) / 2**20:.0f} MiB)"
 
 
-def _compiled(backend: Native | Inductor | Interpreter) -> str:
+def _compiled(backend: Backend) -> str:
     """Compile a small function, and compare what it computes with torch.
 
     Raises:

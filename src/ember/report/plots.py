@@ -46,7 +46,9 @@ def forest(draws: Mapping[str, Tensor], *, most: int = _MOST, title: str = "") -
     axes.grid(axis="x", alpha=0.3, linewidth=0.5)
     left = len(scalars.names) - len(names)
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel(f"median, 50 % and 90 % intervals{f' ({left} more not shown)' if left else ''}", fontsize=8)
+    axes.set_xlabel(
+        f"median, 50 % and 90 % intervals{f' ({left} more not shown)' if left else ''}", fontsize=8
+    )
     return figure
 
 
@@ -63,7 +65,9 @@ def densities(
     """
     for place, name in zip(axes, names or draws.names, strict=False):
         values = draws.values[:, draws.names.index(name)]
-        low, high = (float(x) for x in torch.quantile(values, torch.tensor([0.002, 0.998], dtype=values.dtype)))
+        low, high = (
+            float(x) for x in torch.quantile(values, torch.tensor([0.002, 0.998], dtype=values.dtype))
+        )
         high = high if high > low else low + 1.0
         place.hist(values.numpy(), bins=50, range=(low, high), density=True, color=_BLUE, alpha=0.55)
         if raw is not None:

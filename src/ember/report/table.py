@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ class Column:
 class Table:
     """Numbers by quantity.
 
+    >>> import torch
     >>> columns = {"mean": Column(torch.tensor([1.0, 200.0])), "sd": Column(torch.tensor([0.1, 20.0]))}
     >>> table = Table(("mu", "b[0]"), columns)
     >>> print(table)

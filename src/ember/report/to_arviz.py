@@ -115,6 +115,7 @@ def _container(
         # ArviZ 0.x announces its own future at import.
         warnings.simplefilter("ignore", FutureWarning)
         import arviz
+    from_dict: Any = arviz.from_dict
     if int(arviz.__version__.split(".")[0]) >= 1:
-        return arviz.from_dict(groups, coords=coords, dims=dims, attrs={"/": attrs} if attrs else None)
-    return arviz.from_dict(**groups, coords=coords, dims=dims, attrs=attrs)
+        return from_dict(groups, coords=coords, dims=dims, attrs={"/": attrs} if attrs else None)
+    return from_dict(**groups, coords=coords, dims=dims, attrs=attrs)

@@ -1,0 +1,1 @@
+"""The right answer by default, or a plain word that it is not."""
