@@ -14,6 +14,8 @@ from ember import paths as paths
 from ember import poutine as poutine
 from ember import settings as settings
 from ember.errors import EmberError as EmberError
+from ember.infer.density.density import Density as Density
+from ember.infer.density.density import density as density
 from ember.infer.structure.inspect import render_model as render_model
 from ember.infer.traces.validate_all import enable_validation as enable_validation
 from ember.infer.traces.validate_all import validation_enabled as validation_enabled
@@ -37,11 +39,13 @@ from ember.rng import set_rng_seed as set_rng_seed
 __version__ = "0.1.0"
 
 __all__ = [
+    "Density",
     "EmberError",
     "__version__",
     "barrier",
     "clear_param_store",
     "condition",
+    "density",
     "deterministic",
     "distributions",
     "do",

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.signals import Gate
 from ember.errors import NonFiniteLossError
-from ember.infer.losses.policy import LeftOut
-from ember.infer.losses.values import parts, shown
+from ember.infer.objectives.losses.policy import LeftOut
+from ember.infer.objectives.losses.values import parts, shown
 from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.program import StepProgram
 from ember.infer.step.programs import Ready

@@ -14,8 +14,8 @@ from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.report import Report
 from ember.errors import CaptureError, OptimizerError, Reason
 from ember.infer.autoguide.base.guide import AutoGuide
-from ember.infer.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.objectives.elbo import ELBO
+from ember.infer.objectives.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
 from ember.infer.step.function import Args, Kwargs, Objective, Step
 from ember.infer.step.live import Taken, taken_or_undone
