@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ember.errors import ModelError
 from ember.infer.autoguide.base.initialization import init_to_median, init_to_uniform
+from ember.infer.density.by_rows import by_rows
 from ember.infer.density.joint import Joint
 from ember.infer.density.layout import Block, Program
-from ember.infer.density.one_by_one import OneByOne
 from ember.infer.density.structure import structure_of
 from ember.infer.density.unconstrain import unconstrained_rows
 from ember.params.param_store import ParamStoreDict, get_param_store
@@ -101,7 +101,7 @@ class Density:
     latter is 0.
     """
 
-    def __init__(self, joint: Joint) -> None:
+    def __init__(self, joint: Joint, compile: bool = True) -> None:
         self._joint = joint
         structure = joint.structure
         self.layout: tuple[Block, ...] = tuple(structure.blocks.values())
@@ -120,7 +120,10 @@ class Density:
         """The coordinates that are parameters; none by default."""
         self.param_names: tuple[str, ...] = self.names[self.param_slice]
         """Their labels."""
-        self._rows = OneByOne(joint)
+        self._density = by_rows(joint, joint.finite_density, compile)
+        self._scored = self._last = by_rows(joint, joint.scored, compile)
+        self._constrained = by_rows(joint, joint.constrained, compile)
+        self._log_likelihood = by_rows(joint, joint.log_likelihood, compile)
 
     @property
     def start(self) -> Tensor:
@@ -129,12 +132,12 @@ class Density:
 
     @property
     def backend(self) -> str:
-        """What runs over the rows: ``"native"``, ``"inductor"``, or ``"python"``, one run of the model a row."""
-        return self._rows.backend
+        """What ran over the rows of the last call: ``"native"``, another backend, or ``"python"``, one run of the model a row."""
+        return self._last.backend
 
     def explain(self) -> str:
-        """What runs over the rows, and why, where there was a choice."""
-        return self._rows.explain()
+        """What ran over the rows of the last call, and why."""
+        return self._last.explain()
 
     @overload
     def __call__(self, u: Tensor, grad: Literal[True] = True) -> tuple[Tensor, Tensor]: ...
@@ -159,16 +162,22 @@ class Density:
             ModelError: if the model has other sites at a row than in its first run.
         """
         rows = self._checked(u)
-        log_p, score = self._rows.density(rows, grad)
-        if score is None:
-            return log_p
-        return log_p, score
+        if not len(rows):
+            return (rows.new_empty(0), rows) if grad else rows.new_empty(0)
+        self._last = self._scored if grad else self._density
+        found = self._last(rows)
+        log_p = found[0] if grad else found
+        if not bool(log_p.isfinite().any()):
+            # Is it the rows, or are data invalid now that were not before?
+            with torch.no_grad():
+                self._joint.log_density(self._joint.structure.start)
+        return found  # type: ignore[no-any-return]
 
     def constrain(self, u: Tensor) -> dict[str, Tensor]:
         """The values of latent and deterministic sites at each row, and of parameters that are coordinates.
 
-        Deterministic sites that depend on a site that is summed out have no value of their own, and are left out. Where a row
-        cannot be run, what depends on more than its coordinates is NaN.
+        Deterministic sites that depend on a site that is summed out have no value of their own, and are left out. Where the model
+        cannot be run at a row, its values are NaN.
 
         Args:
             u: rows, ``(S, D)``.
@@ -176,7 +185,8 @@ class Density:
         Returns:
             By name, ``(S, *shape)``.
         """
-        return self._rows.constrain(self._checked(u))
+        found: dict[str, Tensor] = self._constrained(self._checked(u))
+        return found
 
     def unconstrain(self, sites: Mapping[str, Tensor]) -> Tensor:
         """The rows at which latent sites, and parameters that are coordinates, have these values.
@@ -204,7 +214,14 @@ class Density:
         Raises:
             NotImplementedError: for observed sites that depend on a site that is summed out.
         """
-        return self._rows.log_likelihood(self._checked(u))
+        found: dict[str, Tensor] = self._log_likelihood(self._checked(u))
+        for name, shape in self._joint.structure.observed.items():
+            if found[name].shape[1:] != shape:
+                raise NotImplementedError(
+                    f"observed site {name!r} depends on a site that is summed out, and has no log density of its own at each "
+                    "event"
+                )
+        return found
 
     def _checked(self, u: Tensor) -> Tensor:
         if u.dim() != 2 or u.shape[-1] != self.dim:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ember.capture.recording.assumptions import answered
+from ember.capture.recording.value_guard import is_recording
 from ember.distributions.validation import values_unchecked
 from ember.infer.density.handlers import Placed, PlacedParameters, Unconstraining
 from ember.infer.density.layout import Program
 from ember.infer.density.structure import Structure
 from ember.infer.enumeration.traceenum_elbo import EnumTerms
 from ember.infer.traces.settings import Settings
+from ember.infer.traces.validate_all import structure_unchecked
 from ember.ops.scalars import total
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.enumeration.enum_messenger import EnumMessenger
@@ -50,6 +54,19 @@ class Joint:
         # A guide without sites: what is left of the bound is the density itself.
         summed = EnumTerms().estimate(recorded, Trace(), Settings()).elbo
         return torch.as_tensor(summed + jacobian, dtype=row.dtype)
+
+    def finite_density(self, row: Tensor) -> Tensor:
+        """The same, but ``-inf`` where it is not finite, or where validation finds what is invalid."""
+        return _finite(self.log_density(row))[0]
+
+    def scored(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`finite_density` and its gradient, 0 where either is not finite."""
+        with torch.enable_grad():
+            leaf = row.detach().requires_grad_()
+            value, good = _finite(self.log_density(leaf))
+            slope = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+        slope = torch.zeros_like(row) if slope is None else slope
+        return value.detach(), torch.where(good & slope.isfinite(), slope, 0.0)
 
     def constrained(self, row: Tensor) -> dict[str, Tensor]:
         """The values of latent and deterministic sites, and of parameters that are coordinates.
@@ -107,9 +124,20 @@ class Joint:
         if structure.enumerated:
             model = infer_config(model, config_fn=self._to_enumerate)
             model = EnumMessenger(first_available_dim=-1 - structure.nesting)(model)
-        with self.store.active():
+        # What the first run has been checked for needs no look in a program.
+        with self.store.active(), structure_unchecked() if is_recording() else nullcontext():
             recorded: Trace = block(trace(model).get_trace)(*program.args, **program.kwargs)
         return recorded
 
     def _to_enumerate(self, site: Site) -> dict[str, object]:
         return {"enumerate": "parallel"} if site.name in self.structure.enumerated else {}
+
+
+def _finite(value: Tensor) -> tuple[Tensor, Tensor]:
+    """A log density, ``-inf`` where it does not count; and whether it does."""
+    good = value.detach().isfinite()
+    # A program answers by itself what validation asks: Python would only find that an argument is invalid.
+    valid = answered()
+    if valid is not None:
+        good = good & valid
+    return torch.where(good, value, -torch.inf), good
