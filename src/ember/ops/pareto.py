@@ -24,16 +24,27 @@ def fit_generalized_pareto(X: Tensor) -> tuple[float, float]:
     """
     if not isinstance(X, Tensor) or X.dim() != 1:
         raise ValueError("Input X must be a 1-dimensional torch tensor")
-    x = X.double().sort().values
-    size = x.size(0)
+    k, sigma = fit_generalized_paretos(X.double().sort().values)
+    return float(k), float(sigma)
+
+
+def fit_generalized_paretos(x: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`fit_generalized_pareto` for many samples at once.
+
+    Args:
+        x: of shape ``(..., n)``, double precision, in ascending order along the last dim.
+
+    Returns:
+        ``(k, sigma)`` of shape ``(...)``.
+    """
+    size = x.size(-1)
     grid_size = 30 + int(math.sqrt(size))
-    quartile = x[int(size / 4 - 0.5)]
     j = torch.arange(1, grid_size + 1, dtype=torch.double, device=x.device)
-    theta = 1 / x[-1] + (1 - (grid_size / (j - 0.5)).sqrt()) / (3 * quartile)
-    shape = torch.log1p(-theta.unsqueeze(-1) * x).mean(-1)
-    profile = size * (torch.log(-theta / shape) - shape - 1)
-    weights = torch.softmax(profile, 0)
+    span = (1 - (grid_size / (j - 0.5)).sqrt()) / 3
+    theta = 1 / x[..., -1:] + span / x[..., int(size / 4 - 0.5), None]
+    shape = torch.log1p(-theta.unsqueeze(-1) * x.unsqueeze(-2)).mean(-1)
+    weights = torch.softmax(size * (torch.log(-theta / shape) - shape - 1), -1)
     weights = torch.where(weights > 1e-30, weights, 0.0)
-    mean = float((theta * weights / weights.sum()).sum())
-    k = float(torch.log1p(-mean * x).mean())
+    mean = (theta * weights).sum(-1) / weights.sum(-1)
+    k = torch.log1p(-mean.unsqueeze(-1) * x).mean(-1)
     return k * size / (size + 10.0) + 5.0 / (size + 10.0), -k / mean
