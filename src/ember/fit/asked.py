@@ -35,7 +35,9 @@ class Asked:
         if not callable(self.model):
             raise ModelError(f"model must be a function or module, got {type(self.model).__name__}")
         if isinstance(self.guide, str) and self.guide not in FAMILIES:
-            raise ModelError(f"guide must be one of {', '.join(map(repr, FAMILIES))}, or a guide; got {self.guide!r}")
+            raise ModelError(
+                f"guide must be one of {', '.join(map(repr, FAMILIES))}, or a guide; got {self.guide!r}"
+            )
         if isinstance(self.draws, bool) or not isinstance(self.draws, int) or self.draws < 1:
             raise ModelError(f"draws must be a positive integer, got {self.draws!r}")
         if not (isinstance(self.budget, (int, float)) and self.budget > 0 and not math.isnan(self.budget)):

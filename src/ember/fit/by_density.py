@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from ember.fit.asked import Asked
-from ember.fit.decentred import Decentred, decentred
+from ember.fit.decentred import decentred
 from ember.fit.draws import resampled
 from ember.fit.guides import moments_of, normal_guide
 from ember.fit.outcome import Outcome
@@ -70,9 +68,7 @@ def _options(asked: Asked, target: Density) -> Options:
     return Options(draws=draws, budget=asked.budget, seed=asked.seed, audit=asked.audit)
 
 
-def _best(
-    asked: Asked, plain: _Coordinates, options: Options, begun: float
-) -> tuple[_Coordinates, Outcome]:
+def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> tuple[_Coordinates, Outcome]:
     """The fit whose verdict is good, or else the best there is."""
 
     def climbed(coordinates: _Coordinates, ladder: Sequence[Stage]) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ember.errors import ModelError, NotTrusted
+from ember.errors import NotTrusted
 from ember.fit.asked import Asked
 from ember.fit.by_density import fit_by_density
 from ember.fit.result import Fit
@@ -91,5 +91,8 @@ def _said(result: Fit, strict: bool) -> None:
         return
     text = f"ember.fit of {result.called.name}: {verdict.status}: {'; '.join(verdict.reasons)}"
     if strict and verdict.status != "unverified":
-        raise NotTrusted(f"{text}\nThe way out: print what ember.fit returns without strict=True; it says what helps.", result)
+        raise NotTrusted(
+            f"{text}\nThe way out: print what ember.fit returns without strict=True; it says what helps.",
+            result,
+        )
     warnings.warn(f"{text}\nprint(fit) says what helps.", UserWarning, stacklevel=3)
