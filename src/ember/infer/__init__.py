@@ -21,6 +21,8 @@ from ember.infer.posterior.abstract_infer import EmpiricalMarginal as EmpiricalM
 from ember.infer.posterior.abstract_infer import TracePosterior as TracePosterior
 from ember.infer.posterior.abstract_infer import TracePredictive as TracePredictive
 from ember.infer.posterior.importance import Importance as Importance
+from ember.infer.posterior.plate_tails import PlateTails as PlateTails
+from ember.infer.posterior.plate_tails import psis_by_plate as psis_by_plate
 from ember.infer.posterior.predictive import MHResampler as MHResampler
 from ember.infer.posterior.predictive import Predictive as Predictive
 from ember.infer.posterior.predictive import WeighedPredictive as WeighedPredictive
@@ -49,6 +51,7 @@ __all__ = [
     "LeaveOneOut",
     "MHResampler",
     "NoControlVariate",
+    "PlateTails",
     "Predictive",
     "RenyiELBO",
     "Reparameterized",
@@ -72,4 +75,5 @@ __all__ = [
     "enable_validation",
     "infer_discrete",
     "is_validation_enabled",
+    "psis_by_plate",
 ]
