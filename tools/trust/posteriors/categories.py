@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 import ember
@@ -48,7 +49,7 @@ def beetles(dead: Tensor, dose: Tensor) -> None:
     """Probit regression (Bliss, 1935), the dose not centred: intercept and slope go together to 0.9999."""
     intercept = ember.sample("intercept", dist.Normal(0.0, 100.0))
     slope = ember.sample("slope", dist.Normal(0.0, 100.0))
-    probability = dist.Normal(0.0, 1.0).cdf(intercept + slope * dose)
+    probability = torch.special.ndtr(intercept + slope * dose)
     with ember.plate("beetles", len(dead)):
         ember.sample("dead", dist.Bernoulli(probability), obs=dead)
 

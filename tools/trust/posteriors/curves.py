@@ -126,7 +126,8 @@ def lynxes(pelts: Tensor, substeps: int) -> None:
     sign = torch.tensor([1.0, -1.0], dtype=pelts.dtype)
 
     def change(z: Tensor) -> Tensor:
-        return sign * z * (birth - meet * z.flip(-1))
+        rate: Tensor = sign * z * (birth - meet * z.flip(-1))
+        return rate
 
     z, step, years = start, 1.0 / substeps, [start]
     for _ in range(len(pelts) - 1):

@@ -78,7 +78,7 @@ def cafes_data() -> Data:
 def cafes(wait: Tensor, afternoon: Tensor, cafe: Tensor, cafes: int) -> None:
     """Intercepts and slopes that vary together (McElreath, 2020, chapter 14), not centred."""
     mean = ember.sample("mean", dist.Normal(torch.tensor([5.0, -1.0]), 2.0).to_event(1))
-    spread = ember.sample("spread", dist.Exponential(1.0).expand([2]).to_event(1))
+    spread = ember.sample("spread", dist.Exponential(torch.ones(2)).to_event(1))
     correlation = ember.sample("correlation", dist.LKJCholesky(2, 2.0))
     noise = ember.sample("noise", dist.Exponential(1.0))
     with ember.plate("cafes", cafes):
