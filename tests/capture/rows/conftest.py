@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from ember.capture.native import pipeline
+from tests.capture.native.programs import QUICK, flags
 
 
 @pytest.fixture(autouse=True)
 def _verified(monkeypatch):
     monkeypatch.setattr(pipeline, "VERIFY", True)
     torch.set_default_dtype(torch.float64)
+    with flags(*QUICK):
+        yield

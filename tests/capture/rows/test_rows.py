@@ -14,7 +14,6 @@ import ember
 from ember import capture, settings, tree
 from ember.capture.rows import function as row_function
 from tests.capture.native import random_graphs
-from tests.capture.native.programs import QUICK, flags
 
 X = torch.randn(7, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 GROUP = torch.tensor([0, 2, 1, 1, 0, 2, 2])
@@ -76,9 +75,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
 def test_gives_what_a_loop_gives(name: str) -> None:
     function = FUNCTIONS[name]
     u = torch.randn(9, 3)
-    with flags(*QUICK):
-        rows = capture.rows(function, backend="native")
-        found = rows(u)
+    rows = capture.rows(function, backend="native")
+    found = rows(u)
     assert rows.backend == "native", rows.explain()
     torch.testing.assert_close(found, by_loop(function, u))
     with settings.context(threads=3):
@@ -108,9 +106,8 @@ def test_random_functions(number: int) -> None:
         expected.append(function([[t[index] for t in own] for own in varied], shared))
     state = torch.get_rng_state()
     torch.manual_seed(0)
-    with flags(*QUICK):
-        rows = capture.rows(function, in_dims=(0, None))
-        found = rows(varied, shared)
+    rows = capture.rows(function, in_dims=(0, None))
+    found = rows(varied, shared)
     assert rows.backend == "native", rows.explain()
     torch.testing.assert_close(found, tree.join(torch.stack, expected), equal_nan=True)
     assert torch.equal(state, torch.get_rng_state())
@@ -193,9 +190,8 @@ def test_numbers_that_go_on_changing_are_left_to_python(monkeypatch: pytest.Monk
     monkeypatch.setattr(row_function, "_MOST_PROGRAMS", 3)
     rows = capture.rows(lambda b, k: b * k, in_dims=(0, None))
     u = torch.randn(2, 2)
-    with flags(*QUICK):
-        for k in range(5):
-            torch.testing.assert_close(rows(u, float(k)), k * u)
+    for k in range(5):
+        torch.testing.assert_close(rows(u, float(k)), k * u)
     assert rows.backend == "python" and "other in call after call" in rows.explain()
 
 

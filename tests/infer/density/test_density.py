@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from tests import zoo
+from tests.capture.native.programs import QUICK, flags
 from torch import Tensor
 
 import ember
@@ -16,9 +17,15 @@ import ember.distributions as dist
 from ember import poutine
 from ember.errors import ModelError
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = pytest.mark.usefixtures("float64", "quick")
 Y = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
 X = torch.tensor([[1.0, 0.2], [1.0, -0.7], [1.0, 1.5]], dtype=torch.float64)
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    with flags(*QUICK):
+        yield
 
 
 def by_traces(model: Callable[..., Any], args: tuple[Any, ...], density: Any, u: Tensor) -> Tensor:
