@@ -21,13 +21,6 @@ def ordered() -> Any:
     )
 
 
-def positive_ordered() -> Any:
-    return dist.TransformedDistribution(
-        dist.Normal(torch.zeros(2), 0.5).to_event(1),
-        [transforms.OrderedTransform(), transforms.ExpTransform()],
-    )
-
-
 IN_ONE: dict[str, Any] = {
     "real": lambda: dist.Normal(0.5, 2.0),
     "positive": lambda: dist.Gamma(2.0, 1.5),
@@ -47,7 +40,6 @@ IN_ONE: dict[str, Any] = {
 IN_TWO: dict[str, Any] = {
     "simplex": lambda: dist.Dirichlet(torch.tensor([2.0, 3.0, 4.0])),
     "ordered": ordered,
-    "positive ordered": positive_ordered,
     "vector": lambda: dist.MultivariateNormal(torch.zeros(2), torch.eye(2) + 0.5),
     "two positives": lambda: dist.Gamma(2.0, 1.0).expand([2]).to_event(1),
 }
