@@ -208,10 +208,10 @@ class RowFunction:
             if world.unseen:
                 raise CaptureError(f"it reads {world.unseen[0]}, whose changes cannot be seen", Reason.UNSEEN)
             made = recorded(self._function, call, tried.index, name_of(self._backend))
-            compare(made, call, tried)
             if not world.holds():
                 what = world.first_difference()
                 raise CaptureError(f"it changes {what} as it runs", Reason.CHANGES_ITSELF)
+            compare(made, call, tried)
         except (MemoryError, OSError) as error:
             # It may not come again: nothing is kept.
             logger.warning("recording failed: %s: %s; rows are left to Python", type(error).__name__, error)

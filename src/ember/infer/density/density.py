@@ -102,7 +102,8 @@ class Density:
     """
 
     def __init__(self, joint: Joint, compile: bool = True) -> None:
-        self._joint = joint
+        self.joint = joint
+        """The functions of one row."""
         structure = joint.structure
         self.layout: tuple[Block, ...] = tuple(structure.blocks.values())
         """The latent sites in the order of their coordinates."""
@@ -128,7 +129,7 @@ class Density:
     @property
     def start(self) -> Tensor:
         """A row near the medians of the priors, ``(D,)``."""
-        return self._joint.structure.start.clone()
+        return self.joint.structure.start.clone()
 
     @property
     def backend(self) -> str:
@@ -170,7 +171,7 @@ class Density:
         if not bool(log_p.isfinite().any()):
             # Is it the rows, or are data invalid now that were not before?
             with torch.no_grad():
-                self._joint.log_density(self._joint.structure.start)
+                self.joint.log_density(self.joint.structure.start)
         return found  # type: ignore[no-any-return]
 
     def constrain(self, u: Tensor) -> dict[str, Tensor]:
@@ -200,7 +201,7 @@ class Density:
         Raises:
             ModelError: if a site is missing or unknown, a shape does not fit, or a value is outside of its support.
         """
-        return unconstrained_rows(self._joint, sites, self.dtype)
+        return unconstrained_rows(self.joint, sites, self.dtype)
 
     def log_likelihood(self, u: Tensor) -> dict[str, Tensor]:
         """The log density of each event at each observed site, without the scales of plates; masked events have 0.
@@ -215,7 +216,7 @@ class Density:
             NotImplementedError: for observed sites that depend on a site that is summed out.
         """
         found: dict[str, Tensor] = self._log_likelihood(self._checked(u))
-        for name, shape in self._joint.structure.observed.items():
+        for name, shape in self.joint.structure.observed.items():
             if found[name].shape[1:] != shape:
                 raise NotImplementedError(
                     f"observed site {name!r} depends on a site that is summed out, and has no log density of its own at each "
