@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -21,9 +22,10 @@ from ember.fit.result import Called, Fit
 from ember.fit.stages import LADDER, Stage
 from ember.fit.state import Options
 from ember.infer.density.density import Density, density
-from ember.ops.in_double import in_double
 from ember.params.param_store import ParamStoreDict
+from ember.poutine.handlers import block
 
+Program = Callable[..., Any]
 _DRAWS, _FEWEST_DRAWS = 1 << 15, 1 << 12
 _TRIED = 16
 
@@ -48,7 +50,7 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
         store: the active store, for the parameters of this fit.
     """
     begun = time.perf_counter()
-    written = density(in_double(asked.model), *asked.args, **asked.kwargs)
+    written = density(asked.model, *asked.args, dtype=torch.float64, **asked.kwargs)
     options = _options(asked, written)
     plain = _Coordinates(SiteValues.of(written, options.draws))
     with _watched(asked, options) as options:
@@ -97,7 +99,7 @@ def _through_noise(asked: Asked, plain: _Coordinates) -> _Coordinates | None:
     found = decentred(asked.model, asked.args, dict(asked.kwargs))
     if found is None:
         return None
-    target = density(in_double(found.model), *asked.args, **asked.kwargs)
+    target = density(found.model, *asked.args, dtype=torch.float64, **asked.kwargs)
     words = f"{', '.join(found.sites)} drawn through standard noise: {found.advice}"
     return _Coordinates(SiteValues(target, plain.values.shapes), words)
 
@@ -135,12 +137,21 @@ def _fitted(
         replace(outcome, seconds=seconds),
         Called(asked.model, asked.args, kwargs),
         {name: value.to(dtypes[name]) for name, value in all_draws.items()},
-        normal_guide(asked.model, asked.args, kwargs, store, moments_of(u, outcome.log_weights)),
+        normal_guide(
+            without(asked.model, own), asked.args, kwargs, store, moments_of(u, outcome.log_weights)
+        ),
         {},
         store,
         chosen.values,
         chosen.words,
     )
+
+
+def without(model: Program, target: Density) -> Program:
+    """A model without the sites that are summed out, for guides."""
+    summed = sorted(target.joint.structure.enumerated)
+    hidden: Program = block(model, hide=summed) if summed else model
+    return hidden
 
 
 def _shapes_of_all(target: Density) -> dict[str, torch.Size]:

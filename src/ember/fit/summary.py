@@ -30,7 +30,10 @@ def summarised(names: Sequence[str], weighed: Weighed, status: Status) -> Table:
     levels = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
     log_weights = weighed.log_weights
     quantiles = torch.cat(
-        [weighed_quantile(part, levels, log_weights) for part in torch.split(weighed.values, _COLUMNS_AT_ONCE, 1)],
+        [
+            weighed_quantile(part, levels, log_weights)
+            for part in torch.split(weighed.values, _COLUMNS_AT_ONCE, 1)
+        ],
         1,
     )
     no_means = status not in ("ok", "means only")

@@ -25,6 +25,7 @@ def density(
     model: Callable[..., Any],
     *args: object,
     params: Literal["held", "coordinates"] = "held",
+    dtype: torch.dtype | None = None,
     **kwargs: object,
 ) -> Density:
     """The log joint density of a model at these arguments, over rows of unconstrained coordinates.
@@ -40,6 +41,7 @@ def density(
         *args: its arguments.
         params: what ``param`` statements of the model are. ``"held"``: they keep the values that they have in the store, else
             their initial ones. ``"coordinates"``: their unconstrained values are the last coordinates of a row, without Jacobian.
+        dtype: ``torch.float64`` computes in double precision whatever the model was written for; None in the model's own.
         **kwargs: its keyword arguments.
 
     Raises:
@@ -59,8 +61,10 @@ def density(
     """
     if params not in ("held", "coordinates"):
         raise ValueError(f'params must be "held" or "coordinates", got {params!r}')
-    program = Program(model, args, kwargs)
-    with fork_rng():
+    if dtype not in (None, torch.float64):
+        raise ValueError(f"dtype must be None, the model's own, or torch.float64, got {dtype}")
+    program = Program(model, args, kwargs, in_double=dtype is not None)
+    with fork_rng(), program.precision():
         return Density(_started(program, params == "coordinates"))
 
 
