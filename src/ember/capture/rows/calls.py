@@ -58,6 +58,11 @@ class Call:
         row = [tensor[index : index + 1] for tensor in self.rows]
         return Call(tuple(self.arguments(row, self.shared)), self.by_row)
 
+    def at(self, example: Sequence[Any]) -> Call:
+        """The call for one row, given what stands there in the place of the arguments with rows."""
+        row = [tensor[None] for tensor in tree.tensors(tuple(example))]
+        return Call(tuple(self.arguments(row, self.shared)), self.by_row)
+
     def row(self, index: int) -> list[Tensor]:
         """The tensors of one row, in memory of their own."""
         return [tensor[index].clone() for tensor in self.rows]

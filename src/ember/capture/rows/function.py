@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ def rows(
     compile: bool = True,
     reads: Roots | None = None,
     facts: Callable[[], Hashable] | None = None,
+    example: Sequence[Any] | None = None,
 ) -> RowFunction:
     """A function of one row as a function of many: it is captured, and one call runs it over all of them.
 
@@ -58,6 +59,7 @@ def rows(
         compile: False leaves all rows to Python.
         reads: where to look for what the function reads, if not in itself.
         facts: what else decides whether a program is right; a new one is made when it is another.
+        example: arguments of one row, those with rows only, at which the function does not fail.
 
     >>> import torch
     >>> X = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -75,6 +77,7 @@ def rows(
         compile=compile,
         reads=(("the function", function),) if reads is None else reads,
         facts=facts,
+        example=example,
     )
 
 
@@ -91,6 +94,7 @@ class RowFunction:
         compile: bool,
         reads: Roots,
         facts: Callable[[], Hashable] | None,
+        example: Sequence[Any] | None,
     ) -> None:
         if in_dims is not None and not set(in_dims) <= {0, None}:
             raise ValueError(f"in_dims must hold 0 and None only, got {in_dims}")
@@ -100,6 +104,7 @@ class RowFunction:
         self._backend = backend
         self._reads = reads
         self._facts = facts
+        self._example = example
         self._world: World | None = None
         self._known: dict[Hashable, list[Recorded] | str] = {}
         """By what decides which program is right: programs, or the reason why there is none."""
@@ -207,11 +212,11 @@ class RowFunction:
         try:
             if world.unseen:
                 raise CaptureError(f"it reads {world.unseen[0]}, whose changes cannot be seen", Reason.UNSEEN)
-            made = recorded(self._function, call, tried.index, name_of(self._backend))
+            made = recorded(self._function, tried.call, name_of(self._backend))
             if not world.holds():
                 what = world.first_difference()
                 raise CaptureError(f"it changes {what} as it runs", Reason.CHANGES_ITSELF)
-            compare(made, call, tried)
+            compare(made, tried)
         except (MemoryError, OSError) as error:
             # It may not come again: nothing is kept.
             logger.warning("recording failed: %s: %s; rows are left to Python", type(error).__name__, error)
@@ -226,11 +231,18 @@ class RowFunction:
         return made
 
     def _tried(self, call: Call) -> Tried | None:
-        for index in range(min(call.num_rows, _MOST_TRIED)):
+        for one in self._candidates(call):
             try:
                 with fork_torch_rng(), torch.no_grad():
-                    result = self._function(*call.arguments(call.row(index), call.shared))
-                return Tried(index, leaves_of(result))
+                    result = self._function(*one.arguments(one.row(0), one.shared))
+                return Tried(one, leaves_of(result))
             except Exception:
                 continue
         return None
+
+    def _candidates(self, call: Call) -> Iterator[Call]:
+        """Calls for one row."""
+        for index in range(min(call.num_rows, _MOST_TRIED)):
+            yield call.only(index)
+        if self._example is not None:
+            yield call.at(self._example)

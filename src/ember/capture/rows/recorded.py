@@ -61,14 +61,14 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Tried:
-    """A row at which the function has been run by Python, and what it gave."""
+    """A call for one row, at which the function has been run by Python, and what it gave."""
 
-    index: int
+    call: Call
     results: list[Tensor]
 
 
-def recorded(function: Function, call: Call, index: int, backend: BackendName) -> Recorded:
-    """A program for calls like this one, recorded at one of its rows.
+def recorded(function: Function, call: Call, backend: BackendName) -> Recorded:
+    """A program for calls like this one, recorded at its first row.
 
     Raises:
         CaptureError: if there can be none.
@@ -83,7 +83,7 @@ def recorded(function: Function, call: Call, index: int, backend: BackendName) -
             # The first output is a number, by which a program tells its steps.
             return [torch.zeros(()), *leaves_of(result)]
 
-    row = call.row(index)
+    row = call.row(0)
     with _ONE_AT_A_TIME:
         graph = capture(flat, [*row, *call.shared], len(call.shared))
     if graph.mutated_inputs or graph.mutated_lifted:
@@ -97,7 +97,7 @@ def recorded(function: Function, call: Call, index: int, backend: BackendName) -
     return Recorded(program, template[0], graph.lifted, graph.asked)
 
 
-def compare(made: Recorded, call: Call, tried: Tried) -> None:
+def compare(made: Recorded, tried: Tried) -> None:
     """Compare a program with what Python has given for a row.
 
     Raises:
@@ -108,13 +108,12 @@ def compare(made: Recorded, call: Call, tried: Tried) -> None:
         raise CaptureMismatchError("the program leaves a row to Python that Python has no trouble with")
 
     with fork_torch_rng():
-        found = leaves_of(made.run(call.only(tried.index), unanswered))
+        found = leaves_of(made.run(tried.call, unanswered))
     for own, wanted in zip(found, tried.results, strict=True):
         relative, absolute = _TOLERANCE.get(wanted.dtype, (1e-2, 1e-2))
         if not torch.allclose(own[0].to(wanted.dtype), wanted, relative, absolute, equal_nan=True):
             raise CaptureMismatchError(
-                f"the program disagrees with Python at row {tried.index}: {_shown(own[0])} and {_shown(wanted)}. Please "
-                "report it."
+                f"the program disagrees with Python: {_shown(own[0])} and {_shown(wanted)}. Please report it."
             )
 
 

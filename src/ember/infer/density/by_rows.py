@@ -35,6 +35,7 @@ def by_rows(joint: Joint, function: Callable[[Tensor], Any], compile: bool = Tru
         compile=compile,
         reads=(("the model", program.model), ("an argument", (program.args, program.kwargs))),
         facts=switches,
+        example=(joint.structure.start,),
     )
 
 

@@ -122,7 +122,8 @@ class Placed(_AtSites):
 def _half_squares(unconstrained: Tensor, batch_dims: int) -> Tensor:
     """Minus the log density of a standard normal, for each event."""
     squares = 0.5 * (unconstrained**2 + math.log(2 * math.pi))
-    return sum_rightmost(squares, squares.dim() - batch_dims)
+    summed: Tensor = sum_rightmost(squares, squares.dim() - batch_dims)
+    return summed
 
 
 class Unconstraining(_AtSites):
