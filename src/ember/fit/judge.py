@@ -97,6 +97,15 @@ class Weighed:
             and bool((self.sd_errors < limits.mcse_sd).all())
         )
 
+    def is_near(self, limits: Limits) -> bool:
+        """Whether more draws may make it good: a noisy k-hat around its limit, errors that four times the draws would halve."""
+        return (
+            self.k_hat < limits.k_hat + 0.1
+            and 4 * self.ess > limits.ess
+            and bool((self.mean_errors < 2 * limits.mcse_mean).all())
+            and not self.is_easy(limits)
+        )
+
     def is_easy(self, limits: Limits) -> bool:
         """Whether that needs no second opinion."""
         return (
@@ -126,6 +135,19 @@ def weighed(p: Counted, u: Tensor, log_q: Tensor, quantities: Quantities) -> Wei
         quantities: what is to be known, from ``(S, D)`` to ``(S, Q)``.
     """
     return of_ratios(u, p.value(u), log_q, torch.cat([quantities(rows) for rows in torch.split(u, p.chunk)]))
+
+
+def weigh_more(p: Counted, old: Weighed, proposal: Family, quantities: Quantities, draws: int, seed: int) -> Weighed:
+    """Weigh further draws of the same proposal together with those at hand."""
+    u, log_q = proposal.sample(draws, seed)
+    more = torch.cat([quantities(rows) for rows in torch.split(u, p.chunk)])
+    old_q = torch.where(torch.isfinite(old.log_p), old.log_p - old.log_ratios, 0.0)
+    return of_ratios(
+        torch.cat([old.u, u]),
+        torch.cat([old.log_p, p.value(u)]),
+        torch.cat([old_q, log_q]),
+        torch.cat([old.values, more]),
+    )
 
 
 @torch.no_grad()

@@ -68,6 +68,8 @@ def _climb(state: State, ladder: Sequence[Stage]) -> None:
     for stage in ladder:
         if state.interrupted or state.is_settled():
             return
+        if not stage.applies(state):
+            continue
         predicted = stage.rows(state) * state.p.seconds_a_row + stage.overhead(state)
         if state.judged and predicted > state.left:
             note = f"left out: about {predicted:.1f} s, and {max(state.left, 0):.1f} s of the budget are left"

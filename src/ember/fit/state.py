@@ -10,17 +10,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ember.fit.judge import Gap, Limits, Quantities, Weighed, gap, weigh
+from ember.fit.judge import Gap, Limits, Quantities, Weighed, gap, weigh, weigh_more
 from ember.fit.outcome import StageRecord
 from ember.infer.vi.density import Counted
 from ember.infer.vi.families.family import Family
 from ember.infer.vi.families.mixture import Mixture
 from ember.infer.vi.families.normal import Normal, StudentT
+from ember.infer.vi.families.skewed import SinhArcsinh
 from ember.infer.vi.locate import Located
 from ember.infer.vi.natural_gradient import Certificate
 
 T = TypeVar("T")
 TAIL_SHARE, TAIL_DF = 0.25, 3  # the defensive part of a proposal
+MORE = 4  # times the draws, where that may decide
 REACH = 6.0  # nats below its own draws: a proposal still draws there often enough
 
 
@@ -67,6 +69,8 @@ class State:
     normal: Normal | None = None
     guide: Family | None = None
     far: tuple[Normal, ...] = ()
+    bend: SinhArcsinh | None = None
+    mixture: Mixture | None = None
     certificate: Certificate | None = None
     losses: list[float] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
@@ -94,7 +98,11 @@ class State:
     def judge(self, stage: str, family: Family, proposal: Family, draws: int | None = None) -> Judged:
         """Draw, weigh, remember."""
         seed = 1000 * self.options.seed + len(self.judged) + 1
-        weighed = weigh(self.p, proposal, self.quantities, draws or self.options.draws, seed)
+        wanted = draws or self.options.draws
+        weighed = weigh(self.p, proposal, self.quantities, wanted, seed)
+        more = (MORE - 1) * wanted
+        if weighed.is_near(self.options.limits) and self.left > 2 * more * self.p.seconds_a_row:
+            weighed = weigh_more(self.p, weighed, proposal, self.quantities, more, seed + 500)
         self.judged.append(Judged(stage, family, proposal, weighed))
         return self.judged[-1]
 

@@ -1,10 +1,8 @@
-"""From an easy family to harder ones, each judged, until the numbers can be used or the time is spent."""
+"""Where the mass is, and a normal there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 
@@ -18,29 +16,16 @@ NEGLIGIBLE = 8.0  # nats
 ROUNDS = 3
 
 
-class Stage(Protocol):
-    """One step of the ladder."""
-
-    @property
-    def name(self) -> str:
-        """What records call it."""
-
-    def rows(self, state: State) -> int:
-        """Rows of the density that it will ask for, about."""
-
-    def overhead(self, state: State) -> float:
-        """Seconds that it takes besides, about."""
-
-    def run(self, state: State) -> None:
-        """Add to the state."""
-
-
 @dataclass(frozen=True)
 class Locate:
     """Find where the mass is."""
 
     newton: Newton = field(default_factory=Newton)
     name: str = "locate"
+
+    def applies(self, state: State) -> bool:
+        """Always."""
+        return True
 
     def rows(self, state: State) -> int:
         """A dozen steps."""
@@ -65,6 +50,10 @@ class FitNormal:
 
     settings: NaturalGradient = field(default_factory=NaturalGradient)
     name: str = "full-rank"
+
+    def applies(self, state: State) -> bool:
+        """Always."""
+        return True
 
     def rows(self, state: State) -> int:
         """Of one round, and of the draws that are judged."""
@@ -111,6 +100,3 @@ def far_modes(state: State, normal: Normal) -> tuple[Normal, ...]:
         if min(apart) > FAR and candidate.elbo > elbo - NEGLIGIBLE:
             found.append(candidate.normal)
     return tuple(found)
-
-
-LADDER: Sequence[Stage] = (Locate(), FitNormal())
