@@ -28,7 +28,7 @@ def render(there: dict[str, Any]) -> str:
     lines = []
     for path, entry in sorted(there.items()):
         own, passed_on, foreign = group(path, entry)
-        own = {name for name in own if entry["names"][name]["kind"] != "module"}
+        own = {name for name in own if f"{path}.{name}" not in there}
         known = {f"{path}.{name}" for name in foreign} & there.keys()
         others = passed_on | {name for name in foreign if f"{path}.{name}" not in known}
         right = " ".join(_passed_on(name, entry["names"][name]) for name in sorted(others))

@@ -70,6 +70,7 @@ ALSO: dict[str, tuple[str, ...]] = {
 HIDDEN: tuple[str, ...] = ("ember.pyro",)
 
 _SAMPLE = "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro"
+_COLLAPSE = "pyro.contrib.conjugate for conjugate pairs, TraceEnum_ELBO for discrete sites; it needs funsor in Pyro too"
 _HOROVOD = "any rule of ember.optim in one process; gather the gradients of several by torch.distributed"
 
 # What to use instead of a name or path of Pyro that Ember does not carry.
@@ -83,7 +84,15 @@ INSTEAD: dict[str, str] = {
     "pyro.distributions.torch_patch": "Ember changes nothing in torch",
     "pyro.optim.HorovodOptimizer": _HOROVOD,
     "pyro.optim.horovod": _HOROVOD,
+    "pyro.poutine.collapse": _COLLAPSE,
+    "pyro.poutine.collapse_messenger": _COLLAPSE,
+    "pyro.poutine.handlers.collapse": _COLLAPSE,
 }
 
 # Those of them that import all the same: what is in them is an error when it is used.
-ABSENT: tuple[str, ...] = ("pyro.distributions.torch_patch", "pyro.infer.mcmc", "pyro.optim.horovod")
+ABSENT: tuple[str, ...] = (
+    "pyro.poutine.collapse_messenger",
+    "pyro.distributions.torch_patch",
+    "pyro.infer.mcmc",
+    "pyro.optim.horovod",
+)
