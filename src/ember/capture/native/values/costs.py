@@ -50,6 +50,11 @@ def cost(value: Value) -> float:
     return value.numel * 1.0
 
 
+def cost_at_element(value: Pointwise) -> float:
+    """Of one element of a value."""
+    return _of_expression(value.expression)
+
+
 @lru_cache(4096)
 def _of_expression(whole: Expression) -> float:
     total = 0.0
