@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from torch import Tensor
 
@@ -25,7 +23,7 @@ def thresholds(request, monkeypatch):
         monkeypatch.setattr(sweep, "FEWEST_ROWS", 2)
         monkeypatch.setattr(sweep, "MOST_BLOCK_ROWS", 2)
         monkeypatch.setattr(flatten, "FEWEST_ELEMENTS", 2)
-        monkeypatch.setattr(flatten, "LEAST_NS", -math.inf)
+        monkeypatch.setattr(flatten, "LEAST_GAIN", 0)
         monkeypatch.setattr(dots, "FEWEST_ROWS", 1)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +17,7 @@ LOOSE = {torch.float32: (1e-4, 1e-4), torch.float64: (1e-11, 1e-11)}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(flatten, "LEAST_NS", -math.inf)
+    monkeypatch.setattr(flatten, "LEAST_GAIN", 0)
     monkeypatch.setattr(pipeline, "VERIFY", True)
     # Else what no step changes is computed before the first one.
     monkeypatch.setattr(pipeline, "PASSES", without("hoist"))
@@ -162,7 +160,9 @@ def test_long_columns_in_float32_are_exact(monkeypatch):
     """What many tiles add to one place goes to float64 in between."""
     monkeypatch.setattr(accumulation, "BLOCK", 4)
     x = torch.rand(60_000, 3) + 1000.0
-    compiled = Compiled(lambda f: [(f[0] * f[1]).sum(0), (f[0] * f[1]).sum(1), (f[0] * f[1]).sum()], [x, torch.ones(3)])
+    compiled = Compiled(
+        lambda f: [(f[0] * f[1]).sum(0), (f[0] * f[1]).sum(1), (f[0] * f[1]).sum()], [x, torch.ones(3)]
+    )
     by_column, by_row, total = compiled.program([x, torch.ones(3)])[1:]
     assert tiles(compiled) > 0
     torch.testing.assert_close(by_column, x.double().sum(0).float(), rtol=2e-7, atol=0)
@@ -190,18 +190,20 @@ class TestChoice:
 
     @pytest.fixture(autouse=True)
     def _as_it_is(self, monkeypatch):
-        monkeypatch.setattr(flatten, "LEAST_NS", 0.5)
+        monkeypatch.setattr(flatten, "LEAST_GAIN", 1.1)
 
     @staticmethod
-    def tiles(rows: int, columns: int, cheap: bool = False) -> int:
+    def tiles(
+        rows: int, columns: int, cheap: bool = False, dim: int = 0, dtype: torch.dtype = torch.float32
+    ) -> int:
         def program(flat: list[Tensor]) -> list[Tensor]:
             y = flat[0] * flat[1]
-            return [(y if cheap else y.exp()).sum(0)]
+            return [(y if cheap else y.exp()).sum(dim)]
 
-        return tiles(Compiled(program, inputs(rows, columns)))
+        return tiles(Compiled(program, inputs(rows, columns, dtype)))
 
     def test_short_rows(self):
-        assert self.tiles(200, 40) == 1
+        assert self.tiles(200, 40) == self.tiles(200, 3) == 1
 
     def test_few_elements(self):
         assert self.tiles(10, 40) == 0
@@ -210,8 +212,11 @@ class TestChoice:
         assert self.tiles(20, 1000) == 0
 
     def test_rows_of_whole_vectors(self):
-        assert self.tiles(200, 128) == 0
-        assert self.tiles(200, 16) == 1
+        assert self.tiles(200, 16) == self.tiles(200, 128) == 0
+        assert self.tiles(200, 40, dtype=torch.float64) == 0
+
+    def test_short_rows_of_whole_vectors_that_are_added_up(self):
+        assert self.tiles(200, 16, dim=1) == 1
 
     def test_what_costs_less_than_to_spread_it_out(self):
-        assert self.tiles(200, 40, cheap=True) == 0
+        assert self.tiles(200, 49, cheap=True) == 0

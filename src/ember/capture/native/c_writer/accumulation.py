@@ -300,9 +300,7 @@ class InTileByRow(Accumulation):
         number, reduce = self.site.number, self.site.reduce
         sums = f"ember_row_dots_{DTYPES[reduce.dtype].suffix}"
         columns, step = self.columns, reduce.strides[-1] if reduce.strides else 0
-        return [
-            f"{sums}(r{number}, {columns}, o{number}, &{self.site.element}, {step}, n, {columns});"
-        ]
+        return [f"{sums}(r{number}, {columns}, o{number}, &{self.site.element}, {step}, n, {columns});"]
 
     def clause(self) -> str:
         return ""

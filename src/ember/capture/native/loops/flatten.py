@@ -15,7 +15,7 @@ import torch
 from ember.capture.native.loops.geometry import Geometry, merged, walks_across
 from ember.capture.native.loops.structure import Item, Nest, Schedule, Step, Store, Sweep
 from ember.capture.native.values.arrays import Access, Constant, Pointwise, Reduce, Value
-from ember.capture.native.values.costs import cost_at_element
+from ember.capture.native.values.costs import ARITHMETIC, cost_at_element
 from ember.capture.native.values.expressions import uses_index
 from ember.capture.native.values.layout import Dims
 
@@ -23,13 +23,15 @@ FEWEST_ELEMENTS = 512
 """Of a tile, and of a loop that is worth one."""
 MOST_COLUMNS = 256
 MOST_ELEMENTS = 2048
-LEAST_NS = 0.5
-"""What is computed at an element, by the table of costs, beside what it takes to spread out what it reads."""
-_SPREAD_NS = 0.2
+LEAST_GAIN = 1.1
+"""How many times as long a row by itself must take."""
+_LANE_SUM = 10.0
+"""What it takes to add up the lanes of a vector, in operations."""
 _TILE_BYTES = 2**15
 """Of all that is spread out: it should stay in the nearest cache."""
-_LANES = 16
+_VECTOR_BYTES = 64
 """Of the longest vectors."""
+_LANES = 16
 
 
 def flattened(schedule: Schedule) -> Schedule:
@@ -53,17 +55,14 @@ def _tiled(nest: Nest, schedule: Schedule, block: int | None) -> Nest:
     if not all(_fits(item, geometry, schedule) for item in nest.items):
         return nest
     spread = Spreading.of(nest, geometry)
-    if spread.computed < LEAST_NS + _SPREAD_NS * spread.in_each_tile:
+    if spread.gain(geometry.dims[1]) < LEAST_GAIN:
         return nest
     rows = _rows(geometry, spread, geometry.dims[0] if block is None else block)
     return replace(nest, tile=rows) if rows > 1 else nest
 
 
 def _is_short(geometry: Geometry) -> bool:
-    columns = geometry.dims[1]
-    # Long rows of whole vectors have nothing left over, and one sum of lanes does not matter to them.
-    is_whole = columns % _LANES == 0 and columns > 4 * _LANES
-    return 1 < columns <= MOST_COLUMNS and not is_whole and math.prod(geometry.dims) >= FEWEST_ELEMENTS
+    return 1 < geometry.dims[1] <= MOST_COLUMNS and math.prod(geometry.dims) >= FEWEST_ELEMENTS
 
 
 def goes_through(strides: Dims | list[int], geometry: Geometry) -> bool:
@@ -91,12 +90,26 @@ def _fits(item: Item, geometry: Geometry, schedule: Schedule) -> bool:
 class Spreading:
     """What has the size of a tile."""
 
-    computed: float
-    """Nanoseconds at an element, without what it takes to spread anything."""
+    operations: float
+    """At an element, without what it takes to spread anything."""
+    lane_sums: int
+    """What is added up over each row, if it has a loop of its own."""
+    lanes: int
+    """Of a vector."""
+    arrays: int
     in_each_tile: int
     """Arrays that are filled or added up for each tile."""
     bytes: int
     """Of all arrays, for one element."""
+
+    def gain(self, columns: int) -> float:
+        """How many times as long as a row in a tile a row by itself takes, roughly: in operations of vectors and of what is left
+        of a row."""
+        # A row that is shorter than a vector is done with a shorter one.
+        whole, left = divmod(columns, min(self.lanes, 1 << columns.bit_length() - 1))
+        by_itself = (whole + left) * self.operations + _LANE_SUM * self.lane_sums
+        filled = -(-columns // self.lanes) * self.in_each_tile
+        return by_itself / (columns / self.lanes * (self.operations + self.arrays) + filled)
 
     @staticmethod
     def of(nest: Nest, geometry: Geometry) -> Spreading:
@@ -106,15 +119,21 @@ class Spreading:
             access.key: access
             for item in nest.items
             for access in (item.part.operands() if isinstance(item, Store) else item.operands())
-            if not (access.value in values and access.is_identity(nest.dims))
-            and is_spread(access, geometry)
+            if not (access.value in values and access.is_identity(nest.dims)) and is_spread(access, geometry)
         }
-        by_row = [access for access in read.values() if geometry.over_loops(access.strides)[0]]
-        kept = [item for item in values if isinstance(item, Reduce) and item.kept]
-        summed = [item for item in kept if geometry.kept_loops(item) == [0]]
-        size = sum(a.value.dtype.itemsize for a in read.values()) + sum(r.dtype.itemsize for r in kept)
+        reduces = [item for item in values if isinstance(item, Reduce)]
+        kept = [geometry.kept_loops(item) for item in reduces]
         computed = sum(cost_at_element(item) for item in values if isinstance(item, Pointwise))
-        return Spreading(computed, len(by_row) + len(summed), size)
+        filled = [access for access in read.values() if geometry.over_loops(access.strides)[0]]
+        in_tile = [item.dtype for item, loops in zip(reduces, kept, strict=True) if loops]
+        return Spreading(
+            operations=1 + computed / ARITHMETIC + len(reduces),
+            lane_sums=sum(loops != [1] for loops in kept),
+            lanes=_VECTOR_BYTES // max((item.dtype.itemsize for item in values), default=1),
+            arrays=len(read) + len(in_tile),
+            in_each_tile=len(filled) + kept.count([0]),
+            bytes=sum(dtype.itemsize for dtype in (*in_tile, *(a.value.dtype for a in read.values()))),
+        )
 
 
 def is_spread(access: Access, geometry: Geometry) -> bool:
