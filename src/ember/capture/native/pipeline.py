@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.fx import Graph
 
 from ember.capture.native.c_writer.unit import Main, Source, steps_main, written_unit
+from ember.capture.native.loops.flatten import flattened
 from ember.capture.native.loops.hoist import hoisted
 from ember.capture.native.loops.memory import placed
 from ember.capture.native.loops.pack import packed
@@ -57,6 +58,7 @@ PASSES: tuple[tuple[str, Callable[[Any], Record]], ...] = (
     ("hoist", hoisted),
     ("schedule", scheduled),
     ("sweep", swept),
+    ("flatten", flattened),
     ("place", placed),
     ("write", written_unit),
 )
