@@ -1,6 +1,6 @@
 """Right answers, and what they cost: ``ember.fit`` beside NumPyro's NUTS, PyMC's ``fit`` and Pyro's usual recipe.
 
-    python -m benchmarks.fit [--quick] [--models garch,hundred] [--contenders ember,numpyro] [--limit 600]
+    python -m benchmarks.fit [--quick] [--models garch,hundred] [--contenders ember,numpyro] [--limit 1200]
                              [--json results.json] [--show results.json]
 
 Every pair is a process of its own with one thread and empty caches of compiled code. It fits twice, with two seeds: the first
@@ -126,7 +126,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.fit", description=__doc__)
     parser.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS))
     parser.add_argument("--contenders", type=lambda text: text.split(","), default=list(TITLES))
-    parser.add_argument("--limit", type=float, default=600.0)
+    parser.add_argument("--limit", type=float, default=1_200.0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--show", type=Path)
     parser.add_argument("--quick", action="store_true", help="one model, Ember and NumPyro: does it run?")

@@ -19,7 +19,7 @@ import numpy as np
 
 from tools.trust.truth import labels, stored
 
-DRAWS = 4_000
+DRAWS, PYRO_STEPS = 4_000, 8_000
 
 
 class Way(NamedTuple):
@@ -112,7 +112,7 @@ def in_pyro(model: str, guide_name: str) -> Way:
         pyro.clear_param_store()
         guide = getattr(autoguide, guide_name)(posterior.model)
         svi = SVI(posterior.model, guide, ClippedAdam({"lr": 0.01}), Trace_ELBO())
-        for _ in range(8_000):
+        for _ in range(PYRO_STEPS):
             svi.step(**arguments)
         draws = Predictive(posterior.model, guide=guide, num_samples=DRAWS, return_sites=sites)
         return draws, {name: value.detach().clone() for name, value in pyro.get_param_store().items()}

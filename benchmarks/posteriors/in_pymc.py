@@ -1,7 +1,11 @@
-"""The posteriors of ``benchmarks.fit`` in PyMC."""
+"""The posteriors of ``benchmarks.fit`` in PyMC.
+
+python -m benchmarks.posteriors.in_pymc: whether they are the same posteriors as NumPyro's.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +14,8 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor import scan
 
-Arrays = dict[str, Any]
+from tools.trust.posteriors import POSTERIORS
+from tools.trust.truth import stored
 
 
 def schools_noncentred(effects: Any, errors: Any) -> None:
@@ -85,3 +90,36 @@ MODELS: dict[str, Callable[..., None]] = {
     "gp_regression": gp_regression,
     "garch": garch,
 }
+
+
+def log_densities(name: str) -> list[float]:
+    """PyMC's log p(x, z) at the points of a reference posterior, in the coordinates of the model."""
+    with pm.Model() as model:
+        MODELS[name](**POSTERIORS[name].data())
+    log_density = model.compile_logp(jacobian=False)
+    points = stored(name)["points"]
+    found = []
+    for i in range(len(stored(name)["log_densities"])):
+        values = {}
+        for variable in model.free_RVs:
+            inside = np.array(points[variable.name][i], dtype=float)
+            transform = model.rvs_to_transforms[variable]
+            loose = inside if transform is None else transform.forward(inside, *variable.owner.inputs).eval()
+            values[model.rvs_to_values[variable].name] = loose
+        found.append(float(log_density(values)))
+    return found
+
+
+def main() -> int:
+    """Compare with NumPyro's, a line a model; 1 if they differ by more than a constant."""
+    different = False
+    for name in MODELS:
+        apart = np.array(log_densities(name)) - np.array(stored(name)["log_densities"])
+        spread = float(np.ptp(apart))
+        different |= not spread < 1e-6 * (1.0 + np.abs(stored(name)["log_densities"]).max())
+        print(f"{name}: {spread:.1e} apart but for a constant")
+    return int(different)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
