@@ -105,7 +105,7 @@ def in_pyro(model: str, guide_name: str) -> Way:
 
     posterior = POSTERIORS[model]
     arguments = posterior.arguments()
-    sites = list(stored(model)["sites"])
+    shapes = {site: columns["shape"] for site, columns in stored(model)["sites"].items()}
 
     def call(seed: int) -> Any:
         pyro.set_rng_seed(seed)
@@ -114,7 +114,7 @@ def in_pyro(model: str, guide_name: str) -> Way:
         svi = SVI(posterior.model, guide, ClippedAdam({"lr": 0.01}), Trace_ELBO())
         for _ in range(PYRO_STEPS):
             svi.step(**arguments)
-        draws = Predictive(posterior.model, guide=guide, num_samples=DRAWS, return_sites=sites)
+        draws = Predictive(posterior.model, guide=guide, num_samples=DRAWS, return_sites=list(shapes))
         return draws, {name: value.detach().clone() for name, value in pyro.get_param_store().items()}
 
     def read(fitted: Any) -> dict[str, list[float]]:
@@ -122,7 +122,9 @@ def in_pyro(model: str, guide_name: str) -> Way:
         for name, value in values.items():  # a second call has trained the same names further
             pyro.get_param_store()[name] = value
         with torch.no_grad():
-            return scalars({name: value.numpy() for name, value in draws(**arguments).items()})
+            found = draws(**arguments)
+        # Predictive leaves dims of plates that a site is not in.
+        return scalars({name: found[name].reshape(-1, *shape).numpy() for name, shape in shapes.items()})
 
     return Way(call, read)
 
