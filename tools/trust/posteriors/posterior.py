@@ -22,11 +22,15 @@ class Posterior(NamedTuple):
     data: Callable[[], Data]
 
     def arguments(self) -> dict[str, Tensor | int]:
-        """What the model is called with: tensors (double precision where they are not counts) and sizes."""
+        """What the model is called with: tensors in torch's default precision, indices as they are, and sizes."""
         return {
-            name: value if isinstance(value, int) else torch.as_tensor(value)
-            for name, value in self.data().items()
+            name: value if isinstance(value, int) else _tensor(value) for name, value in self.data().items()
         }
+
+
+def _tensor(value: Array) -> Tensor:
+    tensor = torch.as_tensor(value)
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
 def stream(seed: int) -> np.random.RandomState:
