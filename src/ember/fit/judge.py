@@ -137,7 +137,9 @@ def weighed(p: Counted, u: Tensor, log_q: Tensor, quantities: Quantities) -> Wei
     return of_ratios(u, p.value(u), log_q, torch.cat([quantities(rows) for rows in torch.split(u, p.chunk)]))
 
 
-def weigh_more(p: Counted, old: Weighed, proposal: Family, quantities: Quantities, draws: int, seed: int) -> Weighed:
+def weigh_more(
+    p: Counted, old: Weighed, proposal: Family, quantities: Quantities, draws: int, seed: int
+) -> Weighed:
     """Weigh further draws of the same proposal together with those at hand."""
     u, log_q = proposal.sample(draws, seed)
     more = torch.cat([quantities(rows) for rows in torch.split(u, p.chunk)])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.fit.known_answers import gauss, ring, student, two_modes
 
 from ember.infer.vi.density import Counted
 from ember.infer.vi.families.normal import Normal
 from ember.infer.vi.hmc import Chains, chains, run_chains
 from ember.infer.vi.population import Population, first_mixture, population, tempered
 from ember.ops.psis import psis
-from tests.fit.known_answers import gauss, ring, student, two_modes
 
 
 def test_a_mixture_goes_round_a_ring() -> None:
@@ -19,7 +19,9 @@ def test_a_mixture_goes_round_a_ring() -> None:
     wide = Normal(torch.zeros(2, dtype=torch.double), 3 * torch.eye(2, dtype=torch.double))
     start = first_mixture([wide], Population(), 0)
     *_, fitted = population(p, start)
-    ratios = [known.density(u, grad=False) - log_q for u, log_q in (start.sample(8192, 1), fitted.sample(8192, 1))]
+    ratios = [
+        known.density(u, grad=False) - log_q for u, log_q in (start.sample(8192, 1), fitted.sample(8192, 1))
+    ]
     assert psis(ratios[1]).ess > 1.5 * psis(ratios[0]).ess
     assert psis(ratios[1]).k_hat < 0.5
 
@@ -60,5 +62,7 @@ def test_chains_do_not_cross() -> None:
     """What a check by chains cannot see: a mode that no draw was near."""
     known = two_modes(2, 20.0)
     around = Normal(torch.tensor([10.0, 0.0], dtype=torch.double), torch.eye(2, dtype=torch.double))
-    found = run_chains(Counted(known.density), around.sample(64, 0)[0], around, known.quantities, Chains(20, 20), 0)
+    found = run_chains(
+        Counted(known.density), around.sample(64, 0)[0], around, known.quantities, Chains(20, 20), 0
+    )
     assert float(found.mean[0]) == pytest.approx(10, abs=0.5)

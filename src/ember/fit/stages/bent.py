@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ember.fit.state import State, defended, found_normal
+from ember.infer.vi.families.couplings import Couplings
 from ember.infer.vi.families.family import Family
 from ember.infer.vi.families.mixture import Mixture
-from ember.infer.vi.families.couplings import Couplings
 from ember.infer.vi.families.skewed import SinhArcsinh
 from ember.infer.vi.families.warped import Warped
 from ember.infer.vi.path_gradient import PathGradient, path_gradient

@@ -52,7 +52,9 @@ class Chained:
     warm: bool
 
 
-def chains(p: Counted, start: Tensor, around: Normal, settings: Chains = Chains(), seed: int = 0) -> Iterator[Chained]:
+def chains(
+    p: Counted, start: Tensor, around: Normal, settings: Chains = Chains(), seed: int = 0
+) -> Iterator[Chained]:
     """Hamiltonian Monte Carlo in the whitened coordinates of a normal, all chains at once.
 
     Args:
@@ -134,7 +136,12 @@ def audit(values: Tensor, accepted: float) -> Audit:
 
 
 def run_chains(
-    p: Counted, start: Tensor, around: Normal, quantities: Callable[[Tensor], Tensor], settings: Chains, seed: int
+    p: Counted,
+    start: Tensor,
+    around: Normal,
+    quantities: Callable[[Tensor], Tensor],
+    settings: Chains,
+    seed: int,
 ) -> Audit:
     """Chains and what they say, in one call."""
     kept = [state for state in chains(p, start, around, settings, seed) if not state.warm]

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from ember.infer.vi.density import Counted
-from ember.infer.vi.families.normal import Normal
-from ember.infer.vi.families.warped import Transform, Warped
+from ember.infer.vi.families.warped import Warped
 from ember.infer.vi.quasi_random import NormalPoints
 
 

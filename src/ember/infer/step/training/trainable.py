@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ember.errors import CaptureError, Reason, SaveFileError
-from ember.infer.losses.policy import BadLoss, Skip, active_policy
+from ember.infer.objectives.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.step.compile_mode import CompileMode, effective_mode
 from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.loop import Run

@@ -152,7 +152,14 @@ class Couplings:
             before = after * seen.log_scale.exp()
             output = torch.cat([after, before * seen.moved * seen.slope], -1)
             one, two = seen.back(net, output)
-            grads = [one.mT @ seen.given, one.sum(0), two.mT @ seen.one, two.sum(0), output.mT @ seen.two, output.sum(0)]
+            grads = [
+                one.mT @ seen.given,
+                one.sum(0),
+                two.mT @ seen.one,
+                two.sum(0),
+                output.mT @ seen.two,
+                output.sum(0),
+            ]
             found = [grad.reshape(-1) for grad in grads] + found
             path = path.index_copy(1, moved, before).index_add(1, given, one @ net.w1)
         return torch.cat([bend.pullback(bent.first, path), *found])
@@ -161,7 +168,14 @@ class Couplings:
         dim, width = sum(map(len, self.halves[0])), self.width
         shapes: list[tuple[int, ...]] = []
         for given, moved in self.halves:
-            shapes += [(width, len(given)), (width,), (width, width), (width,), (2 * len(moved), width), (2 * len(moved),)]
+            shapes += [
+                (width, len(given)),
+                (width,),
+                (width, width),
+                (width,),
+                (2 * len(moved), width),
+                (2 * len(moved),),
+            ]
         first, *rest = torch.split(self.parameters, [4 * dim, *map(math.prod, shapes)])
         views = [part.view(shape) for part, shape in zip(rest, shapes, strict=True)]
         return SinhArcsinh(first), [_Network(*views[i : i + 6]) for i in range(0, len(views), 6)]

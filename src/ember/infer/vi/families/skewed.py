@@ -52,7 +52,9 @@ class SinhArcsinh:
         """Rows, bent."""
         loc, log_scale, skew, tail = self._each()
         bent = (torch.asinh(e) + skew) * torch.exp(-tail)
-        return BentEach(e, bent, torch.addcmul(loc, log_scale.exp(), torch.sinh(bent)), self._log_det(e, bent))
+        return BentEach(
+            e, bent, torch.addcmul(loc, log_scale.exp(), torch.sinh(bent)), self._log_det(e, bent)
+        )
 
     def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The way back, and the log determinants of the way there."""
