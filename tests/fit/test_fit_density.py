@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.fit.known_answers import Target, gauss, hierarchical, linear_regression, mixture_weight, variance
 
 from ember.fit import Options, fit_density
+from tests.fit.known_answers import Target, gauss, hierarchical, linear_regression, mixture_weight, variance
 
 EASY = [gauss(10, 1e6), linear_regression(8, 1e5), variance(20), mixture_weight(30)]
 

@@ -1,1 +1,1 @@
-"""How far the verdict of a fit can be trusted, measured on densities whose answer is known."""
+"""Whether what `ember.fit` says about its answers is right."""
