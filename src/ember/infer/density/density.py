@@ -190,7 +190,9 @@ class Density:
         Returns:
             By name, ``(S, *shape)``.
         """
-        found: dict[str, Tensor] = self._constrained(self._checked(u))
+        rows = self._checked(u)
+        mapped = self.joint.structure.mapped(rows)
+        found: dict[str, Tensor] = self._constrained(rows) if mapped is None else mapped
         return found
 
     def unconstrain(self, sites: Mapping[str, Tensor]) -> Tensor:
