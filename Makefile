@@ -60,6 +60,7 @@ bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.eager $(filter --quick,$(ARGS))
 	$(BENCH)/python -m benchmarks.compiled $(ARGS)
 	$(BENCH)/python -m benchmarks.guides_objectives $(ARGS)
+	$(BENCH)/python -m benchmarks.rows $(filter --quick,$(ARGS))
 	$(BENCH)/python -m benchmarks.same_models
 	$(BENCH)/python -m benchmarks.larger_models $(ARGS)
 	$(BENCH)/python -m benchmarks.fit $(filter --quick,$(ARGS))
