@@ -66,6 +66,7 @@ bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.fit $(filter --quick,$(ARGS))
 
 trust: .venv/test.stamp
+	$(BIN)/python -m tools.trust
 	$(BIN)/python -m tools.trust.references $(ARGS)
 
 SECONDS ?= 3600
