@@ -14,8 +14,8 @@ from ember.contrib.cevae.elbo import TraceCausalEffect_ELBO
 from ember.contrib.cevae.nets import PreWhitener
 from ember.contrib.cevae.programs import Guide, Model
 from ember.infer import SVI
-from ember.optim import ClippedAdam
 from ember.infer.traces.validate_all import validation_enabled
+from ember.optim import ClippedAdam
 from ember.primitives import plate
 
 # The logger that programs written for Pyro turn down.
@@ -141,9 +141,7 @@ class CEVAE(nn.Module):
         if not torch._C._get_tracing_state():
             self._check_features(x)
         draws = self.num_samples if num_samples is None else num_samples
-        batches = (
-            [x] if torch._C._get_tracing_state() else x.split(len(x) if batch_size is None else batch_size)
-        )
+        batches: Any = [x] if batch_size is None else DataLoader(cast(Any, x), batch_size=batch_size)
         logger.info(f"Evaluating {len(batches)} minibatches")
         result = []
         for batch in batches:
