@@ -47,6 +47,8 @@ HOMES: dict[str, str] = {
     "ember.infer.traceenum_elbo": "ember.infer.enumeration.traceenum_elbo",
     "ember.infer.tracegraph_elbo": "ember.infer.objectives.tracegraph_elbo",
     "ember.infer.tracetmc_elbo": "ember.infer.enumeration.tracetmc_elbo",
+    "ember.nn.auto_reg_nn": "ember.distributions.networks.auto_reg_nn",
+    "ember.nn.dense_nn": "ember.distributions.networks.dense_nn",
     "ember.poutine.block_messenger": "ember.poutine.rewriting.block_messenger",
     "ember.poutine.broadcast_messenger": "ember.poutine.plates.broadcast_messenger",
     "ember.poutine.condition_messenger": "ember.poutine.values.condition_messenger",
