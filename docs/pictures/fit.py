@@ -79,7 +79,6 @@ def main() -> None:
         axes.set(xlabel="tau, the spread between schools", xlim=(0, 20), yticks=[])
         axes.legend(frameon=False, fontsize=9)
     figure.savefig(FOLDER / "fit_schools.png")
-    print(fit)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def maximised(density: Density, options: Options) -> Maximum:
         return -value
 
     with torch.enable_grad():
-        optimizer.step(negative)  # type: ignore[arg-type]
+        optimizer.step(negative)  # type: ignore[no-untyped-call]
     return search.best()
 
 
