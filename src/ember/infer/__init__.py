@@ -26,6 +26,8 @@ from ember.infer.posterior.abstract_infer import EmpiricalMarginal as EmpiricalM
 from ember.infer.posterior.abstract_infer import TracePosterior as TracePosterior
 from ember.infer.posterior.abstract_infer import TracePredictive as TracePredictive
 from ember.infer.posterior.importance import Importance as Importance
+from ember.infer.posterior.plate_tails import PlateTails as PlateTails
+from ember.infer.posterior.plate_tails import psis_by_plate as psis_by_plate
 from ember.infer.posterior.predictive import MHResampler as MHResampler
 from ember.infer.posterior.predictive import Predictive as Predictive
 from ember.infer.posterior.predictive import WeighedPredictive as WeighedPredictive
@@ -56,6 +58,7 @@ __all__ = [
     "LeaveOneOut",
     "MHResampler",
     "NoControlVariate",
+    "PlateTails",
     "Predictive",
     "RBFSteinKernel",
     "RenyiELBO",
@@ -82,4 +85,5 @@ __all__ = [
     "enable_validation",
     "infer_discrete",
     "is_validation_enabled",
+    "psis_by_plate",
 ]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ember import poutine
-from ember.infer.losses.values import warn_if_nan
+from ember.infer.objectives.losses.values import warn_if_nan
 from ember.infer.posterior.importance import Importance
 from ember.infer.traces.checks import check_model_guide_match
 from ember.ops.scalars import torch_item, zero_grads
