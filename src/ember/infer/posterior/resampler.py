@@ -89,7 +89,7 @@ class Resampler:
                 self._gumbels = torch.cat([self._gumbels, -(-uniform.log()).log()])
             index = (self._gumbels[:num_samples] + logits).max(-1).indices
         else:
-            index = torch.distributions.Categorical(logits=logits).sample((num_samples,))
+            index = torch.multinomial(logits.exp(), num_samples, replacement=True)
         return {name: value[index] for name, value in self._samples.items()}
 
 
