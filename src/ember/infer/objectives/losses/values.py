@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ember.errors import NonFiniteLossError
-from ember.infer.losses.policy import LeftOut, check_training_loss, warn_of_nan_loss
+from ember.infer.objectives.losses.policy import LeftOut, check_training_loss, warn_of_nan_loss
 from ember.ops.scalars import torch_item
 
 Loss = Any

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ember import settings
 from ember.errors import NonFiniteLossError
-from ember.infer.losses.culprits import culprits
+from ember.infer.objectives.losses.culprits import culprits
 from ember.poutine.trace_struct import Trace
 
 _NONFINITE_LOSS = "raise"
