@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
 from typing import Any
 
 import torch
@@ -60,18 +59,3 @@ def widened(value: Any) -> Any:
     if type(value) is dict:
         return {key: widened(item) for key, item in value.items()}
     return value
-
-
-def in_double(program: Callable[..., Any]) -> Callable[..., Any]:
-    """A program that computes in float64 whatever it was written for; see :class:`InDouble`.
-
-    >>> in_double(lambda: torch.zeros(2))().dtype
-    torch.float64
-    """
-
-    @wraps(program, updated=())
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with InDouble():
-            return program(*args, **kwargs)
-
-    return run

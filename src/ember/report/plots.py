@@ -78,3 +78,20 @@ def densities(
         place.set_title(name, fontsize=9)
         place.set_yticks([])
         place.tick_params(labelsize=7)
+
+
+def loss_curve(axes: Axes, losses: Tensor) -> None:
+    """The negative ELBO over steps, from its first good value on.
+
+    Args:
+        axes: where to draw.
+        losses: one a step.
+    """
+    finite = losses[torch.isfinite(losses)]
+    axes.plot(range(1, len(losses) + 1), losses.numpy(), color=_BLUE, linewidth=1)
+    if len(finite):
+        last = float(finite[len(finite) // 2 :].median())
+        spread = max(float((finite[len(finite) // 4 :] - last).abs().max()), 1e-3)
+        axes.set_ylim(last - 1.2 * spread, last + 3 * spread)
+    axes.set_title("negative ELBO by step", fontsize=9)
+    axes.tick_params(labelsize=7)

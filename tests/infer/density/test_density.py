@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from tests import zoo
+from tests.capture.native.programs import QUICK, flags
 from torch import Tensor
 
 import ember
@@ -16,9 +17,15 @@ import ember.distributions as dist
 from ember import poutine
 from ember.errors import ModelError
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = pytest.mark.usefixtures("float64", "quick")
 Y = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
 X = torch.tensor([[1.0, 0.2], [1.0, -0.7], [1.0, 1.5]], dtype=torch.float64)
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    with flags(*QUICK):
+        yield
 
 
 def by_traces(model: Callable[..., Any], args: tuple[Any, ...], density: Any, u: Tensor) -> Tensor:
@@ -218,6 +225,42 @@ def test_log_likelihood_of_each_event() -> None:
     torch.testing.assert_close(found["y"], expected * torch.tensor([1.0, 0.0, 1.0]))
     with pytest.raises(NotImplementedError, match="'y' depends on a site that is summed out"):
         ember.density(mixture, Y).log_likelihood(torch.zeros(1, 3))
+
+
+def test_values_beside_observed_ones_are_standard_normal() -> None:
+    """With half of the data, the density is that of a model with missing data as latent sites, and two normals more."""
+    seen = torch.tensor([True, False, True])
+
+    def partly(y: Tensor) -> None:
+        mu = ember.sample("mu", dist.Normal(0.0, 1.0))
+        with ember.plate("data", 3):
+            ember.sample("y", dist.LogNormal(mu, 1.0), obs=y, obs_mask=seen)
+
+    density = ember.density(partly, Y.abs())
+    assert density.names == ("mu", "y_unobserved[0]", "y_unobserved[1]", "y_unobserved[2]")
+    u = torch.randn(4, 4)
+    normal = torch.distributions.Normal
+    expected = normal(0.0, 1.0).log_prob(u[:, [0, 1, 3]]).sum(-1)
+    expected += torch.distributions.LogNormal(u[:, :1], 1.0).log_prob(Y.abs()[seen]).sum(-1)
+    expected += normal(u[:, 0], 1.0).log_prob(u[:, 2])  # of the log of the missing one
+    log_p, score = density(u)
+    torch.testing.assert_close(log_p, expected)
+    torch.testing.assert_close(score, finite_differences(density, u), rtol=1e-6, atol=1e-6)
+    values = density.constrain(u)
+    torch.testing.assert_close(values["y"][:, seen], Y.abs()[seen].expand(4, 2))
+    torch.testing.assert_close(values["y"][:, 1], u[:, 2].exp())
+
+
+def test_a_prior_that_is_masked_is_flat() -> None:
+    def flat(y: Tensor) -> None:
+        with poutine.mask(mask=False):
+            scale = ember.sample("scale", dist.Exponential(1.0))
+        with ember.plate("data", 3):
+            ember.sample("y", dist.Normal(0.0, scale), obs=y)
+
+    u = torch.randn(4, 1)
+    expected = torch.distributions.Normal(0.0, u.exp()).log_prob(Y).sum(-1) + u[:, 0]
+    torch.testing.assert_close(ember.density(flat, Y)(u, grad=False), expected)
 
 
 # ---- parameters ---------------------------------------------------------------------------------------------------

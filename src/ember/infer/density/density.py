@@ -10,14 +10,16 @@ from torch import Tensor
 
 from ember.errors import ModelError
 from ember.infer.autoguide.base.initialization import init_to_median, init_to_uniform
+from ember.infer.density.by_rows import by_rows
 from ember.infer.density.joint import Joint
 from ember.infer.density.layout import Block, Program
-from ember.infer.density.one_by_one import OneByOne
 from ember.infer.density.structure import structure_of
 from ember.infer.density.unconstrain import unconstrained_rows
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.rng import fork_rng, same_torch_states, torch_states
 
+# A score costs some two densities, and a small program about as much as so many rows.
+_ROWS_WORTH_A_PROGRAM = 1 << 16
 _STARTS = (init_to_median, init_to_uniform, init_to_uniform, init_to_uniform)
 
 
@@ -25,6 +27,7 @@ def density(
     model: Callable[..., Any],
     *args: object,
     params: Literal["held", "coordinates"] = "held",
+    dtype: torch.dtype | None = None,
     **kwargs: object,
 ) -> Density:
     """The log joint density of a model at these arguments, over rows of unconstrained coordinates.
@@ -40,6 +43,7 @@ def density(
         *args: its arguments.
         params: what ``param`` statements of the model are. ``"held"``: they keep the values that they have in the store, else
             their initial ones. ``"coordinates"``: their unconstrained values are the last coordinates of a row, without Jacobian.
+        dtype: ``torch.float64`` computes in double precision whatever the model was written for; None in the model's own.
         **kwargs: its keyword arguments.
 
     Raises:
@@ -59,8 +63,10 @@ def density(
     """
     if params not in ("held", "coordinates"):
         raise ValueError(f'params must be "held" or "coordinates", got {params!r}')
-    program = Program(model, args, kwargs)
-    with fork_rng():
+    if dtype not in (None, torch.float64):
+        raise ValueError(f"dtype must be None, the model's own, or torch.float64, got {dtype}")
+    program = Program(model, args, kwargs, in_double=dtype is not None)
+    with fork_rng(), program.precision():
         return Density(_started(program, params == "coordinates"))
 
 
@@ -101,8 +107,9 @@ class Density:
     latter is 0.
     """
 
-    def __init__(self, joint: Joint) -> None:
-        self._joint = joint
+    def __init__(self, joint: Joint, compile: bool = True) -> None:
+        self.joint = joint
+        """The functions of one row."""
         structure = joint.structure
         self.layout: tuple[Block, ...] = tuple(structure.blocks.values())
         """The latent sites in the order of their coordinates."""
@@ -120,21 +127,25 @@ class Density:
         """The coordinates that are parameters; none by default."""
         self.param_names: tuple[str, ...] = self.names[self.param_slice]
         """Their labels."""
-        self._rows = OneByOne(joint)
+        self._rows_without_score = 0
+        self._density = by_rows(joint, joint.finite_density, compile)
+        self._scored = self._last = by_rows(joint, joint.scored, compile)
+        self._constrained = by_rows(joint, joint.constrained, compile)
+        self._log_likelihood = by_rows(joint, joint.log_likelihood, compile)
 
     @property
     def start(self) -> Tensor:
         """A row near the medians of the priors, ``(D,)``."""
-        return self._joint.structure.start.clone()
+        return self.joint.structure.start.clone()
 
     @property
     def backend(self) -> str:
-        """What runs over the rows: ``"native"``, ``"inductor"``, or ``"python"``, one run of the model a row."""
-        return self._rows.backend
+        """What ran over the rows of the last call: ``"native"``, another backend, or ``"python"``, one run of the model a row."""
+        return self._last.backend
 
     def explain(self) -> str:
-        """What runs over the rows, and why, where there was a choice."""
-        return self._rows.explain()
+        """What ran over the rows of the last call, and why."""
+        return self._last.explain()
 
     @overload
     def __call__(self, u: Tensor, grad: Literal[True] = True) -> tuple[Tensor, Tensor]: ...
@@ -159,16 +170,34 @@ class Density:
             ModelError: if the model has other sites at a row than in its first run.
         """
         rows = self._checked(u)
-        log_p, score = self._rows.density(rows, grad)
-        if score is None:
-            return log_p
-        return log_p, score
+        if not len(rows):
+            return (rows.new_empty(0), rows) if grad else rows.new_empty(0)
+        log_p, score = self._scored_rows(rows) if grad else (self._density_rows(rows), rows)
+        if not bool(log_p.isfinite().any()):
+            # Is it the rows, or are data invalid now that were not before?
+            with torch.no_grad():
+                self.joint.log_density(self.joint.structure.start)
+        return (log_p, score) if grad else log_p
+
+    def _scored_rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        self._last = self._scored
+        found: tuple[Tensor, Tensor] = self._scored(rows)
+        return found
+
+    def _density_rows(self, rows: Tensor) -> Tensor:
+        """Few rows are not worth a program of their own, where there is one already that gives the score too."""
+        self._rows_without_score += len(rows)
+        if self._scored.is_compiled and self._rows_without_score <= _ROWS_WORTH_A_PROGRAM:
+            return self._scored_rows(rows)[0]
+        self._last = self._density
+        found: Tensor = self._density(rows)
+        return found
 
     def constrain(self, u: Tensor) -> dict[str, Tensor]:
         """The values of latent and deterministic sites at each row, and of parameters that are coordinates.
 
-        Deterministic sites that depend on a site that is summed out have no value of their own, and are left out. Where a row
-        cannot be run, what depends on more than its coordinates is NaN.
+        Deterministic sites that depend on a site that is summed out have no value of their own, and are left out. Where the model
+        cannot be run at a row, its values are NaN.
 
         Args:
             u: rows, ``(S, D)``.
@@ -176,7 +205,10 @@ class Density:
         Returns:
             By name, ``(S, *shape)``.
         """
-        return self._rows.constrain(self._checked(u))
+        rows = self._checked(u)
+        mapped = self.joint.structure.mapped(rows)
+        found: dict[str, Tensor] = self._constrained(rows) if mapped is None else mapped
+        return found
 
     def unconstrain(self, sites: Mapping[str, Tensor]) -> Tensor:
         """The rows at which latent sites, and parameters that are coordinates, have these values.
@@ -190,7 +222,7 @@ class Density:
         Raises:
             ModelError: if a site is missing or unknown, a shape does not fit, or a value is outside of its support.
         """
-        return unconstrained_rows(self._joint, sites, self.dtype)
+        return unconstrained_rows(self.joint, sites, self.dtype)
 
     def log_likelihood(self, u: Tensor) -> dict[str, Tensor]:
         """The log density of each event at each observed site, without the scales of plates; masked events have 0.
@@ -204,7 +236,14 @@ class Density:
         Raises:
             NotImplementedError: for observed sites that depend on a site that is summed out.
         """
-        return self._rows.log_likelihood(self._checked(u))
+        found: dict[str, Tensor] = self._log_likelihood(self._checked(u))
+        for name, shape in self.joint.structure.observed.items():
+            if found[name].shape[1:] != shape:
+                raise NotImplementedError(
+                    f"observed site {name!r} depends on a site that is summed out, and has no log density of its own at each "
+                    "event"
+                )
+        return found
 
     def _checked(self, u: Tensor) -> Tensor:
         if u.dim() != 2 or u.shape[-1] != self.dim:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ember.distributions.shapes import sum_rightmost
 from ember.errors import ModelError
 from ember.infer.autoguide.base.point import log_density_of
 from ember.infer.autoguide.base.support import transform_of
@@ -14,6 +17,9 @@ from ember.infer.density.layout import Block
 from ember.ops.scalars import total
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site, site_is_subsample
+
+OBSERVED, UNOBSERVED = "_observed", "_unobserved"
+"""How the names of the two sites of a partly observed one end."""
 
 
 def is_open(site: Site) -> bool:
@@ -67,6 +73,9 @@ class _AtSites(Messenger):
 class Placed(_AtSites):
     """Puts latent sites at unconstrained values, mapped to the supports that they have in this run.
 
+    ``sample(..., obs_mask=...)`` has a latent value for each event, and uses those only that are not observed. The others get a
+    standard normal density in their coordinates: they would have none at all else, and nothing depends on them.
+
     Args:
         blocks: by name.
         values: unconstrained values by name.
@@ -79,6 +88,7 @@ class Placed(_AtSites):
         super().__init__(blocks, left)
         self.values = values
         self._jacobians: list[Any] = []
+        self._given: dict[str, Any] = {}
 
     def log_jacobian(self) -> Any:
         """The log of the volume by which the maps stretch space."""
@@ -87,6 +97,8 @@ class Placed(_AtSites):
     def _pyro_sample(self, msg: Site) -> None:
         block = self.block_of(msg)
         if block is None:
+            if msg.is_observed and msg.name.endswith(OBSERVED):
+                self._given[msg.name.removesuffix(OBSERVED)] = msg.mask
             return
         transform = block.transform if block.fixed else transform_of(msg)
         unconstrained = self.values[msg.name]
@@ -98,8 +110,20 @@ class Placed(_AtSites):
                 "density in fixed coordinates."
             )
         log_density = log_density_of(transform, unconstrained, value, block.event_dim)
+        given = self._given.get(msg.name.removesuffix(UNOBSERVED)) if msg.name.endswith(UNOBSERVED) else None
+        if isinstance(given, Tensor):
+            log_density = torch.where(
+                given, _half_squares(unconstrained, value.dim() - block.event_dim), log_density
+            )
         self._jacobians.append(-log_density.sum() if isinstance(log_density, Tensor) else -log_density)
         msg.value = value
+
+
+def _half_squares(unconstrained: Tensor, batch_dims: int) -> Tensor:
+    """Minus the log density of a standard normal, for each event."""
+    squares = 0.5 * (unconstrained**2 + math.log(2 * math.pi))
+    summed: Tensor = sum_rightmost(squares, squares.dim() - batch_dims)
+    return summed
 
 
 class Unconstraining(_AtSites):
