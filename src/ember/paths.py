@@ -18,7 +18,7 @@ HOMES: dict[str, str] = {
     "ember.infer.energy_distance": "ember.infer.objectives.energy_distance",
     "ember.infer.enum": "ember.infer.enumeration.enum",
     "ember.infer.importance": "ember.infer.posterior.importance",
-    "ember.infer.inspect": "ember.infer.structure.inspect",
+    "ember.infer.inspect": "ember.structure.inspect",
     "ember.infer.predictive": "ember.infer.posterior.predictive",
     "ember.infer.renyi_elbo": "ember.infer.objectives.renyi_elbo",
     "ember.infer.reparam.conjugate": "ember.infer.reparam.families.conjugate",

@@ -13,7 +13,6 @@ from mkdocs.structure.files import File, Files
 
 from tools.site.reference import MODULES, page
 
-
 PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 """Pages that lie in the root of the repository."""
 

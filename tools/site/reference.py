@@ -48,7 +48,9 @@ def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
     for name in names:
         value = getattr(module, name)
         own = getattr(value, "__module__", "") or ""
-        if not (inspect.ismodule(value) or name.startswith("__") or (inspect.isclass(value) and own == "typing")):
+        if not (
+            inspect.ismodule(value) or name.startswith("__") or (inspect.isclass(value) and own == "typing")
+        ):
             yield name, value
 
 
