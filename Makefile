@@ -11,13 +11,14 @@ export MKL_NUM_THREADS := 1
 BIN   := .venv/bin
 BENCH := .venv-bench/bin
 
-.PHONY: help demo test check bench soak clean
+.PHONY: help demo test check bench trust soak clean
 
 help:
 	@echo "make demo    fit the breast-cancer example: accuracy and log-likelihood on held-out patients, elbo.png"
 	@echo "make test    all tests, in two processes"
 	@echo "make check   format, lint, types, and the contracts of the house: layers, cycles, private names, sizes"
 	@echo "make bench   times of a step, eager and compiled: Ember, Pyro, hand-written torch, NumPyro (ARGS=--quick: does it run?)"
+	@echo "make trust   fit posteriors whose truth is known, with several seeds: are the verdicts right? (ARGS=NAME ...: some of them)"
 	@echo "make soak    break things at random for an hour (SECONDS=3600): threads, signals, kills, full disks, forks, many programs"
 	@echo "make clean   remove the environments and caches"
 
@@ -62,6 +63,11 @@ bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.rows $(filter --quick,$(ARGS))
 	$(BENCH)/python -m benchmarks.same_models
 	$(BENCH)/python -m benchmarks.larger_models $(ARGS)
+	$(BENCH)/python -m benchmarks.fit $(filter --quick,$(ARGS))
+
+trust: .venv/test.stamp
+	$(BIN)/python -m tools.trust
+	$(BIN)/python -m tools.trust.references $(ARGS)
 
 SECONDS ?= 3600
 

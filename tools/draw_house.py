@@ -29,6 +29,7 @@ HALLS = {"ember": "#e8eef7", "ember.infer": "#e8f4ec", "ember.capture.native": "
 ABOUT = {
     "pyro": "Pyro's programs run",
     "contrib": "beyond the core",
+    "fit": "right, or a plain word",
     "infer": "guides, objectives, SVI",
     "nn": "modules as programs",
     "optim": "rules by parameter name",
@@ -59,6 +60,7 @@ ABOUT = {
     "reparam": "easier coordinates",
     "structure": "what a model looks like",
     "traces": "model and guide, matched",
+    "vi": "densities approximated",
     "build": "compiler, disk cache",
     "c_writer": "the C text",
     "loops": "order, fusion, memory",

@@ -12,8 +12,10 @@ from ember import optim as optim
 from ember import params as params
 from ember import paths as paths
 from ember import poutine as poutine
+from ember import report as report
 from ember import settings as settings
 from ember.errors import EmberError as EmberError
+from ember.fit.entry import fit as fit
 from ember.infer.density.density import Density as Density
 from ember.infer.density.density import density as density
 from ember.infer.structure.inspect import render_model as render_model
@@ -51,6 +53,7 @@ __all__ = [
     "do",
     "enable_validation",
     "factor",
+    "fit",
     "get_param_store",
     "infer",
     "markov",
@@ -63,6 +66,7 @@ __all__ = [
     "plate_stack",
     "poutine",
     "render_model",
+    "report",
     "sample",
     "scan",
     "set_rng_seed",

@@ -11,6 +11,12 @@ from ember.distributions.affine_beta import AffineBeta as AffineBeta
 from ember.distributions.compound import BetaBinomial as BetaBinomial
 from ember.distributions.compound import DirichletMultinomial as DirichletMultinomial
 from ember.distributions.compound import GammaPoisson as GammaPoisson
+from ember.distributions.conditional import ConditionalDistribution as ConditionalDistribution
+from ember.distributions.conditional import ConditionalTransform as ConditionalTransform
+from ember.distributions.conditional import (
+    ConditionalTransformedDistribution as ConditionalTransformedDistribution,
+)
+from ember.distributions.conditional import ConditionalTransformModule as ConditionalTransformModule
 from ember.distributions.delta import Delta as Delta
 from ember.distributions.diagonal_mixtures import GaussianScaleMixture as GaussianScaleMixture
 from ember.distributions.diagonal_mixtures import MixtureOfDiagNormals as MixtureOfDiagNormals
@@ -44,6 +50,7 @@ from ember.distributions.pathwise_normal import AVFMultivariateNormal as AVFMult
 from ember.distributions.pathwise_normal import OMTMultivariateNormal as OMTMultivariateNormal
 from ember.distributions.polya_gamma import TruncatedPolyaGamma as TruncatedPolyaGamma
 from ember.distributions.projected_normal import ProjectedNormal as ProjectedNormal
+from ember.distributions.random_variable import RandomVariable as RandomVariable
 from ember.distributions.rejector import Rejector as Rejector
 from ember.distributions.relaxed_straight_through import (
     RelaxedBernoulliStraightThrough as RelaxedBernoulliStraightThrough,
@@ -124,6 +131,10 @@ __all__ = [
     "Cauchy",
     "Chi2",
     "ComposeTransformModule",
+    "ConditionalDistribution",
+    "ConditionalTransform",
+    "ConditionalTransformModule",
+    "ConditionalTransformedDistribution",
     "ContinuousBernoulli",
     "Delta",
     "Dirichlet",

@@ -17,10 +17,17 @@ from ember.infer.objectives.trace_mean_field_elbo import TraceMeanField_ELBO as 
 from ember.infer.objectives.trace_mmd import Trace_MMD as Trace_MMD
 from ember.infer.objectives.trace_tail_adaptive_elbo import TraceTailAdaptive_ELBO as TraceTailAdaptive_ELBO
 from ember.infer.objectives.tracegraph_elbo import TraceGraph_ELBO as TraceGraph_ELBO
+from ember.infer.particles.csis import CSIS as CSIS
+from ember.infer.particles.smcfilter import SMCFilter as SMCFilter
+from ember.infer.particles.svgd import SVGD as SVGD
+from ember.infer.particles.svgd import IMQSteinKernel as IMQSteinKernel
+from ember.infer.particles.svgd import RBFSteinKernel as RBFSteinKernel
 from ember.infer.posterior.abstract_infer import EmpiricalMarginal as EmpiricalMarginal
 from ember.infer.posterior.abstract_infer import TracePosterior as TracePosterior
 from ember.infer.posterior.abstract_infer import TracePredictive as TracePredictive
 from ember.infer.posterior.importance import Importance as Importance
+from ember.infer.posterior.plate_tails import PlateTails as PlateTails
+from ember.infer.posterior.plate_tails import psis_by_plate as psis_by_plate
 from ember.infer.posterior.predictive import MHResampler as MHResampler
 from ember.infer.posterior.predictive import Predictive as Predictive
 from ember.infer.posterior.predictive import WeighedPredictive as WeighedPredictive
@@ -38,6 +45,7 @@ from ember.infer.traces.validation import is_validation_enabled as is_validation
 
 __all__ = [
     "AnalyticKL",
+    "CSIS",
     "DoublyReparameterized",
     "ELBO",
     "ELBOModule",
@@ -45,14 +53,19 @@ __all__ = [
     "EnergyDistance",
     "Estimate",
     "FullScore",
+    "IMQSteinKernel",
     "Importance",
     "LeaveOneOut",
     "MHResampler",
     "NoControlVariate",
+    "PlateTails",
     "Predictive",
+    "RBFSteinKernel",
     "RenyiELBO",
     "Reparameterized",
     "ReweightedWakeSleep",
+    "SMCFilter",
+    "SVGD",
     "SVI",
     "StickingTheLanding",
     "TraceEnumSample_ELBO",
@@ -72,4 +85,5 @@ __all__ = [
     "enable_validation",
     "infer_discrete",
     "is_validation_enabled",
+    "psis_by_plate",
 ]

@@ -56,6 +56,8 @@ class ParamStoreDict:
     def __init__(self) -> None:
         self.by_thread = ContentsByThread(Contents())
         """What this thread sees as ``contents``."""
+        self.awaited: set[str] = set()
+        """Parameters that a fit goes on with, and that a module which registers its own under these names is to take over."""
 
     @property
     def version(self) -> int:

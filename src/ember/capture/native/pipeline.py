@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.fx import Graph
 
 from ember.capture.native.c_writer.unit import Main, Source, steps_main, written_unit
+from ember.capture.native.loops.flatten import flattened
 from ember.capture.native.loops.hoist import hoisted
 from ember.capture.native.loops.memory import placed
 from ember.capture.native.loops.pack import packed
@@ -18,6 +19,7 @@ from ember.capture.native.loops.shrink import shrunk
 from ember.capture.native.loops.straighten import straightened
 from ember.capture.native.loops.structure import Placed, Schedule
 from ember.capture.native.loops.sweep import swept
+from ember.capture.native.loops.turn import turned
 from ember.capture.native.loops.verify import verify_placed, verify_schedule
 from ember.capture.native.lowering.rows import DECOMPOSER, TABLE
 from ember.capture.native.lowering.rows.external import by_torch
@@ -57,6 +59,8 @@ PASSES: tuple[tuple[str, Callable[[Any], Record]], ...] = (
     ("hoist", hoisted),
     ("schedule", scheduled),
     ("sweep", swept),
+    ("flatten", flattened),
+    ("turn", turned),
     ("place", placed),
     ("write", written_unit),
 )

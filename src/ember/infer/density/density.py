@@ -27,6 +27,7 @@ def density(
     model: Callable[..., Any],
     *args: object,
     params: Literal["held", "coordinates"] = "held",
+    dtype: torch.dtype | None = None,
     **kwargs: object,
 ) -> Density:
     """The log joint density of a model at these arguments, over rows of unconstrained coordinates.
@@ -42,6 +43,7 @@ def density(
         *args: its arguments.
         params: what ``param`` statements of the model are. ``"held"``: they keep the values that they have in the store, else
             their initial ones. ``"coordinates"``: their unconstrained values are the last coordinates of a row, without Jacobian.
+        dtype: ``torch.float64`` computes in double precision whatever the model was written for; None in the model's own.
         **kwargs: its keyword arguments.
 
     Raises:
@@ -61,8 +63,10 @@ def density(
     """
     if params not in ("held", "coordinates"):
         raise ValueError(f'params must be "held" or "coordinates", got {params!r}')
-    program = Program(model, args, kwargs)
-    with fork_rng():
+    if dtype not in (None, torch.float64):
+        raise ValueError(f"dtype must be None, the model's own, or torch.float64, got {dtype}")
+    program = Program(model, args, kwargs, in_double=dtype is not None)
+    with fork_rng(), program.precision():
         return Density(_started(program, params == "coordinates"))
 
 
@@ -201,7 +205,9 @@ class Density:
         Returns:
             By name, ``(S, *shape)``.
         """
-        found: dict[str, Tensor] = self._constrained(self._checked(u))
+        rows = self._checked(u)
+        mapped = self.joint.structure.mapped(rows)
+        found: dict[str, Tensor] = self._constrained(rows) if mapped is None else mapped
         return found
 
     def unconstrain(self, sites: Mapping[str, Tensor]) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +29,20 @@ from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _in_precision(method: Callable[Concatenate[Joint, P], R]) -> Callable[Concatenate[Joint, P], R]:
+    """A method that runs in the precision of the program."""
+
+    @wraps(method)
+    def run(joint: Joint, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with joint.program.precision():
+            return method(joint, *args, **kwargs)
+
+    return run
+
 
 @dataclass(frozen=True)
 class Joint:
@@ -36,6 +52,7 @@ class Joint:
     structure: Structure
     store: ParamStoreDict
 
+    @_in_precision
     def log_density(self, row: Tensor) -> Tensor:
         """The log joint density at a row, with the Jacobians of the maps to the supports.
 
@@ -59,6 +76,7 @@ class Joint:
         """The same, but ``-inf`` where it is not finite, or where validation finds what is invalid."""
         return _finite(self.log_density(row))[0]
 
+    @_in_precision
     def scored(self, row: Tensor) -> tuple[Tensor, Tensor]:
         """:meth:`finite_density` and its gradient, 0 where either is not finite."""
         with torch.enable_grad():
@@ -68,6 +86,7 @@ class Joint:
         slope = torch.zeros_like(row) if slope is None else slope
         return value.detach(), torch.where(good & slope.isfinite(), slope, 0.0)
 
+    @_in_precision
     def constrained(self, row: Tensor) -> dict[str, Tensor]:
         """The values of latent and deterministic sites, and of parameters that are coordinates.
 
@@ -81,6 +100,7 @@ class Joint:
                 values[name] = recorded.nodes[name].value
         return values | {name: recorded.nodes[name].value for name in self.structure.parameters}
 
+    @_in_precision
     def log_likelihood(self, row: Tensor) -> dict[str, Tensor]:
         """The log density of each event at the observed sites, without the scales of plates; masked events have 0."""
         recorded, _ = self._run(row)
@@ -95,6 +115,7 @@ class Joint:
             result[name] = torch.zeros_like(log_prob) if mask is False else log_prob
         return result
 
+    @_in_precision
     def unconstrained(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The unconstrained values of latent sites, given constrained ones, where supports depend on values.
 

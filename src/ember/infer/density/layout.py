@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Size, Tensor
 
 from ember.infer.autoguide.base.support import family, transform_of
+from ember.ops.in_double import InDouble
 from ember.poutine.site import Site
 
 
@@ -21,6 +23,12 @@ class Program:
     model: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    in_double: bool = False
+    """Whether it computes in float64 whatever it was written for."""
+
+    def precision(self) -> AbstractContextManager[object]:
+        """What is active while it runs, and while its densities are evaluated."""
+        return InDouble() if self.in_double else nullcontext()
 
 
 @dataclass(frozen=True)

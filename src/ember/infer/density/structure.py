@@ -46,6 +46,12 @@ class Structure:
         """Of latent sites, then of parameters."""
         return self.blocks | self.parameters
 
+    def mapped(self, rows: Tensor) -> dict[str, Tensor] | None:
+        """The values at rows ``(S, D)``, where they follow from the coordinates alone: the model need not run. None otherwise."""
+        if self.deterministic or not all(block.fixed for block in self.all_blocks.values()):
+            return None
+        return {name: block.transform(block.take(rows)) for name, block in self.all_blocks.items()}
+
 
 def structure_of(
     program: Program, store: ParamStoreDict, parameters: bool, init: InitFn = init_to_median
@@ -82,7 +88,7 @@ def structure_of(
         own,
         enumerated,
         -min((dim for dim in dims if dim is not None), default=0),
-        {site.name: site.value.shape for site in recorded.samples() if site.is_deterministic},
+        {site.name: site.value.shape for site in recorded.samples() if _is_determined(site)},
         {site.name: site.fn.batch_shape for site in recorded.samples() if _is_data(site)},
         _row(recorded, store, blocks, own),
     )
@@ -101,8 +107,16 @@ def _first_run(program: Program, store: ParamStoreDict, init: InitFn) -> Trace:
     return recorded
 
 
+def _is_determined(site: Site) -> bool:
+    """Whether other sites determine its value: a deterministic statement, or what a reparameterisation has left of a site."""
+    fn = site.fn
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return site.is_deterministic or (site.is_observed and type(fn).__name__ == "Delta")
+
+
 def _is_data(site: Site) -> bool:
-    return site.is_observed and not site.is_deterministic and not site.is_factor
+    return site.is_observed and not _is_determined(site) and not site.is_factor
 
 
 def _refuse_subsampling(recorded: Trace) -> None:

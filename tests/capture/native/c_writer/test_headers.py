@@ -18,6 +18,8 @@ CALLS = (
     "ember_unlock",
     "ember_keep",
     *(f"ember_to_{to}_{source}" for to in ("i64", "i32", "u8") for source in ("f32", "f64")),
+    "ember_fold_f32",
+    "ember_fold_f64",
     "ember_row_dots_f32",
     "ember_row_dots_f64",
     "ember_team_begin",

@@ -1,0 +1,1 @@
+"""Inference by many particles: moved together, filtered over time, weighed, or learned to be proposed."""
