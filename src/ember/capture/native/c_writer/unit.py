@@ -327,7 +327,7 @@ class _UnitWriter:
         if not self._open:
             return
         name = f"{self._name}_{len(self.functions)}"
-        head = f"static __attribute__((noinline)) void {name}({parameters})"
+        head = f"EMBER_PIECE void {name}({parameters})"
         self.functions.append(self._function(head, self._open))
         self.steps += [f"{name}(A, P, g, failed);", "if (*failed) return;"]
         self._open = []
