@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 from numpyro.handlers import reparam, seed, trace
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import MCMC, NUTS, init_to_uniform
 from numpyro.infer.util import constrain_fn, log_density, unconstrain_fn
 
 from benchmarks.posteriors import PROGRAMS, Program
@@ -62,7 +62,12 @@ def quantities(program: Program, data: dict[str, Any]) -> list[str]:
 def run(program: Program, data: dict[str, Any], draws: int) -> tuple[Chains, dict[str, Any]]:
     """The chains of all quantities, in the coordinates of the model, and how the run went."""
     model = reparam(program.model, config=program.reparam) if program.reparam else program.model
-    kernel = NUTS(model, target_accept_prob=program.accept, dense_mass=program.dense)
+    kernel = NUTS(
+        model,
+        target_accept_prob=program.accept,
+        dense_mass=program.dense,
+        init_strategy=init_to_uniform(radius=program.radius),
+    )
     mcmc = MCMC(
         kernel,
         num_warmup=WARMUP,

@@ -16,10 +16,10 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import ember
 from tools.trust.judgement import Judgement, judge
 from tools.trust.posteriors import POSTERIORS
 from tools.trust.truth import LARGEST_SHIFT, Errors, Moment, errors, moments
@@ -51,7 +51,7 @@ def fit(name: str, seed: int) -> Outcome:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a poor fit warns of is in its verdict
-            result: Any = import_module("ember").fit(posterior.model, seed=seed, progress=False, **arguments)
+            result: Any = ember.fit(posterior.model, seed=seed, progress=False, **arguments)
         seconds = time.perf_counter() - start
         answer = _answer(result)
         found = errors(truth, answer)

@@ -84,7 +84,7 @@ class _Reader:
         self.local: dict[Value, int] = {}
 
     def read(self) -> tuple[Form, list[tuple[Base, int]]]:
-        shape: list[object] = [self.nest.dims, self.nest.tile]
+        shape: list[object] = [self.nest.dims, self.nest.tile, self.nest.turned]
         for item in self.nest.items:
             shape.append(self._item(item))
             if isinstance(item, Pointwise | Take):

@@ -51,7 +51,7 @@ class GPLVM(Parameterized):
         self.base_model.set_data(self.X, self.base_model.y)
         return self.base_model.guide()
 
-    def forward(self, **kwargs: Any) -> Any:
+    def forward(self, **kwargs: object) -> Any:
         """The base model's posterior at new inputs, given a draw of the latent ones; as its ``forward``."""
         self.mode = "guide"
         self.base_model.set_data(self.X, self.base_model.y)

@@ -115,7 +115,7 @@ class Callback:
         return False
 
     def end(self, training: Training) -> None:
-        """After the last step, if no error has ended the fit."""
+        """After the last step, if no error has ended the fit; the last callback comes first."""
 
     def close(self) -> None:
         """When the fit is over, after an error too."""
