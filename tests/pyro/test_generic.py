@@ -15,7 +15,11 @@ def test_the_backend_in_force_answers(alias: None) -> None:
 
     assert infer.SVI is ember.infer.SVI and ops.zeros is torch.zeros
     with pyro_backend("minipyro"):
-        assert infer.SVI is minipyro.SVI and pyro.sample is minipyro.sample and dist.Normal is ember.distributions.Normal
+        assert (
+            infer.SVI is minipyro.SVI
+            and pyro.sample is minipyro.sample
+            and dist.Normal is ember.distributions.Normal
+        )
         with pyro_backend(infer="pyro.infer"):
             assert infer.SVI is ember.infer.SVI
         with pytest.raises(NotImplementedError, match="does not implement infer.Predictive"):

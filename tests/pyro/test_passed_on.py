@@ -67,7 +67,9 @@ def test_a_handler_of_ones_own(alias: None) -> None:
         twice(3)
 
 
-@pytest.mark.parametrize("options, hidden", [({}, True), ({"expose": ["x"]}, False), ({"hide": ["y"]}, False)])
+@pytest.mark.parametrize(
+    "options, hidden", [({}, True), ({"expose": ["x"]}, False), ({"hide": ["y"]}, False)]
+)
 def test_the_default_of_block(alias: None, options: dict[str, list[str]], hidden: bool) -> None:
     from pyro.poutine.block_messenger import _make_default_hide_fn
 
