@@ -33,6 +33,11 @@ MANY_LINES = 4000
 _CHECK_SIGNALS = ctypes.cast(ctypes.pythonapi.PyErr_CheckSignals, ctypes.c_void_p)
 
 
+def flags_for(text: str) -> tuple[str, ...]:
+    """How a program is compiled: a very long one is not worth the time that all optimisations take."""
+    return FLAGS if text.count("\n") < MANY_LINES else LARGE_FLAGS
+
+
 class NativeProgram:
     """The compiled program with the memory it works in."""
 
@@ -54,7 +59,7 @@ class NativeProgram:
         self._assumes = bool(graph.assumed)
         self.source = source.text
         generated = time.perf_counter()
-        flags = FLAGS if source.text.count("\n") < MANY_LINES else LARGE_FLAGS
+        flags = flags_for(source.text)
         self.library = compile_library(source.text, sanitize=sanitize, extra_flags=flags)
         self._loaded = self.library.load_for(self)
         self._steps: Any = self._loaded.ember_steps
