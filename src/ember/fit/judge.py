@@ -93,6 +93,8 @@ class Weighed:
             self.k_hat < limits.k_hat
             and self.ess > limits.ess
             and bool((self.mean_errors < limits.mcse_mean).all())
+            # A quantity may have no mean at all, however good the weights are.
+            and bool((self.k_means < limits.k_hat).all())
         )
 
     def all_hold(self, limits: Limits) -> bool:
