@@ -23,8 +23,8 @@ from ember.fit.quantities import SiteValues
 from ember.fit.result import Called, Fit
 from ember.fit.stages import LADDER, Stage
 from ember.fit.state import Options
-from ember.fit.verdict import Verdict
 from ember.infer.density.density import Density, density
+from ember.infer.density.judging.verdict import Verdict
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block
 from ember.primitives import param

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ember.fit.judge import Weighed
-from ember.fit.verdict import Verdict
+from ember.infer.density.judging.judge import Weighed
+from ember.infer.density.judging.verdict import Verdict
 from ember.infer.vi.families.family import Family
 from ember.infer.vi.natural_gradient import Certificate
 

@@ -14,8 +14,8 @@ from ember.fit.plot import plotted
 from ember.fit.printed import printed
 from ember.fit.quantities import SiteValues
 from ember.fit.summary import summarised
-from ember.fit.verdict import Verdict
 from ember.infer.autoguide.base.guide import AutoGuide
+from ember.infer.density.judging.verdict import Verdict
 from ember.params.param_store import ParamStoreDict
 from ember.report.scalars import Scalars
 from ember.report.table import Table
