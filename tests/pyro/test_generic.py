@@ -7,11 +7,10 @@ import torch
 
 
 def test_the_backend_in_force_answers(alias: None) -> None:
-    from pyro.generic import distributions as dist
-    from pyro.generic import infer, ops, pyro, pyro_backend
-
     import ember
     from ember.contrib import minipyro
+    from pyro.generic import distributions as dist
+    from pyro.generic import infer, ops, pyro, pyro_backend
 
     assert infer.SVI is ember.infer.SVI and ops.zeros is torch.zeros
     with pyro_backend("minipyro"):
@@ -22,7 +21,7 @@ def test_the_backend_in_force_answers(alias: None) -> None:
         )
         with pyro_backend(infer="pyro.infer"):
             assert infer.SVI is ember.infer.SVI
-        with pytest.raises(NotImplementedError, match="does not implement infer.Predictive"):
+        with pytest.raises(NotImplementedError, match=r"does not implement infer.Predictive"):
             _ = infer.Predictive
     assert pyro.sample is ember.sample
 

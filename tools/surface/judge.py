@@ -46,7 +46,8 @@ def group(path: str, entry: Record) -> tuple[set[str], set[str], set[str]]:
     listed = entry.get("all") or ()
     for name, record in entry.get("names", {}).items():
         home = record["home"] or ""
-        if name.startswith("_") or name == "TYPE_CHECKING":
+        # Imports of the language itself are no names that anybody asks for.
+        if name.startswith("_") or name == "TYPE_CHECKING" or home == "__future__":
             continue
         if record["kind"] == "module" and name not in listed:
             foreign.add(name)
