@@ -21,7 +21,7 @@ def test_the_backend_in_force_answers(alias: None) -> None:
         )
         with pyro_backend(infer="pyro.infer"):
             assert infer.SVI is ember.infer.SVI
-        with pytest.raises(NotImplementedError, match=r"does not implement infer.Predictive"):
+        with pytest.raises(NotImplementedError, match=r"does not implement infer\.Predictive"):
             _ = infer.Predictive
     assert pyro.sample is ember.sample
 

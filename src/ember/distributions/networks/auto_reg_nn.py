@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ember.nn.dense_nn import Parts, slices_of
+from ember.distributions.networks.dense_nn import Parts, slices_of
 
 
 def sample_mask_indices(input_dim: int, hidden_dim: int, simple: bool = True) -> Tensor:
@@ -166,6 +166,23 @@ class ConditionalAutoRegressiveNN(nn.Module):
     def get_permutation(self) -> Tensor:
         """The order of the inputs."""
         return self.permutation
+
+    @torch.no_grad()
+    def reorder(self, permutation: Tensor) -> None:
+        """Take another order of the inputs, in place: the masks change, and no weight.
+
+        Raises:
+            ValueError: if it is no order of as many inputs.
+        """
+        if sorted(permutation.tolist()) != list(range(self.input_dim)):
+            raise ValueError(f"no order of {self.input_dim} inputs: {permutation.tolist()}")
+        self.permutation.copy_(permutation)
+        masks, mask_skip = create_mask(
+            self.input_dim, self.context_dim, self.hidden_dims, self.permutation.cpu(), self.output_multiplier
+        )
+        layers = [*self.layers, *([self.skip_layer] if self.skip_layer is not None else [])]
+        for layer, mask in zip(layers, [*masks, mask_skip], strict=False):
+            layer.mask.copy_(mask)
 
     def forward(self, x: Tensor, context: Tensor) -> Parts:
         context = context.expand((*x.shape[:-1], context.size(-1)))
