@@ -132,6 +132,7 @@ def record(value: Any, members: list[str] | None = None) -> dict[str, Any]:
     if kind in ("class", "function"):
         out["signature"] = signature(value)
     if kind == "class":
+        out["absent"] = hasattr(value, "absent_path")
         found = (
             _members(value)
             if members is None
