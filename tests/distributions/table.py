@@ -130,8 +130,34 @@ def build_row(row: Row) -> Any:
     return getattr(dist, row.name)(**row.params)
 
 
+def back_to_zero(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Drift and diffusion of an Ornstein-Uhlenbeck process."""
+    return -x, torch.ones_like(x)
+
+
+#: Who are neighbours, in a row of four.
+ROW = torch.diag(torch.ones(3), 1) + torch.diag(torch.ones(3), -1)
+
 #: Classes that take distributions, and those that Ember adds: built by hand.
 COMPOSED: dict[str, Callable[[], Any]] = {
+    "BetaProportion": lambda: dist.BetaProportion(C, B * 4),
+    "CAR": lambda: dist.CAR(torch.arange(4.0), C, A, ROW),
+    "CensoredDistribution": lambda: dist.CensoredDistribution(dist.Normal(C, A), -0.5, 1.0),
+    "DiscreteUniform": lambda: dist.DiscreteUniform(2, torch.tensor([4, 4, 4])),
+    "EulerMaruyama": lambda: dist.EulerMaruyama(
+        torch.tensor([0.0, 0.5, 1.5, 2.0]), back_to_zero, dist.Normal(C, A)
+    ),
+    "GaussianAR": lambda: dist.GaussianAR(tensor([0.5, -0.3]), A, 4, intercept=C),
+    "GaussianRandomWalk": lambda: dist.GaussianRandomWalk(A, 4),
+    "HurdleDistribution": lambda: dist.HurdleDistribution(dist.Poisson(B), gate=C),
+    "HurdleDistribution-continuous": lambda: dist.HurdleDistribution(dist.Gamma(B, A), gate=C),
+    "ICAR": lambda: dist.ICAR(ROW, A, zero_sum_scale=0.1),
+    "LogUniform": lambda: dist.LogUniform(C, B + 1),
+    "MatrixNormal": lambda: dist.MatrixNormal(SIMPLEX[:2].expand(3, 2, 3), TRIL, torch.eye(3) * 2),
+    "NegativeBinomial2": lambda: dist.NegativeBinomial2(B, A),
+    "TruncatedDistribution": lambda: dist.TruncatedDistribution(dist.Gumbel(C, A), -0.5, 2.0),
+    "TruncatedNormal": lambda: dist.TruncatedNormal(C, A, low=-0.5, high=1.5),
+    "ZeroSumNormal": lambda: dist.ZeroSumNormal(A, (3, 2)),
     "Independent": lambda: dist.Independent(dist.Normal(LOC2, 1.0), 1),
     "TransformedDistribution": lambda: dist.TransformedDistribution(
         dist.Uniform(torch.zeros(3), torch.ones(3)),

@@ -8,6 +8,9 @@ from ember.distributions import constraints as constraints
 from ember.distributions import kl as kl
 from ember.distributions import transforms as transforms
 from ember.distributions.affine_beta import AffineBeta as AffineBeta
+from ember.distributions.areas import CAR as CAR
+from ember.distributions.areas import ICAR as ICAR
+from ember.distributions.censored import CensoredDistribution as CensoredDistribution
 from ember.distributions.compound import BetaBinomial as BetaBinomial
 from ember.distributions.compound import DirichletMultinomial as DirichletMultinomial
 from ember.distributions.compound import GammaPoisson as GammaPoisson
@@ -23,6 +26,7 @@ from ember.distributions.diagonal_mixtures import MixtureOfDiagNormals as Mixtur
 from ember.distributions.diagonal_mixtures import (
     MixtureOfDiagNormalsSharedCovariance as MixtureOfDiagNormalsSharedCovariance,
 )
+from ember.distributions.discrete_uniform import DiscreteUniform as DiscreteUniform
 from ember.distributions.distribution import Distribution as Distribution
 from ember.distributions.empirical import Empirical as Empirical
 from ember.distributions.extended import ExtendedBetaBinomial as ExtendedBetaBinomial
@@ -32,6 +36,7 @@ from ember.distributions.gamma_gaussian_hmm import GammaGaussianHMM as GammaGaus
 from ember.distributions.gaussian_hmm import GaussianHMM as GaussianHMM
 from ember.distributions.gaussian_mrf import GaussianMRF as GaussianMRF
 from ember.distributions.hidden_markov import DiscreteHMM as DiscreteHMM
+from ember.distributions.hurdle import HurdleDistribution as HurdleDistribution
 from ember.distributions.improper_uniform import ImproperUniform as ImproperUniform
 from ember.distributions.independent_hmm import IndependentHMM as IndependentHMM
 from ember.distributions.laplace_family import AsymmetricLaplace as AsymmetricLaplace
@@ -46,6 +51,10 @@ from ember.distributions.lognormal_negative_binomial import (
     LogNormalNegativeBinomial as LogNormalNegativeBinomial,
 )
 from ember.distributions.masked_mixture import MaskedMixture as MaskedMixture
+from ember.distributions.matrix_normal import MatrixNormal as MatrixNormal
+from ember.distributions.matrix_normal import ZeroSumNormal as ZeroSumNormal
+from ember.distributions.mean_parameters import BetaProportion as BetaProportion
+from ember.distributions.mean_parameters import NegativeBinomial2 as NegativeBinomial2
 from ember.distributions.multivariate_student_t import MultivariateStudentT as MultivariateStudentT
 from ember.distributions.nan_masked import NanMaskedMultivariateNormal as NanMaskedMultivariateNormal
 from ember.distributions.nan_masked import NanMaskedNormal as NanMaskedNormal
@@ -116,10 +125,16 @@ from ember.distributions.torch_transform import ComposeTransformModule as Compos
 from ember.distributions.torch_transform import TransformModule as TransformModule
 from ember.distributions.transforms import biject_to as biject_to
 from ember.distributions.transforms import transform_to as transform_to
+from ember.distributions.truncated import LogUniform as LogUniform
+from ember.distributions.truncated import TruncatedDistribution as TruncatedDistribution
+from ember.distributions.truncated import TruncatedNormal as TruncatedNormal
 from ember.distributions.unit import Unit as Unit
 from ember.distributions.validation import enable_validation as enable_validation
 from ember.distributions.validation import is_validation_enabled as is_validation_enabled
 from ember.distributions.validation import validation_enabled as validation_enabled
+from ember.distributions.walks import EulerMaruyama as EulerMaruyama
+from ember.distributions.walks import GaussianAR as GaussianAR
+from ember.distributions.walks import GaussianRandomWalk as GaussianRandomWalk
 from ember.distributions.zero_inflated import ZeroInflatedDistribution as ZeroInflatedDistribution
 from ember.distributions.zero_inflated import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from ember.distributions.zero_inflated import ZeroInflatedPoisson as ZeroInflatedPoisson
@@ -131,9 +146,12 @@ __all__ = [
     "Bernoulli",
     "Beta",
     "BetaBinomial",
+    "BetaProportion",
     "Binomial",
+    "CAR",
     "Categorical",
     "Cauchy",
+    "CensoredDistribution",
     "Chi2",
     "ComposeTransformModule",
     "ConditionalDistribution",
@@ -145,8 +163,10 @@ __all__ = [
     "Dirichlet",
     "DirichletMultinomial",
     "DiscreteHMM",
+    "DiscreteUniform",
     "Distribution",
     "Empirical",
+    "EulerMaruyama",
     "ExpandedDistribution",
     "Exponential",
     "ExponentialFamily",
@@ -157,14 +177,18 @@ __all__ = [
     "Gamma",
     "GammaGaussianHMM",
     "GammaPoisson",
+    "GaussianAR",
     "GaussianHMM",
     "GaussianMRF",
+    "GaussianRandomWalk",
     "GaussianScaleMixture",
     "GeneralizedPareto",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
+    "HurdleDistribution",
+    "ICAR",
     "ImproperUniform",
     "Independent",
     "IndependentHMM",
@@ -177,11 +201,13 @@ __all__ = [
     "LinearHMM",
     "LogNormal",
     "LogNormalNegativeBinomial",
+    "LogUniform",
     "Logistic",
     "LogisticNormal",
     "LowRankMultivariateNormal",
     "MaskedDistribution",
     "MaskedMixture",
+    "MatrixNormal",
     "MixtureOfDiagNormals",
     "MixtureOfDiagNormalsSharedCovariance",
     "MixtureSameFamily",
@@ -191,6 +217,7 @@ __all__ = [
     "NanMaskedMultivariateNormal",
     "NanMaskedNormal",
     "NegativeBinomial",
+    "NegativeBinomial2",
     "Normal",
     "OMTMultivariateNormal",
     "OneHotCategorical",
@@ -214,6 +241,8 @@ __all__ = [
     "TorchDistribution",
     "TransformModule",
     "TransformedDistribution",
+    "TruncatedDistribution",
+    "TruncatedNormal",
     "TruncatedPolyaGamma",
     "Uniform",
     "Unit",
@@ -224,6 +253,7 @@ __all__ = [
     "ZeroInflatedDistribution",
     "ZeroInflatedNegativeBinomial",
     "ZeroInflatedPoisson",
+    "ZeroSumNormal",
     "biject_to",
     "constraints",
     "enable_validation",
