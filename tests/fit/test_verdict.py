@@ -221,6 +221,18 @@ def test_a_known_mode_that_is_not_covered_is_named() -> None:
     assert "1 other modes were found" in outcome.verdict.reasons[0]
 
 
+@pytest.mark.parametrize(
+    "known", [two_modes(10, 10.0, 0.3), two_modes(20, 12.0, 0.4)], ids=lambda known: known.name
+)
+def test_a_mode_that_no_first_start_finds(known: Target) -> None:
+    """All first starts lie on one side, 3 SDs and more from the ridge between the modes; the second search crosses it."""
+    moved = FunctionDensity(known.dim, lambda u: known.density.log_prob(u - 8))
+    outcome = fit_density(moved, lambda u: u - 8, LEAN)
+    assert outcome.modes == 2
+    assert outcome.verdict
+    assert met(outcome, known), errors(outcome, known)
+
+
 @pytest.mark.parametrize("name", LADDERS)
 def test_every_family_alone(name: str) -> None:
     known = variance(20)

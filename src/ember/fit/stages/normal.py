@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
+from ember.fit.stages.elsewhere import far_modes
 from ember.fit.stages.low_rank import FitLowRank
 from ember.fit.state import State, defended, found_normal
-from ember.infer.vi.families.normal import Normal
 from ember.infer.vi.locate import Candidate, Located, Newton, newton, starting_points
 from ember.infer.vi.natural_gradient import Certificate, NaturalGradient, Step, natural_gradient
 from ember.infer.vi.pathfinder import pathfinder
 
-FAR = 3.0  # standard deviations of the fit
-NEGLIGIBLE = 8.0  # nats
 ROUNDS = 3
 MOST_DIMS_OF_NEWTON, MOST_DIMS_OF_A_TRIANGLE = 200, 500
 
@@ -115,19 +112,3 @@ class FitNormal:
         state.far = far_modes(state, normal)
         if self.judged:
             state.judge(self.name, normal, defended(normal, normal))
-
-
-def far_modes(state: State, normal: Normal) -> tuple[Normal, ...]:
-    """Normals at places where starts ended, away from the fit, and whose mass is not negligible beside it."""
-    if state.located is None:
-        return ()
-    elbo = -state.losses[-1]
-    found: list[Normal] = []
-    for candidate in state.located.best:
-        apart = [
-            float(torch.linalg.vector_norm(q.whiten(candidate.normal.loc.unsqueeze(0))))
-            for q in (normal, *found)
-        ]
-        if min(apart) > FAR and candidate.elbo > elbo - NEGLIGIBLE:
-            found.append(candidate.normal)
-    return tuple(found)
