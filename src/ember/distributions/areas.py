@@ -35,8 +35,8 @@ def _checked(adjacency: Tensor, name: str) -> Tensor:
 class CAR(TorchDistribution):
     """A conditional autoregression: each area, given all others, is normal around a share of its neighbours' mean.
 
-    The precision matrix is ``conditional_precision * (D - correlation * W)``, where ``W`` says who are neighbours and ``D`` has
-    their numbers on the diagonal.
+    The precision matrix is ``conditional_precision * (D - correlation * W)``: ``W`` says who are neighbours, and ``D`` has their
+    numbers on the diagonal.
 
     Args:
         loc: the mean, ``batch_shape + (n,)``.
@@ -48,8 +48,8 @@ class CAR(TorchDistribution):
         event: ``(n,)``.
 
     References:
-        J. Besag (1974), "Spatial interaction and the statistical analysis of lattice systems"; the determinant by eigenvalues is of
-        X. Jin, B. Carlin and S. Banerjee (2005).
+        J. Besag (1974), "Spatial interaction and the statistical analysis of lattice systems".
+        X. Jin, B. Carlin and S. Banerjee (2005), for the determinant by eigenvalues.
 
     >>> two = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     >>> CAR(torch.zeros(2), 0.5, 1.0, two).log_prob(torch.zeros(2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -224,7 +225,7 @@ class EulerMaruyama(TorchDistribution):
         event_dims = len(self.init_dist.event_shape)
         states = value.unbind(-1 - event_dims)
         log_prob: Tensor = self.init_dist.log_prob(states[0])
-        for step, (before, after) in enumerate(zip(states[:-1], states[1:], strict=True)):
+        for step, (before, after) in enumerate(pairwise(states)):
             width = self.t[step + 1] - self.t[step]
             drift, diffusion = self.sde_fn(before, self.t[step])
             term = _normal(after - before - drift * width, diffusion * width.sqrt())
