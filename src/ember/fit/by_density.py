@@ -21,7 +21,7 @@ from ember.fit.outcome import Outcome
 from ember.fit.pipeline import fit_density
 from ember.fit.quantities import SiteValues
 from ember.fit.result import Called, Fit
-from ember.fit.stages import LADDER, Stage
+from ember.fit.stages import LADDER, LADDERS, Stage
 from ember.fit.state import Options
 from ember.infer.density.density import Density, density
 from ember.infer.density.judging.verdict import Verdict
@@ -31,7 +31,7 @@ from ember.primitives import param
 
 Program = Callable[..., Any]
 _DRAWS, _FEWEST_DRAWS = 1 << 15, 1 << 12
-_TRIED = 16
+_TRIED = 256
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,16 @@ def _settle_parameters(asked: Asked, store: ParamStoreDict) -> tuple[str, dict[s
 
 def _options(asked: Asked, target: Density) -> Options:
     """As many draws as there is time for."""
-    rows = target.start.expand(_TRIED, -1)
-    target(rows)
-    begun = time.perf_counter()
-    target(rows)
-    a_row = (time.perf_counter() - begun) / _TRIED
-    affordable = int(asked.budget / 6 / max(a_row, 1e-9))
+    few = target.start.expand(2, -1)
+    target(few)
+    # Rows one by one in Python take their time; native ones are so fast that only the best of some tries tells.
+    rows = few if target.backend == "python" else target.start.expand(_TRIED, -1)
+    tries = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        target(rows)
+        tries.append(time.perf_counter() - begun)
+    affordable = int(asked.budget / 3 / max(min(tries) / len(rows), 1e-9))
     draws = min(_DRAWS, max(_FEWEST_DRAWS, 1 << max(affordable, 1).bit_length() - 1))
     return Options(draws=draws, budget=asked.budget, seed=asked.seed, audit=asked.audit)
 
@@ -116,6 +120,8 @@ def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> 
         left = max(asked.budget - (time.perf_counter() - begun), 0.1)
         return fit_density(coordinates.density, coordinates.values, replace(options, budget=left), ladder)
 
+    if asked.guide != "auto":
+        return plain, climbed(plain, LADDERS[str(asked.guide)])
     first = climbed(plain, LADDER[:2])
     if first.verdict and not asked.audit:
         return plain, first
