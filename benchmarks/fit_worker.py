@@ -42,19 +42,18 @@ def scalars(draws: Mapping[str, Any]) -> dict[str, list[float]]:
 
 def in_ember(model: str) -> Way:
     """``ember.fit`` with nothing but a seed."""
-    from importlib import import_module
-
+    import ember
     from tools.trust.posteriors import POSTERIORS
 
     posterior = POSTERIORS[model]
-    arguments, fit = posterior.arguments(), import_module("ember").fit
+    arguments = posterior.arguments()
 
     def read(fitted: Any) -> dict[str, list[float]]:
         table = fitted.summary()
         return {name: [table[name]["mean"], table[name]["sd"]] for name in table}
 
     return Way(
-        lambda seed: fit(posterior.model, seed=seed, progress=False, **arguments),
+        lambda seed: ember.fit(posterior.model, seed=seed, progress=False, **arguments),
         read,
         lambda fitted: str(fitted.verdict.status),
     )

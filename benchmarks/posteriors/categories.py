@@ -49,6 +49,6 @@ def surgery(operations: Any, deaths: Any) -> None:
 PROGRAMS = {
     "wells": Program(wells, dense=True),
     "beetles": Program(beetles, dense=True),
-    "opinions": Program(opinions, dense=True),
+    "opinions": Program(opinions, dense=True, radius=0.1),
     "surgery": Program(surgery, {"logit": LocScaleReparam(0.0)}),
 }

@@ -30,4 +30,4 @@ def absences(days: Any, mark: Any, course: Any) -> None:
         numpyro.sample("days", dist.NegativeBinomial2(mean, concentration), obs=days)
 
 
-PROGRAMS = {"roaches": Program(roaches, dense=True), "absences": Program(absences, dense=True)}
+PROGRAMS = {"roaches": Program(roaches, dense=True, radius=0.01), "absences": Program(absences, dense=True)}

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 from numpyro.handlers import reparam, seed, trace
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import MCMC, NUTS, init_to_median, init_to_uniform
 from numpyro.infer.util import constrain_fn, log_density, unconstrain_fn
 
 from benchmarks.posteriors import PROGRAMS, Program
@@ -62,7 +62,12 @@ def quantities(program: Program, data: dict[str, Any]) -> list[str]:
 def run(program: Program, data: dict[str, Any], draws: int) -> tuple[Chains, dict[str, Any]]:
     """The chains of all quantities, in the coordinates of the model, and how the run went."""
     model = reparam(program.model, config=program.reparam) if program.reparam else program.model
-    kernel = NUTS(model, target_accept_prob=program.accept, dense_mass=program.dense)
+    kernel = NUTS(
+        model,
+        target_accept_prob=program.accept,
+        dense_mass=program.dense,
+        init_strategy=init_to_uniform(radius=program.radius) if program.radius else init_to_median(),
+    )
     mcmc = MCMC(
         kernel,
         num_warmup=WARMUP,
@@ -189,6 +194,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--check", action="store_true")
     chosen = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
+    numpyro.enable_validation(False)  # a draw of the prior may be far out
     REFERENCES.mkdir(parents=True, exist_ok=True)
     failed = False
     for name in chosen.names or PROGRAMS:

@@ -152,7 +152,8 @@ class EKFState:
             AssertionError: if it is of another time.
         """
         dz, S = self.innovation(measurement)
-        log_prob: Tensor = dist.MultivariateNormal(torch.zeros_like(dz), S).log_prob(dz)
+        density: Any = dist.MultivariateNormal(torch.zeros_like(dz), S)
+        log_prob: Tensor = density.log_prob(dz)
         return log_prob
 
     def update(self, measurement: DifferentiableMeasurement) -> tuple[EKFState, Innovation]:

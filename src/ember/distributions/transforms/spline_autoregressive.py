@@ -37,6 +37,7 @@ class SplineAutoregressive(RememberingTransform, TransformModule):
     References:
         See :class:`Spline`.
 
+    >>> import torch
     >>> flow = SplineAutoregressive(3, AutoRegressiveNN(3, [20], param_dims=[8, 8, 7, 8]))
     >>> x = torch.randn(5, 3)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -86,6 +87,7 @@ class ConditionalSplineAutoregressive(ConditionalTransformModule):
         autoregressive_nn: a network such as :class:`~ember.nn.ConditionalAutoRegressiveNN`.
         kwargs: further arguments of :class:`SplineAutoregressive`.
 
+    >>> import torch
     >>> network = ConditionalAutoRegressiveNN(3, 2, [20], param_dims=[8, 8, 7, 8])
     >>> ConditionalSplineAutoregressive(3, network).condition(torch.zeros(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])

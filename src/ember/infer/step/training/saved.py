@@ -86,11 +86,12 @@ class Holder:
 
     def _homes(self) -> dict[str, str]:
         """Where the modules are that have parameters of the store, by the names of these."""
-        found: dict[str, str] = {}
+        # Those of modules that have not been made yet, since no step has been taken, are where they were.
+        found = {name: place for name, place in self.store.awaited.items() if place and name in self.store}
         for place, own in _tensors(self.roots, "_parameters"):
             name = self.store.param_name(own)
             if name is not None:
-                found.setdefault(name, place)
+                found[name] = place
         return found
 
     def _write_params(self, params: saved_state.StateDict, homes: dict[str, str]) -> None:
@@ -105,7 +106,7 @@ class Holder:
             if own is None or not _is_like(own, leaf):
                 own = new["params"][name] = _copy(leaf).requires_grad_(True)
                 new["constraints"][name] = constraint
-                self.store.awaited.add(name)
+                self.store.awaited[name] = homes.get(name, "")
                 continue
             with torch.no_grad():
                 own.copy_(leaf.detach())

@@ -111,7 +111,7 @@ class SMCFilter:
         self.state = SMCState(num_particles)
         self.particle_plate = plate("particles", num_particles, dim=-1 - max_plate_nesting)
 
-    def init(self, *args: Any, **kwargs: Any) -> None:
+    def init(self, *args: object, **kwargs: object) -> None:
         """Start: run ``init`` of guide and model, weigh and resample.
 
         Args:
@@ -124,7 +124,7 @@ class SMCFilter:
         self.state = SMCState(self.num_particles)
         self._advance(self.guide.init, self.model.init, args, kwargs)
 
-    def step(self, *args: Any, **kwargs: Any) -> None:
+    def step(self, *args: object, **kwargs: object) -> None:
         """One step: run ``step`` of guide and model, weigh and resample.
 
         Args:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ember.infer.structure.relations import followed_trace, is_sample_site, left_as_it_was
 from ember.ops.provenance import get_provenance
 from ember.poutine.site import Site
+from ember.structure.relations import followed_trace, is_sample_site, left_as_it_was
 
 Edges = dict[str, dict[str, set[str]]]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ember.infer.structure.relations import Relations, get_model_relations
 from ember.record import Record
+from ember.structure.relations import Relations, get_model_relations
 
 
 class Node(Record):

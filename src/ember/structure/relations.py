@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from ember import distributions as dist
-from ember import poutine
-from ember.infer.traces.validate_all import validation_enabled
+from ember import poutine, settings
 from ember.ops.provenance import ProvenanceTensor, detach_provenance, get_provenance
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site
@@ -81,7 +80,10 @@ def _mark(msg: Site) -> None:
 @contextmanager
 def left_as_it_was() -> Iterator[None]:
     """Run something for its structure only: no gradients, no checks, and the random streams as they were."""
-    with fork_torch_rng(), torch.no_grad(), validation_enabled(False):
+    unchecked = settings.context(
+        validate_distributions_pyro=False, validate_distributions_torch=False, validate_poutine=False
+    )
+    with fork_torch_rng(), torch.no_grad(), unchecked:
         yield
 
 

@@ -36,7 +36,7 @@ def vectorize(fn: Program, num_particles: int, max_plate_nesting: int) -> Progra
         max_plate_nesting: how many plates are nested in the program.
     """
 
-    def vectorized(*args: Any, **kwargs: Any) -> Any:
+    def vectorized(*args: object, **kwargs: object) -> Any:
         with plate("num_particles_vectorized", num_particles, dim=-max_plate_nesting - 1):
             return fn(*args, **kwargs)
 
@@ -239,7 +239,7 @@ class SVGD:
         apart = -(kernel * kernel_grad).sum(0)
         return (towards + apart) / self.num_particles
 
-    def step(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def step(self, *args: object, **kwargs: object) -> dict[str, float]:
         """Move the particles once.
 
         Args:
@@ -250,7 +250,7 @@ class SVGD:
             Site -> the mean of its squared gradients, which goes to zero.
         """
         with poutine.trace(param_only=True) as captured:
-            loss = self.loss(self.model, self.guide, *args, **kwargs)
+            loss: Any = self.loss(self.model, self.guide, *args, **kwargs)
         loss.backward()
         params = {name: site["value"].unconstrained() for name, site in captured.trace.nodes.items()}
         packed = params[_PARTICLES]

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ember import poutine
-from ember.infer.objectives.losses.values import warn_if_nan
 from ember.infer.posterior.importance import Importance
 from ember.infer.traces.checks import check_model_guide_match
+from ember.nonfinite import warn_if_nan
 from ember.ops.scalars import torch_item, zero_grads
 from ember.optim.optim import PyroOptim
 from ember.poutine.prune import prune_subsample_sites
@@ -55,7 +54,7 @@ class CSIS(Importance):
         self.validation_batch_size = validation_batch_size
         self.validation_batch: list[Trace] | None = None
 
-    def set_validation_batch(self, *args: Any, **kwargs: Any) -> None:
+    def set_validation_batch(self, *args: object, **kwargs: object) -> None:
         """Draw the batch that :meth:`validation_loss` is of.
 
         Args:
@@ -65,7 +64,7 @@ class CSIS(Importance):
         draws = range(self.validation_batch_size)
         self.validation_batch = [self._sample_from_joint(*args, **kwargs) for _ in draws]
 
-    def step(self, *args: Any, **kwargs: Any) -> float:
+    def step(self, *args: object, **kwargs: object) -> float:
         """One step of training, on new draws; returns the loss before it.
 
         Args:
@@ -80,7 +79,9 @@ class CSIS(Importance):
         zero_grads(params)
         return float(torch_item(loss))
 
-    def loss_and_grads(self, grads: bool, batch: Iterable[Trace] | None, *args: Any, **kwargs: Any) -> Any:
+    def loss_and_grads(
+        self, grads: bool, batch: Iterable[Trace] | None, *args: object, **kwargs: object
+    ) -> Any:
         """The mean of ``-log q(latent | observed)`` over draws of the model.
 
         Args:
@@ -105,16 +106,16 @@ class CSIS(Importance):
             guide_trace = self._get_matched_trace(model_trace, *args, **kwargs)
             particle_loss = self._differentiable_loss_particle(guide_trace) / size
             if grads and particle_loss.requires_grad:
-                particle_loss.backward()  # type: ignore[no-untyped-call]
+                particle_loss.backward()
             loss += torch_item(particle_loss)
-        warn_if_nan(loss)
+        warn_if_nan(torch.as_tensor(loss), "loss")
         return loss
 
-    def _differentiable_loss_particle(self, guide_trace: Trace) -> Tensor:
-        total: Tensor = -guide_trace.log_prob_sum()
+    def _differentiable_loss_particle(self, guide_trace: Trace) -> Any:
+        total: Any = -guide_trace.log_prob_sum()
         return total
 
-    def validation_loss(self, *args: Any, **kwargs: Any) -> float:
+    def validation_loss(self, *args: object, **kwargs: object) -> float:
         """The loss of the validation batch, which is drawn at the first call.
 
         Args:
@@ -126,24 +127,26 @@ class CSIS(Importance):
         with torch.no_grad():
             return float(self.loss_and_grads(False, self.validation_batch, *args, **kwargs))
 
-    def _get_matched_trace(self, model_trace: Trace, *args: Any, **kwargs: Any) -> Trace:
+    def _get_matched_trace(self, model_trace: Trace, *args: object, **kwargs: object) -> Trace:
         """A run of the guide with the values of a draw of the model."""
         nodes = model_trace.nodes
         names = itertools.chain(model_trace.stochastic_nodes, model_trace.observation_nodes)
-        kwargs["observations"] = {
+        observations: Any = {
             name: nodes[name]["value"] for name in names if nodes[name]["infer"].get("was_observed")
         }
+        kwargs["observations"] = observations
         replayed = poutine.trace(poutine.replay(self.guide, model_trace))
         guide_trace = replayed.get_trace(*args, **kwargs)
         if is_validation_enabled():
             observed = [name for name, site in nodes.items() if site.get("is_observed")]
-            check_model_guide_match(_without(model_trace, {*observed, *kwargs["observations"]}), guide_trace)
+            check_model_guide_match(_without(model_trace, {*observed, *observations}), guide_trace)
         return prune_subsample_sites(guide_trace)
 
-    def _sample_from_joint(self, *args: Any, **kwargs: Any) -> Trace:
+    def _sample_from_joint(self, *args: object, **kwargs: object) -> Trace:
         """A draw of all sites of the model, those of data too."""
         unconditioned = poutine.trace(poutine.uncondition(self.model))
-        return unconditioned.get_trace(*args, **kwargs)
+        trace: Trace = unconditioned.get_trace(*args, **kwargs)
+        return trace
 
 
 def _without(trace: Trace, names: set[str]) -> Trace:
