@@ -68,6 +68,7 @@ bench: .venv-bench/bench.stamp
 
 trust: .venv/test.stamp
 	$(BIN)/python -m tools.trust
+	$(BIN)/python -m tools.trust.calibration
 	$(BIN)/python -m tools.trust.references $(ARGS)
 
 SECONDS ?= 3600
