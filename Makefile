@@ -69,6 +69,7 @@ bench: .venv-bench/bench.stamp
 
 trust: .venv/test.stamp
 	$(BIN)/python -m tools.trust
+	$(BIN)/python -m tools.trust.calibration
 	$(BIN)/python -m tools.trust.references $(ARGS)
 
 surface: .venv-bench/bench.stamp

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ember.ops import stats
-from ember.ops.pareto import tail_shape
+from ember.ops.psis import tail_shape
 
 pytestmark = pytest.mark.usefixtures("float64")
 

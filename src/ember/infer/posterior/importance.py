@@ -20,7 +20,7 @@ from ember.infer.traces.plates import PARTICLE_PLATE
 from ember.infer.traces.run import Run, explained
 from ember.infer.traces.settings import Settings
 from ember.ops.packed import dims_of
-from ember.ops.pareto import tail_shape
+from ember.ops.psis import tail_shape
 from ember.poutine.trace_struct import Trace
 from ember.rng import set_torch_states, torch_states
 

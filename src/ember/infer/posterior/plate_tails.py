@@ -13,7 +13,7 @@ from torch import Tensor
 from ember.errors import ModelError
 from ember.infer.traces.broadcasting import follows
 from ember.infer.traces.importance_trace import Sites, Traces, get_importance_trace
-from ember.ops.pareto import tail_shape
+from ember.ops.psis import tail_shape
 from ember.poutine.frames import CondIndepStackFrame
 from ember.poutine.handlers import block, replay
 from ember.poutine.site import Site
