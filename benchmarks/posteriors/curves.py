@@ -73,5 +73,5 @@ PROGRAMS = {
     "dugongs": Program(dugongs, dense=True),
     "doses": Program(doses, dense=True),
     "survival": Program(survival, dense=True),
-    "lynxes": Program(lynxes, dense=True),
+    "lynxes": Program(lynxes, dense=True, radius=0.0),
 }

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 class Program(NamedTuple):
     """The model, the sites that its sampler moves to other coordinates, how long its chains are, whether the mass
-    matrix is dense, and how far from zero chains start in unconstrained coordinates."""
+    matrix is dense, and how far from zero chains start in unconstrained coordinates; 0 is near the medians of the
+    priors."""
 
     model: Callable[..., None]
     reparam: Mapping[str, Any] = {}

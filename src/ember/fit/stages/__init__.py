@@ -8,6 +8,7 @@ from ember.fit.stages.bent import FitSkewed as FitSkewed
 from ember.fit.stages.mixed import FitMixture as FitMixture
 from ember.fit.stages.normal import FitNormal as FitNormal
 from ember.fit.stages.normal import Locate as Locate
+from ember.fit.stages.patched import Patch as Patch
 from ember.fit.stages.stage import Stage as Stage
 
 LADDER: Sequence[Stage] = (
@@ -17,5 +18,6 @@ LADDER: Sequence[Stage] = (
     FitMixture(),
     AuditByChains(early=True),
     FitFlow(),
+    Patch(),
     AuditByChains(),
 )

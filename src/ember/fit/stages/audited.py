@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ember.fit.state import Judged, State, found_normal
 from ember.infer.density.judging.judge import Weighed
-from ember.infer.vi.hmc import Audit, Chains, audit, chains
+from ember.infer.vi.hmc import Audit, Chained, Chains, audit, chains
 from ember.ops.psis import Moments
 
 COUNT = 256
+CHECKED = 60  # iterations between looks whether chains have forgotten their start
 MANY = 50  # dims, above which k-hat may be high although the guide is good
 
 
@@ -20,7 +21,7 @@ MANY = 50  # dims, above which k-hat may be high although the guide is good
 class AuditByChains:
     """Short chains from the best draws, compared with what these say."""
 
-    settings: Chains = field(default_factory=Chains)
+    settings: Chains = field(default_factory=lambda: Chains(keep=5 * CHECKED))
     early: bool = False
     name: str = "audit"
 
@@ -36,8 +37,8 @@ class AuditByChains:
         return best.means_hold(limits) or state.p.dim > MANY or state.options.audit
 
     def rows(self, state: State) -> int:
-        """Half the longest trajectories."""
-        return COUNT * self.settings.iterations * self.settings.steps // 2
+        """Until the third look, trajectories of half the length."""
+        return COUNT * (self.settings.warm + 3 * CHECKED) * self.settings.steps // 4
 
     def overhead(self, state: State) -> float:
         """Small operators of torch."""
@@ -45,24 +46,23 @@ class AuditByChains:
 
     def run(self, state: State) -> None:
         """Run the chains; their draws are judged as another proposal."""
-        judged = state.best()
-        start = resampled(judged.weighed, COUNT, state.options.seed)
-        kept, log_p, accepted = [], [], []
-        around = found_normal(state)
-        for now in state.until_spent(chains(state.p, start, around, self.settings, state.options.seed)):
+        judged, around, seed = state.best(), found_normal(state), state.options.seed
+        limits = state.options.limits
+        start = resampled(judged.weighed, COUNT, seed)
+        kept: list[Chained] = []
+        values: list[Tensor] = []
+        for now in state.until_spent(chains(state.p, start, around, self.settings, seed)):
             state.options.watch(self.name, float("nan"))
-            if not now.warm:
-                kept.append(now.u)
-                log_p.append(now.log_p)
-                accepted.append(now.accepted)
-        if len(kept) < self.settings.keep:
-            return
-        values = torch.stack([state.quantities(u) for u in kept])
-        found = audit(values, sum(accepted) / len(accepted))
-        state.audit = found
-        state.chained = as_judged(
-            self.name, judged, torch.cat(kept), torch.cat(log_p), values.flatten(0, 1), found
-        )
+            if now.warm:
+                continue
+            kept.append(now)
+            values.append(state.quantities(now.u))
+            if len(kept) % CHECKED == 0:
+                accepted = sum(one.accepted for one in kept) / len(kept)
+                state.audit = audit(torch.stack(values), accepted)
+                state.chained = as_judged(self.name, judged, kept, torch.cat(values), state.audit)
+                if state.audit.is_healthy(limits.r_hat, limits.drift):
+                    return
 
 
 def resampled(weighed: Weighed, count: int, seed: int) -> Tensor:
@@ -73,8 +73,9 @@ def resampled(weighed: Weighed, count: int, seed: int) -> Tensor:
     ]
 
 
-def as_judged(name: str, judged: Judged, u: Tensor, log_p: Tensor, values: Tensor, found: Audit) -> Judged:
+def as_judged(name: str, judged: Judged, kept: list[Chained], values: Tensor, found: Audit) -> Judged:
     """Draws of chains as weighed draws: equal weights, and the errors that the chains show."""
+    u, log_p = torch.cat([now.u for now in kept]), torch.cat([now.log_p for now in kept])
     sd_error = found.mcse_sd * found.sd
     moments = Moments(found.mean, found.sd, found.mcse * found.sd, sd_error)
     ess = 1 / float(found.mcse.max().clamp_min(1e-6)) ** 2

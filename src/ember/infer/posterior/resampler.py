@@ -45,6 +45,7 @@ class Resampler:
             if simulator is not None:
                 replayed = poutine.replay(simulator, guide_trace)
                 guide_trace = prune_subsample_sites(poutine.trace(replayed).get_trace())
+        self._trace = guide_trace
         self._samples = {name: site["value"] for name, site in guide_trace.nodes.items() if _is_latent(site)}
 
     def _particles(self) -> Any:
@@ -77,7 +78,7 @@ class Resampler:
             Site -> values, draws on the left.
         """
         with self._particles():
-            replayed = _replay_values(model, self._samples)
+            replayed = poutine.replay(model, trace=self._trace)
             new_logp = self._log_prob_sum(prune_subsample_sites(poutine.trace(replayed).get_trace()))
         logits = new_logp - self._old_logp
         logits = logits - logits.max()
@@ -91,13 +92,6 @@ class Resampler:
         else:
             index = torch.multinomial(logits.exp(), num_samples, replacement=True)
         return {name: value[index] for name, value in self._samples.items()}
-
-
-def _replay_values(model: Program, values: dict[str, Tensor]) -> Program:
-    trace = Trace()
-    for name, value in values.items():
-        trace.add_node(name, name=name, type="sample", value=value, is_observed=False)
-    return poutine.replay(model, trace=trace)  # type: ignore[no-any-return]
 
 
 def _is_latent(site: Any) -> bool:

@@ -53,7 +53,7 @@ class Converger:
         self.rule = rule
         self._fitted = fitted
         self._arguments = arguments
-        self._parameters = Parameters(fitted.optim, fitted.store)
+        self._moving = Parameters(fitted.optim, fitted.store)
         self._iterates = Iterates(rule.every)
         self._begun = 0
         self._next = rule.window
@@ -73,10 +73,10 @@ class Converger:
         Raises:
             OptimizerError: if the optimizer has no rate that stays as it is set.
         """
-        row = self._parameters.read()
+        row = self._moving.read()
         if not self._seen:
-            self._parameters.check_rates()
-            self._seen = self._parameters.rates()
+            self._moving.check_rates()
+            self._seen = self._moving.rates()
         elif self._changed_outside(row):
             self._begin(step)
         self._iterates.note(row)
@@ -105,21 +105,21 @@ class Converger:
             why += ", before the average was known well enough, or another rate had confirmed it"
         kept = settled if settled is not None else self._known
         if kept is not None:
-            self._parameters.write(kept.mean)
+            self._moving.write(kept.mean)
         return Convergence(False, why, tuple(self._records), kept is not None)
 
     def put_rates_back(self) -> None:
         """To what they were before the first halving."""
         if self._halved:
-            self._parameters.scale_rates(2.0**self._halved)
+            self._moving.scale_rates(2.0**self._halved)
             self._halved = 0
 
     def _changed_outside(self, row: Tensor) -> bool:
         """Whether somebody has put other parameters in the place of those that were noted, or has changed rates."""
-        rates = self._parameters.rates()
+        rates = self._moving.rates()
         if rates == self._seen and (not len(self._iterates) or row.shape == self._iterates.rows.shape[1:]):
             return False
-        self._parameters.check_rates()
+        self._moving.check_rates()
         self._seen = rates
         self._known = self._units = None
         return True
@@ -133,7 +133,7 @@ class Converger:
         found = look(rows, self._units, self.rule)
         if found is not None and found.average is not None and self._units is None:
             args, kwargs = self._arguments()
-            leaves = list(self._parameters.leaves().values())
+            leaves = list(self._moving.leaves().values())
             with self._fitted.store().active():
                 self._units = guide_units(self._fitted.guide, args, kwargs, leaves)
             found = look(rows, self._units, self.rule)
@@ -155,14 +155,14 @@ class Converger:
             done = by < self.rule.moved and not worth
             why = f"halving the rate moved no average by more than {by:.2f} standard deviations of the guide"
         self._records.append(record)
-        self._parameters.write(now.mean)
+        self._moving.write(now.mean)
         if done:
             self._why = why
             return True
         self._known, self._units = now, None
-        self._parameters.scale_rates(0.5)
+        self._moving.scale_rates(0.5)
         self._halved += 1
-        self._seen = self._parameters.rates()
+        self._seen = self._moving.rates()
         self._begin(step)
         return False
 
@@ -174,7 +174,7 @@ class Converger:
         losses: list[list[float]] = []
         with fork_torch_rng():
             for row in (before.mean, now.mean):
-                self._parameters.write(row)
+                self._moving.write(row)
                 losses.append([])
                 for pair in range(_PAIRS):
                     torch.manual_seed(_SEED + pair)
@@ -193,7 +193,7 @@ class Converger:
     ) -> RateRecord:
         r_hat = found.window.r_hat
         begin = self._begun + found.window.start * self._iterates.every
-        labels = self._parameters.labels()
+        labels = self._moving.labels()
         worst = labels[int(r_hat.argmax())] if r_hat.numel() else ""
         steps = step - self._begun
         return RateRecord(
