@@ -72,7 +72,7 @@ def psis_by_plate(
     ...     with ember.plate("rows", 3):
     ...         ember.sample("z", dist.Normal(data / 2, scale))
     >>> _ = torch.manual_seed(0)
-    >>> (psis_by_plate(model, guide, plate="rows").k > 0.7).tolist()
+    >>> (psis_by_plate(model, guide, plate="rows").k > 0.5).tolist()
     [False, False, True]
     """
     local = _Local(model, guide, args, kwargs, plate)
