@@ -113,39 +113,6 @@ def k_hats(log_weights: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def tail_shape(log_weights: Tensor) -> float:
-    """k-hat: the shape of the tail of importance weights (Vehtari, Simpson, Gelman, Yao and Gabry, 2024).
-
-    The tail is what lies above the ``min(n / 5, 3 sqrt(n))`` largest of ``n`` weights.
-
-    Args:
-        log_weights: of shape ``(n,)``, up to a constant. Minus infinity is a weight of zero.
-
-    Returns:
-        k-hat, a float: minus infinity if the largest weights are equal up to rounding in their dtype; infinity if fewer than 10
-        lie in the tail, or if a weight is NaN or infinite, or all are zero.
-
-    Raises:
-        ValueError: if ``log_weights`` has another shape.
-
-    >>> exponential = -torch.log1p(-(torch.arange(4000) + 0.5) / 4000)
-    >>> abs(tail_shape(0.5 * exponential) - 0.5) < 0.05
-    True
-    """
-    if log_weights.dim() != 1:
-        raise ValueError(f"log_weights must be of shape (n,), got {tuple(log_weights.shape)}")
-    size = len(log_weights)
-    top = log_weights.max() if size else torch.tensor(-math.inf)
-    if size < 10 or not math.isfinite(top) or bool(log_weights.isnan().any()):
-        return math.inf
-    largest = (log_weights.double() - top.double()).topk(min(tail_size(size) + 1, size)).values
-    cutoff = max(math.log(1.0e-15), float(largest[-1]))
-    size_of_logs = 1.0 + float(log_weights.nan_to_num(neginf=0.0).abs().max())
-    if cutoff > -_ULPS * torch.finfo(log_weights.dtype).eps * size_of_logs:
-        return -math.inf
-    return float(k_hats(log_weights)) if int((largest > cutoff).sum()) >= 10 else math.inf
-
-
 def k_hats_of_moments(log_weights: Tensor, values: Tensor, power: int = 1) -> Tensor:
     """k-hat of the estimates of means, one a function (Vehtari et al., 2024, section 2.5).
 

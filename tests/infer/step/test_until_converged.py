@@ -137,6 +137,22 @@ def test_a_callback_ends_it_with_averages():
     assert ((loc_and_scale(svi)[0] - MEAN) / SD).abs().max() < 1.0
 
 
+def test_ctrl_c_returns_what_there_is():
+    torch.manual_seed(0)
+    svi = svi_of(by_hand, Adam({"lr": 0.05}))
+
+    def callback(step, loss):
+        if step >= 4000 and set(svi.optim.get_lr().values()) != {0.05}:
+            raise KeyboardInterrupt
+
+    result = svi.run(until="converged", rule=Rule(moved=1e-9), callback=callback, progress=False)
+    assert result.interrupted and not result.convergence and result.convergence.averaged
+    assert len(result.losses) == result.num_steps >= 4000
+    assert set(svi.optim.get_lr().values()) == {0.05}
+    assert ((loc_and_scale(svi)[0] - MEAN) / SD).abs().max() < 0.5
+    svi.run(5, progress=False)
+
+
 def test_changes_from_outside_begin_anew():
     torch.manual_seed(0)
     svi = svi_of(by_hand)

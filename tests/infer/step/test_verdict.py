@@ -176,8 +176,8 @@ def test_a_model_that_branches_is_weighed_by_python():
         with ember.plate("rows", 30):
             ember.sample("y", dist.Normal(X @ b, 0.5), obs=Y)
 
-    found = verdict(branching, normal(), draws=1100)
-    assert found.status == "ok" and found.numbers.draws == 1100
+    found = verdict(branching, normal(), draws=1500)
+    assert found.status == "ok" and found.numbers.draws == 1500
 
 
 def test_heavy_locals_are_poor_together():
