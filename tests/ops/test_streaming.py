@@ -215,7 +215,7 @@ def test_state_spaces_of_matern_kernels(nu: float) -> None:
 
 
 def test_kernels_that_are_not_there() -> None:
-    with pytest.raises(NotImplementedError, match="got 3.5"):
+    with pytest.raises(NotImplementedError, match="got 3"):
         MaternKernel(3.5)
     with pytest.raises(AssertionError, match="length_scale_init has shape"):
         MaternKernel(1.5, 2, torch.ones(3))
