@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ember.params.names import MODULE_NAMESPACE_DIVIDER, param_with_module_name
+from ember.params.param_store import get_param_store
 from ember.primitives import param
 
 _RECORDING = threading.local()
@@ -81,21 +82,26 @@ def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any
             f"give an instance: module({name!r}, {nn_module.__name__}(...))"
         )
     note_module(nn_module)
-    replaced = {}
+    awaited = get_param_store().awaited
+    replaced, wanted = {}, set[str]()
     for param_name, own in nn_module.named_parameters():
         if own.requires_grad:
-            stored = param(param_with_module_name(name, param_name), own)
+            full_name = param_with_module_name(name, param_name)
+            stored = param(full_name, own)
             # The same tensor may be wrapped by another Python object.
             if own._cdata != stored._cdata:
                 replaced[param_name] = stored
+                if full_name in awaited:
+                    del awaited[full_name]
+                    wanted.add(param_name)
         elif nn_module.training:
             warnings.warn(
                 f"{param_name} was not registered in the param store because requires_grad=False. "
                 "You can silence this warning by calling my_module.train(False)",
                 stacklevel=2,
             )
-    if update_module_params:
-        for param_name, stored in replaced.items():
+    for param_name, stored in replaced.items():
+        if update_module_params or param_name in wanted:
             _replace(nn_module, param_name, stored)
     return nn_module
 

@@ -42,6 +42,19 @@ def set_rng_state(state: dict[str, Any]) -> None:
         importlib.import_module("numpy").random.set_state(state["numpy"])
 
 
+def as_plain_data(state: dict[str, Any]) -> dict[str, Any]:
+    """States of generators as tensors and plain data, for a file.
+
+    >>> sorted(as_plain_data(get_rng_state()))[-1]
+    'torch'
+    """
+    plain = dict(state)
+    if "numpy" in plain:
+        kind, keys, *rest = plain["numpy"]
+        plain["numpy"] = (kind, [int(key) for key in keys], *rest)
+    return plain
+
+
 def torch_states() -> list[Tensor]:
     """The states of torch's own generators: the CPU's and, where they are in use, those of all CUDA devices."""
     states = [torch.get_rng_state()]

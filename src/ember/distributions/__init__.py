@@ -58,6 +58,7 @@ from ember.distributions.pathwise_normal import AVFMultivariateNormal as AVFMult
 from ember.distributions.pathwise_normal import OMTMultivariateNormal as OMTMultivariateNormal
 from ember.distributions.polya_gamma import TruncatedPolyaGamma as TruncatedPolyaGamma
 from ember.distributions.projected_normal import ProjectedNormal as ProjectedNormal
+from ember.distributions.random_variable import RandomVariable as RandomVariable
 from ember.distributions.rejector import Rejector as Rejector
 from ember.distributions.relaxed_straight_through import (
     RelaxedBernoulliStraightThrough as RelaxedBernoulliStraightThrough,

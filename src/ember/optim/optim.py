@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import torch
@@ -273,6 +273,15 @@ class PyroOptim:
         return frozenset(
             {name for name in names if name is not None} | set(self._state_waiting_to_be_consumed)
         )
+
+    def forget_others(self, names: Collection[str]) -> None:
+        """Let the parameters of the active store begin anew, but for these."""
+        for name, record in self._named_records().items():
+            if name not in names:
+                self.records.remove(record.param)
+        for name in self._state_waiting_to_be_consumed.keys() - set(names):
+            del self._state_waiting_to_be_consumed[name]
+        self._plans.clear()
 
     def get_lr(self) -> dict[str, float]:
         """The learning rates that the next step uses, by parameter name; only of parameters that have been stepped.

@@ -10,6 +10,7 @@ from types import CellType, FunctionType, MappingProxyType
 from typing import Final
 
 from torch import Tensor
+from torch.nn import Module
 
 MISSING: Final = object()
 """Stands for what is not there."""
@@ -91,6 +92,8 @@ class Facts:
     """Labels of contents that are streams of random numbers."""
     tensors: list[Tensor] = field(default_factory=list)
     tensor_labels: list[str] = field(default_factory=list)
+    modules: list[tuple[Module, str]] = field(default_factory=list)
+    """Modules that were met, each once, in the order of the walk, and what a user would call them."""
 
     def bind(self, owner: dict[str, object], key: str, value: object, label: str) -> None:
         """Note what stands under a key."""

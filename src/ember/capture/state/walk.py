@@ -224,6 +224,7 @@ class Walk:
     def _module(self, module: torch.nn.Module, label: str) -> Hashable:
         own = vars(module)
         home = type(module).__module__
+        self.facts.modules.append((module, label))
         for hooks in _HOOKS_OF_ALL:
             self.part(hooks, "a hook of all modules")
         if not self._embers_own and _is_embers(type(module)):

@@ -16,8 +16,9 @@ from tqdm import tqdm
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.signals import Gate
 from ember.errors import NonFiniteLossError
-from ember.infer.losses.policy import LeftOut
-from ember.infer.losses.values import parts, shown
+from ember.infer.objectives.losses.policy import LeftOut
+from ember.infer.objectives.losses.values import parts, shown
+from ember.infer.step.convergence.record import Convergence
 from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.program import StepProgram
 from ember.infer.step.programs import Ready
@@ -42,6 +43,8 @@ class SVIResult:
     interrupted: bool
     """Whether Ctrl-C ended the run."""
     seconds: float
+    convergence: Convergence | None = None
+    """Under ``until="converged"``: whether it has, and what was seen."""
 
 
 class Source(Protocol):
@@ -252,17 +255,29 @@ def _result(
     return SVIResult(losses, len(losses), state.num_skipped, interrupted, time.perf_counter() - started)
 
 
+class Pace:
+    """Pieces of a run that take about 0.2 s each."""
+
+    def __init__(self) -> None:
+        self.size = _FIRST_CHUNK
+        """How many steps the next one has."""
+
+    def take(self, state: Run, wanted: int) -> None:
+        """Take up to so many steps, as one piece."""
+        done, started = len(state.losses), time.perf_counter()
+        state.take(wanted)
+        if len(state.losses) - done == wanted == self.size:
+            seconds = time.perf_counter() - started
+            steps = int(self.size * _CHUNK_SECONDS / max(seconds, 1e-9))
+            self.size = max(1, min(_GROWTH * self.size, steps))
+
+
 def _chunks(state: Run, num_steps: int, interval: int | None) -> Iterator[int]:
-    """Take the steps in pieces of about 0.2 s that end at the callback's steps; yields the steps taken so far."""
-    size = _FIRST_CHUNK
+    """Take the steps in pieces that end at the callback's steps; yields the steps taken so far."""
+    pace = Pace()
     while (done := len(state.losses)) < num_steps:
-        wanted = min(size, num_steps - done)
+        wanted = min(pace.size, num_steps - done)
         if interval is not None:
             wanted = min(wanted, interval - done % interval)
-        started = time.perf_counter()
-        state.take(wanted)
-        taken = len(state.losses) - done
-        if taken == wanted == size:
-            seconds = time.perf_counter() - started
-            size = max(1, min(_GROWTH * size, int(size * _CHUNK_SECONDS / max(seconds, 1e-9))))
+        pace.take(state, wanted)
         yield len(state.losses)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from types import MethodType
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from ember.capture.backend import Backend
 from ember.capture.blame import explain
 from ember.capture.recording.asked import Variants
+from ember.capture.recording.mutation_guard import Undoable
 from ember.capture.report import Capture, Report
 from ember.capture.state.world import World, scan
 from ember.errors import CaptureError, CaptureMismatchError, Reason
-from ember.infer.losses.values import is_finite
+from ember.infer.objectives.losses.values import is_finite
 from ember.infer.step.function import Gradients
 from ember.infer.step.given import Parameters
 from ember.infer.step.guards import Bound, Fact, Key, first_difference
@@ -25,6 +26,7 @@ from ember.infer.step.recording import changes_itself, draws_elsewhere, record, 
 from ember.infer.step.request import Request, Roots
 from ember.infer.step.states import First, Recorded, Refused, State, Trusted
 from ember.modules import registered_modules
+from ember.rng import get_rng_state, set_rng_state
 
 logger = logging.getLogger("ember.capture")
 _MAX_ENTRIES = 64
@@ -78,6 +80,15 @@ class Programs:
         self._variants: defaultdict[Key, Variants] = defaultdict(Variants)
         self._misses = Counter[Key]()
         self._resumption = _Resumption()
+        self.seen: set[str] = set()
+        """Signatures of the kinds of calls that there have been, here or before a stop."""
+
+    def begin(self, seen: Iterable[str] = ()) -> None:
+        """Begin a fit, or go on with one that was saved after calls of these kinds: what is eager in it does not depend on what
+        was done before."""
+        self.seen = set(seen)
+        self._resumption.of(frozenset(self.seen))
+        self.entries.clear()
 
     def find_or_take(self, request: Request, refused: Callable[[CaptureError], None]) -> Ready | Taken:
         """A program for a call; or the call taken by Python, for lack of a program.
@@ -186,6 +197,7 @@ class Programs:
             first = First(Parameters(taken.names, request.setup.store, modules), fact, True, changes)
             return self._resumed(request, place, first)
         self._report.eager_calls += 1
+        self.seen.add(request.signature())
         settled = before_run is None or not self._changed_itself(before_run)
         self._steady = self._steady or settled
         if taken.names is not None:
@@ -300,6 +312,11 @@ class _Resumption:
 
     def __init__(self) -> None:
         self._left = _MAX_RESUMPTIONS
+        self._known: frozenset[str] | None = None
+
+    def of(self, signatures: frozenset[str]) -> None:
+        """The fit that goes on had calls of these kinds, and no others: each of them goes on by a program."""
+        self._known = signatures
 
     def look_again(self) -> None:
         """Something has been loaded over a fit that goes on."""
@@ -308,7 +325,12 @@ class _Resumption:
     def take(self, request: Request, before_run: World | None) -> Taken | TakenBack:
         """The step; or nothing but the names of its parameters, if it is such a call."""
         setup = request.setup
-        if not request.trains or not self._left:
+        if self._known is not None:
+            if request.signature() not in self._known:
+                return request.take(None)
+            if not request.trains:
+                return _taken_for_its_names(request)
+        elif not request.trains or not self._left:
             return request.take(None)
         with setup.store.active():
             stepped = setup.optimizer.stepped_names()
@@ -323,8 +345,22 @@ class _Resumption:
             )
 
         taken = taken_back(request.take, goes_on) if stepped else request.take(None)
-        self._left = self._left - 1 if isinstance(taken, TakenBack) else 0
+        if self._known is None:
+            self._left = self._left - 1 if isinstance(taken, TakenBack) else 0
         return taken
+
+
+def _taken_for_its_names(request: Request) -> Taken | TakenBack:
+    """A loss that a program will compute: what Python's run of it changes is put back."""
+    undoable, state = Undoable(), get_rng_state()
+    try:
+        with undoable:
+            names = request.take(None).names
+    except Exception:  # not everything runs under a mode of torch
+        names = None
+    undoable.guard.put_back()
+    set_rng_state(state)
+    return request.take(None) if names is None else TakenBack(names)
 
 
 def _taken_already(error: CaptureError) -> Taken | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ember import tree
 from ember.capture import backend as backends
 from ember.capture.state.arguments import has_numbers, numbers_as_tensors, take_apart
 from ember.capture.state.walk import Walk
@@ -103,6 +104,17 @@ class Request:
         return key_of(
             Call(self.kind, world, (arguments, unseen), setup.store, policy, setup.backend.name, size)
         )
+
+    def signature(self) -> str:
+        """What tells it from calls of other kinds, in other processes too: its kind, and the layouts of its arguments."""
+        arguments = (self.args, self.kwargs)
+        found = [
+            (tuple(leaf.shape), leaf.stride(), str(leaf.dtype))
+            if isinstance(leaf, Tensor)
+            else type(leaf).__name__
+            for leaf in tree.leaves(arguments)
+        ]
+        return f"{self.kind} {found}"
 
     def take(self, observe: Observer | None) -> Taken:
         """Answer it by Python."""

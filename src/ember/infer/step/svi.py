@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
-
-from torch import Tensor
+from typing import Any, Literal
 
 from ember.caller import stacklevel
 from ember.capture.choice import BackendName, backend_of, check_backend
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.report import Report
-from ember.errors import CaptureError, OptimizerError, Reason
+from ember.errors import CaptureError, ModelError, OptimizerError, Reason
 from ember.infer.autoguide.base.guide import AutoGuide
-from ember.infer.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.objectives.elbo import ELBO
+from ember.infer.objectives.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
-from ember.infer.step.function import Args, Kwargs, Objective, Step
+from ember.infer.step.convergence.rule import Rule
+from ember.infer.step.function import Args, Kwargs, Step
 from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
 from ember.infer.step.request import Request, Scheduled, Setup
+from ember.infer.step.training.given_losses import backward_of, bound, warn_of_deprecated
+from ember.infer.step.training.steps import Steps, eager_for
+from ember.infer.step.training.trainable import Trainable
+from ember.infer.step.training.until import (
+    NOT_GIVEN,
+    check_until,
+    run_until_converged,
+    steps_and_arguments,
+)
 from ember.infer.step.warm import Warm
 from ember.infer.traces.program_checks import check_pair, check_program, number_of_steps, shown_kind
 from ember.optim import PyroLRScheduler, PyroOptim
@@ -35,7 +43,7 @@ _FEWEST_RATES = 1024
 _OF_RUNTIME = ("programs", "_warm")
 
 
-class SVI:
+class SVI(Trainable):
     """Fits the parameters of a model and a guide by stochastic gradient steps on a loss.
 
     Args:
@@ -53,7 +61,7 @@ class SVI:
         backend: what compiles captured programs: "native" (a C program of our own), "inductor" (torch's compiler),
             "interpreter" (operator by operator, for finding errors), or "auto": native where it can. None means what
             the setting ``backend`` says.
-        param_store: a store for the parameters of this SVI alone; by default the active one.
+        param_store: a store for the parameters of this SVI alone, ``"own"`` for a new one; by default the active one.
 
     Raises:
         ValueError: if ``optim`` is no :class:`PyroOptim`, or model, guide or loss is a class instead of an object.
@@ -85,9 +93,9 @@ class SVI:
         *,
         compile: CompileMode = None,
         backend: BackendName | None = None,
-        param_store: ParamStoreDict | None = None,
+        param_store: ParamStoreDict | Literal["own"] | None = None,
     ) -> None:
-        _warn_of_deprecated(num_steps, num_samples)
+        warn_of_deprecated(num_steps, num_samples)
         check_program(model, "model")
         check_program(guide, "guide")
         inner = unwrap(model)
@@ -103,9 +111,11 @@ class SVI:
         self.optim = optim
         self.num_steps = num_steps
         self.num_samples = num_samples
-        self.param_store = param_store
+        if isinstance(param_store, str) and param_store != "own":
+            raise ValueError(f'param_store must be a ParamStoreDict, "own" or None, got {param_store!r}')
+        self.param_store = ParamStoreDict() if param_store == "own" else param_store
         for program in (model, guide):
-            note_fit(unwrap(program), param_store)
+            note_fit(unwrap(program), self.param_store)
         self.compile = check_mode(compile if compile is not None else getattr(loss, "compile", None))
         self.backend = None if backend is None else check_backend(backend)
         self.capture_report = Report()
@@ -116,7 +126,7 @@ class SVI:
             self.loss_and_grads: Callable[..., Any] = loss.loss_and_grads
         else:
             self.loss = loss
-            self._own_loss_and_grads = _backward_of(loss)
+            self._own_loss_and_grads = backward_of(loss)
             self.loss_and_grads = self._own_loss_and_grads if loss_and_grads is None else loss_and_grads
         self._start()
 
@@ -159,7 +169,8 @@ class SVI:
                 inputs = warm.inputs(args, kwargs)
                 if inputs is not None:
                     return warm.program.step(inputs)
-            found = self._found(self.request("step", active_policy(), args, kwargs))
+            mode = effective_mode(self.compile, False)
+            found = self._found(self.request("step", active_policy(), args, kwargs), mode)
             if isinstance(found, Taken):
                 return found.loss
             self._keep_warm(found, args, kwargs)
@@ -179,7 +190,11 @@ class SVI:
         Returns:
             A float (a tuple of floats for objectives with several losses).
         """
-        found = self._found(self.request("evaluate_loss", active_policy(), args, kwargs))
+        return self.evaluated(effective_mode(self.compile, False), args, kwargs)
+
+    def evaluated(self, mode: CompileMode, args: Args, kwargs: Kwargs) -> Any:
+        """The loss, captured or not."""
+        found = self._found(self.request("evaluate_loss", active_policy(), args, kwargs), mode)
         if isinstance(found, Taken):
             return found.loss
         program = found.state.program
@@ -191,8 +206,11 @@ class SVI:
 
     def run(
         self,
-        num_steps: int,
+        num_steps: Any = NOT_GIVEN,
         *args: object,
+        until: Literal["converged"] | None = None,
+        max_steps: int | None = None,
+        rule: Rule | None = None,
         progress: bool = True,
         callback: Callback | None = None,
         callback_interval: int = 100,
@@ -200,11 +218,19 @@ class SVI:
         scheduled: bool = False,
         **kwargs: object,
     ) -> SVIResult:
-        """Take many steps.
+        """Take many steps, or as many as are needed.
+
+        Under ``until="converged"`` steps are taken at a constant rate until the iterates are stationary (split R-hat of each
+        parameter) and their average is known; the rate is halved until that moves no average any more (Welandawe et al., 2022).
+        The averages are put into the store, and the rates back to where they were. ``result.convergence`` says what was seen.
 
         Args:
-            num_steps: how many.
+            num_steps: how many; under ``until`` the most, if it is an int and ``max_steps`` is not given, else the model's
+                first argument.
             args: passed on to model and guide, the same in every step.
+            until: ``"converged"``: end when that is so.
+            max_steps: how many steps there are at most then; 200,000 by default.
+            rule: what convergence asks for.
             progress: show a progress bar.
             callback: called as ``callback(step, loss)`` after every ``callback_interval`` steps, with the number of steps
                 taken so far and the last loss; a true result ends the run.
@@ -221,13 +247,34 @@ class SVI:
             NonFiniteLossError: if a loss or a gradient is NaN or infinite, unless ``stable`` or the setting
                 ``nonfinite_loss`` says otherwise.
             CaptureError: under ``compile=True``, if the step cannot be captured.
-            OptimizerError: under ``scheduled``, if there is no scheduler, or its rates are not known in advance.
+            OptimizerError: under ``scheduled``, if there is no scheduler, or its rates are not known in advance; under
+                ``until``, if the optimizer has no rate that stays as it is set.
         """
-        num_steps = number_of_steps(num_steps)
         mode = effective_mode(self.compile, "auto")
+        if until is not None:
+            check_until(until, scheduled)
+            num_steps, args = steps_and_arguments(num_steps, args, max_steps)
+        elif max_steps is not None or rule is not None:
+            raise ModelError('max_steps and rule belong to until="converged"; give the number of steps first')
+        else:
+            num_steps = number_of_steps(None if num_steps is NOT_GIVEN else num_steps)
         schedule = self._schedule(num_steps) if scheduled else None
-        source = _Steps(self, mode, Skip() if stable else active_policy(), args, kwargs, schedule)
-        return run(Run(source, schedule), num_steps, progress, callback, callback_interval)
+        policy = Skip() if stable else active_policy()
+        source = Steps(
+            lambda: self.request("step", policy, args, kwargs, schedule), self.programs, self.refused, mode
+        )
+        if until is None:
+            return run(Run(source, schedule), num_steps, progress, callback, callback_interval)
+        return run_until_converged(
+            self,
+            Run(source),
+            (args, kwargs),
+            Rule() if rule is None else rule,
+            num_steps,
+            progress,
+            callback,
+            callback_interval,
+        )
 
     def _schedule(self, num_steps: int) -> Scheduled:
         if not isinstance(self.optim, PyroLRScheduler):
@@ -241,7 +288,12 @@ class SVI:
         self, kind: str, policy: BadLoss, args: Args, kwargs: Kwargs, scheduled: Scheduled | None = None
     ) -> Request:
         """What a call asks for, with all that this SVI has at the moment."""
-        step = Step(self._bound_objective(), policy)
+        own_gradients = (
+            not isinstance(self._objective, ELBO) and self.loss_and_grads is not self._own_loss_and_grads
+        )
+        objective = bound(
+            self._objective, self.model, self.guide, self.loss, self.loss_and_grads, own_gradients
+        )
         roots = (
             ("the model", self.model),
             ("the guide", self.guide),
@@ -252,17 +304,24 @@ class SVI:
         backend = self.programs.backend or backend_of(self.backend)
         return Request(
             kind,
-            Setup(step, roots, acting_handlers(), self._store(), self.optim, backend, scheduled),
+            Setup(
+                Step(objective, policy),
+                roots,
+                acting_handlers(),
+                self.store(),
+                self.optim,
+                backend,
+                scheduled,
+            ),
             args,
             kwargs,
         )
 
-    def _found(self, request: Request) -> Ready | Taken:
+    def _found(self, request: Request, mode: CompileMode) -> Ready | Taken:
         """A program, or the call taken by Python; under "auto" that is what happens where there can be no program."""
-        mode = effective_mode(self.compile, False)
         if mode is False:
             return request.take(None)
-        return self.programs.find_or_take(request, lambda error: self.refused(error, _eager_for(mode)))
+        return self.programs.find_or_take(request, lambda error: self.refused(error, eager_for(mode)))
 
     def _by_python(self, kind: str, args: Args, kwargs: Kwargs) -> Any:
         """The loss of a call that a program has left to Python."""
@@ -298,103 +357,6 @@ class SVI:
             self._warned_of_fallback = True
             warnings.warn(f"SVI runs eagerly: {error}", UserWarning, stacklevel=stacklevel())
 
-    def _bound_objective(self) -> Objective:
-        model, guide = self.model, self.guide
-        loss, loss_and_grads = self.loss, self.loss_and_grads
-        return Objective(
-            value=lambda *args, **kwargs: loss(model, guide, *args, **kwargs),
-            backward=lambda *args, **kwargs: loss_and_grads(model, guide, *args, **kwargs),
-            terms=self._terms,
-            has_value=not isinstance(self._objective, ELBO) or self._objective.has_value,
-        )
-
-    def _terms(self, *args: object, **kwargs: object) -> tuple[Any, Any]:
-        """The loss and the scalar to differentiate, as tensors."""
-        if isinstance(self._objective, ELBO):
-            elbo, surrogate = self._objective.estimate(self.model, self.guide, args, kwargs)
-            return -elbo, -surrogate
-        if self.loss_and_grads is not self._own_loss_and_grads:
-            raise CaptureError(
-                "the step cannot be captured: loss_and_grads computes gradients by itself\n"
-                "The way out: give SVI a loss that returns a tensor to differentiate, or run eagerly (compile=False).",
-                Reason.OWN_GRADIENTS,
-            )
-        loss = self.loss(self.model, self.guide, *args, **kwargs)
-        if not isinstance(loss, Tensor):
-            raise CaptureError(
-                f"the step cannot be captured: the loss is a {type(loss).__name__}, no tensor\n"
-                "The way out: return one scalar tensor, or run eagerly (compile=False).",
-                Reason.NOT_A_TENSOR,
-            )
-        return loss, loss
-
-    def _store(self) -> ParamStoreDict:
+    def store(self) -> ParamStoreDict:
+        """Where its parameters are."""
         return get_param_store() if self.param_store is None else self.param_store
-
-
-class _Steps:
-    """The steps of one run."""
-
-    def __init__(
-        self,
-        svi: SVI,
-        mode: CompileMode,
-        policy: BadLoss,
-        args: Args,
-        kwargs: Kwargs,
-        scheduled: Scheduled | None,
-    ) -> None:
-        self._svi = svi
-        self._scheduled = scheduled
-        self._mode = mode
-        self._captures = mode is not False
-        self._policy = policy
-        self._args = args
-        self._kwargs = kwargs
-
-    def _request(self) -> Request:
-        return self._svi.request("step", self._policy, self._args, self._kwargs, self._scheduled)
-
-    def find(self) -> Ready | Taken:
-        find = self._svi.programs.find_or_take
-        return find(self._request(), self._refused) if self._captures else self.eager()
-
-    def eager(self) -> Taken:
-        return self._request().take(None)
-
-    def _refused(self, error: CaptureError) -> None:
-        # A run is not asked to be captured as each single step is: gradients of the user's own are taken eagerly.
-        self._svi.refused(error, _eager_for(self._mode) | {Reason.OWN_GRADIENTS})
-        self._captures = False
-
-
-def _eager_for(mode: CompileMode) -> frozenset[Reason]:
-    """For which reasons steps are taken eagerly, instead of raising."""
-    return frozenset(Reason) if mode is not True else frozenset({Reason.CHANGES_ITSELF})
-
-
-def _warn_of_deprecated(num_steps: int, num_samples: int) -> None:
-    if num_steps:
-        warnings.warn(
-            "The `num_steps` argument to SVI is deprecated and will be removed in a future release. "
-            "Use `SVI.step` directly to control the number of iterations.",
-            FutureWarning,
-            stacklevel=3,
-        )
-    if num_samples:
-        warnings.warn(
-            "The `num_samples` argument to SVI is deprecated and will be removed in a future release. "
-            "Use `infer.Predictive` class to draw samples from the posterior.",
-            FutureWarning,
-            stacklevel=3,
-        )
-
-
-def _backward_of(loss: Callable[..., Any]) -> Callable[..., Any]:
-    def loss_and_grads(*args: object, **kwargs: object) -> Any:
-        value = loss(*args, **kwargs)
-        if getattr(value, "requires_grad", False):
-            value.backward()
-        return value
-
-    return loss_and_grads

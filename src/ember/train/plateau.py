@@ -1,0 +1,54 @@
+"""A smaller learning rate once the loss of the validation data gets no better."""
+
+from __future__ import annotations
+
+from ember.infer.step.training.callback import Callback, State, Training
+from ember.optim.rates import scale_rates
+from ember.train.best import Best, checked_patience
+
+
+class Plateau(Callback):
+    """Multiplies learning rates by a factor once the loss of the validation data has not become better for a while.
+
+    Args:
+        factor: below 1.
+        patience: how many validations in a row may be no better; counted anew after each change.
+        least: by how much a loss must be below the best one to count as better.
+        stop_after: end the fit instead of the change of that number; never if None.
+
+    >>> Plateau(factor=0.5, patience=3).factor
+    0.5
+    """
+
+    def __init__(
+        self, factor: float = 0.3, patience: int = 5, least: float = 0.0, stop_after: int | None = None
+    ) -> None:
+        self.factor = factor
+        self._patience = checked_patience(patience, least)
+        self._least = least
+        self._stop_after = stop_after
+
+    def begin(self, training: Training) -> None:
+        """Forget an earlier fit."""
+        self._best = Best(self._least)
+        self._changes = 0
+
+    def after_validation(self, training: Training) -> None:
+        """Change the rates, if patience is over."""
+        if self._best.is_better(training) or self._best.waited < self._patience:
+            return
+        self._best.waited = 0
+        self._changes += 1
+        if self._stop_after is not None and self._changes >= self._stop_after:
+            training.stop(f"the loss of the validation data has come to plateau {self._changes}")
+            return
+        scale_rates(training.optim, self.factor)
+
+    def state_dict(self) -> State:
+        """The best loss, and how often rates have been changed."""
+        return {"best": self._best.state_dict(), "changes": self._changes}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take that up."""
+        self._best.load_state_dict(state["best"])
+        self._changes = state["changes"]

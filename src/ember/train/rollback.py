@@ -1,0 +1,70 @@
+"""Going on after a loss that is not finite."""
+
+from __future__ import annotations
+
+from ember.errors import NonFiniteLossError
+from ember.infer.step.training.callback import Callback, State, Training
+from ember.optim.rates import scale_rates
+
+
+class Rollback(Callback):
+    """After a loss or gradient that is not finite, goes back to the last kept state, with smaller learning rates.
+
+    The fit goes on with the next batch and other random numbers.
+
+    Args:
+        factor: of the learning rates, below 1; they stay smaller.
+        every: a state is kept after so many steps.
+        most: after so many returns the error is raised.
+
+    >>> Rollback(factor=0.5, most=3).most
+    3
+    """
+
+    def __init__(self, factor: float = 0.5, every: int = 100, most: int = 10) -> None:
+        self.every = every
+        self.factor = factor
+        self.most = most
+        self.returns: list[int] = []
+        """After which steps the fit has gone back."""
+
+    def begin(self, training: Training) -> None:
+        """Forget an earlier fit."""
+        self.returns = []
+        self._state: State | None = None
+        self._scale = 1.0
+        self._owed = 1.0
+        """Of the first rates: parameters without a step have none that could be changed."""
+
+    def after_steps(self, training: Training) -> None:
+        """Keep this state."""
+        if self._owed != 1.0 and training.optim.get_lr():
+            scale_rates(training.optim, self._owed)
+            self._owed = 1.0
+        self._state = {**training.fitted.get_state(), "random": None}
+        self._scale = 1.0
+
+    def failed(self, training: Training, error: NonFiniteLossError) -> bool:
+        """Go back, unless that has been done too often. Before the first state is kept, parameters stay as they are."""
+        if len(self.returns) >= self.most:
+            error.add_note(f"Rollback has gone back {self.most} times, after steps {self.returns}")
+            return False
+        self.returns.append(training.step)
+        if self._state is not None:
+            training.fitted.set_state(self._state)
+        # The kept state has the rates of its time: all reductions since then are made again.
+        self._scale *= self.factor
+        if not training.optim.get_lr():
+            self._owed *= self.factor
+        else:
+            scale_rates(training.optim, self._scale if self._state is not None else self.factor)
+        return True
+
+    def state_dict(self) -> State:
+        """When it has gone back, and to what it would."""
+        return {"returns": list(self.returns), "state": self._state, "scale": self._scale, "owed": self._owed}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take that up."""
+        self.returns, self._state = list(state["returns"]), state["state"]
+        self._scale, self._owed = state["scale"], state["owed"]
