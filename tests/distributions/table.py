@@ -178,6 +178,7 @@ COMPOSED: dict[str, Callable[[], Any]] = {
     "AffineBeta": lambda: dist.AffineBeta(A, B, C, A),
     "AsymmetricLaplace": lambda: dist.AsymmetricLaplace(C, A, B),
     "BetaBinomial": lambda: dist.BetaBinomial(A, B, 4),
+    "CoalescentTimes": lambda: dist.CoalescentTimes(tensor([0.0, 0.3, 0.5, 1.0]), A),
     "DirichletMultinomial": lambda: dist.DirichletMultinomial(SIMPLEX * 5, 4),
     "DirichletMultinomial-sparse": lambda: dist.DirichletMultinomial(SIMPLEX * 5, 4, is_sparse=True),
     "ExtendedBetaBinomial": lambda: dist.ExtendedBetaBinomial(A, B, 4),
@@ -216,6 +217,7 @@ COMPOSED: dict[str, Callable[[], Any]] = {
     "RelaxedOneHotCategoricalStraightThrough": lambda: dist.RelaxedOneHotCategoricalStraightThrough(
         tensor(0.7), probs=SIMPLEX
     ),
+    "SineBivariateVonMises": lambda: dist.SineBivariateVonMises(C, A, A, B, weighted_correlation=C),
     "SineSkewed": lambda: dist.SineSkewed(dist.VonMises(LOC2, 1.5).to_event(1), SIMPLEX[:, :2]),
     "SkewLogistic": lambda: dist.SkewLogistic(C, A, B),
     "SoftAsymmetricLaplace": lambda: dist.SoftAsymmetricLaplace(C, A, B, C),

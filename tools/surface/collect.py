@@ -153,8 +153,7 @@ def _import(path: str) -> types.ModuleType | str:
 
 def walk() -> dict[str, Any]:
     """Every module below ``pyro``: its ``__all__`` and a record of each name."""
-    import pyro
-
+    pyro = importlib.import_module("pyro")
     logging.disable(logging.CRITICAL)
     sys.meta_path.append(_HollowPackages())
     out: dict[str, Any] = {}

@@ -9,6 +9,8 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -170,18 +172,17 @@ def _of_flow(make: Callable[..., Any], arguments: tuple[Any, ...]) -> list[float
 
 def compute() -> dict[str, Any]:
     """Path of the name -> numbers, or a text that says what stopped it."""
-    import pyro.distributions as dist
-    import pyro.distributions.transforms as transforms
-
-    jobs: list[tuple[str, Any, str, Callable[[Any], list[float]]]] = []
+    dist = import_module("pyro.distributions")
+    transforms = import_module("pyro.distributions.transforms")
+    Job = Callable[[Any], list[float]]
+    jobs: list[tuple[str, Any, str, Job]] = []
     for name, arguments in DISTRIBUTIONS.items():
-        jobs.append(("pyro.distributions", dist, name, lambda f, a=arguments: _of_distribution(f, a)))
+        jobs.append(("pyro.distributions", dist, name, partial(_of_distribution, arguments=arguments)))
     for name, (args, x) in TRANSFORMS.items():
-        jobs.append(
-            ("pyro.distributions.transforms", transforms, name, lambda f, a=args, x=x: _of_transform(f, a, x))
-        )
+        job: Job = partial(_of_transform, arguments=args, x=x)
+        jobs.append(("pyro.distributions.transforms", transforms, name, job))
     for name, args in FLOWS.items():
-        jobs.append(("pyro.distributions.transforms", transforms, name, lambda f, a=args: _of_flow(f, a)))
+        jobs.append(("pyro.distributions.transforms", transforms, name, partial(_of_flow, arguments=args)))
     out: dict[str, Any] = {}
     for path, module, name, job in jobs:
         torch.manual_seed(0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from ember.distributions import constraints as constraints
 from ember.distributions import kl as kl
 from ember.distributions import transforms as transforms
@@ -11,6 +9,9 @@ from ember.distributions.affine_beta import AffineBeta as AffineBeta
 from ember.distributions.areas import CAR as CAR
 from ember.distributions.areas import ICAR as ICAR
 from ember.distributions.censored import CensoredDistribution as CensoredDistribution
+from ember.distributions.coalescent import CoalescentRateLikelihood as CoalescentRateLikelihood
+from ember.distributions.coalescent import CoalescentTimes as CoalescentTimes
+from ember.distributions.coalescent import CoalescentTimesWithRate as CoalescentTimesWithRate
 from ember.distributions.compound import BetaBinomial as BetaBinomial
 from ember.distributions.compound import DirichletMultinomial as DirichletMultinomial
 from ember.distributions.compound import GammaPoisson as GammaPoisson
@@ -35,6 +36,7 @@ from ember.distributions.folded import FoldedDistribution as FoldedDistribution
 from ember.distributions.gamma_gaussian_hmm import GammaGaussianHMM as GammaGaussianHMM
 from ember.distributions.gaussian_hmm import GaussianHMM as GaussianHMM
 from ember.distributions.gaussian_mrf import GaussianMRF as GaussianMRF
+from ember.distributions.grouped_normal_normal import GroupedNormalNormal as GroupedNormalNormal
 from ember.distributions.hidden_markov import DiscreteHMM as DiscreteHMM
 from ember.distributions.hurdle import HurdleDistribution as HurdleDistribution
 from ember.distributions.improper_uniform import ImproperUniform as ImproperUniform
@@ -58,7 +60,8 @@ from ember.distributions.mean_parameters import NegativeBinomial2 as NegativeBin
 from ember.distributions.multivariate_student_t import MultivariateStudentT as MultivariateStudentT
 from ember.distributions.nan_masked import NanMaskedMultivariateNormal as NanMaskedMultivariateNormal
 from ember.distributions.nan_masked import NanMaskedNormal as NanMaskedNormal
-from ember.distributions.not_yet import NOT_YET
+from ember.distributions.one_one_matching import OneOneMatching as OneOneMatching
+from ember.distributions.one_two_matching import OneTwoMatching as OneTwoMatching
 from ember.distributions.ordered_logistic import OrderedLogistic as OrderedLogistic
 from ember.distributions.pathwise_normal import AVFMultivariateNormal as AVFMultivariateNormal
 from ember.distributions.pathwise_normal import OMTMultivariateNormal as OMTMultivariateNormal
@@ -72,6 +75,8 @@ from ember.distributions.relaxed_straight_through import (
 from ember.distributions.relaxed_straight_through import (
     RelaxedOneHotCategoricalStraightThrough as RelaxedOneHotCategoricalStraightThrough,
 )
+from ember.distributions.sine_bivariate_von_mises import SineBivariateVonMises as SineBivariateVonMises
+from ember.distributions.spanning_tree import SpanningTree as SpanningTree
 from ember.distributions.spherical import SineSkewed as SineSkewed
 from ember.distributions.spherical import VonMises3D as VonMises3D
 from ember.distributions.stable import Stable as Stable
@@ -153,6 +158,9 @@ __all__ = [
     "Cauchy",
     "CensoredDistribution",
     "Chi2",
+    "CoalescentRateLikelihood",
+    "CoalescentTimes",
+    "CoalescentTimesWithRate",
     "ComposeTransformModule",
     "ConditionalDistribution",
     "ConditionalTransform",
@@ -184,6 +192,7 @@ __all__ = [
     "GaussianScaleMixture",
     "GeneralizedPareto",
     "Geometric",
+    "GroupedNormalNormal",
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
@@ -222,6 +231,8 @@ __all__ = [
     "OMTMultivariateNormal",
     "OneHotCategorical",
     "OneHotCategoricalStraightThrough",
+    "OneOneMatching",
+    "OneTwoMatching",
     "OrderedLogistic",
     "Pareto",
     "Poisson",
@@ -231,10 +242,12 @@ __all__ = [
     "RelaxedBernoulliStraightThrough",
     "RelaxedOneHotCategorical",
     "RelaxedOneHotCategoricalStraightThrough",
+    "SineBivariateVonMises",
     "SineSkewed",
     "SkewLogistic",
     "SoftAsymmetricLaplace",
     "SoftLaplace",
+    "SpanningTree",
     "Stable",
     "StableWithLogProb",
     "StudentT",
@@ -263,9 +276,3 @@ __all__ = [
     "transforms",
     "validation_enabled",
 ]
-
-
-def __getattr__(name: str) -> NoReturn:
-    if name in NOT_YET:
-        raise AttributeError(f"{__name__}.{name} is part of Pyro that Ember does not have yet")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
