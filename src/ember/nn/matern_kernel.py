@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ember.distributions import constraints
+from ember.nn.methods import pyro_method
 from ember.nn.module import PyroModule, PyroParam
 
 
@@ -57,6 +58,7 @@ class MaternKernel(PyroModule):
         rate: Tensor = (2 * self.nu) ** 0.5 / length
         return rate
 
+    @pyro_method
     def transition_matrix(self, dt: Tensor | float) -> Tensor:
         """How the state moves in a time ``dt``.
 
@@ -81,6 +83,7 @@ class MaternKernel(PyroModule):
         matrix = torch.stack([torch.stack(row, -1) for row in rows], -2)
         return matrix * torch.exp(-x)[..., None, None]
 
+    @pyro_method
     def stationary_covariance(self) -> Tensor:
         """Of the state at any time, ``(num_gps, state_dim, state_dim)``."""
         rate, scale = self._rate(), self.kernel_scale
@@ -95,11 +98,13 @@ class MaternKernel(PyroModule):
             rows = [[variance, zero, -middle], [zero, middle, zero], [-middle, zero, rate**4 * variance]]
         return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
+    @pyro_method
     def process_covariance(self, A: Tensor) -> Tensor:
         """Of the noise of a transition ``A``, which keeps the covariance of the state as it is."""
         stationary = self.stationary_covariance()
         return stationary - A.mT @ stationary @ A
 
+    @pyro_method
     def transition_matrix_and_covariance(self, dt: Tensor | float) -> tuple[Tensor, Tensor]:
         """Both of a time ``dt``."""
         A = self.transition_matrix(dt)
