@@ -18,8 +18,16 @@ ROOT = Path(__file__).parents[2]
 def test_two_processes_by_torchrun(tmp_path: Path) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = [str(ROOT / "examples" / "data_parallel.py"), "--epochs", "10", "--path", str(tmp_path / "fit.pt")]
-    done = subprocess.run([*launcher, *script], env=env, text=True, capture_output=True, timeout=300, check=False)
+    script = [
+        str(ROOT / "examples" / "data_parallel.py"),
+        "--epochs",
+        "10",
+        "--path",
+        str(tmp_path / "fit.pt"),
+    ]
+    done = subprocess.run(
+        [*launcher, *script], env=env, text=True, capture_output=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "2 processes, 300 steps" in done.stdout and done.stdout.count("weights") == 1
     error = re.search(r"largest error ([\d.]+)", done.stdout)
