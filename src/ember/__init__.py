@@ -18,7 +18,6 @@ from ember.errors import EmberError as EmberError
 from ember.fit.entry import fit as fit
 from ember.infer.density.density import Density as Density
 from ember.infer.density.density import density as density
-from ember.infer.structure.inspect import render_model as render_model
 from ember.infer.traces.validate_all import enable_validation as enable_validation
 from ember.infer.traces.validate_all import validation_enabled as validation_enabled
 from ember.modules import module as module
@@ -37,6 +36,7 @@ from ember.primitives import plate_stack as plate_stack
 from ember.primitives import sample as sample
 from ember.primitives import subsample as subsample
 from ember.rng import set_rng_seed as set_rng_seed
+from ember.structure.inspect import render_model as render_model
 
 __version__ = "0.1.0"
 

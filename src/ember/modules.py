@@ -92,7 +92,7 @@ def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any
             if own._cdata != stored._cdata:
                 replaced[param_name] = stored
                 if full_name in awaited:
-                    awaited.discard(full_name)
+                    del awaited[full_name]
                     wanted.add(param_name)
         elif nn_module.training:
             warnings.warn(

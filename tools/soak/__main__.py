@@ -15,6 +15,7 @@ import time
 from tools.soak.drawing import loader_threads
 from tools.soak.interrupts import ctrl_c_in_a_run, ctrl_c_in_a_step
 from tools.soak.processes import forks, many_fits, many_programs, threads_with_fits
+from tools.soak.resuming import killed_while_fitting
 from tools.soak.saving import full_disk, killed_while_saving, saves_at_once
 from tools.soak.scenario import Outcome, Scenario, soak
 
@@ -31,6 +32,7 @@ SCENARIOS: dict[str, Scenario] = {
         many_fits,
         threads_with_fits,
         forks,
+        killed_while_fitting,
     )
 }
 _SLACK = 120.0

@@ -56,7 +56,7 @@ class Saved:
             os.utime(self.folder / name, (0, 0))
 
 
-def in_a_child(work: Callable[[], None]) -> int:
+def in_a_child(work: Callable[[], object]) -> int:
     """Start work in a forked process, which never comes back from it."""
     child = os.fork()
     if child:

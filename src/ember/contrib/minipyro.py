@@ -4,6 +4,7 @@ A program is a function whose statements are messages. Handlers on a stack see e
 on its way back. That is all of it: the rest of Ember is this, made safe and fast. Nothing here is shared with
 the rest.
 
+    >>> import ember
     >>> from ember.contrib import minipyro
     >>> with minipyro.seed(rng_seed=0), minipyro.trace() as tr:
     ...     _ = minipyro.sample("x", ember.distributions.Normal(0.0, 1.0))
@@ -14,10 +15,11 @@ the rest.
 from __future__ import annotations
 
 import random
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +50,7 @@ class Messenger:
     def __enter__(self) -> Any:
         PYRO_STACK.append(self)
 
-    def __exit__(self, *args: Any, **kwargs: Any) -> None:
+    def __exit__(self, *args: object, **kwargs: object) -> None:
         assert PYRO_STACK[-1] is self
         PYRO_STACK.pop()
 
@@ -58,7 +60,7 @@ class Messenger:
     def postprocess_message(self, msg: Message) -> None:
         """See a message once its value is there, outermost handler first."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         assert self.fn is not None, f"{type(self).__name__} was made without a function to run"
         with self:
             return self.fn(*args, **kwargs)
@@ -82,7 +84,7 @@ class trace(Messenger):
         assert not repeated, f"sample sites must have unique names, and {msg['name']!r} comes twice"
         self.trace[msg["name"]] = msg.copy()
 
-    def get_trace(self, *args: Any, **kwargs: Any) -> Trace:
+    def get_trace(self, *args: object, **kwargs: object) -> Trace:
         """Run the function and return what was kept."""
         self(*args, **kwargs)
         return self.trace
@@ -124,7 +126,7 @@ class seed(Messenger):
         super().__init__(fn)
 
     def __enter__(self) -> None:
-        self.old_state = {
+        self.old_state: dict[str, Any] = {
             "torch": torch.get_rng_state(),
             "random": random.getstate(),
             "np": np.random.get_state(),
@@ -134,7 +136,7 @@ class seed(Messenger):
         random.seed(self.rng_seed)
         np.random.seed(self.rng_seed)
 
-    def __exit__(self, *args: Any, **kwargs: Any) -> None:
+    def __exit__(self, *args: object, **kwargs: object) -> None:
         torch.set_rng_state(self.old_state["torch"])
         random.setstate(self.old_state["random"])
         np.random.set_state(self.old_state["np"])
@@ -178,7 +180,7 @@ def apply_stack(msg: Message) -> Message:
     return msg
 
 
-def sample(name: str, fn: Any, *args: Any, **kwargs: Any) -> Any:
+def sample(name: str, fn: Any, *args: object, **kwargs: object) -> Any:
     """A draw from ``fn``, or the value ``obs`` if one is given.
 
     Args:
@@ -274,7 +276,7 @@ class SVI:
         self.optim = optim
         self.loss = loss
 
-    def step(self, *args: Any, **kwargs: Any) -> float:
+    def step(self, *args: object, **kwargs: object) -> float:
         """One step; returns the loss before it."""
         with trace() as param_capture, block(hide_fn=lambda msg: msg["type"] == "sample"):
             loss = self.loss(self.model, self.guide, *args, **kwargs)
@@ -286,7 +288,7 @@ class SVI:
         return loss.item()
 
 
-def elbo(model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+def elbo(model: Any, guide: Any, *args: object, **kwargs: object) -> Any:
     """One draw of the negative evidence lower bound: log q(z) - log p(x, z) at z from the guide."""
     guide_trace = trace(guide).get_trace(*args, **kwargs)
     model_trace = trace(replay(model, guide_trace)).get_trace(*args, **kwargs)
@@ -298,7 +300,7 @@ def elbo(model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
     return -bound
 
 
-def Trace_ELBO(**kwargs: Any) -> Callable[..., Tensor]:
+def Trace_ELBO(**kwargs: object) -> Callable[..., Tensor]:
     """The loss for :class:`SVI`; it has no options."""
     return elbo
 
@@ -306,12 +308,12 @@ def Trace_ELBO(**kwargs: Any) -> Callable[..., Tensor]:
 class JitTrace_ELBO:
     """:func:`elbo`, recorded by ``torch.jit.trace`` in the first call, for tensor arguments."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         self.ignore_jit_warnings = kwargs.pop("ignore_jit_warnings", False)
         self._compiled: Callable[..., Tensor] | None = None
         self._param_trace: Trace = OrderedDict()
 
-    def __call__(self, model: Any, guide: Any, *args: Any) -> Tensor:
+    def __call__(self, model: Any, guide: Any, *args: object) -> Tensor:
         if self._compiled is None:
             with block(), trace() as tr, block(hide_fn=lambda msg: msg["type"] != "param"):
                 elbo(model, guide, *args)
@@ -323,7 +325,6 @@ class JitTrace_ELBO:
         return self._compiled(*unconstrained, *args)
 
     def _record(self, model: Any, guide: Any, tr: Trace, args: tuple[Any, ...]) -> Callable[..., Tensor]:
-        weak = weakref.WeakValueDictionary({"model": model, "guide": guide})
         names = list(tr)
 
         def compiled(*inputs: Tensor) -> Tensor:
@@ -332,18 +333,11 @@ class JitTrace_ELBO:
             for name, value in zip(names, unconstrained, strict=True):
                 constrained[name] = dist.transform_to(tr[name]["args"][1])(value)
             values = OrderedDict((name, {"value": value}) for name, value in constrained.items())
-            return elbo(replay(weak["model"], values), replay(weak["guide"], values), *rest)  # type: ignore[arg-type]
-
-        from ember.ops.tracing import ignore_jit_warnings
+            loss: Tensor = elbo(replay(model, values), replay(guide, values), *rest)
+            return loss
 
         inputs = [PARAM_STORE[name][0] for name in names]
-        with ignore_jit_warnings() if self.ignore_jit_warnings else _nothing():
+        with warnings.catch_warnings():
+            if self.ignore_jit_warnings:
+                warnings.simplefilter("ignore")
             return torch.jit.trace(compiled, (*inputs, *args), check_trace=False)  # type: ignore[no-any-return,no-untyped-call]
-
-
-class _nothing:
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from ember.distributions import transforms as t
@@ -49,7 +50,7 @@ class RVMagicOps(_Transformable):
         return self.transform(t.AbsTransform())
 
     def __pow__(self, x: Value) -> Self:
-        return self.transform(t.PowerTransform(x))
+        return self.transform(t.PowerTransform(torch.as_tensor(x)))
 
 
 class RVChainOps(RVMagicOps):
@@ -73,7 +74,7 @@ class RVChainOps(RVMagicOps):
 
     def abs(self) -> Self:
         """The absolute value; its density is that of both signs together, if the transform has one."""
-        return abs(self)
+        return self.__abs__()
 
     def pow(self, x: Value) -> Self:
         """A power of a positive variable."""

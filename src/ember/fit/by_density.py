@@ -11,19 +11,23 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ember.errors import ModelError
 from ember.fit.asked import Asked
 from ember.fit.decentred import decentred
 from ember.fit.draws import resampled
 from ember.fit.guides import moments_of, normal_guide
+from ember.fit.maximise import maximised
 from ember.fit.outcome import Outcome
 from ember.fit.pipeline import fit_density
 from ember.fit.quantities import SiteValues
 from ember.fit.result import Called, Fit
 from ember.fit.stages import LADDER, Stage
 from ember.fit.state import Options
+from ember.fit.verdict import Verdict
 from ember.infer.density.density import Density, density
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block
+from ember.primitives import param
 
 Program = Callable[..., Any]
 _DRAWS, _FEWEST_DRAWS = 1 << 15, 1 << 12
@@ -50,12 +54,47 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
         store: the active store, for the parameters of this fit.
     """
     begun = time.perf_counter()
+    reason, params = _settle_parameters(asked, store)
     written = density(asked.model, *asked.args, dtype=torch.float64, **asked.kwargs)
     options = _options(asked, written)
     plain = _Coordinates(SiteValues.of(written, options.draws))
     with _watched(asked, options) as options:
         chosen, outcome = _best(asked, plain, options, begun)
+    if reason:
+        outcome = replace(
+            outcome,
+            verdict=Verdict("not converged", (reason, *outcome.verdict.reasons), outcome.verdict.numbers),
+        )
+    for name, dtype in params.items():
+        store[name] = store[name].detach().to(dtype)
     return _fitted(asked, store, plain, chosen, outcome, time.perf_counter() - begun)
+
+
+def _settle_parameters(asked: Asked, store: ParamStoreDict) -> tuple[str, dict[str, torch.dtype]]:
+    """Put the parameters of a model at the maximum of its marginal likelihood, into the store.
+
+    Returns:
+        Why that has failed, if it has; and the types of the parameters as the model has them.
+
+    Raises:
+        ModelError: for a model of parameters alone.
+    """
+    target = density(asked.model, *asked.args, params="coordinates", dtype=torch.float64, **asked.kwargs)
+    if not target.param_names:
+        return "", {}
+    if not target.layout:
+        raise ModelError(
+            f"{asked.name} has parameters but no latent sites: there is no posterior to fit\n"
+            "The way out: maximise its likelihood by SVI with an empty guide, def guide(*args, **kwargs): pass."
+        )
+    own = density(asked.model, *asked.args, params="coordinates", **asked.kwargs)
+    found = maximised(target, _options(asked, target))
+    values = target.constrain(
+        torch.cat([target.start[: target.param_slice.start], found.parameters]).unsqueeze(0)
+    )
+    for part in target.param_layout:
+        param(part.name, values[part.name][0], constraint=part.support)
+    return found.reason, {part.name: part.dtype for part in own.param_layout}
 
 
 def _options(asked: Asked, target: Density) -> Options:
@@ -78,7 +117,7 @@ def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> 
         return fit_density(coordinates.density, coordinates.values, replace(options, budget=left), ladder)
 
     first = climbed(plain, LADDER[:2])
-    if first.verdict:
+    if first.verdict and not asked.audit:
         return plain, first
     noise = _through_noise(asked, plain)
     chosen, outcome = plain, first
@@ -86,7 +125,7 @@ def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> 
         second = climbed(noise, LADDER[:2])
         if second.verdict or _is_better(second, first):
             chosen, outcome = noise, second
-    if outcome.verdict or len(LADDER) <= 2:
+    if outcome.verdict and not asked.audit:
         return chosen, outcome
     return chosen, climbed(chosen, LADDER)
 
@@ -140,7 +179,7 @@ def _fitted(
         normal_guide(
             without(asked.model, own), asked.args, kwargs, store, moments_of(u, outcome.log_weights)
         ),
-        {},
+        {name: store[name].detach() for name in store},
         store,
         chosen.values,
         chosen.words,

@@ -15,8 +15,8 @@ import torch
 from ember import poutine
 from ember.infer.reparam.reparam import Reparam
 from ember.infer.reparam.strategies import AutoReparam
-from ember.infer.structure.dependencies import get_dependencies
 from ember.poutine.site import Site
+from ember.structure.dependencies import get_dependencies
 
 Program = Callable[..., Any]
 

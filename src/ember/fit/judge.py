@@ -29,6 +29,8 @@ class Limits:
         easy_squares: the same for squared deviations.
         agree_mean: two proposals agree up to this many standard deviations,
         agree_sd: and this much in the log of the standard deviation.
+        r_hat: of chains that check.
+        drift: of their means, in standard deviations.
     """
 
     k_hat: float = 0.7
@@ -39,6 +41,8 @@ class Limits:
     easy_squares: float = 0.6
     agree_mean: float = 0.07
     agree_sd: float = 0.07
+    r_hat: float = 1.1
+    drift: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Weighed:
             self.k_hat < limits.k_hat
             and self.ess > limits.ess
             and bool((self.mean_errors < limits.mcse_mean).all())
+            # A quantity may have no mean at all, however good the weights are.
+            and bool((self.k_means < limits.k_hat).all())
         )
 
     def all_hold(self, limits: Limits) -> bool:

@@ -17,6 +17,7 @@ from ember.infer.vi.families.family import Family
 from ember.infer.vi.families.mixture import Mixture
 from ember.infer.vi.families.normal import Normal, StudentT
 from ember.infer.vi.families.skewed import SinhArcsinh
+from ember.infer.vi.hmc import Audit
 from ember.infer.vi.locate import Located
 from ember.infer.vi.natural_gradient import Certificate
 
@@ -71,6 +72,8 @@ class State:
     far: tuple[Normal, ...] = ()
     bend: SinhArcsinh | None = None
     mixture: Mixture | None = None
+    audit: Audit | None = None
+    chained: Judged | None = None
     certificate: Certificate | None = None
     losses: list[float] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
@@ -106,6 +109,19 @@ class State:
         self.judged.append(Judged(stage, family, proposal, weighed))
         return self.judged[-1]
 
+    def best(self) -> Judged:
+        """The last proposal that is good, else the last whose means are, else that of lowest k-hat and most effective draws."""
+        limits = self.options.limits
+        for good in (Weighed.all_hold, Weighed.means_hold):
+            found = [
+                judged
+                for judged in self.judged
+                if good(judged.weighed, limits) and not self.misses_modes(judged)
+            ]
+            if found:
+                return found[-1]
+        return max(self.judged, key=lambda judged: (judged.weighed.k_hat < limits.k_hat, judged.weighed.ess))
+
     def agreement(self) -> Gap | None:
         """Of the last proposal with the nearest earlier one that is good too; None without one."""
         limits, last = self.options.limits, self.judged[-1].weighed
@@ -114,10 +130,12 @@ class State:
         return min(gaps, key=lambda found: max(found.mean, found.sd)) if gaps else None
 
     def is_settled(self) -> bool:
-        """Whether one easy proposal, or two that agree, say enough."""
+        """Whether one easy proposal, two that agree, or a good one and chains, say enough."""
         if not self.judged:
             return False
         last, limits = self.judged[-1], self.options.limits
+        if self.is_confirmed():
+            return True
         if not last.weighed.all_hold(limits) or self.misses_modes(last):
             return False
         converged = self.certificate is None or self.certificate.holds or len(self.judged) > 1
@@ -125,6 +143,26 @@ class State:
             return True
         agreement = self.agreement()
         return agreement is not None and agreement.within(limits)
+
+    def is_confirmed(self) -> bool:
+        """Whether healthy chains from good draws keep their moments, up to the errors of both."""
+        best, limits = self.best(), self.options.limits
+        return best.weighed.all_hold(limits) and self.chains_agree(best) is True
+
+    def chains_agree(self, judged: Judged) -> bool | None:
+        """Whether healthy chains have the moments of a proposal, None if there are none."""
+        limits = self.options.limits
+        if (
+            self.chained is None
+            or self.audit is None
+            or not self.audit.is_healthy(limits.r_hat, limits.drift)
+        ):
+            return None
+        a, b = judged.weighed, self.chained.weighed
+        means = (a.moments.mean - b.moments.mean).abs() / b.moments.sd
+        sds = (a.moments.sd / b.moments.sd).log().abs()
+        close = (means <= limits.agree_mean + 2 * b.mean_errors) & (sds <= limits.agree_sd + 2 * b.sd_errors)
+        return bool((close | (a.moments.sd == 0)).all())
 
     def misses_modes(self, judged: Judged) -> bool:
         """Whether modes are known where the proposal has next to nothing."""

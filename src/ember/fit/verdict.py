@@ -93,6 +93,10 @@ def shortcomings(weighed: Weighed, limits: Limits) -> tuple[str, ...]:
         found.append(
             f"the Monte Carlo error of a mean is {numbers.mcse_mean:.3f} SD, above {limits.mcse_mean:.2f}"
         )
+    if not numbers.k_mean < limits.k_hat:
+        found.append(
+            f"k-hat of a mean is {numbers.k_mean:.2f}, above {limits.k_hat:.2f}: perhaps that mean does not exist"
+        )
     if not numbers.k_square < limits.k_hat:
         found.append(
             f"k-hat of a squared deviation is {numbers.k_square:.2f}, above {limits.k_hat:.2f}: a heavy tail"

@@ -113,6 +113,8 @@ def write(record: Record, state: dict[str, Any]) -> None:
         if record.scheduler is not None:
             _check_scheduler(record, loaded["scheduler"])
             record.scheduler.load_state_dict(loaded["scheduler"])
+            # Schedulers warn if they are stepped before that; in the process that saved, the optimizer has been.
+            record.scheduler.optimizer._opt_called = True
             loaded = loaded["optimizer"]
         record.rule.load_state_dict(loaded)
         _keep_scalars(record, loaded)

@@ -56,8 +56,9 @@ class ParamStoreDict:
     def __init__(self) -> None:
         self.by_thread = ContentsByThread(Contents())
         """What this thread sees as ``contents``."""
-        self.awaited: set[str] = set()
-        """Parameters that a fit goes on with, and that a module which registers its own under these names is to take over."""
+        self.awaited: dict[str, str] = {}
+        """Parameters that a fit goes on with, and that a module which registers its own under these names is to take over; with
+        the place where that module was, if it is known."""
 
     @property
     def version(self) -> int:

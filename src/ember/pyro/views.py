@@ -86,6 +86,8 @@ class View(ModuleType):
         if _is_dunder(name):
             return []
         own = vars(self)
+        if surface.names_at(own["__name__"]).passed_on.get(name, "").endswith(":"):
+            return []  # a module that Pyro imports there: a module of Ember's may have the same name
         return homes(name, own["__ember_sources__"]) if offered(own["__name__"], name) else []
 
     def __getattr__(self, name: str) -> Any:

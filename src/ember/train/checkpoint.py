@@ -48,7 +48,7 @@ class Checkpoint(Callback):
     def begin(self, training: Training) -> None:
         """Wait for the signal."""
         self._best = Best(0.0)
-        self._written = -1
+        self._written = (-1, -1)
         if self._at_signal is not None:
             if threading.current_thread() is not threading.main_thread():
                 raise ModelError(
@@ -63,8 +63,9 @@ class Checkpoint(Callback):
         return handler
 
     def _save(self, training: Training) -> None:
-        if self._written != training.step:
-            self._written = training.step
+        now = (training.epoch, training.step)
+        if self._written != now:
+            self._written = now
             training.save(self.path)
 
     def after_steps(self, training: Training) -> None:

@@ -30,13 +30,17 @@ class EarlyStopping(Callback):
         """Forget an earlier fit."""
         self._best = Best(self._least)
         self._state: State | None = None
+        self._training = training
 
     def after_validation(self, training: Training) -> None:
         """Keep the state if it is the best one; end the fit if patience is over."""
         if self._best.is_better(training):
             self._state = training.fitted.get_state() if self._restore else None
-        elif self._best.waited >= self.patience:
-            training.stop(
+        self._stop_if_over()
+
+    def _stop_if_over(self) -> None:
+        if self._best.waited >= self.patience:
+            self._training.stop(
                 f"the loss of the validation data has been no better than {self._best.loss:.6g}, after step "
                 f"{self._best.step}, for {self.patience} validations"
             )
@@ -54,3 +58,4 @@ class EarlyStopping(Callback):
         """Take that up."""
         self._best.load_state_dict(state["best"])
         self._state = state["state"]
+        self._stop_if_over()

@@ -33,9 +33,14 @@ class Rollback(Callback):
         self.returns = []
         self._state: State | None = None
         self._scale = 1.0
+        self._owed = 1.0
+        """Of the first rates: parameters without a step have none that could be changed."""
 
     def after_steps(self, training: Training) -> None:
         """Keep this state."""
+        if self._owed != 1.0 and training.optim.get_lr():
+            scale_rates(training.optim, self._owed)
+            self._owed = 1.0
         self._state = {**training.fitted.get_state(), "random": None}
         self._scale = 1.0
 
@@ -49,13 +54,17 @@ class Rollback(Callback):
             training.fitted.set_state(self._state)
         # The kept state has the rates of its time: all reductions since then are made again.
         self._scale *= self.factor
-        scale_rates(training.optim, self._scale if self._state is not None else self.factor)
+        if not training.optim.get_lr():
+            self._owed *= self.factor
+        else:
+            scale_rates(training.optim, self._scale if self._state is not None else self.factor)
         return True
 
     def state_dict(self) -> State:
         """When it has gone back, and to what it would."""
-        return {"returns": list(self.returns), "state": self._state, "scale": self._scale}
+        return {"returns": list(self.returns), "state": self._state, "scale": self._scale, "owed": self._owed}
 
     def load_state_dict(self, state: State) -> None:
         """Take that up."""
-        self.returns, self._state, self._scale = list(state["returns"]), state["state"], state["scale"]
+        self.returns, self._state = list(state["returns"]), state["state"]
+        self._scale, self._owed = state["scale"], state["owed"]

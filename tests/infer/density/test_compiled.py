@@ -238,6 +238,20 @@ def test_what_trains_itself_is_refused() -> None:
     assert density.backend == "python" and "changes a tensor in place" in density.explain()
 
 
+def test_few_densities_come_from_the_program_of_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ember.infer.density import density as densities
+
+    monkeypatch.setattr(densities, "_ROWS_WORTH_A_PROGRAM", 10)
+    density = ember.density(regression, X, Y)
+    u = torch.randn(6, 3)
+    log_p, _ = density(u)
+    assert torch.equal(density(u, grad=False), log_p)
+    scored = density._scored.source
+    assert density._last.source == scored
+    torch.testing.assert_close(density(u, grad=False), log_p)
+    assert density._last.source != scored and density.backend == "native"
+
+
 def test_no_rows() -> None:
     log_p, score = ember.density(regression, X, Y)(torch.zeros(0, 3))
     assert log_p.shape == (0,) and score.shape == (0, 3)

@@ -19,6 +19,7 @@ from ember.capture.native.loops.shrink import shrunk
 from ember.capture.native.loops.straighten import straightened
 from ember.capture.native.loops.structure import Placed, Schedule
 from ember.capture.native.loops.sweep import swept
+from ember.capture.native.loops.turn import turned
 from ember.capture.native.loops.verify import verify_placed, verify_schedule
 from ember.capture.native.lowering.rows import DECOMPOSER, TABLE
 from ember.capture.native.lowering.rows.external import by_torch
@@ -59,6 +60,7 @@ PASSES: tuple[tuple[str, Callable[[Any], Record]], ...] = (
     ("schedule", scheduled),
     ("sweep", swept),
     ("flatten", flattened),
+    ("turn", turned),
     ("place", placed),
     ("write", written_unit),
 )

@@ -118,6 +118,11 @@ class RowFunction:
         return "python" if self._last is None else self._last.program.backend
 
     @property
+    def is_compiled(self) -> bool:
+        """Whether there is a program, for some kind of call."""
+        return any(not isinstance(known, str) for known in self._known.values())
+
+    @property
     def source(self) -> str:
         """The last call's program as text, if its backend writes one."""
         return "" if self._last is None else self._last.program.source

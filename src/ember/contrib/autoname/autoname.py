@@ -91,7 +91,7 @@ class AutonameMessenger(ReentrantMessenger):
         super().__init__()
 
     def __call__(self, fn_or_iter: Any) -> Any:
-        if self.name is None and isinstance(fn_or_iter, Iterable | Callable):  # type: ignore[arg-type]
+        if self.name is None and isinstance(fn_or_iter, Iterable | Callable):
             attribute = "name" if isinstance(fn_or_iter, Iterable) else "__name__"
             self.name = getattr(fn_or_iter, attribute, None)
             if self.name is None:
@@ -144,6 +144,7 @@ def autoname(fn: Any = None, name: str | None = None) -> Any:
         ValueError: if ``fn`` is neither.
         AttributeError: if there is no name to be found.
 
+    >>> import ember
     >>> import ember.distributions as dist
     >>> from ember.contrib.autoname import autoname, sample
     >>> @autoname

@@ -17,6 +17,7 @@ class Object:
     Args:
         name: its name; a site is named by the whole path to it.
 
+    >>> import ember, torch
     >>> state = Object("state")
     >>> state.x.y.sample_(ember.distributions.Delta(torch.tensor(3.0)))
     tensor(3.)

@@ -100,6 +100,7 @@ def scope(fn: Callable[..., Any] | None = None, prefix: str | None = None, inner
     Raises:
         ValueError: on entry, if there is neither a prefix nor a function.
 
+    >>> import ember
     >>> from ember.contrib.autoname import scope
     >>> @scope(prefix="a")
     ... def model():
@@ -117,6 +118,7 @@ def name_count(fn: Callable[..., Any] | None = None) -> Any:
     Args:
         fn: a program; without it, a context manager.
 
+    >>> import ember
     >>> from ember.contrib.autoname import name_count
     >>> @name_count
     ... def model():

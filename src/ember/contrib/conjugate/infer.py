@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Size, Tensor
@@ -27,11 +27,11 @@ def _linked(base: type, role: str, flag: str | None) -> type:
         flag: an attribute that is true for them.
     """
 
-    class Linked(base):  # type: ignore[misc, valid-type]
+    class Linked(base):  # type: ignore[misc]
         parent: Any
         site_name: str | None = None
 
-        def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
+        def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Any:
             new = super().expand(Size(batch_shape), _instance)
             return _link(new, self.parent, role, self.site_name)
 
@@ -57,11 +57,11 @@ class _Pair:
     _latent: Any = None
     _conditional: Any = None
 
-    def latent(self, *args: Any, **kwargs: Any) -> Any:
+    def latent(self, *args: object, **kwargs: object) -> Any:
         """The prior of the latent variable, of these parameters."""
         return _link(_linked(self._families[0], "_latent", "collapsible")(*args, **kwargs), self, "_latent")
 
-    def conditional(self, *args: Any, **kwargs: Any) -> Any:
+    def conditional(self, *args: object, **kwargs: object) -> Any:
         """The distribution of the data, given the latent variable."""
         made = _linked(self._families[1], "_conditional", "marginalize_latent")(*args, **kwargs)
         return _link(made, self, "_conditional")
@@ -95,7 +95,7 @@ class BetaBinomialPair(_Pair):
         failures = self._conditional.total_count - obs
         first = self._latent.concentration1 + self._over_data(obs)
         second = self._latent.concentration0 + self._over_data(failures)
-        return dist.Beta(first, second, validate_args=self._latent._validate_args)
+        return dist.Beta(first, second)
 
     def compound(self) -> Any:
         """A beta-binomial distribution."""
@@ -118,9 +118,7 @@ class GammaPoissonPair(_Pair):
         """A gamma distribution: the counts are added to the concentration, their number to the rate."""
         number = self._over_data(torch.ones_like(obs))
         concentration = self._latent.concentration + self._over_data(obs)
-        return dist.Gamma(
-            concentration, self._latent.rate + number, validate_args=self._latent._validate_args
-        )
+        return dist.Gamma(concentration, self._latent.rate + number)
 
     def compound(self) -> Any:
         """A gamma-Poisson distribution."""
@@ -197,7 +195,7 @@ def uncollapse_conjugate(fn: Callable[..., Any] | None = None, trace: Any = None
 
 
 def posterior_replay(
-    model: Callable[..., Any], posterior_samples: dict[str, Tensor], *args: Any, **kwargs: Any
+    model: Callable[..., Any], posterior_samples: dict[str, Tensor], *args: object, **kwargs: object
 ) -> dict[str, Tensor]:
     """Samples of all latent variables, those of conjugate pairs too.
 

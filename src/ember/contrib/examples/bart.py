@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-import ember.distributions as dist
 from ember.contrib.examples.local_files import data_directory, find, open_packed
 
 DATA = data_directory(__file__)
@@ -33,7 +32,7 @@ def load_bart_od() -> dict[str, Any]:
 
 def load_fake_od() -> dict[str, Any]:
     """A small set of the same form, drawn at random: eight weeks, three stations, 100 trips an hour."""
-    counts = dist.Poisson(100.0).sample((24 * 7 * 8, 3, 3))
+    counts = torch.poisson(torch.full((24 * 7 * 8, 3, 3), 100.0))
     return {
         "stations": ["12TH", "EMBR", "SFIA"],
         "start_date": datetime.datetime(2000, 1, 1),

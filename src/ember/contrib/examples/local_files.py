@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-_OPENERS: dict[str, Callable[..., IO[bytes]]] = {".bz2": bz2.open, ".gz": gzip.open}
+_OPENERS: dict[str, Callable[..., Any]] = {".bz2": bz2.open, ".gz": gzip.open}
 
 
 def data_directory(filepath: str | os.PathLike[str]) -> str:
@@ -48,6 +48,6 @@ def find(what: str, folder: str | os.PathLike[str], *names: str, source: str = "
 
 def open_packed(path: Path) -> IO[bytes]:
     """A file to read, unpacked by its suffix."""
-    opener: Any = _OPENERS.get(path.suffix, open)
+    opener = _OPENERS.get(path.suffix, open)
     stream: IO[bytes] = opener(path, "rb")
     return stream

@@ -53,7 +53,7 @@ class BatchDataLoader:
             (self.unlabeled, self.num_unlabeled_batches, False),
             (self.labeled, self.num_labeled_batches, True),
         ):
-            shuffled = rows[torch.randperm(rows.size(0))]
+            shuffled: Any = rows[torch.randperm(rows.size(0))]
             if count:
                 batches += [(batch, labeled) for batch in shuffled.split(self.batch_size)]
         return batches, order
@@ -85,7 +85,7 @@ def get_data(
         raise ValueError(f"dataset={dataset!r}, but there are 'pbmc' and 'mock'")
     device = torch.device("cuda" if cuda else torch.get_default_device())
     if dataset == "mock":
-        x = torch.distributions.Poisson(10.0).sample((200, 17)).to(device)
+        x = torch.poisson(torch.full((200, 17), 10.0)).to(device)
         labels = torch.full((200,), -1, device=device)
         labels[:50], labels[50:100] = 0, 1
         return BatchDataLoader(x, labels, batch_size), 17, 2.0, 1.0, None

@@ -66,7 +66,7 @@ class _NormalGuide:
         q = self.unconstrained(module)
         if self.real:
             return q.to_event(self.prior.event_dim - q.event_dim) if q.event_dim else q
-        latent = sample(module._pyro_get_fullname(f"{self.name}_latent"), q, infer={"is_auxiliary": True})
+        latent = sample(module.full_name(f"{self.name}_latent"), q, infer={"is_auxiliary": True})
         transform: Any = biject_to(self.prior.support)
         value = transform(latent)
         log_density = transform.inv.log_abs_det_jacobian(value, latent)
@@ -177,12 +177,15 @@ class Parameterized(PyroModule):
                     delattr(self, attribute.removesuffix("_unconstrained"))
         self._guides[name] = _GUIDES[dist_constructor](self, name, self._priors[name])
 
+    def full_name(self, name: str) -> str:
+        """The name of a site of this module, from the root."""
+        return self._pyro_get_fullname(name)
+
     def _load_pyro_samples(self) -> None:
         """Draw every random attribute."""
         for module in self.modules():
-            if isinstance(module, PyroModule):
-                for name in module._pyro_samples:
-                    getattr(module, name)
+            for name in vars(module).get("_pyro_samples", ()):
+                getattr(module, name)
 
     def set_mode(self, mode: str) -> None:
         """Draw from priors or from guides, here and below.

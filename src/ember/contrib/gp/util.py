@@ -15,7 +15,8 @@ from ember.ops.scalars import torch_item
 def add_to_diagonal(matrix: Tensor, value: Any) -> Tensor:
     """The matrices with a value added to their diagonals."""
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    return matrix + eye * value
+    added: Tensor = matrix + eye * value
+    return added
 
 
 def conditional(

@@ -121,7 +121,8 @@ def density_goodness_of_fit(samples: Tensor, probs: Tensor, plot: bool = False) 
 
 def volume_of_sphere(dim: int, radius: Tensor) -> Tensor:
     """The volume of a ball: ``pi^(d / 2) r^d / gamma(d / 2 + 1)``."""
-    return radius.pow(dim) * math.pi ** (0.5 * dim) / math.gamma(0.5 * dim + 1)
+    volume: Tensor = radius.pow(dim) * math.pi ** (0.5 * dim) / math.gamma(0.5 * dim + 1)
+    return volume
 
 
 def get_nearest_neighbor_distances(samples: Tensor) -> Tensor:

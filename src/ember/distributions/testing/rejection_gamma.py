@@ -52,7 +52,7 @@ class RejectionStandardGamma(Rejector):
 
     def __init__(self, concentration: Tensor) -> None:
         self.concentration = concentration
-        self._standard_gamma = Gamma(concentration, torch.ones_like(concentration))
+        self._standard_gamma: Any = Gamma(concentration, torch.ones_like(concentration))
         d = concentration - 1.0 / 3.0
         c = 1.0 / (9.0 * d).sqrt()
         # What proposal and acceptance have more than the density: the same at every value.
@@ -158,7 +158,7 @@ class ShapeAugmentedGamma(Gamma):
         known = self._unboost_x_cache
         assert known is not None and x is known[0], "score_parts is known for the last draws only"
         _, score_function, _ = self._rejection_gamma.score_parts(known[1])
-        log_pdf = self.log_prob(x)
+        log_pdf = Gamma.log_prob(self, x)  # type: ignore[no-untyped-call]
         return ScoreParts(log_pdf, score_function, log_pdf)
 
 

@@ -34,8 +34,9 @@ class FitMixture:
         normal = found_normal(state)
         others = [] if state.located is None else [found.normal for found in state.located.best[:3]]
         start = first_mixture([normal, *state.far, *others], self.settings, state.options.seed)
-        mixture = start
+        state.mixture = start
         for mixture in state.until_spent(population(state.p, start, self.settings, state.options.seed)):
+            state.mixture = mixture
             state.options.watch(self.name, float("nan"))
-        state.mixture = mixture
-        state.judge(self.name, mixture, Mixture((mixture, defended(normal, normal)), (0.8, 0.2)))
+        fitted = state.mixture
+        state.judge(self.name, fitted, Mixture((fitted, defended(normal, normal)), (0.8, 0.2)))

@@ -30,6 +30,8 @@ from ember.infer.autoguide.packed.low_rank_normal import (
 from ember.infer.autoguide.packed.multivariate_normal import AutoMultivariateNormal as AutoMultivariateNormal
 from ember.infer.autoguide.packed.normalizing_flow import AutoIAFNormal as AutoIAFNormal
 from ember.infer.autoguide.packed.normalizing_flow import AutoNormalizingFlow as AutoNormalizingFlow
+from ember.infer.autoguide.saving import load_guide as load_guide
+from ember.infer.autoguide.saving import save_guide as save_guide
 from ember.infer.autoguide.sitewise.delta import AutoDelta as AutoDelta
 from ember.infer.autoguide.sitewise.discrete_parallel import AutoDiscreteParallel as AutoDiscreteParallel
 from ember.infer.autoguide.sitewise.normal import AutoNormal as AutoNormal
@@ -61,5 +63,7 @@ __all__ = [
     "init_to_sample",
     "init_to_uniform",
     "init_to_value",
+    "load_guide",
     "mean_field_entropy",
+    "save_guide",
 ]

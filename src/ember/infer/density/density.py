@@ -18,6 +18,8 @@ from ember.infer.density.unconstrain import unconstrained_rows
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.rng import fork_rng, same_torch_states, torch_states
 
+# A score costs some two densities, and a small program about as much as so many rows.
+_ROWS_WORTH_A_PROGRAM = 1 << 16
 _STARTS = (init_to_median, init_to_uniform, init_to_uniform, init_to_uniform)
 
 
@@ -125,6 +127,7 @@ class Density:
         """The coordinates that are parameters; none by default."""
         self.param_names: tuple[str, ...] = self.names[self.param_slice]
         """Their labels."""
+        self._rows_without_score = 0
         self._density = by_rows(joint, joint.finite_density, compile)
         self._scored = self._last = by_rows(joint, joint.scored, compile)
         self._constrained = by_rows(joint, joint.constrained, compile)
@@ -169,14 +172,26 @@ class Density:
         rows = self._checked(u)
         if not len(rows):
             return (rows.new_empty(0), rows) if grad else rows.new_empty(0)
-        self._last = self._scored if grad else self._density
-        found = self._last(rows)
-        log_p = found[0] if grad else found
+        log_p, score = self._scored_rows(rows) if grad else (self._density_rows(rows), rows)
         if not bool(log_p.isfinite().any()):
             # Is it the rows, or are data invalid now that were not before?
             with torch.no_grad():
                 self.joint.log_density(self.joint.structure.start)
-        return found  # type: ignore[no-any-return]
+        return (log_p, score) if grad else log_p
+
+    def _scored_rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        self._last = self._scored
+        found: tuple[Tensor, Tensor] = self._scored(rows)
+        return found
+
+    def _density_rows(self, rows: Tensor) -> Tensor:
+        """Few rows are not worth a program of their own, where there is one already that gives the score too."""
+        self._rows_without_score += len(rows)
+        if self._scored.is_compiled and self._rows_without_score <= _ROWS_WORTH_A_PROGRAM:
+            return self._scored_rows(rows)[0]
+        self._last = self._density
+        found: Tensor = self._density(rows)
+        return found
 
     def constrain(self, u: Tensor) -> dict[str, Tensor]:
         """The values of latent and deterministic sites at each row, and of parameters that are coordinates.
@@ -190,7 +205,9 @@ class Density:
         Returns:
             By name, ``(S, *shape)``.
         """
-        found: dict[str, Tensor] = self._constrained(self._checked(u))
+        rows = self._checked(u)
+        mapped = self.joint.structure.mapped(rows)
+        found: dict[str, Tensor] = self._constrained(rows) if mapped is None else mapped
         return found
 
     def unconstrain(self, sites: Mapping[str, Tensor]) -> Tensor:

@@ -37,7 +37,7 @@ def _in_precision(method: Callable[Concatenate[Joint, P], R]) -> Callable[Concat
     """A method that runs in the precision of the program."""
 
     @wraps(method)
-    def run(joint: Joint, *args: P.args, **kwargs: P.kwargs) -> R:
+    def run(joint: Joint, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with joint.program.precision():
             return method(joint, *args, **kwargs)
 

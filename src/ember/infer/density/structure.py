@@ -46,6 +46,12 @@ class Structure:
         """Of latent sites, then of parameters."""
         return self.blocks | self.parameters
 
+    def mapped(self, rows: Tensor) -> dict[str, Tensor] | None:
+        """The values at rows ``(S, D)``, where they follow from the coordinates alone: the model need not run. None otherwise."""
+        if self.deterministic or not all(block.fixed for block in self.all_blocks.values()):
+            return None
+        return {name: block.transform(block.take(rows)) for name, block in self.all_blocks.items()}
+
 
 def structure_of(
     program: Program, store: ParamStoreDict, parameters: bool, init: InitFn = init_to_median

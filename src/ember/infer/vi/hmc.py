@@ -111,6 +111,7 @@ class Audit:
         r_hat: across the chains; near 1 if each chain has forgotten where it began.
         drift: of the mean between the halves of the kept iterations, in standard deviations.
         mcse: of the mean, in standard deviations.
+        mcse_sd: of the standard deviation, as a fraction.
         accepted: share of proposals.
     """
 
@@ -119,7 +120,14 @@ class Audit:
     r_hat: Tensor
     drift: Tensor
     mcse: Tensor
+    mcse_sd: Tensor
     accepted: float
+
+    def is_healthy(self, r_hat: float, drift: float) -> bool:
+        """Whether every chain has forgotten its start, and nothing moves any more."""
+        fixed = self.sd == 0
+        still = (self.r_hat < r_hat) & (self.drift < drift + 2 * self.mcse)
+        return bool((still | fixed).all()) and self.accepted > 0.4
 
 
 def audit(values: Tensor, accepted: float) -> Audit:
@@ -132,7 +140,9 @@ def audit(values: Tensor, accepted: float) -> Audit:
     flat = values.flatten(0, 1)
     sd = flat.std(0)
     halves = (values[: length // 2].mean((0, 1)) - values[length // 2 :].mean((0, 1))).abs() / sd
-    return Audit(flat.mean(0), sd, r_hat, halves, (between / count).sqrt() / sd, accepted)
+    squares = (values - flat.mean(0)).square().mean(0)
+    mcse_sd = (squares.var(0) / count).sqrt() / (2 * sd.square())
+    return Audit(flat.mean(0), sd, r_hat, halves, (between / count).sqrt() / sd, mcse_sd, accepted)
 
 
 def run_chains(

@@ -5,7 +5,6 @@ The gradient of ``log p - log q`` is taken through the draws alone: its noise va
 References:
     G. Roeder, Y. Wu and D. Duvenaud (2017), "Sticking the landing".
     L. Vaitl, K. Nicoli, S. Nakajima and P. Kessel (2022), "Gradients should stay on path".
-    D. Kingma and J. Ba (2015), "Adam".
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ember.infer.vi.averaging import Adam
 from ember.infer.vi.density import Counted
 from ember.infer.vi.families.warped import Warped
 from ember.infer.vi.quasi_random import NormalPoints
@@ -58,6 +58,7 @@ def path_gradient(p: Counted, start: Warped, settings: PathGradient, seed: int =
     """Train the transform of a family, in the whitened coordinates of its normal.
 
     >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi.families.normal import Normal
     >>> from ember.infer.vi.families.skewed import SinhArcsinh
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * (u - 0.5).square().sum(-1)))
     >>> unit = Normal(torch.zeros(1, dtype=torch.double), torch.eye(1, dtype=torch.double))
@@ -68,15 +69,15 @@ def path_gradient(p: Counted, start: Warped, settings: PathGradient, seed: int =
     points, around = NormalPoints(p.dim, seed), start.around
     transform = start.transform
     numbers = transform.parameters
-    adam = _Adam(torch.zeros_like(numbers), torch.zeros_like(numbers))
+    adam = Adam.of(numbers)
     constant = around.log_det + 0.5 * p.dim * math.log(2 * math.pi)
     for i in range(settings.steps):
         e = points.draw(settings.batch)
         bent = transform.forward(e)
         log_p, score = p.score(around.unwhiten(bent.x))
         possible = torch.isfinite(log_p)
-        path = _shortened(score @ around.scale_tril - transform.score(bent), possible, settings.clip)
-        gradient = transform.pullback(bent, path) / len(e)
+        path = _shortened(score @ around.scale_tril - bent.score(), possible, settings.clip)
+        gradient = bent.pullback(path) / len(e)
         gradient = gradient * (settings.longest / gradient.norm().clamp_min(settings.longest))
         numbers = numbers + adam.step(gradient, i + 1, settings.rate_at(i))
         transform = transform.with_parameters(numbers)
@@ -84,27 +85,13 @@ def path_gradient(p: Counted, start: Warped, settings: PathGradient, seed: int =
         yield Trained(Warped(transform, around), float(elbo))
 
 
-@dataclass(frozen=True)
-class _Adam:
-    """The two averages, changed in place."""
-
-    mean: Tensor
-    square: Tensor
-
-    def step(self, gradient: Tensor, count: int, rate: float) -> Tensor:
-        """How far to go uphill."""
-        self.mean.lerp_(gradient, 0.1)
-        self.square.lerp_(gradient.square(), 0.001)
-        scale = (self.square / (1 - 0.999**count)).sqrt_().add_(1e-8)
-        return self.mean / scale * (rate / (1 - 0.9**count))
-
-
 def _shortened(path: Tensor, possible: Tensor, clip: float) -> Tensor:
     """Rows that are impossible or no numbers are left out; long ones are cut to a multiple of the median length."""
-    length = path.norm(dim=-1, keepdim=True)
+    length: Tensor = path.norm(dim=-1, keepdim=True)
     use = possible.unsqueeze(-1) & torch.isfinite(length)
     if not bool(use.all()):
         path = torch.where(use, path, 0.0)
         length = torch.where(use, length, 0.0)
     limit = clip * length.median().clamp_min(1e-300)
-    return path * (limit / torch.maximum(length, limit))
+    shortened: Tensor = path * (limit / torch.maximum(length, limit))
+    return shortened

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ember.infer.vi.density import Counted
+from ember.infer.vi.families.family import Family
 from ember.infer.vi.families.mixture import Mixture
 from ember.infer.vi.families.normal import Normal, StudentT
 from ember.infer.vi.quasi_random import NormalPoints
@@ -55,7 +56,7 @@ def population(
 
     Args:
         p: the target.
-        start: a mixture of :class:`StudentT`.
+        start: a mixture of :class:`StudentT`; other parts stay as they are, their shares adapt.
         settings: of the rounds.
         seed: of the draws.
 
@@ -90,9 +91,11 @@ def tempered(log_w: Tensor, least: float) -> Tensor:
 def _refitted(mixture: Mixture, u: Tensor, weights: Tensor, df: int) -> Mixture:
     belongs = torch.softmax(mixture.log_prob_of_parts(u), 0) * weights
     shares = belongs.sum(-1).clamp_min(1e-3)
-    parts = []
+    parts: list[Family] = []
     for part, mine in zip(mixture.parts, belongs, strict=True):
-        assert isinstance(part, StudentT)
+        if not isinstance(part, StudentT):
+            parts.append(part)
+            continue
         few = mine.sum() < 1e-3 or float(mine.sum().square() / mine.square().sum()) < 3 * part.dim + 10
         parts.append(part if few else _moved(part, u, mine, df))
     return Mixture(parts, (shares / shares.sum()).tolist())

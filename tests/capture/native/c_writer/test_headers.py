@@ -25,6 +25,8 @@ CALLS = (
     "ember_team_begin",
     "ember_team_end",
     "ember_team_run",
+    "ember_rows_chunk",
+    "ember_rows_in_order",
     "ember_call_python",
     "ember_call_product",
     "ember_call_sum_and_product",

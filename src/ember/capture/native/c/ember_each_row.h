@@ -1,4 +1,4 @@
-/* The loop over rows around a program of `EMBER_LANES` rows at a time. Each thread works in a slot: memory of its own, and a table
+/* The loop over rows around a program of one. Each thread works in a slot: memory of its own, and a table
  * of pointers to it. Rows are cut into chunks, the same for any number of threads, and no row sees another: which thread takes
  * which changes nothing in what is computed. */
 #ifndef EMBER_EACH_ROW_H
@@ -15,31 +15,28 @@ typedef struct {
     ember_rng *g;
     char *const *in, *const *out; /* the first row of each input and output */
     uint8_t *bad;                 /* whether a row has failed */
-    int64_t first, last, reached;
+    int64_t first, last;
     int32_t busy[EMBER_MOST_THREADS + 1];
 } ember_rows_call;
 
-/* One block of rows: from where they lie to the slot, through the program, and back. */
-static int32_t ember_rows_block(const ember_rows_call *call, int32_t slot, int64_t row);
+/* One row: from where it lies to the slot, through the program, and back. */
+static int32_t ember_row(const ember_rows_call *call, int32_t slot, int64_t row);
 
 static void ember_rows_chunk(int64_t chunk, char *A, void *const *P, char *Q, int32_t *failed) {
     ember_rows_call *const call = (ember_rows_call *)Q;
-    const int64_t blocks = (call->last - call->first + EMBER_LANES - 1) / EMBER_LANES;
-    const int64_t end = blocks * (chunk + 1) / EMBER_CHUNKS;
+    const int64_t count = call->last - call->first, end = call->first + count * (chunk + 1) / EMBER_CHUNKS;
     int32_t slot = 0;
     while (__atomic_exchange_n(&call->busy[slot], 1, __ATOMIC_ACQ_REL)) slot++;
-    for (int64_t k = blocks * chunk / EMBER_CHUNKS; k < end; k++)
-        ember_rows_block(call, slot, call->first + k * EMBER_LANES);
+    for (int64_t row = call->first + count * chunk / EMBER_CHUNKS; row < end; row++) ember_row(call, slot, row);
     __atomic_store_n(&call->busy[slot], 0, __ATOMIC_RELEASE);
 }
 
-/* All blocks in order; ends after one that has failed if `stops` says so. */
-static void ember_rows_in_order(ember_rows_call *call, int32_t stops) {
-    while (call->reached < call->last) {
-        const int32_t failed = ember_rows_block(call, 0, call->reached);
-        call->reached += EMBER_LANES;
-        if (failed && stops) return;
-    }
+/* All rows in order; returns the one after the last, which has failed if `stops` ends it before the end. */
+static int64_t ember_rows_in_order(const ember_rows_call *call, int32_t stops) {
+    int64_t row = call->first;
+    while (row < call->last)
+        if (ember_row(call, 0, row++) && stops) break;
+    return row;
 }
 
 #endif

@@ -130,13 +130,14 @@ class Accumulation:
 
 
 class InVariable(Accumulation):
-    """In a variable; long sums of float32 in float64."""
+    """In a variable; long sums of float32 in float64, truth values in integers as wide as most numbers that are compared."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.depth = len(site.kept)
         is_long = site.is_float_sum and site.terms > BLOCK
-        self.dtype = torch.float64 if is_long else site.reduce.dtype
+        is_truth = site.reduce.dtype is torch.bool
+        self.dtype = torch.float64 if is_long else torch.int32 if is_truth else site.reduce.dtype
 
     def opened(self) -> list[str]:
         return [f"{c_type(self.dtype)} a{self.site.number} = {self.start()};"]

@@ -11,7 +11,7 @@ from ember.capture.native.c_writer.c_text import comment, converted, formula, li
 from ember.capture.native.c_writer.dots import Dots, dots_of
 from ember.capture.native.c_writer.places import Base, Memory, Places, Pointers
 from ember.capture.native.c_writer.tiles import INDICES, Tiles
-from ember.capture.native.loops.geometry import TILE, merged, walks_across
+from ember.capture.native.loops.geometry import LONG_TILE, TILE, merged, walks_across
 from ember.capture.native.loops.structure import Nest, Store, Sweep
 from ember.capture.native.values.arrays import Access, Pointwise, Reduce, Take, Value, Walk
 from ember.capture.native.values.checks import is_requirement, never_zero
@@ -181,10 +181,11 @@ class _NestWriter:
         if value.expression == COPY:
             return [], converted(operands[0], value.types[0], value.dtype)
         # Where an expression has an index, no dims have been merged: each has a loop of its own.
-        text = formula(value.expression, operands, self.indices)
+        by_dim = self.indices[::-1] if self.nest.turned else self.indices
+        text = formula(value.expression, operands, by_dim)
         # Arithmetic of truth values is that of bytes: 1 + 1 is true, which is 1.
         whole = f"(({text}) != 0)" if value.dtype is torch.bool else text
-        checked = [formula(part, operands, self.indices) for part in never_zero(value)]
+        checked = [formula(part, operands, by_dim) for part in never_zero(value)]
         self.checks |= bool(checked)
         return [f"bad |= ({part}) == 0;" for part in checked], whole
 
@@ -251,7 +252,8 @@ class _NestWriter:
         elif in_blocks:
             start, end = "b", f"(b + {BLOCK} < {size} ? b + {BLOCK} : {size})"
         elif in_tile:
-            start, end = f"t{depth}", f"(t{depth} + {TILE} < {size} ? t{depth} + {TILE} : {size})"
+            wide = self._tile(depth)
+            start, end = f"t{depth}", f"(t{depth} + {wide} < {size} ? t{depth} + {wide} : {size})"
         head = pragma if last and size > 1 else []
         loop = [*head, f"for (int64_t {name} = {start}; {name} < {end}; {name}++) {{", *inner, "}"]
         if in_tile and not last:
@@ -267,7 +269,11 @@ class _NestWriter:
         ]
 
     def _over_tiles(self, depth: int) -> str:
-        return f"for (int64_t t{depth} = 0; t{depth} < {self.dims[depth]}; t{depth} += {TILE})"
+        return f"for (int64_t t{depth} = 0; t{depth} < {self.dims[depth]}; t{depth} += {self._tile(depth)})"
+
+    def _tile(self, depth: int) -> int:
+        """How far a tile goes: the lanes of a sum are added up at its end."""
+        return LONG_TILE if self.ways and depth == len(self.dims) - 1 else TILE
 
     def _pragma(self) -> list[str]:
         """For the innermost loop, if it may have one."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,7 +11,7 @@ from ember.capture.native.c_writer import torch_calls
 from ember.capture.native.c_writer.c_text import comment, literal
 from ember.capture.native.c_writer.calls import CallWriter
 from ember.capture.native.c_writer.chunks import CHUNKS, chunked
-from ember.capture.native.c_writer.clock import Clock, TimedPart, origins_of, timed_part
+from ember.capture.native.c_writer.clock import Clock, TimedPart, estimates, origins_of, timed_part
 from ember.capture.native.c_writer.nest import origins, written_nest, written_sweep
 from ember.capture.native.c_writer.outline import Outlined, outlined
 from ember.capture.native.c_writer.places import Block, Places, Pointers
@@ -101,6 +101,8 @@ class Source:
     """Whether threads can share some of the work."""
     parts: tuple[TimedPart, ...] = ()
     """What is measured, in a program that measures."""
+    estimates: Mapping[str, float] = field(default_factory=dict)
+    """About how long the parts of a step take, in nanoseconds by kind."""
     watched_bytes: int = 0
     """Of the copies of these data; a pointer to them comes last. 0 where nothing is computed once."""
 
@@ -180,6 +182,7 @@ class _UnitWriter:
             kept=watch.kept,
             in_chunks=self._chunk_bytes > 0,
             parts=() if self.clock is None else tuple(self.clock.parts),
+            estimates=estimates(schedule.steps),
             watched_bytes=watch.bytes,
         )
 
@@ -327,7 +330,7 @@ class _UnitWriter:
         if not self._open:
             return
         name = f"{self._name}_{len(self.functions)}"
-        head = f"static __attribute__((noinline)) void {name}({parameters})"
+        head = f"EMBER_PIECE void {name}({parameters})"
         self.functions.append(self._function(head, self._open))
         self.steps += [f"{name}(A, P, g, failed);", "if (*failed) return;"]
         self._open = []

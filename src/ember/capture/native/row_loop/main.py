@@ -1,4 +1,4 @@
-"""The loop over rows as C: what stands around a program of one row, or of a few side by side."""
+"""The loop over rows as C: what stands around a program of one row."""
 
 from __future__ import annotations
 
@@ -6,25 +6,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from ember.capture.native.c_writer.unit import KEEP, PUT_BACK, Inside
-from ember.capture.native.values.dtypes import c_type
 
 _MAIN = """\
-#define EMBER_LANES @LANES@
 #include "ember_each_row.h"
 
-static int32_t ember_rows_block(const ember_rows_call *call, int32_t slot, int64_t row) {
+static int32_t ember_row(const ember_rows_call *call, int32_t slot, int64_t row) {
     void *const *const P = call->P[slot];
-    const int64_t there = call->last - row < EMBER_LANES ? call->last - row : EMBER_LANES;
     double now[1];
     ember_rng *const g = call->g;
     int32_t failed = 0;
 @READ@
     @KEEP@
     step(call->A[slot], P, g, &failed, call->E, now, 0);
-    for (int64_t l = 0; l < there; l++) call->bad[row + l] = failed != 0;
+    call->bad[row] = failed != 0;
     if (failed) {
         @PUT_BACK@
         return 1;
@@ -42,11 +37,8 @@ int64_t ember_rows(void *const *const *tables, char *const *arenas, ember_rng *g
     char *const A = arenas[0];
     int32_t failed = 0;
     if (prepared(A, P, g, E)) return -1;
-    ember_rows_call call = {tables, arenas, E, g, in, out, bad, first, last, first, {0}};
-    if (in_order || threads < 2) {
-        ember_rows_in_order(&call, in_order);
-        return call.reached < last ? call.reached : last;
-    }
+    ember_rows_call call = {tables, arenas, E, g, in, out, bad, first, last, {0}};
+    if (in_order || threads < 2) return ember_rows_in_order(&call, in_order);
     ember_team team;
     ember_team_begin(&team, threads);
     ember_team_run(&team, ember_rows_chunk, A, P, (char *)&call, &failed);
@@ -69,14 +61,8 @@ class Exchanged:
 
     pointer: int
     """The number of the pointer by which the program knows it."""
-    count: int
-    """How many elements it has."""
-    dtype: torch.dtype
-
-    @property
-    def bytes(self) -> int:
-        """Of one row."""
-        return self.count * self.dtype.itemsize
+    bytes: int
+    """Of one row."""
 
 
 @dataclass(frozen=True)
@@ -85,23 +71,20 @@ class RowsMain:
 
     Args:
         inputs: what is read of each row, in the order of the pointers to it, from the first on.
-        lanes: how many rows a run of the program takes, the last dim of what is exchanged counting them.
     """
 
     inputs: Sequence[Exchanged]
-    lanes: int = 1
 
     def __call__(self, inside: Inside) -> str:
         shapes = inside.schedule.outputs[1:]
         first = len(inside.schedule.pointers) - len(shapes)
         outputs = [
-            Exchanged(pointer, math.prod(shape) // self.lanes, dtype)
+            Exchanged(pointer, math.prod(shape) * dtype.itemsize)
             for pointer, (shape, dtype) in enumerate(shapes, first)
         ]
         parts = {
-            "@LANES@": str(self.lanes),
-            "@READ@": "\n".join(line for k, one in enumerate(self.inputs) for line in self._read(k, one)),
-            "@WRITTEN@": "\n".join(line for k, one in enumerate(outputs) for line in self._written(k, one)),
+            "@READ@": "\n".join(map(_read, range(len(self.inputs)), self.inputs)),
+            "@WRITTEN@": "\n".join(map(_written, range(len(outputs)), outputs)),
             "@KEEP@": KEEP if inside.keeps_state else "",
             "@PUT_BACK@": PUT_BACK if inside.keeps_state else "",
             "@PREPARE@": inside.prepare,
@@ -111,28 +94,10 @@ class RowsMain:
             main = main.replace(place, text)
         return main
 
-    def _read(self, k: int, one: Exchanged) -> list[str]:
-        if self.lanes == 1:
-            return [f"    memcpy(P[{one.pointer}], call->in[{k}] + row * {one.bytes}, {one.bytes});"]
-        kind = c_type(one.dtype)
-        return [
-            f"    for (int64_t l = 0; l < {self.lanes}; l++) {{",
-            "        /* Beyond the last row, the last one once more. */",
-            "        const int64_t from_row = row + (l < there ? l : there - 1);",
-            f"        const {kind} *const from = (const {kind} *)call->in[{k}] + from_row * {one.count};",
-            f"        {kind} *const to = ({kind} *)P[{one.pointer}] + l;",
-            f"        for (int64_t i = 0; i < {one.count}; i++) to[i * {self.lanes}] = from[i];",
-            "    }",
-        ]
 
-    def _written(self, k: int, one: Exchanged) -> list[str]:
-        if self.lanes == 1:
-            return [f"    memcpy(call->out[{k}] + row * {one.bytes}, P[{one.pointer}], {one.bytes});"]
-        kind = c_type(one.dtype)
-        return [
-            "    for (int64_t l = 0; l < there; l++) {",
-            f"        const {kind} *const from = (const {kind} *)P[{one.pointer}] + l;",
-            f"        {kind} *const to = ({kind} *)call->out[{k}] + (row + l) * {one.count};",
-            f"        for (int64_t i = 0; i < {one.count}; i++) to[i] = from[i * {self.lanes}];",
-            "    }",
-        ]
+def _read(k: int, one: Exchanged) -> str:
+    return f"    memcpy(P[{one.pointer}], call->in[{k}] + row * {one.bytes}, {one.bytes});"
+
+
+def _written(k: int, one: Exchanged) -> str:
+    return f"    memcpy(call->out[{k}] + row * {one.bytes}, P[{one.pointer}], {one.bytes});"

@@ -211,6 +211,6 @@ class NativeRows:
 
 def _written(graph: CapturedGraph, row: Sequence[Tensor], shared: Sequence[Tensor]) -> Source:
     recording = pipeline.Recording(graph.graph, (*row, *shared), num_varying=len(row))
-    main = RowsMain([Exchanged(k, tensor.numel(), tensor.dtype) for k, tensor in enumerate(row)])
+    main = RowsMain([Exchanged(k, tensor.nbytes) for k, tensor in enumerate(row)])
     with collector_paused():
         return pipeline.source(recording, main=main)

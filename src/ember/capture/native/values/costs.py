@@ -30,7 +30,7 @@ _SLOW = (
     "ndtri",
     "zeta",
 )
-_TORCH_CALL = 2000.0
+TORCH_CALL = 2000.0
 
 
 def cost(value: Value) -> float:
@@ -46,7 +46,7 @@ def cost(value: Value) -> float:
     if isinstance(value, Assemble):
         return value.extent * READ
     if isinstance(value, Result) and isinstance(value.call, TorchCall):
-        return _TORCH_CALL + value.numel
+        return TORCH_CALL + value.numel
     return value.numel * 1.0
 
 

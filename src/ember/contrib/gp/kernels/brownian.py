@@ -22,6 +22,8 @@ class Brownian(Kernel):
         ValueError: for more features.
     """
 
+    variance: Tensor
+
     def __init__(
         self, input_dim: int, variance: Tensor | None = None, active_dims: Sequence[int] | None = None
     ) -> None:
@@ -33,8 +35,7 @@ class Brownian(Kernel):
     def forward(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:
         """Covariances: as in :meth:`Kernel.forward`."""
         if diag:
-            out: Tensor = self.variance * self._slice_input(X).squeeze(1).abs()
-            return out
+            return self.variance * self._slice_input(X).squeeze(1).abs()
         X, Z = self._slice_both(X, Z)
         least = self.variance * torch.minimum(X.abs(), Z.t().abs())
         return torch.where(X * Z.t() >= 0, least, torch.zeros_like(least))

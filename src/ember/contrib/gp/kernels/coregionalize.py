@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.nn import Parameter
 
-from ember.contrib.gp.kernels.kernel import Kernel
-from ember.nn import PyroParam
+from ember.contrib.gp.kernels.kernel import Kernel, positive
 
 
 class Coregionalize(Kernel):
@@ -28,6 +26,9 @@ class Coregionalize(Kernel):
     Raises:
         ValueError: without rank and components, or if the shapes do not match.
     """
+
+    components: Tensor
+    diagonal: Tensor
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Coregionalize(Kernel):
             raise ValueError(
                 f"Expected diagonal of shape ({input_dim},), actual shape {tuple(diagonal.shape)}"
             )
-        self.diagonal = PyroParam(diagonal, constraints.positive)
+        self.diagonal = positive(diagonal)
 
     def forward(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:
         """Covariances: as in :meth:`Kernel.forward`."""
@@ -66,5 +67,4 @@ class Coregionalize(Kernel):
         else:
             Z = self._slice_input(Z)
             Zc = Z @ self.components
-        out: Tensor = Xc @ Zc.t() + (X * self.diagonal) @ Z.t()
-        return out
+        return Xc @ Zc.t() + (X * self.diagonal) @ Z.t()

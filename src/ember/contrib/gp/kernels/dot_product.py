@@ -18,6 +18,8 @@ class DotProduct(Kernel):
         active_dims: which features.
     """
 
+    variance: Tensor
+
     def __init__(
         self, input_dim: int, variance: Tensor | None = None, active_dims: Sequence[int] | None = None
     ) -> None:
@@ -36,8 +38,7 @@ class Linear(DotProduct):
 
     def forward(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:
         """Covariances: as in :meth:`Kernel.forward`."""
-        out: Tensor = self.variance * self._dot_product(X, Z, diag)
-        return out
+        return self.variance * self._dot_product(X, Z, diag)
 
 
 class Polynomial(DotProduct):
@@ -53,6 +54,8 @@ class Polynomial(DotProduct):
     Raises:
         ValueError: for another degree.
     """
+
+    bias: Tensor
 
     def __init__(
         self,
@@ -70,5 +73,4 @@ class Polynomial(DotProduct):
 
     def forward(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:
         """Covariances: as in :meth:`Kernel.forward`."""
-        out: Tensor = self.variance * (self.bias + self._dot_product(X, Z, diag)).pow(self.degree)
-        return out
+        return self.variance * (self.bias + self._dot_product(X, Z, diag)).pow(self.degree)

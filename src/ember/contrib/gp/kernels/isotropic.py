@@ -21,6 +21,9 @@ class Isotropy(Kernel):
         active_dims: which features.
     """
 
+    variance: Tensor
+    lengthscale: Tensor
+
     def __init__(
         self,
         input_dim: int,
@@ -44,8 +47,7 @@ class Isotropy(Kernel):
         return (self._square_scaled_dist(X, Z) + 1e-12).sqrt()
 
     def _diag(self, X: Tensor) -> Tensor:
-        variance: Tensor = self.variance
-        return variance.expand(X.size(0))
+        return self.variance.expand(X.size(0))
 
 
 class RBF(Isotropy):
@@ -62,8 +64,7 @@ class RBF(Isotropy):
         if diag:
             return self._diag(X)
         r2 = self._square_scaled_dist(X, Z)
-        out: Tensor = self.variance * torch.exp(-0.5 * r2)
-        return out
+        return self.variance * torch.exp(-0.5 * r2)
 
 
 class RationalQuadratic(Isotropy):
@@ -76,6 +77,8 @@ class RationalQuadratic(Isotropy):
         scale_mixture: the exponent ``a``; one if None.
         active_dims: which features.
     """
+
+    scale_mixture: Tensor
 
     def __init__(
         self,
@@ -93,9 +96,8 @@ class RationalQuadratic(Isotropy):
         if diag:
             return self._diag(X)
         r2 = self._square_scaled_dist(X, Z)
-        a: Tensor = self.scale_mixture
-        out: Tensor = self.variance * (1 + (0.5 / a) * r2).pow(-a)
-        return out
+        a = self.scale_mixture
+        return self.variance * (1 + (0.5 / a) * r2).pow(-a)
 
 
 class Exponential(Isotropy):
@@ -106,8 +108,7 @@ class Exponential(Isotropy):
         if diag:
             return self._diag(X)
         r = self._scaled_dist(X, Z)
-        out: Tensor = self.variance * torch.exp(-r)
-        return out
+        return self.variance * torch.exp(-r)
 
 
 class Matern32(Isotropy):
@@ -118,8 +119,7 @@ class Matern32(Isotropy):
         if diag:
             return self._diag(X)
         s = math.sqrt(3) * self._scaled_dist(X, Z)
-        out: Tensor = self.variance * (1 + s) * torch.exp(-s)
-        return out
+        return self.variance * (1 + s) * torch.exp(-s)
 
 
 class Matern52(Isotropy):
@@ -131,5 +131,4 @@ class Matern52(Isotropy):
             return self._diag(X)
         r2 = self._square_scaled_dist(X, Z)
         s = math.sqrt(5) * (r2 + 1e-12).sqrt()
-        out: Tensor = self.variance * (1 + s + (5 / 3) * r2) * torch.exp(-s)
-        return out
+        return self.variance * (1 + s + (5 / 3) * r2) * torch.exp(-s)

@@ -14,7 +14,7 @@ from ember.contrib.gp.parameterized import Parameterized
 from ember.nn import PyroParam
 
 
-def positive(value: Any) -> PyroParam:
+def positive(value: Tensor | None) -> Any:
     """A positive parameter that starts at a value, one if there is none."""
     return PyroParam(torch.tensor(1.0) if value is None else value, constraints.positive)
 

@@ -20,8 +20,7 @@ class Cosine(Isotropy):
         if diag:
             return self._diag(X)
         r = self._scaled_dist(X, Z)
-        out: Tensor = self.variance * torch.cos(r)
-        return out
+        return self.variance * torch.cos(r)
 
 
 class Periodic(Kernel):
@@ -34,6 +33,10 @@ class Periodic(Kernel):
         period: after which it repeats, one or one for each feature; one if None.
         active_dims: which features.
     """
+
+    variance: Tensor
+    lengthscale: Tensor
+    period: Tensor
 
     def __init__(
         self,
@@ -51,9 +54,7 @@ class Periodic(Kernel):
     def forward(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:
         """Covariances: as in :meth:`Kernel.forward`."""
         if diag:
-            variance: Tensor = self.variance
-            return variance.expand(X.size(0))
+            return self.variance.expand(X.size(0))
         X, Z = self._slice_both(X, Z)
         sines = torch.sin(math.pi * (X.unsqueeze(1) - Z.unsqueeze(0)) / self.period)
-        out: Tensor = self.variance * torch.exp(-2 * (sines / self.lengthscale).square().sum(-1))
-        return out
+        return self.variance * torch.exp(-2 * (sines / self.lengthscale).square().sum(-1))

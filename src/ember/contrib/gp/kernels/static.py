@@ -19,6 +19,8 @@ class Constant(Kernel):
         active_dims: which features.
     """
 
+    variance: Tensor
+
     def __init__(
         self, input_dim: int, variance: Tensor | None = None, active_dims: Sequence[int] | None = None
     ) -> None:
@@ -27,7 +29,7 @@ class Constant(Kernel):
 
     def forward(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:
         """Covariances: as in :meth:`Kernel.forward`."""
-        variance: Tensor = self.variance
+        variance = self.variance
         if diag:
             return variance.expand(X.size(0))
         return variance.expand(X.size(0), (X if Z is None else Z).size(0))
@@ -42,6 +44,8 @@ class WhiteNoise(Kernel):
         active_dims: which features.
     """
 
+    variance: Tensor
+
     def __init__(
         self, input_dim: int, variance: Tensor | None = None, active_dims: Sequence[int] | None = None
     ) -> None:
@@ -50,7 +54,7 @@ class WhiteNoise(Kernel):
 
     def forward(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:
         """Covariances: as in :meth:`Kernel.forward`."""
-        variance: Tensor = self.variance
+        variance = self.variance
         if diag:
             return variance.expand(X.size(0))
         if Z is None:

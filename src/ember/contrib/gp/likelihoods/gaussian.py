@@ -18,6 +18,8 @@ class Gaussian(Likelihood):
         variance: that of the noise; one if None.
     """
 
+    variance: Tensor
+
     def __init__(self, variance: Tensor | None = None) -> None:
         super().__init__()
         self.variance = positive(variance)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,22 +39,31 @@ class GPLVM(Parameterized):
         with torch.no_grad():
             self.X_loc.copy_(first)
 
+    @contextmanager
+    def _latent_inputs(self, mode: str) -> Iterator[None]:
+        """The base model with a draw of the inputs; afterwards it has those that it had."""
+        self.mode = mode
+        base = self.base_model
+        before = base.X
+        base.set_data(self.X, base.y)
+        try:
+            yield
+        finally:
+            base.set_data(before, base.y)
+
     @pyro_method
     def model(self) -> Any:
         """The prior of the inputs, and the model of the outputs."""
-        self.mode = "model"
-        self.base_model.set_data(self.X, self.base_model.y)
-        return self.base_model.model()
+        with self._latent_inputs("model"):
+            return self.base_model.model()
 
     @pyro_method
     def guide(self) -> Any:
         """The distribution of the inputs, and the guide of the model."""
-        self.mode = "guide"
-        self.base_model.set_data(self.X, self.base_model.y)
-        return self.base_model.guide()
+        with self._latent_inputs("guide"):
+            return self.base_model.guide()
 
-    def forward(self, **kwargs: Any) -> Any:
+    def forward(self, **kwargs: object) -> Any:
         """The base model's posterior at new inputs, given a draw of the latent ones; as its ``forward``."""
-        self.mode = "guide"
-        self.base_model.set_data(self.X, self.base_model.y)
-        return self.base_model(**kwargs)
+        with self._latent_inputs("guide"):
+            return self.base_model(**kwargs)

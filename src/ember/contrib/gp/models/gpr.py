@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 import ember.distributions as dist
-from ember.contrib.gp.kernels.kernel import Kernel
+from ember.contrib.gp.kernels.kernel import Kernel, positive
 from ember.contrib.gp.models.model import GPModel, Mean
 from ember.contrib.gp.util import add_to_diagonal, conditional
-from ember.nn import PyroParam, pyro_method
+from ember.nn import pyro_method
 from ember.primitives import sample
 
 
@@ -39,6 +38,8 @@ class GPRegression(GPModel):
     tensor([0., 1.])
     """
 
+    noise: Tensor
+
     def __init__(
         self,
         X: Tensor,
@@ -50,7 +51,7 @@ class GPRegression(GPModel):
     ) -> None:
         super().__init__(X, y, kernel, mean_function, jitter)
         noise = self.X.new_tensor(1.0) if noise is None else noise
-        self.noise = PyroParam(noise, constraints.positive)
+        self.noise = positive(noise)
 
     @pyro_method
     def model(self) -> Any:

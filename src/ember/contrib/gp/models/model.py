@@ -12,6 +12,8 @@ import ember.distributions as dist
 from ember.contrib.gp.kernels.kernel import Kernel
 from ember.contrib.gp.parameterized import Parameterized
 from ember.contrib.gp.util import add_to_diagonal
+from ember.distributions import constraints
+from ember.nn import PyroParam
 
 Mean = Callable[[Tensor], Tensor]
 
@@ -99,7 +101,8 @@ class GPModel(Parameterized):
 
     def _covariance_factor(self, X: Tensor, extra: Any = 0.0) -> Tensor:
         """The Cholesky factor of the covariances at some inputs, with jitter and something more on the diagonal."""
-        return torch.linalg.cholesky(add_to_diagonal(self.kernel(X), self.jitter + extra))
+        factor: Tensor = torch.linalg.cholesky(add_to_diagonal(self.kernel(X), self.jitter + extra))
+        return factor
 
     def _outputs(self, loc: Tensor, one_output: Any) -> Any:
         """The distribution of all outputs, given that of those of one function."""
@@ -110,6 +113,11 @@ class GPModel(Parameterized):
 def latent_normal(loc: Tensor, scale_tril: Tensor) -> Any:
     """A multivariate normal distribution of several functions' values at some inputs, as one event."""
     return dist.MultivariateNormal(loc, scale_tril=scale_tril).to_event(loc.dim() - 1)
+
+
+def first_factors(shape: Size, like: Tensor) -> Any:
+    """A parameter of Cholesky factors that starts at identity matrices, for vectors of a shape (..., N)."""
+    return PyroParam(identity_factors(shape, like), constraints.lower_cholesky)
 
 
 def identity_factors(shape: Size, like: Tensor) -> Tensor:

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.nn import Parameter
 
 import ember.distributions as dist
-from ember.contrib.gp.kernels.kernel import Kernel
+from ember.contrib.gp.kernels.kernel import Kernel, positive
 from ember.contrib.gp.models.model import GPModel, Mean
 from ember.contrib.gp.util import add_to_diagonal
-from ember.nn import PyroParam, pyro_method
+from ember.nn import pyro_method
 from ember.primitives import factor, sample
 
 _METHODS = ("DTC", "FITC", "VFE")
@@ -49,6 +48,9 @@ class SparseGPRegression(GPModel):
         ValueError: for another method.
     """
 
+    Xu: Tensor
+    noise: Tensor
+
     def __init__(
         self,
         X: Tensor,
@@ -63,7 +65,7 @@ class SparseGPRegression(GPModel):
         super().__init__(X, y, kernel, mean_function, jitter)
         self.Xu = Parameter(Xu.detach().clone())
         noise = self.X.new_tensor(1.0) if noise is None else noise
-        self.noise = PyroParam(noise, constraints.positive)
+        self.noise = positive(noise)
         if approx is not None and approx not in _METHODS:
             raise ValueError(
                 f"The sparse approximation method should be one of {', '.join(map(repr, _METHODS))}."

@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import constraints
 from torch.nn import Parameter
 
 from ember.contrib.gp.kernels.kernel import Kernel
 from ember.contrib.gp.likelihoods.likelihood import Likelihood
-from ember.contrib.gp.models.model import GPModel, Mean, identity_factors, latent_normal
+from ember.contrib.gp.models.model import GPModel, Mean, first_factors, identity_factors, latent_normal
 from ember.contrib.gp.util import conditional
-from ember.nn import PyroParam, pyro_method
+from ember.nn import pyro_method
 from ember.primitives import sample
 
 
@@ -30,6 +29,9 @@ class VariationalGP(GPModel):
         whiten: the guide is one of ``Lff^-1 f``, which is easier to fit.
         jitter: added to the diagonal of covariances.
     """
+
+    f_loc: Tensor
+    f_scale_tril: Tensor
 
     def __init__(
         self,
@@ -48,7 +50,7 @@ class VariationalGP(GPModel):
         self.latent_shape = Size(outputs if latent_shape is None else latent_shape)
         f_loc = self.X.new_zeros(self.latent_shape + (self.X.size(0),))
         self.f_loc = Parameter(f_loc)
-        self.f_scale_tril = PyroParam(identity_factors(f_loc.shape, f_loc), constraints.lower_cholesky)
+        self.f_scale_tril = first_factors(f_loc.shape, f_loc)
         self.whiten = whiten
 
     @pyro_method

@@ -6,15 +6,14 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import constraints
 from torch.nn import Parameter
 
 from ember import poutine
 from ember.contrib.gp.kernels.kernel import Kernel
 from ember.contrib.gp.likelihoods.likelihood import Likelihood
-from ember.contrib.gp.models.model import GPModel, Mean, identity_factors, latent_normal
+from ember.contrib.gp.models.model import GPModel, Mean, first_factors, identity_factors, latent_normal
 from ember.contrib.gp.util import conditional
-from ember.nn import PyroParam, pyro_method
+from ember.nn import pyro_method
 from ember.primitives import sample
 
 
@@ -36,6 +35,10 @@ class VariationalSparseGP(GPModel):
         jitter: added to the diagonal of covariances.
     """
 
+    Xu: Tensor
+    u_loc: Tensor
+    u_scale_tril: Tensor
+
     def __init__(
         self,
         X: Tensor,
@@ -56,7 +59,7 @@ class VariationalSparseGP(GPModel):
         self.latent_shape = Size(outputs if latent_shape is None else latent_shape)
         u_loc = self.Xu.new_zeros(self.latent_shape + (self.Xu.size(0),))
         self.u_loc = Parameter(u_loc)
-        self.u_scale_tril = PyroParam(identity_factors(u_loc.shape, u_loc), constraints.lower_cholesky)
+        self.u_scale_tril = first_factors(u_loc.shape, u_loc)
         self.num_data = self.X.size(0) if num_data is None else num_data
         self.whiten = whiten
 

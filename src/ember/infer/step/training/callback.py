@@ -8,8 +8,10 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ember.errors import NonFiniteLossError
+from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.loop import Run
 from ember.optim import PyroOptim
+from ember.params.param_store import ParamStoreDict
 from ember.poutine.messenger import Messenger
 
 State = dict[str, Any]
@@ -19,6 +21,13 @@ class Fitted(Protocol):
     """What is fitted, as hooks need it."""
 
     optim: PyroOptim
+    guide: Callable[..., Any]
+
+    def store(self) -> ParamStoreDict:
+        """Where the parameters are."""
+
+    def evaluate_loss(self, *args: object, **kwargs: object) -> Any:
+        """The loss."""
 
     def get_state(self) -> State:
         """All that a fit goes on from, as plain data; tensors are copies."""
@@ -48,6 +57,8 @@ class Training:
         """Steps taken before, and the loss of the validation data."""
         self.stopped: str | None = None
         """Why the fit ends early."""
+        self.arguments: Callable[[], tuple[Args, Kwargs]] = lambda: ((), {})
+        """The arguments of a step like the last one."""
         self.full_state: Callable[[], State] = dict
         """All that the fit would go on from: its place in the data, losses, states of callbacks."""
 
@@ -104,7 +115,7 @@ class Callback:
         return False
 
     def end(self, training: Training) -> None:
-        """After the last step, if no error has ended the fit."""
+        """After the last step, if no error has ended the fit; the last callback comes first."""
 
     def close(self) -> None:
         """When the fit is over, after an error too."""

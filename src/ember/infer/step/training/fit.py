@@ -54,7 +54,7 @@ class Plan:
 
     def left(self, training: Training) -> int | None:
         """How many steps are still to be taken, if that is known."""
-        return None if self.steps is None else self.steps - training.step
+        return None if self.steps is None else max(0, self.steps - training.step)
 
     def is_done(self, training: Training) -> bool:
         """Whether the fit has come to its end."""
@@ -253,7 +253,7 @@ def _interruptible(fit: Fit) -> bool:
         except KeyboardInterrupt:
             interrupted = True
         gate.open = False
-        for callback in fit.callbacks:
+        for callback in reversed(fit.callbacks):
             callback.end(fit.training)
         ended = True
         gate.restore()

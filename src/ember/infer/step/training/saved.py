@@ -24,7 +24,7 @@ from ember.params.param_store import ParamStoreDict
 from ember.serialization import atomic_save, safe_load
 
 _FORMAT = 1
-_PARTS = {"params", "buffers", "optim", "random", "calls"}
+_PARTS = {"params", "homes", "buffers", "optim", "random", "calls"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Holder:
             states = self.optim.get_state()
         return {
             "params": {**params, "params": {name: _copy(leaf) for name, leaf in params["params"].items()}},
-            "buffers": {name: buffer.detach().clone() for name, buffer in _buffers(self.roots)},
+            "homes": self._homes(),
+            "buffers": {name: buffer.detach().clone() for name, buffer in _tensors(self.roots, "_buffers")},
             "optim": states,
             "random": rng.as_plain_data(rng.get_rng_state()),
             "calls": sorted(self.programs.seen),
@@ -67,7 +68,11 @@ class Holder:
             with self.store.active():
                 self.optim.set_state(before)
             raise SaveFileError(f"{path!r} holds no state for this optimizer: {error}") from error
-        self._write_params(params)
+        self._write_params(params, state["homes"])
+        with self.store.active():
+            # Schedulers may be stepped before the next step of the parameters.
+            leaves = [self.store.leaf(name) for name in state["optim"]]
+            self.optim.plan([leaf for leaf in leaves if leaf is not None])
         with torch.no_grad():
             for own, new in buffers:
                 own.copy_(new)
@@ -79,22 +84,39 @@ class Holder:
         with self.store.active():
             return self.optim.get_state()
 
-    def _write_params(self, params: saved_state.StateDict) -> None:
+    def _homes(self) -> dict[str, str]:
+        """Where the modules are that have parameters of the store, by the names of these."""
+        # Those of modules that have not been made yet, since no step has been taken, are where they were.
+        found = {name: place for name, place in self.store.awaited.items() if place and name in self.store}
+        for place, own in _tensors(self.roots, "_parameters"):
+            name = self.store.param_name(own)
+            if name is not None:
+                found[name] = place
+        return found
+
+    def _write_params(self, params: saved_state.StateDict, homes: dict[str, str]) -> None:
         new: saved_state.StateDict = {"params": {}, "constraints": {}}
+        in_modules = dict(_tensors(self.roots, "_parameters"))
         for name, leaf in params["params"].items():
             own, constraint = self.store.leaf(name), params["constraints"][name]
-            if own is not None and _is_like(own, leaf) and _same(constraint, self.store.constraint(name)):
-                with torch.no_grad():
-                    own.copy_(leaf.detach())
-            else:
-                new["params"][name] = _copy(leaf).requires_grad_(True)
+            known = own is not None and _same(constraint, self.store.constraint(name))
+            if not known:
+                # A module whose parameter it is takes it up now: its first run must not change what the program reads.
+                own = in_modules.get(homes.get(name, ""))
+            if own is None or not _is_like(own, leaf):
+                own = new["params"][name] = _copy(leaf).requires_grad_(True)
                 new["constraints"][name] = constraint
+                self.store.awaited[name] = homes.get(name, "")
+                continue
+            with torch.no_grad():
+                own.copy_(leaf.detach())
+            if not known:
+                new["params"][name], new["constraints"][name] = own, constraint
         if new["params"]:
             self.store.set_state(new)
-            self.store.awaited |= new["params"].keys()
 
     def _checked_buffers(self, saved: dict[str, Tensor], path: str) -> list[tuple[Tensor, Tensor]]:
-        own = dict(_buffers(self.roots))
+        own = dict(_tensors(self.roots, "_buffers"))
         missing, unknown = sorted(saved.keys() - own.keys()), sorted(own.keys() - saved.keys())
         if missing or unknown:
             which = (
@@ -113,15 +135,15 @@ class Holder:
         return [(buffer, saved[name]) for name, buffer in own.items()]
 
 
-def _buffers(roots: Roots) -> Iterator[tuple[str, Tensor]]:
-    """Buffers of the modules that programs can reach, by what leads there."""
+def _tensors(roots: Roots, which: str) -> Iterator[tuple[str, Tensor]]:
+    """Buffers or parameters of the modules that programs can reach, by what leads there."""
     times = Counter[str]()
     for module, label in scan(roots).facts.modules:
-        for key, buffer in module._buffers.items():
-            if buffer is not None:
+        for key, tensor in vars(module)[which].items():
+            if tensor is not None:
                 name = f"{label}.{key}"
                 times[name] += 1
-                yield (name if times[name] == 1 else f"{name} ({times[name]})"), buffer
+                yield (name if times[name] == 1 else f"{name} ({times[name]})"), tensor
 
 
 def _copy(leaf: Tensor) -> Tensor:

@@ -170,8 +170,10 @@ def fit_over(
         machinery.requests.arguments = (span.args, span.kwargs)
         return weights.around(span)
 
+    training = Training(machinery.fitted, machinery.run, known)
+    training.arguments = machinery.requests.plain
     return Fit(
-        Training(machinery.fitted, machinery.run, known),
+        training,
         batches,
         Plan(epochs, steps, validate, validate_every),
         list(callbacks),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -30,6 +30,7 @@ class Trainable(ABC):
     """The part of an SVI that takes data in batches, and keeps its state in files."""
 
     optim: PyroOptim
+    guide: Callable[..., Any]
     compile: CompileMode
     programs: Programs
 
@@ -40,6 +41,10 @@ class Trainable(ABC):
     @abstractmethod
     def evaluated(self, mode: CompileMode, args: Args, kwargs: Kwargs) -> Any:
         """The loss."""
+
+    @abstractmethod
+    def evaluate_loss(self, *args: object, **kwargs: object) -> Any:
+        """The loss, captured or not."""
 
     @abstractmethod
     def refused(self, error: CaptureError, eager_for: frozenset[Reason]) -> None:

@@ -2,7 +2,7 @@
 
 References:
     L. Dinh, J. Sohl-Dickstein and S. Bengio (2017), "Density estimation using Real NVP".
-    L. Vaitl, L. Winkler, L. Richter and P. Kessel (2024), "Fast and unified path gradient estimators for normalizing flows", for the
+    L. Vaitl, L. Winkler, L. Richter and P. Kessel (2024), "Fast and unified path gradient estimators", for the
         score of a flow at its own draws, carried along with them.
 """
 
@@ -38,9 +38,32 @@ class _Network:
 
 
 @dataclass(frozen=True)
+class _Layer:
+    """A network, the coordinates that it is given, and those that it moves."""
+
+    gives: Tensor
+    moves: Tensor
+    net: _Network
+
+    def look(self, x: Tensor) -> tuple[_Seen, Tensor]:
+        """What it sees, and its shift."""
+        given = x[:, self.gives]
+        one, two = self.net.hidden(given)
+        shift, raw = self.net.output(two).chunk(2, -1)
+        half = torch.tanh(raw / 2)
+        moved = x[:, self.moves]
+        return _Seen(
+            self.gives, self.moves, self.net, given, one, two, moved, 2 * half, 1 - half.square()
+        ), shift
+
+
+@dataclass(frozen=True)
 class _Seen:
     """What a layer saw: the half it was given, hidden values, the moved half before, log scale and its slope."""
 
+    gives: Tensor
+    moves: Tensor
+    net: _Network
     given: Tensor
     one: Tensor
     two: Tensor
@@ -48,10 +71,10 @@ class _Seen:
     log_scale: Tensor
     slope: Tensor
 
-    def back(self, net: _Network, output: Tensor) -> tuple[Tensor, Tensor]:
+    def back(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Cotangents of the hidden layers from one of the output."""
-        two = output @ net.w3 * (1 - self.two.square())
-        return two @ net.w2 * (1 - self.one.square()), two
+        two = output @ self.net.w3 * (1 - self.two.square())
+        return two @ self.net.w2 * (1 - self.one.square()), two
 
 
 @dataclass(frozen=True)
@@ -62,6 +85,37 @@ class BentFlow:
     layers: tuple[_Seen, ...]
     x: Tensor
     log_det: Tensor
+
+    def score(self) -> Tensor:
+        """Score of the bent density at its rows, carried from layer to layer."""
+        score = self.first.score()
+        for seen in self.layers:
+            before = score[:, seen.moves]
+            after = before * torch.exp(-seen.log_scale)
+            output = torch.cat([-after, (-before * seen.moved - 1) * seen.slope], -1)
+            one, _ = seen.back(output)
+            score = score.index_copy(1, seen.moves, after).index_add(1, seen.gives, one @ seen.net.w1)
+        return score
+
+    def pullback(self, path: Tensor) -> Tensor:
+        """Gradient in the numbers of the flow."""
+        found: list[Tensor] = []
+        for seen in reversed(self.layers):
+            after = path[:, seen.moves]
+            before = after * seen.log_scale.exp()
+            output = torch.cat([after, before * seen.moved * seen.slope], -1)
+            one, two = seen.back(output)
+            grads = [
+                one.mT @ seen.given,
+                one.sum(0),
+                two.mT @ seen.one,
+                two.sum(0),
+                output.mT @ seen.two,
+                output.sum(0),
+            ]
+            found = [grad.reshape(-1) for grad in grads] + found
+            path = path.index_copy(1, seen.moves, before).index_add(1, seen.gives, one @ seen.net.w1)
+        return torch.cat([self.first.pullback(path), *found])
 
 
 @dataclass(frozen=True)
@@ -109,62 +163,28 @@ class Couplings:
 
     def forward(self, e: Tensor) -> BentFlow:
         """Rows, bent."""
-        bend, nets = self._parts()
+        bend, layers = self._parts()
         first = bend.forward(e)
-        x, log_det, seen = first.x, first.log_det, []
-        for (given, moved), net in zip(self.halves, nets, strict=True):
-            layer, shift = _look(net, x[:, given], x[:, moved])
-            seen.append(layer)
-            x = x.index_copy(1, moved, torch.addcmul(shift, layer.moved, layer.log_scale.exp()))
-            log_det = log_det + layer.log_scale.sum(-1)
-        return BentFlow(first, tuple(seen), x, log_det)
+        x, log_det, all_seen = first.x, first.log_det, []
+        for layer in layers:
+            seen, shift = layer.look(x)
+            all_seen.append(seen)
+            x = x.index_copy(1, layer.moves, torch.addcmul(shift, seen.moved, seen.log_scale.exp()))
+            log_det = log_det + seen.log_scale.sum(-1)
+        return BentFlow(first, tuple(all_seen), x, log_det)
 
     def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The way back, and the log determinants of the way there."""
-        bend, nets = self._parts()
+        bend, layers = self._parts()
         log_det = torch.zeros(len(x), dtype=x.dtype)
-        for (given, moved), net in zip(reversed(self.halves), reversed(nets), strict=True):
-            layer, shift = _look(net, x[:, given], x[:, moved])
-            x = x.index_copy(1, moved, (layer.moved - shift) * torch.exp(-layer.log_scale))
-            log_det = log_det + layer.log_scale.sum(-1)
+        for layer in reversed(layers):
+            seen, shift = layer.look(x)
+            x = x.index_copy(1, layer.moves, (seen.moved - shift) * torch.exp(-seen.log_scale))
+            log_det = log_det + seen.log_scale.sum(-1)
         e, of_bend = bend.inverse(x)
         return e, log_det + of_bend
 
-    def score(self, bent: BentFlow) -> Tensor:
-        """Score of the bent density at its rows, carried from layer to layer."""
-        bend, nets = self._parts()
-        score = bend.score(bent.first)
-        for (given, moved), net, seen in zip(self.halves, nets, bent.layers, strict=True):
-            before = score[:, moved]
-            after = before * torch.exp(-seen.log_scale)
-            output = torch.cat([-after, (-before * seen.moved - 1) * seen.slope], -1)
-            one, _ = seen.back(net, output)
-            score = score.index_copy(1, moved, after).index_add(1, given, one @ net.w1)
-        return score
-
-    def pullback(self, bent: BentFlow, path: Tensor) -> Tensor:
-        """Gradient in the numbers."""
-        bend, nets = self._parts()
-        found: list[Tensor] = []
-        layers = list(zip(self.halves, nets, bent.layers, strict=True))
-        for (given, moved), net, seen in reversed(layers):
-            after = path[:, moved]
-            before = after * seen.log_scale.exp()
-            output = torch.cat([after, before * seen.moved * seen.slope], -1)
-            one, two = seen.back(net, output)
-            grads = [
-                one.mT @ seen.given,
-                one.sum(0),
-                two.mT @ seen.one,
-                two.sum(0),
-                output.mT @ seen.two,
-                output.sum(0),
-            ]
-            found = [grad.reshape(-1) for grad in grads] + found
-            path = path.index_copy(1, moved, before).index_add(1, given, one @ net.w1)
-        return torch.cat([bend.pullback(bent.first, path), *found])
-
-    def _parts(self) -> tuple[SinhArcsinh, list[_Network]]:
+    def _parts(self) -> tuple[SinhArcsinh, list[_Layer]]:
         dim, width = sum(map(len, self.halves[0])), self.width
         shapes: list[tuple[int, ...]] = []
         for given, moved in self.halves:
@@ -178,12 +198,5 @@ class Couplings:
             ]
         first, *rest = torch.split(self.parameters, [4 * dim, *map(math.prod, shapes)])
         views = [part.view(shape) for part, shape in zip(rest, shapes, strict=True)]
-        return SinhArcsinh(first), [_Network(*views[i : i + 6]) for i in range(0, len(views), 6)]
-
-
-def _look(net: _Network, given: Tensor, moved: Tensor) -> tuple[_Seen, Tensor]:
-    """What a layer sees, and its shift."""
-    one, two = net.hidden(given)
-    shift, raw = net.output(two).chunk(2, -1)
-    half = torch.tanh(raw / 2)
-    return _Seen(given, one, two, moved, 2 * half, 1 - half.square()), shift
+        nets = [_Network(*views[i : i + 6]) for i in range(0, len(views), 6)]
+        return SinhArcsinh(first), [_Layer(*half, net) for half, net in zip(self.halves, nets, strict=True)]

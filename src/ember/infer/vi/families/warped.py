@@ -26,6 +26,12 @@ class Bent(Protocol):
     def log_det(self) -> Tensor:
         """Log determinants of its derivatives, shape ``(S,)``."""
 
+    def score(self) -> Tensor:
+        """Score, at the rows after the map, of the density of bent standard normal numbers: shape ``(S, D)``."""
+
+    def pullback(self, path: Tensor) -> Tensor:
+        """Gradient ``(P,)``, in the numbers of the map, of the sum of ``path`` times the rows after it."""
+
 
 class Transform(Protocol):
     """An invertible map of rows, with numbers to train. A value: training makes new ones."""
@@ -42,12 +48,6 @@ class Transform(Protocol):
 
     def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Rows before the map, and the log determinants of the map there."""
-
-    def score(self, bent: Bent) -> Tensor:
-        """Score, at the rows after the map, of the density of bent standard normal numbers: shape ``(S, D)``."""
-
-    def pullback(self, bent: Bent, path: Tensor) -> Tensor:
-        """Gradient ``(P,)`` of the sum of ``path`` times the rows after the map, in the numbers."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ember.capture.native.lowering.elementwise import A, B, C, D, Operands, full, function, pointwise
+from ember.capture.native.lowering.elementwise import A, B, C, D, Operands, chosen, full, function, pointwise
 from ember.capture.native.lowering.refs import Memory, Ref
 from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace
 from ember.capture.native.values.arrays import Value
@@ -83,14 +83,11 @@ def _softplus_backward(low: Workspace, call: OpCall) -> Value:
 
 
 def _choice(condition: str, yes: str, no: str) -> Lower:
-    """One of two values. In floating point both are computed, which lets a loop become vector code."""
+    """One of two values."""
 
     def lower(low: Workspace, call: OpCall) -> Value:
-        dtype = call.meta.dtype
-        floating = dtype in (torch.float32, torch.float64)
-        whole = function("pick", dtype, A, B, C) if floating else op("choose", A, B, C)
         operands = [(call[condition], torch.bool), *_operands(call, yes, no)]
-        return pointwise(low, call, whole, operands)
+        return pointwise(low, call, chosen(call.meta.dtype, A, B, C), operands)
 
     return lower
 

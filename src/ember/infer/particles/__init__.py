@@ -1,1 +1,0 @@
-"""Inference by many particles: moved together, filtered over time, weighed, or learned to be proposed."""
