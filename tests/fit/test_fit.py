@@ -227,3 +227,23 @@ def test_one_family_alone(guide: str) -> None:
     row = fit.summary()["weights[1]"]
     assert fit.verdict.status == "ok"
     assert row["mean"] == pytest.approx(float(mean[1]), abs=0.05 * float(covariance[1, 1].sqrt()))
+
+
+class TestAdvice:
+    def test_names_a_way_out_that_was_checked(self) -> None:
+        fit = fitted(funnel, guide="full-rank")
+        assert not fit.verdict
+        assert 'guide="auto": checked, it is ok' in fit.advice
+        assert "what helps" in str(fit)
+
+    def test_without_a_mean_there_are_quantiles(self) -> None:
+        fit = fitted(cauchy, budget=10)
+        assert any("quantiles" in line for line in fit.advice)
+
+    def test_a_good_fit_needs_none(self, of_line: Any) -> None:
+        assert of_line.advice == ()
+
+    def test_a_spent_budget_is_named(self) -> None:
+        fit = fitted(cauchy, budget=0.05)
+        assert fit.seconds < 20
+        assert not fit.verdict

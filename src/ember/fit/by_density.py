@@ -12,8 +12,9 @@ import torch
 from tqdm import tqdm
 
 from ember.errors import ModelError
+from ember.fit.advice import advice
 from ember.fit.asked import Asked
-from ember.fit.decentred import decentred
+from ember.fit.decentred import Decentred, decentred
 from ember.fit.draws import resampled
 from ember.fit.guides import moments_of, normal_guide
 from ember.fit.maximise import maximised
@@ -60,6 +61,16 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
     plain = _Coordinates(SiteValues.of(written, options.draws))
     with _watched(asked, options) as options:
         chosen, outcome = _best(asked, plain, options, begun)
+        left = asked.budget - (time.perf_counter() - begun)
+        found = None if outcome.verdict else _decentred(asked)
+        noise = "" if found is None else found.advice
+        ways = advice(
+            asked,
+            outcome,
+            noise,
+            lambda guide: _best(replace(asked, guide=guide), plain, options, begun)[1],
+            left,
+        )
     if reason:
         outcome = replace(
             outcome,
@@ -67,7 +78,7 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
         )
     for name, dtype in params.items():
         store[name] = store[name].detach().to(dtype)
-    return _fitted(asked, store, plain, chosen, outcome, time.perf_counter() - begun)
+    return replace(_fitted(asked, store, plain, chosen, outcome, time.perf_counter() - begun), advice=ways)
 
 
 def _settle_parameters(asked: Asked, store: ParamStoreDict) -> tuple[str, dict[str, torch.dtype]]:
@@ -140,8 +151,12 @@ def _is_better(one: Outcome, other: Outcome) -> bool:
     return (one.weighed.k_hat, -one.weighed.ess) < (other.weighed.k_hat, -other.weighed.ess)
 
 
+def _decentred(asked: Asked) -> Decentred | None:
+    return decentred(asked.model, asked.args, dict(asked.kwargs))
+
+
 def _through_noise(asked: Asked, plain: _Coordinates) -> _Coordinates | None:
-    found = decentred(asked.model, asked.args, dict(asked.kwargs))
+    found = _decentred(asked)
     if found is None:
         return None
     target = density(found.model, *asked.args, dtype=torch.float64, **asked.kwargs)

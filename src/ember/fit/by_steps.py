@@ -27,6 +27,7 @@ from ember.infer.density.judging.judge import Limits, Weighed, of_ratios
 from ember.infer.density.judging.verdict import Numbers, Verdict, shortcomings
 from ember.infer.objectives.trace_elbo import Trace_ELBO
 from ember.infer.step.convergence.record import Convergence
+from ember.infer.step.loop import SVIResult
 from ember.infer.step.svi import SVI
 from ember.infer.vi.natural_gradient import Certificate
 from ember.optim import Adam
@@ -90,41 +91,45 @@ def fit_by_steps(asked: Asked, store: ParamStoreDict) -> Fit:
         drawn, certificate, unknown = _drawn(Pair(asked.model, guide, asked.args, kwargs, store))
     flat = Scalars.of(drawn.values)
     weighed = of_ratios(flat.values, drawn.log_p, drawn.log_q, flat.values)
-    sites = FlatSites({name: value.shape[1:] for name, value in drawn.values.items()})
-    verdict = (
-        Verdict("unverified", (unknown,), None)
-        if unknown
-        else _verdict(weighed, certificate, result.convergence)
-    )
+    verdict = Verdict("unverified", (unknown,), None)
+    if not unknown:
+        verdict = _verdict(weighed, certificate, result.convergence)
     rows = resampled(weighed.log_weights, weighed.ess, asked.draws, asked.seed)
-    seconds = time.perf_counter() - begun
-    trouble = torch.maximum(weighed.mean_errors, weighed.sd_errors) + weighed.k_squares.clamp(0, 10)
-    kind = type(guide).__name__ if isinstance(guide, AutoGuide) else getattr(guide, "__name__", "guide")
-    record = StageRecord(
-        "steps", kind, weighed.elbo, weighed.k_hat, weighed.ess, result.num_steps + _DRAWS, seconds
-    )
-    outcome = Outcome(
-        weighed,
-        None,
-        None,
-        f"{kind}, trained for {result.num_steps:,} steps",
-        (record,),
-        result.losses,
-        certificate,
-        1,
-        verdict,
-        tuple(trouble.argsort(descending=True).tolist()),
-        result.num_steps + _DRAWS,
-        seconds,
-    )
     return Fit(
-        outcome,
+        _outcome(weighed, certificate, verdict, guide, result, time.perf_counter() - begun),
         Called(asked.model, asked.args, kwargs),
         {name: value[rows] for name, value in drawn.values.items()},
         guide,
         {name: store[name].detach() for name in store},
         store,
-        sites,
+        FlatSites({name: value.shape[1:] for name, value in drawn.values.items()}),
+    )
+
+
+def _outcome(
+    weighed: Weighed,
+    certificate: Certificate | None,
+    verdict: Verdict,
+    guide: Program,
+    result: SVIResult,
+    seconds: float,
+) -> Outcome:
+    trouble = torch.maximum(weighed.mean_errors, weighed.sd_errors) + weighed.k_squares.clamp(0, 10)
+    kind = type(guide).__name__ if isinstance(guide, AutoGuide) else getattr(guide, "__name__", "guide")
+    rows = result.num_steps + len(weighed.log_p)
+    return Outcome(
+        weighed,
+        None,
+        None,
+        f"{kind}, trained for {result.num_steps:,} steps",
+        (StageRecord("steps", kind, weighed.elbo, weighed.k_hat, weighed.ess, rows, seconds),),
+        result.losses,
+        certificate,
+        1,
+        verdict,
+        tuple(trouble.argsort(descending=True).tolist()),
+        rows,
+        seconds,
     )
 
 

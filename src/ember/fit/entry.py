@@ -41,8 +41,8 @@ def fit(
         model: a program with its data observed. Its discrete latent sites are summed out, its parameters maximised.
         args: of the model.
         guide: ``"auto"``, or one family that is fitted and judged alone: ``"mean-field"``, ``"full-rank"``, ``"low-rank"``,
-            ``"skewed"``, ``"mixture"``, ``"flow"``. Any other guide, or a class of autoguides, is trained by steps of an SVI until its
-            averages converge; so is ``"auto"``, as a mean-field guide, where a plate takes a part of its rows in each run.
+            ``"skewed"``, ``"mixture"``, ``"flow"``. Any other guide, or a class of autoguides, is trained by steps of an SVI
+            until its averages converge; so is ``"auto"``, as a mean-field guide, where plates take a part of their rows.
         draws: how many draws of equal weight to return.
         seed: the same seed gives the same fit. None takes one from torch's random stream.
         budget: seconds. A stage is tried only if it is likely to end in time.
