@@ -17,7 +17,7 @@ from ember.infer.density.judging.guide_verdict import GuideVerdict, judge_guide
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.objectives.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
-from ember.infer.step.convergence.rule import Rule
+from ember.infer.step.convergence.rule import StoppingRule
 from ember.infer.step.function import Args, Kwargs, Step
 from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.loop import Callback, Run, SVIResult, run
@@ -212,7 +212,7 @@ class SVI(Trainable):
         *args: object,
         until: Literal["converged"] | None = None,
         max_steps: int | None = None,
-        rule: Rule | None = None,
+        rule: StoppingRule | None = None,
         progress: bool = True,
         callback: Callback | None = None,
         callback_interval: int = 100,
@@ -271,7 +271,7 @@ class SVI(Trainable):
             self,
             Run(source),
             (args, kwargs),
-            Rule() if rule is None else rule,
+            StoppingRule() if rule is None else rule,
             num_steps,
             progress,
             callback,
