@@ -141,3 +141,9 @@ def block_diagonal(blocks: Tensor) -> Tensor:
     eye = torch.eye(k, dtype=blocks.dtype, device=blocks.device)
     spread = eye[:, None, :, None] * blocks.unsqueeze(-2)
     return spread.reshape(blocks.shape[:-3] + (k * n, k * n))
+
+
+def joined(first: Tensor, second: Tensor) -> Tensor:
+    """Two matrices on the diagonal of one."""
+    right, left = first.new_zeros(len(first), len(second)), first.new_zeros(len(second), len(first))
+    return torch.cat([torch.cat([first, right], -1), torch.cat([left, second], -1)], -2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ember.contrib.timeseries.base import Moves, block_diagonal, check_initial, positive
+from ember.contrib.timeseries.base import Moves, block_diagonal, check_initial, joined, positive
 from ember.contrib.timeseries.lgssm import SteppingModel
 from ember.nn.matern_kernel import MaternKernel
 
@@ -62,14 +62,14 @@ class GenericLGSSMWithGPNoiseModel(SteppingModel):
 
     def _start(self) -> Tensor:
         processes = block_diagonal(self.kernel.stationary_covariance())
-        return torch.block_diag(processes, torch.diag_embed(self.init_noise_scale_sq))
+        return joined(processes, torch.diag_embed(self.init_noise_scale_sq))
 
     def _step(self) -> Moves:
         matrix, noise_cov = self.kernel.transition_matrix_and_covariance(self.dt)
         z_noise = torch.diag_embed(self.trans_noise_scale_sq)
         return Moves(
-            torch.block_diag(block_diagonal(matrix), self.z_trans_matrix),
-            torch.block_diag(block_diagonal(noise_cov), z_noise),
+            joined(block_diagonal(matrix), self.z_trans_matrix),
+            joined(block_diagonal(noise_cov), z_noise),
         )
 
     def _seen(self) -> Tensor:
