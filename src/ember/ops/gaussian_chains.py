@@ -52,7 +52,8 @@ def _at_times(chain: Factor, times: slice) -> Factor:
         dim = x.dim() - event - 1
         if dim < 0 or x.shape[dim] == 1:
             return x
-        return x[(..., times, *[slice(None)] * event)]
+        index: Any = (..., times, *[slice(None)] * event)
+        return x[index]
 
     return chain.changed(at)
 
