@@ -11,14 +11,16 @@ export MKL_NUM_THREADS := 1
 BIN   := .venv/bin
 BENCH := .venv-bench/bin
 
-.PHONY: help demo test check bench soak clean
+.PHONY: help demo test check bench trust soak clean
 
 help:
 	@echo "make demo    fit the breast-cancer example: accuracy and log-likelihood on held-out patients, elbo.png"
 	@echo "make test    all tests, in two processes"
 	@echo "make check   format, lint, types, and the contracts of the house: layers, cycles, private names, sizes"
 	@echo "make bench   times of a step, eager and compiled: Ember, Pyro, hand-written torch, NumPyro (ARGS=--quick: does it run?)"
+	@echo "make trust   fit posteriors whose truth is known, with several seeds: are the verdicts right? (ARGS=NAME ...: some of them)"
 	@echo "make soak    break things at random for an hour (SECONDS=3600): threads, signals, kills, full disks, forks, many programs"
+	@echo "make docs    the site, in build/site"
 	@echo "make clean   remove the environments and caches"
 
 # A stamp is a file that records an installation; it is older than pyproject.toml when that has changed.
@@ -59,14 +61,34 @@ bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.eager $(filter --quick,$(ARGS))
 	$(BENCH)/python -m benchmarks.compiled $(ARGS)
 	$(BENCH)/python -m benchmarks.guides_objectives $(ARGS)
+	$(BENCH)/python -m benchmarks.rows $(filter --quick,$(ARGS))
 	$(BENCH)/python -m benchmarks.same_models
 	$(BENCH)/python -m benchmarks.larger_models $(ARGS)
+	$(BENCH)/python -m benchmarks.fit $(filter --quick,$(ARGS))
+
+trust: .venv/test.stamp
+	$(BIN)/python -m tools.trust
+	$(BIN)/python -m tools.trust.references $(ARGS)
 
 SECONDS ?= 3600
 
 soak: .venv/test.stamp
 	$(BIN)/python -m tools.soak --seconds $(SECONDS) $(ARGS)
 
+# The site: pages of docs/ and a reference made of docstrings. Warnings are errors.
+docs: .venv-docs/docs.stamp
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src .venv-docs/bin/mkdocs build --quiet
+	@echo "open build/site/index.html"
+
+.venv-docs/torch.stamp:
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python $(PIP) $(TORCH)
+	@touch $@
+
+.venv-docs/docs.stamp: .venv-docs/torch.stamp pyproject.toml
+	.venv-docs/bin/python $(PIP) --editable ".[docs]"
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-docs build/site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -147,7 +147,7 @@ class Bench:
         return max(self.plan.compared, self.plan.many // SHARES.get(model, 5))
 
     def _started(self, model: str, name: str, row: Row, caches: Path) -> Contender:
-        environment = _cache_variables(caches / name) | (TWO_THREADS if name.endswith("2-threads") else {})
+        environment = cache_variables(caches / name) | (TWO_THREADS if name.endswith("2-threads") else {})
         contender = Contender(name, environment)
         try:
             first = self._first(contender, model)
@@ -221,7 +221,7 @@ def takes_part(model: str, name: str) -> bool:
     return not (name == "pyro-jit" and model in data.NO_JIT)
 
 
-def _cache_variables(folder: Path) -> dict[str, str]:
+def cache_variables(folder: Path) -> dict[str, str]:
     """Caches of compiled code in that folder and nowhere else, for Ember, for torch and for JAX."""
     folder.mkdir(exist_ok=True)
     return {

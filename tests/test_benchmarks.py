@@ -42,6 +42,15 @@ def test_ember_and_the_training_loop_by_hand_have_the_same_losses(worker: Module
     assert len(set(runs[0])) == 3
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("model", ["eight_schools", "regression_20x3", "logistic_500x20", "gp_50"])
+def test_densities_by_rows_and_batched_are_the_same(worker: ModuleType, model: str) -> None:
+    rows = importlib.import_module("benchmarks.rows")
+    torch.manual_seed(0)
+    target = rows.MODELS[model]()
+    rows.check(ember.density(target.model, *target.args), target)
+
+
 needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CC") or "cc") is None, reason="there is no C compiler"
 )

@@ -12,9 +12,12 @@ from ember import optim as optim
 from ember import params as params
 from ember import paths as paths
 from ember import poutine as poutine
+from ember import report as report
 from ember import settings as settings
 from ember.errors import EmberError as EmberError
-from ember.infer.structure.inspect import render_model as render_model
+from ember.fit.entry import fit as fit
+from ember.infer.density.density import Density as Density
+from ember.infer.density.density import density as density
 from ember.infer.traces.validate_all import enable_validation as enable_validation
 from ember.infer.traces.validate_all import validation_enabled as validation_enabled
 from ember.modules import module as module
@@ -33,20 +36,24 @@ from ember.primitives import plate_stack as plate_stack
 from ember.primitives import sample as sample
 from ember.primitives import subsample as subsample
 from ember.rng import set_rng_seed as set_rng_seed
+from ember.structure.inspect import render_model as render_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Density",
     "EmberError",
     "__version__",
     "barrier",
     "clear_param_store",
     "condition",
+    "density",
     "deterministic",
     "distributions",
     "do",
     "enable_validation",
     "factor",
+    "fit",
     "get_param_store",
     "infer",
     "markov",
@@ -59,6 +66,7 @@ __all__ = [
     "plate_stack",
     "poutine",
     "render_model",
+    "report",
     "sample",
     "scan",
     "set_rng_seed",

@@ -101,3 +101,11 @@ class NoCompilerError(CaptureError):
 
 class CompilationError(CaptureError):
     """The C compiler refused a program; shows the compiler's message."""
+
+
+class NotTrusted(EmberError, RuntimeError):
+    """A fit whose numbers should not be used; ``fit`` is what was found all the same."""
+
+    def __init__(self, message: str, fit: Any = None) -> None:
+        super().__init__(message)
+        self.fit = fit

@@ -82,3 +82,56 @@ def test_a_number_of_steps():
 def test_a_report_can_be_pickled():
     report = fitted().capture_report
     assert str(pickle.loads(pickle.dumps(report))) == str(report)
+
+
+class TestEstimates:
+    """What ``explain`` says without running anything."""
+
+    @staticmethod
+    def kinds(svi: SVI) -> dict[str, float]:
+        return dict(svi.capture_report.captures[0].estimates)
+
+    def test_explain_says_the_time_by_part(self):
+        svi = fitted()
+        text = str(capture.explain(svi))
+        kinds = self.kinds(svi)
+        assert {"draws", "update"} <= kinds.keys() and all(time > 0 for time in kinds.values())
+        assert f"about {sum(kinds.values()) / 1e3:.3g} µs a step by the table of costs (" in text
+        assert all(f"{kind} " in text for kind in kinds)
+
+    def test_it_is_what_a_profile_gives_beside_the_measured_time(self):
+        svi = fitted()
+        profiled = capture.profile(svi, 5)
+        assert sum(self.kinds(svi).values()) / 1e3 == pytest.approx(
+            sum(part.estimate for part in profiled.parts)
+        )
+
+    @pytest.mark.parametrize("rows", [1_000, 100_000])
+    def test_it_grows_with_the_rows(self, rows):
+        def line(y):
+            mean = ember.sample("mean", dist.Normal(0.0, 1.0))
+            with ember.plate("rows", len(y)):
+                ember.sample("y", dist.StudentT(4.0, mean, 1.0), obs=y)
+
+        ember.clear_param_store()
+        svi = SVI(line, AutoNormal(line), Adam({"lr": 0.01}), Trace_ELBO(), compile=True, backend="native")
+        for _ in range(2):
+            svi.step(torch.zeros(rows))
+        nanoseconds = sum(self.kinds(svi).values())
+        assert 0.1 * rows < nanoseconds < 20 * rows + 2000
+
+    def test_products_of_large_matrices_are_what_takes_time(self):
+        def process(x, y):
+            length = ember.sample("length", dist.LogNormal(0.0, 0.5))
+            kernel = torch.exp(-(((x[:, None] - x) / length) ** 2)) + 0.1 * torch.eye(len(x))
+            factor = torch.linalg.cholesky(kernel)
+            ember.sample("y", dist.MultivariateNormal(torch.zeros(len(x)), scale_tril=factor), obs=y)
+
+        ember.clear_param_store()
+        svi = SVI(
+            process, AutoNormal(process), Adam({"lr": 0.01}), Trace_ELBO(), compile=True, backend="native"
+        )
+        for _ in range(2):
+            svi.step(torch.linspace(0.0, 1.0, 100), torch.zeros(100))
+        kinds = self.kinds(svi)
+        assert kinds["torch"] > 0.5 * sum(kinds.values())

@@ -29,6 +29,15 @@ SIMPLEX = tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2]])
 TRIL = tensor([[1.0, 0.0], [0.5, 2.0]]).expand(3, 2, 2)
 LOC2 = tensor([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]])
 
+#: Transitions of a hidden Markov model of two dims.
+MOVES = tensor([[0.9, 0.2], [-0.1, 0.7]])
+
+
+def vector(*batch_shape: int) -> Any:
+    """A normal vector of two dims that are correlated."""
+    return dist.MultivariateNormal(LOC2[0], scale_tril=TRIL[0]).expand(batch_shape)
+
+
 ROWS = [
     Row("Bernoulli", {"probs": C}, lambda p, x: sp.bernoulli.logpmf(x, p["probs"])),
     Row(
@@ -148,7 +157,18 @@ COMPOSED: dict[str, Callable[[], Any]] = {
     "ExtendedBetaBinomial": lambda: dist.ExtendedBetaBinomial(A, B, 4),
     "ExtendedBinomial": lambda: dist.ExtendedBinomial(4, C),
     "FoldedDistribution": lambda: dist.FoldedDistribution(dist.Normal(C, A)),
+    "GammaGaussianHMM": lambda: dist.GammaGaussianHMM(
+        dist.Gamma(A, B), vector(3), MOVES, vector(4), MOVES, vector(4).expand((3, 4))
+    ),
     "GammaPoisson": lambda: dist.GammaPoisson(A, B),
+    "GaussianHMM": lambda: dist.GaussianHMM(
+        vector(3), MOVES, vector(1, 4), MOVES, dist.Normal(LOC2[:, None], A[:, None, None]).to_event(1)
+    ),
+    "IndependentHMM": lambda: dist.IndependentHMM(
+        dist.GaussianHMM(
+            vector(3, 2), MOVES, vector(4), MOVES[:, :1], dist.Normal(0.0, 1.0).expand([1]).to_event(1)
+        )
+    ),
     "LKJ": lambda: dist.LKJ(3, A),
     "Logistic": lambda: dist.Logistic(C, A),
     "MaskedMixture": lambda: dist.MaskedMixture(

@@ -30,8 +30,10 @@ ELSEWHERE = {
     "DiscreteHMM",  # takes a distribution, and its events have a time
     "Empirical",
     "GaussianScaleMixture",
+    "GaussianMRF",
     "ImproperUniform",
     "LKJCorrCholesky",
+    "LinearHMM",
     "LogNormalNegativeBinomial",
     "Rejector",
     "VonMises3D",

@@ -23,6 +23,12 @@ def wide(p: Tensor) -> Tensor:
     return p.unsqueeze(-1) * SIMPLEX
 
 
+def steps(noise: Callable[[int], Any]) -> tuple[Any, ...]:
+    """A linear model of four steps, two states and one observation."""
+    moves = 0.5 * torch.eye(2).expand(4, 2, 2)
+    return noise(2), moves, noise(2), torch.ones(2, 1), noise(1)
+
+
 FAMILIES: dict[str, Callable[[Tensor], Any]] = {
     "AffineBeta": lambda p: dist.AffineBeta(p, p, 0.0, 2.0),
     "AsymmetricLaplace": lambda p: dist.AsymmetricLaplace(p, p, p),
@@ -32,6 +38,13 @@ FAMILIES: dict[str, Callable[[Tensor], Any]] = {
     "ExtendedBinomial": lambda p: dist.ExtendedBinomial(4, (-p).exp()),
     "Folded": lambda p: dist.FoldedDistribution(dist.Normal(p, p)),
     "GammaPoisson": lambda p: dist.GammaPoisson(p, p),
+    "GammaGaussianHMM": lambda p: dist.GammaGaussianHMM(
+        dist.Gamma(p[0], p[0]), *steps(lambda n: dist.MultivariateNormal(p[:n], torch.eye(n)))
+    ),
+    "GaussianHMM": lambda p: dist.GaussianHMM(*steps(lambda n: dist.MultivariateNormal(p[:n], torch.eye(n)))),
+    "GaussianHMM-diagonal": lambda p: dist.GaussianHMM(
+        *steps(lambda n: dist.Normal(p[:n], p[:n]).to_event(1))
+    ),
     "GaussianScaleMixture": lambda p: dist.GaussianScaleMixture(p, p, p),
     "LKJ": lambda p: dist.LKJ(3, p),
     "Logistic": lambda p: dist.Logistic(p, p),

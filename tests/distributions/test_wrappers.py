@@ -265,8 +265,6 @@ def test_old_names() -> None:
         d.reshape(sample_shape=(2,), extra_event_dims=1)
     with pytest.raises(NotImplementedError, match="conjugate_update"):
         d.conjugate_update(d)
-    with pytest.raises(NotImplementedError, match="TransformedDistribution"):
-        _ = d.rv
 
 
 def test_call_is_rsample_or_sample() -> None:

@@ -38,6 +38,7 @@ def test_every_recipe_has_a_file_a_test_and_a_place_in_the_contents():
         "optimizer",
         "distribution",
         "operator",
+        "quantity",
     ]
     for recipe in recipes:
         steps = re.findall(r"^\d\. ", recipe, flags=re.MULTILINE)

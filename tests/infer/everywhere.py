@@ -13,8 +13,8 @@ import ember
 import ember.distributions as dist
 from ember import poutine
 from ember.distributions import constraints
+from ember.distributions.transforms import affine_autoregressive
 from ember.infer import SVI, Trace_ELBO, autoguide
-from ember.infer.autoguide.packed.affine_autoregressive import affine_autoregressive
 from ember.nn import PyroModule, PyroParam, PyroSample
 from ember.optim import Adam
 
@@ -144,7 +144,7 @@ def parts(model: Any, site: str) -> Any:
 
 
 def flow(model: Any, site: str) -> Any:
-    return autoguide.AutoNormalizingFlow(model, partial(affine_autoregressive, hidden_dims=[8]))
+    return autoguide.AutoNormalizingFlow(model, partial(affine_autoregressive, hidden_dims=[32]))
 
 
 GUIDES: dict[str, Callable[[Any, str], Any]] = {
@@ -154,7 +154,7 @@ GUIDES: dict[str, Callable[[Any, str], Any]] = {
     "AutoMultivariateNormal": lambda model, site: autoguide.AutoMultivariateNormal(model),
     "AutoLowRankMultivariateNormal": lambda model, site: autoguide.AutoLowRankMultivariateNormal(model),
     "AutoLaplaceApproximation": lambda model, site: autoguide.AutoLaplaceApproximation(model),
-    "AutoIAFNormal": lambda model, site: autoguide.AutoIAFNormal(model, hidden_dim=[8]),
+    "AutoIAFNormal": lambda model, site: autoguide.AutoIAFNormal(model, hidden_dim=[32]),
     "AutoNormalizingFlow": flow,
     "AutoGaussian": lambda model, site: autoguide.AutoGaussian(model),
     "AutoStructured": lambda model, site: autoguide.AutoStructured(

@@ -12,14 +12,14 @@ import torch
 import ember
 import ember.distributions as dist
 from ember.distributions import constraints
-from ember.infer.structure.inspect import (
+from ember.nn import PyroModule, PyroParam, PyroSample
+from ember.structure.inspect import (
     _deep_merge,
     generate_graph_specification,
     get_dependencies,
     get_model_relations,
     render_graph,
 )
-from ember.nn import PyroModule, PyroParam, PyroSample
 
 ZERO = torch.tensor(0.0)
 

@@ -138,3 +138,51 @@ def test_a_point_for_a_discrete_site(fn):
 
     with pytest.raises(ModelError, match=r"discrete sample site 'z'.*hide"):
         autoguide.AutoDelta(model)()
+
+
+def returned_mixed(z):
+    return z - z.mean()
+
+
+def first_of_many(z):
+    return z.reshape(-1)[0] + 0.0 * z
+
+
+@pytest.mark.parametrize("mixing", [returned_mixed, first_of_many])
+@pytest.mark.parametrize("validation", [True, False])
+def test_samples_that_are_nearly_alike(mixing, validation):
+    """Others change a sample's law by less than one in a thousand."""
+
+    def program():
+        z = ember.sample("z", dist.Normal(0.0, 1.0))
+        ember.sample("y", dist.Normal(100.0 + mixing(z), 1.0))
+
+    torch.manual_seed(0)
+    samples = {"z": 5.0 + 0.01 * torch.randn(20)}
+    with (
+        ember.validation_enabled(validation),
+        pytest.raises(ModelError, match=r"at site 'y'.*if the others change"),
+    ):
+        Predictive(program, samples, parallel=True)()
+    assert Predictive(program, samples)()["y"].shape == (20,)
+
+
+def test_what_is_returned_is_compared():
+    def program():
+        z = ember.sample("z", dist.Normal(0.0, 1.0))
+        ember.sample("w", dist.Normal(z, 1.0))
+        return z.mean() + 0.0 * z
+
+    with pytest.raises(ModelError, match=r"at the end of the program.*if the others change"):
+        Predictive(program, num_samples=4, parallel=True, return_sites=["_RETURN"])()
+
+
+def test_random_numbers_besides_sites_are_the_same_in_all_runs():
+    def program(wrong):
+        z = ember.sample("z", dist.Normal(0.0, 1.0))
+        noise = torch.randn(())
+        ember.sample("y", dist.Normal((z.mean() if wrong else z) + noise, 1.0))
+
+    assert Predictive(program, num_samples=4, parallel=True)(False)["y"].shape == (4,)
+    with pytest.raises(ModelError, match="at site 'y'"):
+        Predictive(program, num_samples=5, parallel=True)(True)

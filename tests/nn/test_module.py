@@ -13,9 +13,9 @@ import ember
 import ember.distributions as dist
 from ember import poutine
 from ember.distributions import constraints
-from ember.infer.structure.inspect import get_model_relations
 from ember.nn import PyroModule, PyroParam, PyroSample, pyro_method
 from ember.nn.module import PyroModuleList, clear, to_pyro_module_
+from ember.structure.inspect import get_model_relations
 
 
 class Names(PyroModule):

@@ -16,6 +16,8 @@ from ember.capture.recording.graph import CapturedGraph as CapturedGraph
 from ember.capture.recording.graph import capture as capture
 from ember.capture.report import Capture as Capture
 from ember.capture.report import Report as Report
+from ember.capture.rows.function import RowFunction as RowFunction
+from ember.capture.rows.function import rows as rows
 from ember.errors import CaptureError
 
 
@@ -51,8 +53,10 @@ __all__ = [
     "Profile",
     "Program",
     "Report",
+    "RowFunction",
     "capture",
     "explain",
     "profile",
+    "rows",
     "source",
 ]

@@ -77,9 +77,14 @@ _BACKENDS: dict[BackendName, Backend] = {
 }
 
 
+def name_of(own: BackendName | None) -> BackendName:
+    """The name, by default that of the setting."""
+    return _BACKEND if own is None else own
+
+
 def backend_of(own: BackendName | None) -> Backend:
     """The backend with a name, by default with that of the setting."""
-    return _BACKENDS[_BACKEND if own is None else own]
+    return _BACKENDS[name_of(own)]
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,8 @@ class Capture:
     """The program's text, where the backend has one."""
     memory_bytes: int = 0
     """Of the memory that the program has beside its inputs, where the backend tells."""
+    estimates: Mapping[str, float] = field(default_factory=dict)
+    """About how long the parts of a step take, in nanoseconds by kind, where the backend tells."""
     program: weakref.ref[Any] | None = field(default=None, repr=False, compare=False)
     """The program, as long as it is in use."""
 
@@ -43,7 +46,16 @@ class Capture:
             f"traced in {self.trace_seconds:.2f} s, compiled in {self.compile_seconds:.2f} s, "
             f"checked in {self.check_seconds:.2f} s; {self.calls} calls"
             + (f"; {self.memory_bytes / 2**20:.2f} MiB beside its inputs" if self.memory_bytes else "")
+            + (f"; {_shares(self.estimates)}" if self.estimates else "")
         )
+
+
+def _shares(estimates: Mapping[str, float]) -> str:
+    """The whole, and what part of it is spent on what."""
+    whole = sum(estimates.values())
+    longest_first = sorted(estimates.items(), key=lambda item: -item[1])
+    shares = ", ".join(f"{kind} {time / max(whole, 1e-9):.0%}" for kind, time in longest_first)
+    return f"about {whole / 1e3:.3g} µs a step by the table of costs ({shares})"
 
 
 @dataclass

@@ -11,6 +11,12 @@ from ember.distributions.affine_beta import AffineBeta as AffineBeta
 from ember.distributions.compound import BetaBinomial as BetaBinomial
 from ember.distributions.compound import DirichletMultinomial as DirichletMultinomial
 from ember.distributions.compound import GammaPoisson as GammaPoisson
+from ember.distributions.conditional import ConditionalDistribution as ConditionalDistribution
+from ember.distributions.conditional import ConditionalTransform as ConditionalTransform
+from ember.distributions.conditional import (
+    ConditionalTransformedDistribution as ConditionalTransformedDistribution,
+)
+from ember.distributions.conditional import ConditionalTransformModule as ConditionalTransformModule
 from ember.distributions.delta import Delta as Delta
 from ember.distributions.diagonal_mixtures import GaussianScaleMixture as GaussianScaleMixture
 from ember.distributions.diagonal_mixtures import MixtureOfDiagNormals as MixtureOfDiagNormals
@@ -22,13 +28,18 @@ from ember.distributions.empirical import Empirical as Empirical
 from ember.distributions.extended import ExtendedBetaBinomial as ExtendedBetaBinomial
 from ember.distributions.extended import ExtendedBinomial as ExtendedBinomial
 from ember.distributions.folded import FoldedDistribution as FoldedDistribution
+from ember.distributions.gamma_gaussian_hmm import GammaGaussianHMM as GammaGaussianHMM
+from ember.distributions.gaussian_hmm import GaussianHMM as GaussianHMM
+from ember.distributions.gaussian_mrf import GaussianMRF as GaussianMRF
 from ember.distributions.hidden_markov import DiscreteHMM as DiscreteHMM
 from ember.distributions.improper_uniform import ImproperUniform as ImproperUniform
+from ember.distributions.independent_hmm import IndependentHMM as IndependentHMM
 from ember.distributions.laplace_family import AsymmetricLaplace as AsymmetricLaplace
 from ember.distributions.laplace_family import Logistic as Logistic
 from ember.distributions.laplace_family import SkewLogistic as SkewLogistic
 from ember.distributions.laplace_family import SoftAsymmetricLaplace as SoftAsymmetricLaplace
 from ember.distributions.laplace_family import SoftLaplace as SoftLaplace
+from ember.distributions.linear_hmm import LinearHMM as LinearHMM
 from ember.distributions.lkj import LKJ as LKJ
 from ember.distributions.lkj import LKJCorrCholesky as LKJCorrCholesky
 from ember.distributions.lognormal_negative_binomial import (
@@ -44,6 +55,7 @@ from ember.distributions.pathwise_normal import AVFMultivariateNormal as AVFMult
 from ember.distributions.pathwise_normal import OMTMultivariateNormal as OMTMultivariateNormal
 from ember.distributions.polya_gamma import TruncatedPolyaGamma as TruncatedPolyaGamma
 from ember.distributions.projected_normal import ProjectedNormal as ProjectedNormal
+from ember.distributions.random_variable import RandomVariable as RandomVariable
 from ember.distributions.rejector import Rejector as Rejector
 from ember.distributions.relaxed_straight_through import (
     RelaxedBernoulliStraightThrough as RelaxedBernoulliStraightThrough,
@@ -124,6 +136,10 @@ __all__ = [
     "Cauchy",
     "Chi2",
     "ComposeTransformModule",
+    "ConditionalDistribution",
+    "ConditionalTransform",
+    "ConditionalTransformModule",
+    "ConditionalTransformedDistribution",
     "ContinuousBernoulli",
     "Delta",
     "Dirichlet",
@@ -139,7 +155,10 @@ __all__ = [
     "FisherSnedecor",
     "FoldedDistribution",
     "Gamma",
+    "GammaGaussianHMM",
     "GammaPoisson",
+    "GaussianHMM",
+    "GaussianMRF",
     "GaussianScaleMixture",
     "GeneralizedPareto",
     "Geometric",
@@ -148,12 +167,14 @@ __all__ = [
     "HalfNormal",
     "ImproperUniform",
     "Independent",
+    "IndependentHMM",
     "InverseGamma",
     "Kumaraswamy",
     "LKJ",
     "LKJCholesky",
     "LKJCorrCholesky",
     "Laplace",
+    "LinearHMM",
     "LogNormal",
     "LogNormalNegativeBinomial",
     "Logistic",

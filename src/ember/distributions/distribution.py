@@ -107,11 +107,3 @@ class Distribution(metaclass=DistributionMeta):
             raise ValueError(f"Expected value in [False,True], actual {value}")
         self.has_rsample = value
         return self
-
-    @property
-    def rv(self) -> Tensor:
-        """Pyro's algebra of random variables, which Ember does not have yet."""
-        raise NotImplementedError(
-            "Distribution.rv (pyro.contrib.randomvariable) is not part of Ember yet; "
-            "use TransformedDistribution with ember.distributions.transforms instead"
-        )

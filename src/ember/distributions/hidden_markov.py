@@ -66,6 +66,13 @@ class HiddenMarkovModel(TorchDistribution):
         new._set_length(length)
         return new
 
+    def last_for(self, duration: int | None) -> Self:
+        """Change, in place, how long sequences are; None leaves that open."""
+        self._duration = duration
+        if duration is not None:
+            self._set_length(duration)
+        return self
+
     def _set_length(self, length: int) -> None:
         self._event_shape = Size([length, *self._event_shape[1:]])
 

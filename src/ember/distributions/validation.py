@@ -75,15 +75,3 @@ def validation_enabled(is_validate: bool = True) -> Iterator[None]:
     finally:
         _VALIDATION_ENABLED = ours
         torch.distributions.Distribution._validate_args = torchs
-
-
-@contextmanager
-def switches_kept() -> Iterator[None]:
-    """Undo what an import does to torch's base class of distributions: zuko, for one, switches its validation off for all."""
-    base = torch.distributions.Distribution
-    before = {name: vars(base)[name] for name in ("_validate_args", "arg_constraints")}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(base, name, value)

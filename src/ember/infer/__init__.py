@@ -12,6 +12,9 @@ from ember.infer.objectives.elbo import Estimate as Estimate
 from ember.infer.objectives.energy_distance import EnergyDistance as EnergyDistance
 from ember.infer.objectives.renyi_elbo import RenyiELBO as RenyiELBO
 from ember.infer.objectives.rws import ReweightedWakeSleep as ReweightedWakeSleep
+from ember.infer.objectives.svgd import SVGD as SVGD
+from ember.infer.objectives.svgd import IMQSteinKernel as IMQSteinKernel
+from ember.infer.objectives.svgd import RBFSteinKernel as RBFSteinKernel
 from ember.infer.objectives.trace_elbo import Trace_ELBO as Trace_ELBO
 from ember.infer.objectives.trace_mean_field_elbo import TraceMeanField_ELBO as TraceMeanField_ELBO
 from ember.infer.objectives.trace_mmd import Trace_MMD as Trace_MMD
@@ -20,10 +23,14 @@ from ember.infer.objectives.tracegraph_elbo import TraceGraph_ELBO as TraceGraph
 from ember.infer.posterior.abstract_infer import EmpiricalMarginal as EmpiricalMarginal
 from ember.infer.posterior.abstract_infer import TracePosterior as TracePosterior
 from ember.infer.posterior.abstract_infer import TracePredictive as TracePredictive
+from ember.infer.posterior.csis import CSIS as CSIS
 from ember.infer.posterior.importance import Importance as Importance
+from ember.infer.posterior.plate_tails import PlateTails as PlateTails
+from ember.infer.posterior.plate_tails import psis_by_plate as psis_by_plate
 from ember.infer.posterior.predictive import MHResampler as MHResampler
 from ember.infer.posterior.predictive import Predictive as Predictive
 from ember.infer.posterior.predictive import WeighedPredictive as WeighedPredictive
+from ember.infer.posterior.smcfilter import SMCFilter as SMCFilter
 from ember.infer.step.svi import SVI as SVI
 from ember.infer.terms.bound_gradients import DoublyReparameterized as DoublyReparameterized
 from ember.infer.terms.bound_gradients import Reparameterized as Reparameterized
@@ -38,6 +45,7 @@ from ember.infer.traces.validation import is_validation_enabled as is_validation
 
 __all__ = [
     "AnalyticKL",
+    "CSIS",
     "DoublyReparameterized",
     "ELBO",
     "ELBOModule",
@@ -45,14 +53,19 @@ __all__ = [
     "EnergyDistance",
     "Estimate",
     "FullScore",
+    "IMQSteinKernel",
     "Importance",
     "LeaveOneOut",
     "MHResampler",
     "NoControlVariate",
+    "PlateTails",
     "Predictive",
+    "RBFSteinKernel",
     "RenyiELBO",
     "Reparameterized",
     "ReweightedWakeSleep",
+    "SMCFilter",
+    "SVGD",
     "SVI",
     "StickingTheLanding",
     "TraceEnumSample_ELBO",
@@ -72,4 +85,5 @@ __all__ = [
     "enable_validation",
     "infer_discrete",
     "is_validation_enabled",
+    "psis_by_plate",
 ]

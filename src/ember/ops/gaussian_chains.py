@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Size, Tensor
@@ -14,6 +15,25 @@ from torch import Size, Tensor
 from ember.ops.information_form import Gaussian
 
 __all__ = ["gaussian_tensordot", "sequential_gaussian_filter_sample", "sequential_gaussian_tensordot"]
+
+
+# A factor of a chain: Gaussian, or Gaussian with a gamma variable that scales its precision.
+Factor = Any
+
+
+def factor_tensordot(x: Factor, y: Factor, dims: int = 0) -> Factor:
+    """As :func:`gaussian_tensordot`, for factors of any kind."""
+    assert 0 <= dims <= min(x.dim(), y.dim())
+    return _joined(x, y, dims).marginalize(left=dims)
+
+
+def chain_product(chain: Factor) -> Factor:
+    """As :func:`sequential_gaussian_tensordot`, for factors of any kind."""
+    assert chain.dim() % 2 == 0, "dim is not even"
+    state_dim = chain.dim() // 2
+    while chain.batch_shape[-1] > 1:
+        chain = _halved(*_paired(chain, state_dim), state_dim)
+    return chain[..., 0]
 
 
 def gaussian_tensordot(x: Gaussian, y: Gaussian, dims: int = 0) -> Gaussian:
@@ -28,11 +48,11 @@ def gaussian_tensordot(x: Gaussian, y: Gaussian, dims: int = 0) -> Gaussian:
     """
     assert isinstance(x, Gaussian)
     assert isinstance(y, Gaussian)
-    assert 0 <= dims <= min(x.dim(), y.dim())
-    return _joined(x, y, dims).marginalize(left=dims)
+    product: Gaussian = factor_tensordot(x, y, dims)
+    return product
 
 
-def _joined(x: Gaussian, y: Gaussian, dims: int) -> Gaussian:
+def _joined(x: Factor, y: Factor, dims: int) -> Factor:
     """The product of factors over ``(a, b)`` and ``(b, c)``, as one over ``(b, a, c)``."""
     left, right = x.dim() - dims, y.dim() - dims
     product = x.event_pad(right=right) + y.event_pad(left=left)
@@ -41,16 +61,16 @@ def _joined(x: Gaussian, y: Gaussian, dims: int) -> Gaussian:
     return product.event_permute(torch.cat([b, a, c]))
 
 
-def _paired(chain: Gaussian, state_dim: int) -> tuple[Gaussian, Gaussian]:
+def _paired(chain: Factor, state_dim: int) -> tuple[Factor, Factor]:
     """Neighbours along time multiplied, as factors over ``(middle, left, right)``; and the last one if it has none."""
     pairs = chain.batch_shape[-1] // 2
     even, odd = chain[..., 0 : 2 * pairs : 2], chain[..., 1 : 2 * pairs : 2]
     return _joined(even, odd, state_dim), chain[..., 2 * pairs :]
 
 
-def _halved(joint: Gaussian, rest: Gaussian, state_dim: int) -> Gaussian:
+def _halved(joint: Factor, rest: Factor, state_dim: int) -> Factor:
     shorter = joint.marginalize(left=state_dim)
-    return Gaussian.cat([shorter, rest], dim=-1) if rest.batch_shape[-1] else shorter
+    return type(joint).cat([shorter, rest], dim=-1) if rest.batch_shape[-1] else shorter
 
 
 def sequential_gaussian_tensordot(gaussian: Gaussian) -> Gaussian:
@@ -60,11 +80,8 @@ def sequential_gaussian_tensordot(gaussian: Gaussian) -> Gaussian:
         gaussian: factors over the states before and after each step of time.
     """
     assert isinstance(gaussian, Gaussian)
-    assert gaussian.dim() % 2 == 0, "dim is not even"
-    state_dim = gaussian.dim() // 2
-    while gaussian.batch_shape[-1] > 1:
-        gaussian = _halved(*_paired(gaussian, state_dim), state_dim)
-    return gaussian[..., 0]
+    product: Gaussian = chain_product(gaussian)
+    return product
 
 
 def sequential_gaussian_filter_sample(

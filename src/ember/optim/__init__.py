@@ -1,5 +1,6 @@
 """Optimizers: one torch optimizer behind named parameters, with schedules and clipping."""
 
+from ember.optim import multi as multi
 from ember.optim.lr_scheduler import PyroLRScheduler as PyroLRScheduler
 from ember.optim.optim import AdagradRMSProp as AdagradRMSProp
 from ember.optim.optim import ClippedAdam as ClippedAdam

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -42,11 +41,10 @@ def make_handler(name: str, messenger: type[Messenger]) -> Callable[..., Any]:
     handler.__name__ = handler.__qualname__ = name
     handler.__doc__ = messenger.__doc__
     own = inspect.signature(messenger).parameters.values()
-    first = inspect.Parameter("fn", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
-    # Behind the optional ``fn``, a signature can show a parameter without default, and what follows it, as keywords only.
-    named = list(itertools.dropwhile(lambda p: p.default is not p.empty, own))
-    rest = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) if p in named else p for p in own]
-    handler.__signature__ = inspect.Signature([first, *rest])  # type: ignore[attr-defined]
+    # A signature cannot show a parameter without default behind the optional ``fn``: then it shows ``fn`` as one too.
+    default = inspect.Parameter.empty if any(p.default is p.empty for p in own) else None
+    first = inspect.Parameter("fn", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+    handler.__signature__ = inspect.Signature([first, *own])  # type: ignore[attr-defined]
     return handler
 
 

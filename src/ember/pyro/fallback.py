@@ -13,7 +13,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from ember.pyro import missing, places, surface
+from ember.pyro import absent, missing, places, surface
 from ember.pyro.views import homes, offered
 
 _HOOK = "__getattr__"
@@ -62,6 +62,8 @@ def _answers(module: ModuleType, path: str, before: Callable[[str], Any] | None)
         if offered(path, name):
             for home in homes(name, _elsewhere(path, module)):
                 return vars(home)[name]
+        if absent.is_absent(path, name):
+            return absent.placeholder(f"{path}.{name}")
         below = f"{path}.{name}"
         if surface.has_path(below):
             try:
@@ -69,6 +71,9 @@ def _answers(module: ModuleType, path: str, before: Callable[[str], Any] | None)
             except ModuleNotFoundError as error:
                 if error.name != below:
                     raise
-        raise missing.error_for(sys._getframe(1), path, name, home=module.__name__)
+        try:
+            return surface.passed_on(path, name)
+        except LookupError:
+            raise missing.error_for(sys._getframe(1), path, name, home=module.__name__) from None
 
     return answer

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ember.pyro import fallback, missing, places, surface
+from ember.pyro.absent import Absent
 from ember.pyro.views import View, homes
 
 ROOT = "pyro"
@@ -79,7 +80,11 @@ def locate(path: str) -> ModuleType | None:
         if not is_hidden(name) and _exists(name):
             return import_module(name)
     sources = sources_of(path)
-    return View(path, sources) if sources else None
+    if sources:
+        return View(path, sources)
+    if surface.has_path(path) and any(_below(path, absent) for absent in places.ABSENT):
+        return Absent(path)
+    return None
 
 
 @cache
@@ -101,8 +106,8 @@ class _Loader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         # The machinery has put the alias's spec in. Ember's modules keep their own: reload, pickle and
-        # relative imports go by it. A view has no other, and keeps this one.
-        if not isinstance(module, View):
+        # relative imports go by it. A module that was made here has no other, and keeps this one.
+        if not isinstance(module, View | Absent):
             path = module.__spec__.name if module.__spec__ is not None else ROOT
             module.__spec__ = self._spec
             fallback.attach(module, path)

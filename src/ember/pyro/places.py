@@ -29,8 +29,9 @@ _GUIDES = (
 # Pyro path -> the Ember modules in which its names live, in the order in which they are asked.
 # "ember.x.*" stands for the package and all modules below it.
 VIEWS: dict[str, tuple[str, ...]] = {
-    "pyro.distributions.hmm": ("ember.distributions.*", "ember.ops.*"),
+    "pyro.distributions.hmm": ("ember.distributions.*", "ember.ops.*", "ember.pyro.reached"),
     "pyro.distributions.util": ("ember.distributions.*", "ember.distributions.copying", "ember.pyro.helpers"),
+    "pyro.generic": ("ember.pyro.generic",),
     "pyro.infer.autoguide.effect": _GUIDES,
     "pyro.infer.autoguide.guides": _GUIDES,
     "pyro.infer.autoguide.utils": _GUIDES,
@@ -52,13 +53,15 @@ ALSO: dict[str, tuple[str, ...]] = {
     "pyro": ("ember.pyro.legacy",),
     "pyro.contrib.easyguide.easyguide": _GUIDES,
     "pyro.infer": ("ember.pyro.jit",),
-    "pyro.infer.autoguide.gaussian": _GUIDES,
+    "pyro.infer.autoguide.gaussian": ("ember.pyro.reached", *_GUIDES),
     "pyro.infer.autoguide.initialization": _GUIDES,
     "pyro.infer.autoguide.structured": _GUIDES,
     "pyro.infer.trace_elbo": ("ember.pyro.jit",),
     "pyro.infer.trace_mean_field_elbo": ("ember.pyro.jit",),
     "pyro.infer.traceenum_elbo": ("ember.pyro.jit",),
     "pyro.infer.tracegraph_elbo": ("ember.pyro.jit",),
+    "pyro.poutine.block_messenger": ("ember.pyro.reached",),
+    "pyro.poutine.handlers": ("ember.pyro.reached",),
     "pyro.poutine.runtime": ("ember.params.param_store",),
     "pyro.primitives": ("ember", "ember.pyro.legacy", "ember.poutine.*", "ember.params.*"),
 }
@@ -66,11 +69,30 @@ ALSO: dict[str, tuple[str, ...]] = {
 # Modules of Ember that are not there under "pyro".
 HIDDEN: tuple[str, ...] = ("ember.pyro",)
 
+_SAMPLE = "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro"
+_COLLAPSE = "pyro.contrib.conjugate for conjugate pairs, TraceEnum_ELBO for discrete sites; it needs funsor in Pyro too"
+_HOROVOD = "any rule of ember.optim in one process; gather the gradients of several by torch.distributed"
+
 # What to use instead of a name or path of Pyro that Ember does not carry.
 INSTEAD: dict[str, str] = {
-    "pyro.infer.mcmc": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
-    "pyro.infer.MCMC": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
-    "pyro.infer.HMC": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
-    "pyro.infer.NUTS": "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro",
+    "pyro.contrib.funsor": "enumeration, markov and vectorised chains of Ember's own, in pyro.infer and pyro.poutine",
+    "pyro.infer.mcmc": _SAMPLE,
+    "pyro.infer.MCMC": _SAMPLE,
+    "pyro.infer.HMC": _SAMPLE,
+    "pyro.infer.NUTS": _SAMPLE,
+    "pyro.infer.RandomWalkKernel": _SAMPLE,
     "pyro.distributions.torch_patch": "Ember changes nothing in torch",
+    "pyro.optim.HorovodOptimizer": _HOROVOD,
+    "pyro.optim.horovod": _HOROVOD,
+    "pyro.poutine.collapse": _COLLAPSE,
+    "pyro.poutine.collapse_messenger": _COLLAPSE,
+    "pyro.poutine.handlers.collapse": _COLLAPSE,
 }
+
+# Those of them that import all the same: what is in them is an error when it is used.
+ABSENT: tuple[str, ...] = (
+    "pyro.poutine.collapse_messenger",
+    "pyro.distributions.torch_patch",
+    "pyro.infer.mcmc",
+    "pyro.optim.horovod",
+)

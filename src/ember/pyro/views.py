@@ -86,6 +86,8 @@ class View(ModuleType):
         if _is_dunder(name):
             return []
         own = vars(self)
+        if surface.names_at(own["__name__"]).passed_on.get(name, "").endswith(":"):
+            return []  # a module that Pyro imports there: a module of Ember's may have the same name
         return homes(name, own["__ember_sources__"]) if offered(own["__name__"], name) else []
 
     def __getattr__(self, name: str) -> Any:
@@ -93,7 +95,11 @@ class View(ModuleType):
             return vars(home)[name]
         if _is_dunder(name):
             raise AttributeError(name)
-        raise missing.error_for(sys._getframe(1), self.__name__, name, existing=self.__dir__())
+        try:
+            return surface.passed_on(self.__name__, name)
+        except LookupError:
+            frame = sys._getframe(1)
+            raise missing.error_for(frame, self.__name__, name, existing=self.__dir__()) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         found = self._homes(name)
@@ -116,7 +122,7 @@ class View(ModuleType):
 
     def __dir__(self) -> list[str]:
         names = surface.names_at(self.__name__)
-        there = {name for name in names.own | names.passed_on if self._homes(name)}
+        there = {name for name in (*names.own, *names.passed_on) if self._homes(name)}
         return sorted(there | {name for name in vars(self) if not _is_dunder(name)})
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from ember.train.plateau import Plateau as Plateau
 from ember.train.rates import Rates as Rates
 from ember.train.rates import Scheduler as Scheduler
 from ember.train.rollback import Rollback as Rollback
+from ember.train.until_converged import UntilConverged as UntilConverged
 
 __all__ = [
     "Annealing",
@@ -30,4 +31,5 @@ __all__ = [
     "Scheduler",
     "TrainResult",
     "Training",
+    "UntilConverged",
 ]

@@ -6,7 +6,7 @@ import pytest
 from torch import Tensor
 
 from ember.capture.native.c_writer import dots
-from ember.capture.native.loops import hoist, shrink, sweep
+from ember.capture.native.loops import flatten, hoist, shrink, sweep, turn
 from tests.capture.native import random_graphs
 from tests.capture.native.programs import QUICK, Compiled, assert_same, flags
 
@@ -22,6 +22,9 @@ def thresholds(request, monkeypatch):
         monkeypatch.setattr(hoist, "LEAST_NS", 0)
         monkeypatch.setattr(sweep, "FEWEST_ROWS", 2)
         monkeypatch.setattr(sweep, "MOST_BLOCK_ROWS", 2)
+        monkeypatch.setattr(flatten, "FEWEST_ELEMENTS", 2)
+        monkeypatch.setattr(flatten, "LEAST_GAIN", 0)
+        monkeypatch.setattr(turn, "FEWEST", 2)
         monkeypatch.setattr(dots, "FEWEST_ROWS", 1)
 
 

@@ -52,12 +52,16 @@ for fewest in (400, 0):
 
 GRAPHS = """
 from tests.capture.native import random_graphs
+from ember.capture.native.loops import flatten
+from tests.capture.native.loops import test_flatten
 from tests.capture.native.lowering import test_aliasing
-from tests.capture.native.programs import Compiled, twin
+from tests.capture.native.programs import Compiled
 
 torch.set_default_dtype(torch.float64)
 jobs = [(random_graphs.Graph(seed), random_graphs.inputs(2 + seed % 4, seed)) for seed in range(9000, 9060)]
 jobs += [(function, test_aliasing.inputs()) for function in test_aliasing.FUNCTIONS]
+short_rows = (test_flatten.responses, test_flatten.views, test_flatten.kept, test_flatten.deep)
+jobs += [(function, test_flatten.inputs(rows, columns)) for function in short_rows for rows, columns in ((110, 11), (40, 17))]
 flat = [tensor for _, inputs in jobs for tensor in inputs]
 
 def every(flat):
@@ -69,6 +73,7 @@ def every(flat):
 
 for fewest in (10**9, 0):
     pack.FEWEST_VALUES, pack.FEWEST_MEMBERS = fewest, 2
+    flatten.FEWEST_ELEMENTS, flatten.LEAST_GAIN = (2, 0) if fewest else (512, 1.1)
     compiled = Compiled(every, flat, sanitize=True)
     for steps in (1, 3):
         for a, b in zip(compiled.outcome(flat, steps), compiled.expected(flat, steps), strict=True):

@@ -51,7 +51,7 @@ def guide_list(model: Any) -> Any:
 
 
 HIERARCHICAL = partial(autoguide.AutoHierarchicalNormalMessenger, hierarchical_sites=["local", "grid"])
-IAF = partial(autoguide.AutoIAFNormal, hidden_dim=8, num_transforms=2)
+IAF = partial(autoguide.AutoIAFNormal, hidden_dim=40, num_transforms=2)
 STRUCTURED = partial(
     autoguide.AutoStructured,
     conditionals={

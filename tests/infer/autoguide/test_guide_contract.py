@@ -108,7 +108,9 @@ def test_prepare_makes_all_parameters(row):
     svi = svi_for(guide)
     svi.step(data())
     assert {name: id(parameter) for name, parameter in guide.named_parameters()} == before
-    assert set(ember.get_param_store()) == names and len(names) == len(before)
+    assert set(ember.get_param_store()) == names
+    # The orders of autoregressive networks are kept with the parameters, and are none.
+    assert len([name for name in names if not name.endswith(".permutation")]) == len(before)
 
 
 @every_guide

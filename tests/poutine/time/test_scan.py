@@ -11,7 +11,7 @@ from ember import poutine
 from ember.errors import ModelError
 from ember.infer.autoguide import AutoNormalMessenger
 from ember.infer.reparam import LocScaleReparam
-from ember.infer.structure.dependencies import get_dependencies
+from ember.structure.dependencies import get_dependencies
 from tests.poutine.time.models import LEVEL, NOISE, ROWS, STEPS, data, local_level
 
 ALL = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())

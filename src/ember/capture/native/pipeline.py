@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 from torch.fx import Graph
 
-from ember.capture.native.c_writer.unit import Source, written_unit
+from ember.capture.native.c_writer.unit import Main, Source, steps_main, written_unit
+from ember.capture.native.loops.flatten import flattened
 from ember.capture.native.loops.hoist import hoisted
 from ember.capture.native.loops.memory import placed
 from ember.capture.native.loops.pack import packed
@@ -18,6 +19,7 @@ from ember.capture.native.loops.shrink import shrunk
 from ember.capture.native.loops.straighten import straightened
 from ember.capture.native.loops.structure import Placed, Schedule
 from ember.capture.native.loops.sweep import swept
+from ember.capture.native.loops.turn import turned
 from ember.capture.native.loops.verify import verify_placed, verify_schedule
 from ember.capture.native.lowering.rows import DECOMPOSER, TABLE
 from ember.capture.native.lowering.rows.external import by_torch
@@ -35,6 +37,8 @@ class Recording:
 
     graph: Graph
     inputs: Sequence[Tensor]
+    num_varying: int = 0
+    """How many of the inputs, the first ones, hold something else in each run."""
 
 
 Record = Recording | Plan | Schedule | Placed | Source
@@ -42,7 +46,8 @@ Record = Recording | Plan | Schedule | Placed | Source
 
 def lowered(recording: Recording) -> Plan:
     """The values of a graph."""
-    return Lowering(TABLE, DECOMPOSER, by_torch).plan(recording.graph, recording.inputs)
+    plan = Lowering(TABLE, DECOMPOSER, by_torch).plan(recording.graph, recording.inputs)
+    return replace(plan, varying=frozenset(plan.inputs[: recording.num_varying]))
 
 
 # A pass takes what the one before it makes.
@@ -54,20 +59,27 @@ PASSES: tuple[tuple[str, Callable[[Any], Record]], ...] = (
     ("hoist", hoisted),
     ("schedule", scheduled),
     ("sweep", swept),
+    ("flatten", flattened),
+    ("turn", turned),
     ("place", placed),
     ("write", written_unit),
 )
 
 
-def source(recording: Recording, timed: bool = False) -> Source:
-    """The program in C; ``timed`` makes it measure its parts.
+def source(recording: Recording, timed: bool = False, main: Main = steps_main) -> Source:
+    """The program in C.
+
+    Args:
+        recording: what was recorded.
+        timed: whether it is to measure its parts.
+        main: writes the loop around it.
 
     Raises:
         UnsupportedError: if the graph has something that is not written in C.
     """
     record: Record = recording
     for name, run in PASSES:
-        record = written_unit(record, timed=True) if timed and isinstance(record, Placed) else run(record)
+        record = written_unit(record, timed, main) if isinstance(record, Placed) else run(record)
         if VERIFY:
             verify(record, name)
     assert isinstance(record, Source)

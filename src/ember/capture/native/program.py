@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,11 @@ MANY_LINES = 4000
 _CHECK_SIGNALS = ctypes.cast(ctypes.pythonapi.PyErr_CheckSignals, ctypes.c_void_p)
 
 
+def flags_for(text: str) -> tuple[str, ...]:
+    """How a program is compiled: a very long one is not worth the time that all optimisations take."""
+    return FLAGS if text.count("\n") < MANY_LINES else LARGE_FLAGS
+
+
 class NativeProgram:
     """The compiled program with the memory it works in."""
 
@@ -54,13 +59,13 @@ class NativeProgram:
         self._assumes = bool(graph.assumed)
         self.source = source.text
         generated = time.perf_counter()
-        flags = FLAGS if source.text.count("\n") < MANY_LINES else LARGE_FLAGS
+        flags = flags_for(source.text)
         self.library = compile_library(source.text, sanitize=sanitize, extra_flags=flags)
         self._loaded = self.library.load_for(self)
         self._steps: Any = self._loaded.ember_steps
         self._steps.restype = ctypes.c_int32
         self._outputs = source.outputs
-        self._parts = source.parts
+        self._parts, self._estimates = source.parts, source.estimates
         self._layouts = [(tuple(t.shape), tuple(t.stride()), t.dtype) for t in inputs]
         self.kept_bytes = sum(source.kept) + source.watched_bytes
         """Of memory for what is computed once, from data, and for the copies that tell whether these have changed."""
@@ -103,6 +108,11 @@ class NativeProgram:
     def memory_bytes(self) -> int:
         """Of all the memory that it has beside its inputs."""
         return self._arena.numel() + self.kept_bytes
+
+    @property
+    def estimates(self) -> Mapping[str, float]:
+        """About how long the parts of a step take, in nanoseconds by kind."""
+        return self._estimates
 
     def _set_memory(self, table: Any) -> None:
         engine = ctypes.c_void_p(self._engine.address)

@@ -66,6 +66,14 @@ class Assumptions:
         if self.conditions:
             self.conditions[:] = [torch.stack(self.conditions).all() | excused]
 
+    def answered(self) -> Tensor | None:
+        """Whether all conditions so far hold; none of them needs to any more. None if there are none."""
+        if not self.conditions:
+            return None
+        together = torch.stack(self.conditions).all()
+        self.conditions.clear()
+        return together
+
 
 class _Current(threading.local):
     assumptions: Assumptions | None = None
@@ -73,6 +81,12 @@ class _Current(threading.local):
 
 CURRENT = _Current()
 """Those of the recording that goes on in this thread."""
+
+
+def answered() -> Tensor | None:
+    """What the recording in this thread has assumed so far, as a truth value that the program itself looks at: a run in which it
+    does not hold goes on. None if it is nothing, and where nothing is recorded."""
+    return None if CURRENT.assumptions is None else CURRENT.assumptions.answered()
 
 
 def excuse(excused: Tensor) -> None:

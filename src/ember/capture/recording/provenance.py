@@ -6,10 +6,10 @@ looks for them among the frames below an operator, so eager execution pays nothi
 
 from __future__ import annotations
 
+import os
 import sys
 from bisect import bisect_right
 from collections.abc import Callable
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Literal, TypeVar
 
@@ -91,16 +91,22 @@ class Origins:
         label: str | None = None
         fallback: dict[str, FrameType] = {}
         frame: FrameType | None = innermost
+        kinds = self._kinds
+        # Some ten frames for each operator: no calls for those that have been seen.
         while frame is not None and (line is None or label is None):
-            kind = self._kind(frame.f_code)
-            if kind == "end":
+            code = frame.f_code
+            known = kinds.get(id(code))
+            kind = self._kind(code) if known is None else known[1]
+            if kind == "other":
+                pass
+            elif kind == "end":
                 break
-            if kind == "user":
+            elif kind == "user":
                 line = line or frame
             elif not isinstance(kind, str):
                 label = label or kind(frame, innermost)
                 fallback.setdefault("ember", frame)
-            elif kind != "other":
+            else:
                 fallback.setdefault(kind, frame)
             frame = frame.f_back
         if line is None and label is None:
@@ -109,14 +115,13 @@ class Origins:
         return ", ".join(part for part in (_line(line), label) if part)
 
     def _kind(self, code: CodeType) -> Kind:
-        known = self._kinds.get(id(code))
-        if known is None:
-            known = self._kinds[id(code)] = (code, _classify(code))
-        return known[1]
+        kind = _classify(code)
+        self._kinds[id(code)] = (code, kind)
+        return kind
 
 
 def _line(frame: FrameType | None) -> str:
-    return "" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return "" if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def _classify(code: CodeType) -> Kind:

@@ -20,6 +20,7 @@ _READERS = (Tensor.numpy, Tensor.tolist, Tensor.__array__)
 
 class _Recordings(threading.local):
     depth = 0
+    count = 0
 
 
 _RECORDINGS = _Recordings()
@@ -28,6 +29,11 @@ _RECORDINGS = _Recordings()
 def is_recording() -> bool:
     """Whether this thread's program is being recorded: what it keeps outside of tensors would be kept once only."""
     return _RECORDINGS.depth > 0
+
+
+def recording_number() -> int:
+    """Which of this thread's recordings goes on, from one; zero outside of them. What one has made is not for another."""
+    return _RECORDINGS.count if is_recording() else 0
 
 
 def _refuse(tensor: Tensor) -> None:
@@ -52,6 +58,7 @@ class ValueGuard(TorchFunctionMode):
         self._outer: Assumptions | None = None
 
     def __enter__(self) -> Any:
+        _RECORDINGS.count += _RECORDINGS.depth == 0
         _RECORDINGS.depth += 1
         self._outer, CURRENT.assumptions = CURRENT.assumptions, self._assumptions
         return super().__enter__()  # type: ignore[no-untyped-call]

@@ -23,6 +23,8 @@ from ember.capture.state.parts import ById, ByWeakId, is_plain, layout_part, pla
 from ember.capture.state.reads import Chain, Reads, reads_of
 
 _MOST_OBJECTS = 20_000
+# What transforms keep of their last value, until they see another.
+_MEMORIES = {"_cached_x_y", "_kept"}
 _MOST_ITEMS = 100_000
 _OF_EVERY_MODULE = frozenset(
     {"_parameters", "_buffers", "_modules", "_pyro_samples", "_pyro_params", "_model"}
@@ -259,7 +261,7 @@ class Walk:
         inherits = any(base.__module__.startswith("ember.") for base in kind.__mro__)
         every = library or inherits or self._all_attributes
         parts: list[Hashable] = [self.part(kind, label)]
-        names = sorted(own) if every else sorted(self._names & (own.keys() | _class_names(kind)))
+        names = sorted(own.keys() - _MEMORIES if every else self._names & (own.keys() | _class_names(kind)))
         note = self._counted if getattr(kind, "tells_of_changes", False) else self._attribute
         parts += [note(own, name, f"{label}.{name}") for name in names]
         slots = [name for name in _slots(kind) if every or name in self._names]

@@ -11,7 +11,8 @@ from typing import ClassVar
 from ember.infer.enumeration.checks import check_traceenum_requirements
 from ember.infer.enumeration.enum import iter_discrete_escape, iter_discrete_extend
 from ember.infer.terms.pairing import Check, Pairing
-from ember.infer.traces.importance_trace import Traces, get_importance_trace
+from ember.infer.traces.broadcasting import check_broadcasting
+from ember.infer.traces.importance_trace import Sites, Traces, get_importance_trace
 from ember.infer.traces.run import Pair, Run, Runner
 from ember.infer.traces.settings import Settings
 from ember.infer.traces.validation import is_validation_enabled
@@ -39,14 +40,21 @@ class Enumerated(Runner):
             )
         run = run.in_particle_plate(settings) if settings.vectorize_particles else run.resolved(settings)
         partial: LifoQueue[Trace] = LifoQueue()
-        # The model's dims come after the guide's, since its handler goes on where the guide's left off.
-        guide = EnumMessenger(first_available_dim=-1 - run.max_plate_nesting)(run.guide)
-        guide = queue(guide, partial, escape_fn=iter_discrete_escape, extend_fn=iter_discrete_extend)  # type: ignore[arg-type]
-        run = replace(run, model=EnumMessenger()(run.model), guide=guide, one=None, sampled=run)
+        sampled, run = run, _enumerated(run)
+        guide = queue(run.guide, partial, escape_fn=iter_discrete_escape, extend_fn=iter_discrete_extend)  # type: ignore[arg-type]
+        run = replace(run, guide=guide, sampled=sampled)
         for _ in range(1 if settings.vectorize_particles else settings.num_particles):
             partial.put(Trace())
             while not partial.empty():
                 yield pair(run)
+
+
+def _enumerated(run: Run) -> Run:
+    """The run with enumeration, and that of one particle too."""
+    # The model's dims come after the guide's, since its handler goes on where the guide's left off.
+    guide = EnumMessenger(first_available_dim=-1 - run.max_plate_nesting)(run.guide)
+    one = None if run.one is None else _enumerated(run.one)
+    return replace(run, model=EnumMessenger()(run.model), guide=guide, one=one)
 
 
 class Memory(ABC):
@@ -75,9 +83,12 @@ class PackedPairing(Pairing):
     memory: Memory = field(default_factory=NoMemory)
 
     def pair(self, run: Run) -> Traces:
+        plates: tuple[Sites, Sites] = ({}, {})
         model_trace, guide_trace = get_importance_trace(
-            "flat", run.max_plate_nesting, run.model, run.guide, run.args, run.kwargs
+            "flat", run.max_plate_nesting, run.model, run.guide, run.args, run.kwargs, plates=plates
         )
+        if run.sampled is not None and run.one is not None:
+            check_broadcasting(_enumerated(run.sampled), (model_trace, guide_trace), plates)
         if is_validation_enabled():
             for check in (check_traceenum_requirements, *self.checks):
                 check(model_trace, guide_trace)

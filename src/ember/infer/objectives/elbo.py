@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ember.infer.losses import values as loss_values
-from ember.infer.losses.policy import check_training_loss, warn_of_nan_loss
 from ember.infer.objectives import hooks
 from ember.infer.objectives.composition import Composition
+from ember.infer.objectives.losses import values as loss_values
+from ember.infer.objectives.losses.policy import check_training_loss, warn_of_nan_loss
 from ember.infer.terms.estimate import Estimate as Estimate
 from ember.infer.terms.estimate import Worth
 from ember.infer.traces.importance_trace import Traces

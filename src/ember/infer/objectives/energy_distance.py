@@ -11,9 +11,13 @@ from torch import Tensor
 from ember import poutine
 from ember.distributions.masking import scale_and_mask
 from ember.infer.objectives.elbo import Program
+from ember.infer.traces.broadcasting import check_broadcasting
 from ember.infer.traces.checks import check_model_guide_match, check_site_shape
-from ember.infer.traces.plate_nesting import max_plate_nesting_of
+from ember.infer.traces.importance_trace import Sites
+from ember.infer.traces.plate_nesting import facts_of, max_plate_nesting_of
 from ember.infer.traces.plates import PARTICLE_PLATE
+from ember.infer.traces.run import Run
+from ember.infer.traces.settings import Settings
 from ember.infer.traces.validation import is_validation_enabled, validation_enabled
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.site import Site
@@ -101,6 +105,22 @@ class EnergyDistance:
         power = safe.sqrt() if self.beta == 1 else safe.pow(self.beta / 2)
         return torch.where(positive, power, 0.0)
 
+    def _check_broadcasting(
+        self,
+        recorded: tuple[Trace, Trace],
+        nesting: float,
+        called: tuple[Program, Program, tuple[Any, ...], dict[str, Any]],
+    ) -> None:
+        """See whether model and guide mix particles up, before predictions are taken for observations."""
+        model, guide, args, kwargs = called
+        facts = facts_of(self, model, guide)
+        one = Run(poutine.uncondition(model), guide, args, kwargs, nesting, facts)
+        settings = Settings(num_particles=self.num_particles, vectorize_particles=True)
+        (model_trace, model_plates), (guide_trace, guide_plates) = map(_apart, recorded)
+        check_broadcasting(
+            one.in_particle_plate(settings), (model_trace, guide_trace), (model_plates, guide_plates)
+        )
+
     def _get_traces(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Trace, Trace]:
@@ -117,6 +137,8 @@ class EnergyDistance:
         replayed = poutine.replay(trace=recorded_guide.trace)
         with poutine.trace() as recorded_model, poutine.uncondition(), replayed, particles:
             model(*args, **kwargs)
+        recorded = recorded_model.trace, recorded_guide.trace
+        self._check_broadcasting(recorded, nesting, (model, guide, args, kwargs))
         for site in _samples(recorded_model.trace):
             if site.was_observed:
                 site.is_observed = True
@@ -133,6 +155,13 @@ class EnergyDistance:
                     if not site.is_observed:
                         check_site_shape(site, nesting)
         return guide_trace, model_trace
+
+
+def _apart(recorded: Trace) -> tuple[Trace, Sites]:
+    """The trace without the hidden sites of plates, and these."""
+    return prune_subsample_sites(recorded), {
+        site.name: site for site in _samples(recorded) if site.is_subsample
+    }
 
 
 def _check_reparameterized(guide_trace: Trace, model_trace: Trace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ember import poutine
 from ember.infer.terms.estimate import Combination, Estimate, Terms, Worth
+from ember.infer.traces.broadcasting import check_broadcasting
 from ember.infer.traces.checks import check_model_guide_match
 from ember.infer.traces.importance_trace import Traces
+from ember.infer.traces.plate_nesting import facts_of
 from ember.infer.traces.run import Program, Run
 from ember.infer.traces.settings import Settings
 from ember.infer.traces.validation import is_validation_enabled
@@ -65,17 +67,35 @@ class WakeSleep(Combination):
         """The guide's cross entropy on samples of the model."""
         runs = self.num_sleep_particles
         guide, sampled = run.guide, poutine.uncondition(run.model)
+        many = None
         if settings.vectorize_particles:
-            dim = -int(run.resolved(settings).max_plate_nesting)
+            resolved = run.resolved(settings)
+            dim = -int(resolved.max_plate_nesting)
+            one = replace(resolved, model=sampled, guide=_nothing, max_plate_nesting=-dim - 1)
             sampled, guide = (_in_sleep_plate(program, runs, dim) for program in (sampled, guide))
+            if runs > 1:
+                facts = facts_of(WakeSleep, run.model, run.guide)
+                many = replace(one, model=sampled, max_plate_nesting=-dim, one=replace(one, facts=facts))
             runs = 1
         log_q: Any = 0.0
         for _ in range(runs):
             model_trace = poutine.trace(sampled).get_trace(*run.args, **run.kwargs)
             model_trace.detach_()
+            if many is not None:
+                _check_broadcasting(many, model_trace)
             guide_trace = _matched_trace(model_trace, guide, run.args, dict(run.kwargs))
             log_q = log_q + guide_trace.log_prob_sum()
         return torch.as_tensor(-log_q / self.num_sleep_particles)
+
+
+def _nothing(*args: object, **kwargs: object) -> None:
+    """A guide without sites."""
+
+
+def _check_broadcasting(many: Run, recorded: Trace) -> None:
+    """See whether the model mixes up what it draws in one run. The guide is looked at where it proposes."""
+    plates = {site.name: site for site in _samples(recorded) if site.is_subsample}
+    check_broadcasting(many, (prune_subsample_sites(recorded), Trace()), (plates, {}))
 
 
 def _wake_losses(particles: Sequence[Traces], settings: Settings) -> tuple[Tensor, Tensor]:

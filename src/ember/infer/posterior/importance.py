@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,11 +17,12 @@ from ember.infer.traces.broadcasting import check_broadcasting
 from ember.infer.traces.importance_trace import Sites, get_importance_trace
 from ember.infer.traces.plate_nesting import facts_of
 from ember.infer.traces.plates import PARTICLE_PLATE
-from ember.infer.traces.run import Run
+from ember.infer.traces.run import Run, explained
+from ember.infer.traces.settings import Settings
 from ember.ops.packed import dims_of
-from ember.ops.stats import fit_generalized_pareto
+from ember.ops.pareto import tail_shape
 from ember.poutine.trace_struct import Trace
-from ember.primitives import plate
+from ember.rng import set_torch_states, torch_states
 
 Program = Callable[..., Any]
 
@@ -165,31 +167,64 @@ def vectorized_importance_weights(
     """
     if max_plate_nesting is None:
         raise ValueError("must provide max_plate_nesting")
-    nesting = max_plate_nesting + 1
+    drawn = _draw_together(model, guide, args, kwargs, num_samples, max_plate_nesting)
+    log_weights = drawn.log_weights
+    if normalized:
+        log_weights = log_weights - torch.logsumexp(log_weights, 0)
+    return log_weights, drawn.model_trace, drawn.guide_trace
 
-    def vectorize(fn: Program) -> Program:
-        def in_plate(*args: object, **kwargs: object) -> Any:
-            with plate(PARTICLE_PLATE, num_samples, dim=-nesting):
-                return fn(*args, **kwargs)
 
-        return in_plate
+@dataclass(frozen=True)
+class _Together:
+    """Particles of one run."""
 
+    log_weights: Tensor
+    model_trace: Trace
+    guide_trace: Trace
+    compared: bool
+    """Whether model and guide have been seen to broadcast."""
+
+
+def _draw_together(
+    model: Program,
+    guide: Program,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    num_samples: int,
+    max_plate_nesting: int,
+) -> _Together:
+    facts = facts_of(vectorized_importance_weights, model, guide)
+    settings = Settings(num_particles=num_samples, vectorize_particles=True)
+    nesting = max_plate_nesting + settings.particle_plates
+    run = Run(model, guide, args, kwargs, nesting, facts).in_particle_plate(settings)
     plates: tuple[Sites, Sites] = ({}, {})
-    model_trace, guide_trace = get_importance_trace(
-        "flat", nesting, vectorize(model), vectorize(guide), args, kwargs, plates=plates
-    )
-    if num_samples > 1:
-        facts = facts_of(vectorized_importance_weights, model, guide)
-        one = Run(model, guide, args, kwargs, max_plate_nesting, facts)
-        check_broadcasting(one, nesting, model_trace, plates[1] | plates[0])
+    with explained(settings):
+        model_trace, guide_trace = get_importance_trace(
+            "flat", nesting, run.model, run.guide, args, kwargs, plates=plates
+        )
+    compared = check_broadcasting(run, (model_trace, guide_trace), plates)
     if num_samples == 1:
         log_weights = torch.as_tensor(model_trace.log_prob_sum() - guide_trace.log_prob_sum())
     else:
         log_weights = log_prob_by_row(model_trace, PARTICLE_PLATE, num_samples)
         log_weights = log_weights - log_prob_by_row(guide_trace, PARTICLE_PLATE, num_samples)
-    if normalized:
-        log_weights = log_weights - torch.logsumexp(log_weights, 0)
-    return log_weights, model_trace, guide_trace
+    return _Together(log_weights, model_trace, guide_trace, compared)
+
+
+@torch.no_grad()
+def log_weights_by_row(
+    model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any], num_samples: int
+) -> Tensor:
+    """Log importance weights of particles that are drawn one by one: right for every model, whether it broadcasts or not.
+
+    Returns:
+        Shape ``(num_samples,)``.
+    """
+    found = []
+    for _ in range(num_samples):
+        model_trace, guide_trace = get_importance_trace("flat", math.inf, model, guide, args, kwargs)
+        found.append(torch.as_tensor(model_trace.log_prob_sum() - guide_trace.log_prob_sum()))
+    return torch.stack(found)
 
 
 @torch.no_grad()
@@ -205,7 +240,7 @@ def psis_diagnostic(
     """k-hat, the shape of the tail of the importance weights (Vehtari, Gelman and Gabry, 2015; Yao et al., 2018).
 
     Below 0.5 the guide is a good approximation of the posterior; up to 0.7 it may be useful; above, mistrust it. A guide may
-    predict well all the same. Model and guide must have plates for all batch dims.
+    predict well all the same. Particles are drawn in one run if model and guide are seen to broadcast, else one by one.
 
     Args:
         model: the program whose posterior is sought.
@@ -220,26 +255,40 @@ def psis_diagnostic(
         k-hat; infinite (and a warning) if there are too few particles in the tail.
 
     Raises:
-        ValueError: if the numbers of particles do not fit, or the model does not broadcast over particles.
+        ValueError: if the numbers of particles do not fit.
     """
     at_once = num_particles if max_simultaneous_particles is None else max_simultaneous_particles
     if num_particles % at_once != 0:
         raise ValueError("num_particles must be divisible by max_simultaneous_particles.")
     log_weights = torch.cat(
         [
-            vectorized_importance_weights(
-                model, guide, *args, num_samples=at_once, max_plate_nesting=max_plate_nesting, **kwargs
-            )[0].reshape(-1)
+            _right_log_weights(model, guide, args, kwargs, at_once, max_plate_nesting).reshape(-1)
             for _ in range(num_particles // at_once)
         ]
     )
-    log_weights = (log_weights - log_weights.max()).sort().values
-    tail_size = math.ceil(min(0.2 * num_particles, 3.0 * math.sqrt(num_particles)))
-    cutoff = max(math.log(1.0e-15), float(log_weights[max(-tail_size - 1, -num_particles)]))
-    tail = log_weights[log_weights > cutoff]
-    if len(tail) < 10:
+    k = tail_shape(log_weights)
+    if k == math.inf:
         warnings.warn(
             "Not enough tail samples to compute PSIS diagnostic; increase num_particles.", stacklevel=2
         )
-        return math.inf
-    return fit_generalized_pareto(tail.exp() - math.exp(cutoff))[0]
+    return k
+
+
+def _right_log_weights(
+    model: Program,
+    guide: Program,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    num_samples: int,
+    max_plate_nesting: int,
+) -> Tensor:
+    """Of all particles in one run where that is known to be right, else one by one."""
+    before = torch_states()
+    try:
+        drawn = _draw_together(model, guide, args, kwargs, num_samples, max_plate_nesting)
+        if drawn.compared:
+            return drawn.log_weights
+    except (RuntimeError, ValueError, IndexError):
+        pass  # what is wrong with one particle too is raised below
+    set_torch_states(before)
+    return log_weights_by_row(model, guide, args, kwargs, num_samples)

@@ -11,8 +11,7 @@ from torch import Size, Tensor
 
 from ember import poutine
 from ember.errors import ModelError
-from ember.infer.posterior.parallel_check import Settled, cannot_run, check_rows, spread
-from ember.infer.traces.validation import is_validation_enabled
+from ember.infer.posterior.parallel_check import Rows, Settled, cannot_run, check_rows, spread
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.trace_struct import RETURN, Trace
 from ember.primitives import plate
@@ -125,7 +124,7 @@ class Asked:
     score: bool = False
     """Whether the log densities are needed; otherwise none are evaluated."""
     check: bool = True
-    """Whether a run of many samples is compared with runs of single ones, where validation is on."""
+    """Whether a run of many samples is compared with runs of others, and of single ones."""
 
     @property
     def scored(self) -> Program:
@@ -177,8 +176,12 @@ def in_parallel(asked: Asked) -> Run:
         except (RuntimeError, ValueError, IndexError) as error:
             # Alone it has worked, when its layout was found.
             raise _explained(error, recorder.trace, layout) from error
-        if asked.check and is_validation_enabled():
-            check_rows(asked.program, prune_subsample_sites(trace), layout.max_plate_nesting, args, kwargs)
+        if asked.check and num_samples > 1:
+            recorded = prune_subsample_sites(trace)
+            many = particles(asked.program)
+            check_rows(
+                Rows(asked.program, many, recorded, num_samples, layout.max_plate_nesting, args, kwargs)
+            )
     results: dict[str, Any] = {}
     for name, shape in layout.shapes.items():
         value = trace.nodes[name].value

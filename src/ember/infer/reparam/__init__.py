@@ -4,6 +4,7 @@ A reparameteriser rewrites one ``sample`` statement; :func:`ember.poutine.repara
 """
 
 from ember.infer.reparam.families.conjugate import ConjugateReparam as ConjugateReparam
+from ember.infer.reparam.families.linear_hmm import LinearHMMReparam as LinearHMMReparam
 from ember.infer.reparam.families.loc_scale import LocScaleReparam as LocScaleReparam
 from ember.infer.reparam.families.projected_normal import ProjectedNormalReparam as ProjectedNormalReparam
 from ember.infer.reparam.families.softmax import GumbelSoftmaxReparam as GumbelSoftmaxReparam
@@ -28,6 +29,7 @@ __all__ = [
     "GumbelSoftmaxReparam",
     "HaarReparam",
     "LatentStableReparam",
+    "LinearHMMReparam",
     "LocScaleReparam",
     "MinimalReparam",
     "NeuTraReparam",

@@ -14,7 +14,7 @@ from torch import Tensor
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.signals import Unbroken
 from ember.errors import CaptureMismatchError
-from ember.infer.losses.values import is_finite, to_floats
+from ember.infer.objectives.losses.values import is_finite, to_floats
 from ember.infer.step.function import Gradients
 from ember.infer.step.live import Observer, Taken
 from ember.infer.step.program import StepProgram

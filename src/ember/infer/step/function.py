@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ember.infer.losses.policy import BadLoss
+from ember.infer.objectives.losses.policy import BadLoss
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]

@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 from ember import tree
 from ember.capture.recording.assumptions import excuse
 from ember.errors import CaptureError, Reason
-from ember.infer.losses.policy import BadLoss
+from ember.infer.objectives.losses.policy import BadLoss
 from ember.infer.step.function import Args, Gradients, Kwargs, Objective, Step
 from ember.infer.traces.validate_all import structure_unchecked
 from ember.modules import Registered

@@ -18,7 +18,7 @@ import torch
 from ember.capture.state.facts import Layouts
 from ember.capture.state.parts import ById
 from ember.capture.state.world import World
-from ember.infer.losses.policy import BadLoss
+from ember.infer.objectives.losses.policy import BadLoss
 from ember.infer.step.program import StepProgram
 from ember.infer.traces.validate_all import switches
 from ember.nn.context import module_local_params

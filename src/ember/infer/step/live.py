@@ -13,9 +13,9 @@ from torch import Tensor
 from ember.capture.recording.mutation_guard import Undoable
 from ember.capture.signals import Unbroken
 from ember.distributions.validation import values_unchecked
-from ember.infer.losses.policy import BadLoss, Later, LeftOut, active_policy, applied
-from ember.infer.losses.values import check as check_loss
-from ember.infer.losses.values import is_finite, to_floats, warn_if_nan
+from ember.infer.objectives.losses.policy import BadLoss, Later, LeftOut, active_policy, applied
+from ember.infer.objectives.losses.values import check as check_loss
+from ember.infer.objectives.losses.values import is_finite, to_floats, warn_if_nan
 from ember.infer.step.function import Args, Gradients, Kwargs, Objective, Step
 from ember.infer.traces.validate_all import validation_enabled
 from ember.ops.scalars import zero_grads

@@ -16,8 +16,9 @@ from tqdm import tqdm
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.signals import Gate
 from ember.errors import NonFiniteLossError
-from ember.infer.losses.policy import LeftOut
-from ember.infer.losses.values import parts, shown
+from ember.infer.objectives.losses.policy import LeftOut
+from ember.infer.objectives.losses.values import parts, shown
+from ember.infer.step.convergence.record import Convergence
 from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.program import StepProgram
 from ember.infer.step.programs import Ready
@@ -42,6 +43,8 @@ class SVIResult:
     interrupted: bool
     """Whether Ctrl-C ended the run."""
     seconds: float
+    convergence: Convergence | None = None
+    """Under ``until="converged"``: whether it has, and what was seen."""
 
 
 class Source(Protocol):

@@ -15,9 +15,9 @@ from ember.capture import backend as backends
 from ember.capture.recording.graph import CapturedGraph
 from ember.capture.report import Capture
 from ember.capture.signals import Unbroken
-from ember.infer.losses.policy import BadLoss
-from ember.infer.losses.values import check as check_loss
-from ember.infer.losses.values import is_finite, to_floats, warn_if_nan
+from ember.infer.objectives.losses.policy import BadLoss
+from ember.infer.objectives.losses.values import check as check_loss
+from ember.infer.objectives.losses.values import is_finite, to_floats, warn_if_nan
 from ember.infer.step.function import Gradients
 from ember.infer.step.given import FlatStep
 from ember.infer.step.live import gradients_finite, settle

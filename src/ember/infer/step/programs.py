@@ -17,7 +17,7 @@ from ember.capture.recording.mutation_guard import Undoable
 from ember.capture.report import Capture, Report
 from ember.capture.state.world import World, scan
 from ember.errors import CaptureError, CaptureMismatchError, Reason
-from ember.infer.losses.values import is_finite
+from ember.infer.objectives.losses.values import is_finite
 from ember.infer.step.function import Gradients
 from ember.infer.step.given import Parameters
 from ember.infer.step.guards import Bound, Fact, Key, first_difference

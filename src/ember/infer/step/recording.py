@@ -126,6 +126,7 @@ def _compiled(
     line.num_nodes, line.backend, line.note = graph.num_nodes, program.backend, program.note
     line.source, line.program = program.source, weakref.ref(program)
     line.memory_bytes = getattr(program, "memory_bytes", 0)
+    line.estimates = getattr(program, "estimates", {})
     line.trace_seconds, line.compile_seconds = traced - started, time.perf_counter() - traced
     report.captures.append(line)
     return StepProgram(flat, graph, program, line, fixed, setup.optimizer)

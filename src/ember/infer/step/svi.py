@@ -10,11 +10,12 @@ from ember.caller import stacklevel
 from ember.capture.choice import BackendName, backend_of, check_backend
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.report import Report
-from ember.errors import CaptureError, OptimizerError, Reason
+from ember.errors import CaptureError, ModelError, OptimizerError, Reason
 from ember.infer.autoguide.base.guide import AutoGuide
-from ember.infer.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.objectives.elbo import ELBO
+from ember.infer.objectives.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
+from ember.infer.step.convergence.rule import Rule
 from ember.infer.step.function import Args, Kwargs, Step
 from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.loop import Callback, Run, SVIResult, run
@@ -23,6 +24,12 @@ from ember.infer.step.request import Request, Scheduled, Setup
 from ember.infer.step.training.given_losses import backward_of, bound, warn_of_deprecated
 from ember.infer.step.training.steps import Steps, eager_for
 from ember.infer.step.training.trainable import Trainable
+from ember.infer.step.training.until import (
+    NOT_GIVEN,
+    check_until,
+    run_until_converged,
+    steps_and_arguments,
+)
 from ember.infer.step.warm import Warm
 from ember.infer.traces.program_checks import check_pair, check_program, number_of_steps, shown_kind
 from ember.optim import PyroLRScheduler, PyroOptim
@@ -199,8 +206,11 @@ class SVI(Trainable):
 
     def run(
         self,
-        num_steps: int,
+        num_steps: Any = NOT_GIVEN,
         *args: object,
+        until: Literal["converged"] | None = None,
+        max_steps: int | None = None,
+        rule: Rule | None = None,
         progress: bool = True,
         callback: Callback | None = None,
         callback_interval: int = 100,
@@ -208,11 +218,19 @@ class SVI(Trainable):
         scheduled: bool = False,
         **kwargs: object,
     ) -> SVIResult:
-        """Take many steps.
+        """Take many steps, or as many as are needed.
+
+        Under ``until="converged"`` steps are taken at a constant rate until the iterates are stationary (split R-hat of each
+        parameter) and their average is known; the rate is halved until that moves no average any more (Welandawe et al., 2022).
+        The averages are put into the store, and the rates back to where they were. ``result.convergence`` says what was seen.
 
         Args:
-            num_steps: how many.
+            num_steps: how many; under ``until`` the most, if it is an int and ``max_steps`` is not given, else the model's
+                first argument.
             args: passed on to model and guide, the same in every step.
+            until: ``"converged"``: end when that is so.
+            max_steps: how many steps there are at most then; 200,000 by default.
+            rule: what convergence asks for.
             progress: show a progress bar.
             callback: called as ``callback(step, loss)`` after every ``callback_interval`` steps, with the number of steps
                 taken so far and the last loss; a true result ends the run.
@@ -229,16 +247,34 @@ class SVI(Trainable):
             NonFiniteLossError: if a loss or a gradient is NaN or infinite, unless ``stable`` or the setting
                 ``nonfinite_loss`` says otherwise.
             CaptureError: under ``compile=True``, if the step cannot be captured.
-            OptimizerError: under ``scheduled``, if there is no scheduler, or its rates are not known in advance.
+            OptimizerError: under ``scheduled``, if there is no scheduler, or its rates are not known in advance; under
+                ``until``, if the optimizer has no rate that stays as it is set.
         """
-        num_steps = number_of_steps(num_steps)
         mode = effective_mode(self.compile, "auto")
+        if until is not None:
+            check_until(until, scheduled)
+            num_steps, args = steps_and_arguments(num_steps, args, max_steps)
+        elif max_steps is not None or rule is not None:
+            raise ModelError('max_steps and rule belong to until="converged"; give the number of steps first')
+        else:
+            num_steps = number_of_steps(None if num_steps is NOT_GIVEN else num_steps)
         schedule = self._schedule(num_steps) if scheduled else None
         policy = Skip() if stable else active_policy()
         source = Steps(
             lambda: self.request("step", policy, args, kwargs, schedule), self.programs, self.refused, mode
         )
-        return run(Run(source, schedule), num_steps, progress, callback, callback_interval)
+        if until is None:
+            return run(Run(source, schedule), num_steps, progress, callback, callback_interval)
+        return run_until_converged(
+            self,
+            Run(source),
+            (args, kwargs),
+            Rule() if rule is None else rule,
+            num_steps,
+            progress,
+            callback,
+            callback_interval,
+        )
 
     def _schedule(self, num_steps: int) -> Scheduled:
         if not isinstance(self.optim, PyroLRScheduler):

@@ -70,8 +70,7 @@ class SampledPairing(Pairing):
                 run.kwargs,
                 plates=plates,
             )
-        if run.one is not None:
-            check_broadcasting(run.one, run.max_plate_nesting, traces[0], plates[1] | plates[0])
+        check_broadcasting(run, traces, plates)
         guide_trace = traces[1]
         for recorded, hidden, program, holds in zip(
             traces, plates, (run.model, run.guide), (self.holds_model, self.holds_guide), strict=True

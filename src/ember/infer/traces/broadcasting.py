@@ -1,147 +1,267 @@
-"""Does a model broadcast over particles? One run of many is compared with runs of one, when a pair is first used.
+"""Do model and guide broadcast over particles? One of many is compared with itself among others, and alone.
 
-A model that indexes or sums dims from the left, or multiplies matrices, may mix particles up without an error: its log densities
-are numbers of the right shape, and wrong.
+A program that indexes or sums dims from the left, or multiplies matrices, may mix particles up without an error: its log
+densities are numbers of the right shape, and wrong. Two comparisons tell, on the values that were drawn:
+
+- *Among copies.* All other particles are replaced by copies of one. What is computed for that one must stay, up to rounding of
+  the same operations on the same shapes: it depends on no other particle.
+- *Alone.* The program is run without the plate of particles. Shapes differ, so more rounding is let pass; this finds sums over
+  the wrong dim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ember import tree
 from ember.capture.recording.value_guard import is_recording
 from ember.errors import ModelError
-from ember.infer.traces.importance_trace import Sites
-from ember.infer.traces.plates import PARTICLE_PLATE
+from ember.infer.traces.importance_trace import Sites, Traces, get_importance_trace
 from ember.infer.traces.run import Run
-from ember.infer.traces.validation import is_validation_enabled
-from ember.poutine.handlers import block, replay, trace
-from ember.poutine.prune import prune_subsample_sites
+from ember.infer.traces.validate_all import validation_enabled
+from ember.poutine.handlers import block, replay
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
-from ember.rng import set_torch_states, torch_states
+from ember.rng import fork_torch_rng, same_torch_states, set_torch_states, torch_states
 
-_TOLERANCE = {torch.float64: 1e-6}
+Held = tuple[Trace, Trace]
+"""Values of the latent sites of model and guide."""
+_SAME_SHAPES = {torch.float64: 1e-10, torch.float32: 1e-5}
+_OTHER_SHAPES = {torch.float64: 1e-6}
 _LOW_PRECISION = 2e-3
+_MOST_KINDS = 256
 
 
 class _CannotCompareError(Exception):
-    """Internal: one particle alone says nothing about many."""
+    """Internal: one particle says nothing about many."""
 
 
-def check_broadcasting(one: Run, max_plate_nesting: float, model_trace: Trace, plates: Sites) -> None:
-    """Compare the first and the last of many particles with what they are alone; once for a pair, under validation.
+@dataclass(frozen=True)
+class _Term:
+    """What one site contributes for one particle."""
 
-    Nothing is compared where that says nothing: without observations, or if the model draws random numbers elsewhere than at
-    sample sites, keeps a state, or cannot be run for one particle.
+    total: float
+    """The sum of its finite entries,"""
+    size: float
+    """of their absolute values,"""
+    bad: int
+    """and how many are not finite."""
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    """For all particles."""
+
+    def differs(self, other: _Term, tolerances: dict[torch.dtype, float]) -> bool:
+        tolerance = tolerances.get(self.dtype, _LOW_PRECISION) * (1.0 + max(self.size, other.size))
+        return self.bad != other.bad or abs(self.total - other.total) > tolerance
+
+
+Terms = dict[tuple[str, str], _Term]
+"""By role and site."""
+
+
+def check_broadcasting(many: Run, recorded: Traces, plates: tuple[Sites, Sites]) -> bool:
+    """Compare the first and the last of many particles with what they are among copies of themselves, and alone.
+
+    That is done once for a pair and the shapes of its arguments. Random numbers that a program draws besides its sites are the
+    same in all runs that are compared.
 
     Args:
-        one: the model, and its arguments, without the plate of particles.
-        max_plate_nesting: with that plate.
-        model_trace: of many particles, with log densities.
-        plates: the hidden sites of plates.
+        many: model and guide in the plate of particles, with the run of one of them.
+        recorded: the traces of such a run, without the hidden sites of plates; only values are read.
+        plates: these hidden sites, of the model and of the guide.
+
+    Returns:
+        Whether they could be compared: not where the program keeps a state, or normalises over batches.
 
     Raises:
-        ValueError: names the first site whose log density differs.
+        ValueError: names the first site that differs, with both numbers and its shape.
     """
-    if one.facts.broadcasts or not is_validation_enabled() or is_recording():
-        return
-    sites = {name: site for name, site in model_trace.nodes.items() if site.type == "sample"}
-    if any(site.is_observed and not site.is_deterministic for site in sites.values()):
-        nesting = int(max_plate_nesting)
-        states = torch_states()
+    one = many.one
+    if one is None or is_recording():
+        return True
+    known, key = one.facts.broadcasts, _kind_of_call(many, recorded)
+    if key not in known:
+        if len(known) >= _MOST_KINDS:
+            known.clear()
+        known[key] = _compare(many, one, recorded, plates)
+    return known[key]
+
+
+def _kind_of_call(many: Run, recorded: Traces) -> Hashable:
+    # What fits by chance, as many particles as rows of the data, does not fit for other numbers.
+    frames = [frame for trace in recorded for site in trace.samples() for frame in site.cond_indep_stack]
+    particles = frozenset(frame.size for frame in frames if frame.dim == -many.max_plate_nesting)
+    shapes = tuple(tensor.shape for tensor in tree.tensors((many.args, many.kwargs)))
+    return (particles, many.max_plate_nesting, shapes)
+
+
+def _compare(many: Run, one: Run, recorded: Traces, plates: tuple[Sites, Sites]) -> bool:
+    nesting = int(many.max_plate_nesting)
+
+    def held(change: Callable[[int, Site], Tensor]) -> Held:
+        return _held(recorded[0], plates[1] | plates[0], nesting, change), _held(
+            recorded[1], plates[1], nesting, change
+        )
+
+    with fork_torch_rng() as states:
         try:
+            drawn = held(lambda nesting, site: site.value)
             for particle in (0, -1):
-                _compare(one, nesting, sites, plates, particle)
+                among = _terms(many, drawn, states, particle)
+                copies = _terms(many, held(_copies_of(particle)), states, particle)
+                for place in _differences(among, copies, _SAME_SHAPES):
+                    if _terms(many, drawn, states, particle) == among:
+                        raise _mixed_up(place, among, copies, "among copies of itself")
+                _compare_alone(one, held(_alone(particle)), states, among)
         except _CannotCompareError:
-            pass
-        finally:
-            set_torch_states(states)
-    one.facts.broadcasts = True
+            return False
+    return True
 
 
-def _compare(one: Run, nesting: int, sites: Mapping[str, Site], plates: Sites, particle: int) -> None:
-    held = _held(nesting, sites, plates, particle)
-    alone = _log_probs(one, held)
-    for name, site in sites.items():
-        if name not in alone or not _is_in_particle_plate(site):
-            continue
-        among: Tensor = site.log_prob.detach()
-        expected = alone[name].sum()
-        if among.dim() == nesting:
-            among = among.select(0, particle)
-        found = among.sum()
-        tolerance = _TOLERANCE.get(found.dtype, _LOW_PRECISION) * (1.0 + float(alone[name].abs().sum()))
-        agrees = float((found - expected).abs()) <= tolerance or not torch.isfinite(found + expected)
-        if not agrees and torch.equal(_log_probs(one, held)[name], alone[name]):
-            raise ModelError(
-                f"at site {name!r}, the model does not broadcast over particles: among them one has the log density "
-                f"{float(found):.6g}, alone it has {float(expected):.6g} (log_prob of many has the shape "
-                f"{tuple(site.log_prob.shape)})\n"
-                "  Try one of the following fixes:\n"
-                "  - index, sum and stack from the right: z[..., 0] for z[0], sum(-1) for sum(1)\n"
-                "  - keep the dims of plates in products: (x @ w.unsqueeze(-1)).squeeze(-1) for x @ w\n"
-                "  - draw particles one by one: vectorize_particles=False"
-            )
+def _compare_alone(one: Run, held: Held, states: list[Tensor], among: Terms) -> None:
+    try:
+        alone = _terms(one, held, states, None)
+        if not same_torch_states(states, torch_states()):
+            return  # it draws random numbers besides its sites: others than many particles do
+        for place in _differences(among, alone, _OTHER_SHAPES):
+            if _terms(one, held, states, None) == alone:
+                raise _mixed_up(place, among, alone, "alone")
+    except _CannotCompareError:
+        return  # it works for many only
 
 
-def _is_in_particle_plate(site: Site) -> bool:
-    return any(frame.name == PARTICLE_PLATE for frame in site.cond_indep_stack)
+def _differences(
+    found: Terms, expected: Terms, tolerances: dict[torch.dtype, float]
+) -> Iterator[tuple[str, str]]:
+    for place in [*found, *(place for place in expected if place not in found)]:
+        if place not in found or place not in expected or found[place].differs(expected[place], tolerances):
+            yield place
 
 
-def _held(nesting: int, sites: Mapping[str, Site], plates: Sites, particle: int) -> Trace:
-    """What one particle has drawn, as it would have without the plate of particles."""
+def _mixed_up(place: tuple[str, str], among: Terms, other: Terms, where: str) -> ModelError:
+    role, name = place
+    if place in among and place in other:
+        shape = among[place].shape
+        what = (
+            f"among others one has the log density {among[place].total:.6g}, {where} it has {other[place].total:.6g} "
+            f"(log_prob of many has the shape {shape})"
+        )
+    else:
+        what = f"the site is there {'among other particles' if place in among else where} only"
+    return ModelError(
+        f"at site {name!r}, the {role} does not broadcast over particles: {what}\n"
+        "  Try one of the following fixes:\n"
+        "  - index, sum and stack from the right: z[..., 0] for z[0], sum(-1) for sum(1)\n"
+        "  - keep the dims of plates in products: (x @ w.unsqueeze(-1)).squeeze(-1) for x @ w\n"
+        "  - draw particles one by one: vectorize_particles=False"
+    )
+
+
+def _held(recorded: Trace, plates: Sites, nesting: int, change: Callable[[int, Site], Tensor]) -> Trace:
+    """The values that latent sites of a run of many are given in another; those that follow from others are left out."""
     held = Trace()
-    for name, site in (*plates.items(), *sites.items()):
+    for name, site in plates.items():
+        held.nodes[name] = site
+    for site in recorded.samples():
+        if site.is_observed or site.enumerate_dim is not None or follows(site):
+            continue
+        if not isinstance(site.value, Tensor) or not hasattr(site.fn, "event_dim"):
+            raise _CannotCompareError
         copied = Site(site)
-        if name in sites and not site.is_observed:
-            copied.value = _value_of_one(nesting, site, particle)
-        if not copied.is_observed:
-            held.nodes[name] = copied
+        copied.value = change(nesting, site).detach()
+        held.nodes[site.name] = copied
     return held
 
 
-def _value_of_one(nesting: int, site: Site, particle: int) -> Tensor:
-    value, event_dim = site.value, getattr(site.fn, "event_dim", None)
-    if event_dim is None or not isinstance(value, Tensor) or value.dim() - event_dim != nesting:
+def follows(site: Site) -> bool:
+    """Whether the value of a site is that of its distribution, which has no other."""
+    fn = site.fn
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return type(fn).__name__ == "Delta"
+
+
+def _particle_dim(nesting: int, site: Site) -> int | None:
+    """Along which dim particles lie; None where all share one value."""
+    dim = int(site.value.dim() - site.fn.event_dim - nesting)
+    if dim > 0:
         raise _CannotCompareError
-    value = value.detach().select(0, particle)
-    # Without particles there are no dims left of the plates.
-    depth = max(
-        (
-            -frame.dim
-            for frame in site.cond_indep_stack
-            if frame.dim is not None and frame.name != PARTICLE_PLATE
-        ),
-        default=0,
+    return None if dim < 0 or site.value.shape[0] == 1 else 0
+
+
+def _copies_of(particle: int) -> Callable[[int, Site], Tensor]:
+    def change(nesting: int, site: Site) -> Tensor:
+        value: Tensor = site.value
+        if _particle_dim(nesting, site) is None:
+            return value
+        return value.select(0, particle).unsqueeze(0).expand(value.shape)
+
+    return change
+
+
+def _alone(particle: int) -> Callable[[int, Site], Tensor]:
+    """What one particle has drawn, as it would have without the plate of particles."""
+
+    def change(nesting: int, site: Site) -> Tensor:
+        value: Tensor = site.value
+        if _particle_dim(nesting, site) is not None:
+            value = value.select(0, particle)
+        elif value.dim() - site.fn.event_dim == nesting:
+            value = value.squeeze(0)
+        # Without particles there are no dims left of the plates.
+        dims = [-frame.dim for frame in site.cond_indep_stack if frame.dim is not None]
+        depth = max((dim for dim in dims if dim != nesting), default=0)
+        missing = value.dim() - site.fn.event_dim - depth
+        if any(size != 1 for size in value.shape[: max(missing, 0)]):
+            raise _CannotCompareError
+        return value.reshape(value.shape[max(missing, 0) :])
+
+    return change
+
+
+def _terms(run: Run, held: Held, states: list[Tensor], particle: int | None) -> Terms:
+    """What all sites contribute for one particle; for all there are, if none is given."""
+    set_torch_states(states)
+    model, guide = (
+        replay(program, trace=trace) for program, trace in zip((run.model, run.guide), held, strict=True)
     )
-    missing = nesting - 1 - depth
-    if any(size != 1 for size in value.shape[:missing]):
-        raise _CannotCompareError
-    return value.reshape(value.shape[missing:])
-
-
-def _log_probs(one: Run, held: Trace) -> dict[str, Tensor]:
-    """The log densities of one particle."""
-    before = torch_states()
     try:
-        with torch.no_grad(), block(), _WithoutBatchStatistics():
-            alone = trace(replay(one.model, trace=held)).get_trace(*one.args, **one.kwargs)
-            alone = prune_subsample_sites(alone)
-            alone.compute_log_prob()
+        with torch.no_grad(), block(), validation_enabled(False), _WithoutBatchStatistics():
+            traces = get_importance_trace("flat", run.max_plate_nesting, model, guide, run.args, run.kwargs)
     except Exception as error:
         raise _CannotCompareError from error
-    if not all(map(torch.equal, before, torch_states())):
-        raise _CannotCompareError
-    return {name: site.log_prob for name, site in alone.nodes.items() if site.type == "sample"}
+    terms: Terms = {}
+    for role, trace in zip(("guide", "model"), reversed(traces), strict=True):
+        for site in trace.samples():
+            if not site.is_deterministic:
+                terms[role, site.name] = _term(role, site, int(run.max_plate_nesting), particle)
+    return terms
+
+
+def _term(role: str, site: Site, nesting: int, particle: int | None) -> _Term:
+    entries = torch.as_tensor(site.log_prob)
+    if follows(site):
+        # Whether a value is what it must be is a matter of its last bit; a guide's values are compared instead.
+        is_value = role == "guide" and isinstance(site.value, Tensor)
+        entries = site.value if is_value else torch.zeros(())
+        nesting += site.fn.event_dim if is_value else 0
+    shape = tuple(entries.shape)
+    if particle is not None and entries.dim() >= nesting:
+        dim = entries.dim() - nesting
+        entries = entries.select(dim, particle if entries.shape[dim] > 1 else 0)
+    finite = entries.isfinite()
+    numbers = torch.where(finite, entries, 0.0).double()
+    return _Term(float(numbers.sum()), float(numbers.abs().sum()), int((~finite).sum()), entries.dtype, shape)
 
 
 class _WithoutBatchStatistics(TorchFunctionMode):
-    """Ends the run of a model that normalises over a batch, and keeps a state: one particle alone is another batch."""
+    """Ends the run of a model that normalises over a batch, and keeps a state: each particle depends on the others."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch.nn.functional.batch_norm, torch.batch_norm):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ember.infer.traces.checks import check_site_shape
@@ -30,8 +30,8 @@ class PairFacts:
 
     nesting: int | None = None
     """How deep plates are nested, without that of particles."""
-    broadcasts: bool = False
-    """Whether the model has been seen to broadcast over particles."""
+    broadcasts: dict[Hashable, bool] = field(default_factory=dict)
+    """By the shapes of a call: whether the pair could be compared, and has been seen to broadcast over particles."""
 
 
 def facts_of(user: Any, model: Program, guide: Program) -> PairFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ class Run:
     facts: PairFacts
     """What is known about the pair: it is remembered from run to run."""
     one: Run | None = None
-    """Of several vectorised particles: the run of one of them."""
+    """Of several vectorised particles: the run of one of them, without their plate."""
     sampled: Run | None = None
     """Of an enumeration: the run that is enumerated."""
 
@@ -48,7 +49,8 @@ class Run:
             in_particle_plate(program, settings.num_particles, run.max_plate_nesting)
             for program in (run.model, run.guide)
         )
-        return replace(run, model=model, guide=guide, one=run if settings.particle_plates else None)
+        one = replace(run, max_plate_nesting=run.max_plate_nesting - 1) if settings.particle_plates else None
+        return replace(run, model=model, guide=guide, one=one)
 
 
 def in_particle_plate(program: Program, num_particles: int, max_plate_nesting: float) -> Program:
@@ -88,16 +90,23 @@ class Vectorized(Runner):
     """One pair for all particles, in a plate left of all others."""
 
     def pairs(self, run: Run, settings: Settings, pair: Pair) -> Iterator[Traces]:
-        try:
+        with explained(settings):
             traces = pair(run.in_particle_plate(settings))
-        except RuntimeError as error:
-            if settings.num_particles > 1:
-                error.add_note(
-                    "All particles are in one run, vectorize_particles=True: each value has their dim on the left. Write "
-                    "(X * b).sum(-1) for X @ b, Vindex(locs)[..., c] for locs[c], or leave vectorize_particles out."
-                )
-            raise
         yield traces
+
+
+@contextmanager
+def explained(settings: Settings) -> Iterator[None]:
+    """Say at errors of torch what is special about runs of many particles, and the way out."""
+    try:
+        yield
+    except RuntimeError as error:
+        if settings.particle_plates:
+            error.add_note(
+                "All particles are in one run, vectorize_particles=True: each value has their dim on the left. Write "
+                "(X * b).sum(-1) for X @ b, Vindex(locs)[..., c] for locs[c], or leave vectorize_particles out."
+            )
+        raise
 
 
 def runner_of(settings: Settings) -> Runner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ from ember import distributions as dist
 from ember import poutine
 from ember.distributions.fast_checks import checks_values
 from ember.infer.traces import validation as infer
+
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def enable_validation(is_validate: bool = True) -> None:
@@ -31,15 +34,17 @@ def switches() -> tuple[bool, ...]:
 
 @contextmanager
 def structure_unchecked() -> Iterator[None]:
-    """Switch the checks of inference and handlers off, but not those of distributions, for the duration of a block."""
-    old = [(part, part.is_validation_enabled()) for part in (infer, poutine)]
-    try:
-        for part, _ in old:
-            part.enable_validation(False)
-        yield
-    finally:
-        for part, was_enabled in old:
-            part.enable_validation(was_enabled)
+    """Switch the checks of inference and handlers off, but not those of distributions, for the duration of a block. Blocks of
+    other threads wait, since the switches are the whole process's."""
+    with _ONE_AT_A_TIME:
+        old = [(part, part.is_validation_enabled()) for part in (infer, poutine)]
+        try:
+            for part, _ in old:
+                part.enable_validation(False)
+            yield
+        finally:
+            for part, was_enabled in old:
+                part.enable_validation(was_enabled)
 
 
 @contextmanager

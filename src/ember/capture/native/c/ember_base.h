@@ -18,6 +18,16 @@
 #ifndef EMBER_FN
 #define EMBER_FN static __attribute__((unused))
 #endif
+/* A piece of a program. The compiler must not conclude from its body what a call does: gcc 12 takes a loop whose addresses it has
+ * rewritten for one without effect, and leaves the call out. */
+#ifndef __has_attribute
+#define __has_attribute(name) 0
+#endif
+#if __has_attribute(noipa)
+#define EMBER_PIECE static __attribute__((noinline, noipa))
+#else
+#define EMBER_PIECE static __attribute__((noinline))
+#endif
 
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 #define EMBER_MULADD(F, a, b, c) F(a, b, c)

@@ -85,15 +85,6 @@ EMBER_FROM_C_2(fmod)
         const T m = ember_max_##S(a, b), apart = m + ember_log1p_exp_##S(a - b);                                       \
         return ember_pick_##S(ember_isinf_##S(a) & (a == b), a, apart);                                                \
     }                                                                                                                  \
-    /* x log(y), zero where x is zero, NaN where y is NaN */                                                           \
-    EMBER_INLINE T ember_xlogy_##S(T x, T y) {                                                                         \
-        const T product = x * ember_log_##S(y);                                                                        \
-        return ember_pick_##S((x == 0) & (y == y), 0, product);                                                        \
-    }                                                                                                                  \
-    EMBER_INLINE T ember_xlog1py_##S(T x, T y) {                                                                       \
-        const T product = x * ember_log1p_##S(y);                                                                      \
-        return ember_pick_##S((x == 0) & (y == y), 0, product);                                                        \
-    }                                                                                                                  \
     /* sin(pi x) / (pi x) */                                                                                           \
     EMBER_INLINE T ember_sinc_##S(T x) {                                                                               \
         const T z = (T)3.14159265358979323846 * x, away = F(sin)(z) / z;                                               \

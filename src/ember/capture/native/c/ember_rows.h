@@ -80,4 +80,15 @@ static inline __attribute__((always_inline)) ember_v4d ember_lane_sums_f64(const
 EMBER_ROW_DOTS(f32, float, ember_v8f, ember_v8i, int32_t, 8)
 EMBER_ROW_DOTS(f64, double, ember_v4d, ember_v4l, int64_t, 4)
 
+/* Adds up some rows of c to d, and leaves zeros. */
+#define EMBER_FOLD(S, T)                                                                                                         \
+    static inline void ember_fold_##S(T *c, double *d, int64_t columns, int64_t rows) {                                          \
+        for (int64_t r = 0; r < rows; r++)                                                                                       \
+            _Pragma("omp simd") for (int64_t i = 0; i < columns; i++) d[i] += c[columns * r + i];                                \
+        memset(c, 0, sizeof(T) * columns * rows);                                                                                \
+    }
+
+EMBER_FOLD(f32, float)
+EMBER_FOLD(f64, double)
+
 #endif

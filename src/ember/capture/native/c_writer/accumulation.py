@@ -130,13 +130,14 @@ class Accumulation:
 
 
 class InVariable(Accumulation):
-    """In a variable; long sums of float32 in float64."""
+    """In a variable; long sums of float32 in float64, truth values in integers as wide as most numbers that are compared."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.depth = len(site.kept)
         is_long = site.is_float_sum and site.terms > BLOCK
-        self.dtype = torch.float64 if is_long else site.reduce.dtype
+        is_truth = site.reduce.dtype is torch.bool
+        self.dtype = torch.float64 if is_long else torch.int32 if is_truth else site.reduce.dtype
 
     def opened(self) -> list[str]:
         return [f"{c_type(self.dtype)} a{self.site.number} = {self.start()};"]
@@ -246,6 +247,66 @@ class InWideArray(InMemory):
         return [self.for_all(f"{self.site.entry} = (float)d{self.site.number}[i];")]
 
 
+class InTileByColumn(InMemory):
+    """Sums by column in an array of the size of a tile, each place of which gets one number from each tile."""
+
+    def __init__(self, site: Site, rows: int) -> None:
+        super().__init__(site)
+        self.rows = rows
+
+    def before(self) -> list[str]:
+        number, columns = self.site.number, self.site.reduce.extent
+        return [
+            f"{self.site.c} c{number}[{self.rows * columns}] = {{0}};",
+            f"double d{number}[{columns}] = {{0}};",
+            f"int k{number} = 0;",
+        ]
+
+    def target(self) -> str:
+        return f"c{self.site.number}[j]"
+
+    def block_closed(self) -> list[str]:
+        number = self.site.number
+        return [f"if (++k{number} == {BLOCK}) {{ k{number} = 0; {self.folded()} }}"]
+
+    def after(self) -> list[str]:
+        return [
+            self.folded(),
+            self.for_all(f"{self.site.entry} = ({self.site.c})d{self.site.number}[i];"),
+        ]
+
+    def folded(self) -> str:
+        """Brings the array to that of the sums, in float64."""
+        number, suffix = self.site.number, DTYPES[self.site.reduce.dtype].suffix
+        return f"ember_fold_{suffix}(c{number}, d{number}, {self.site.reduce.extent}, {self.rows});"
+
+
+class InTileByRow(Accumulation):
+    """What is added up by row, in an array of the size of a tile."""
+
+    def __init__(self, site: Site, rows: int, columns: int) -> None:
+        super().__init__(site)
+        self.rows = rows
+        self.columns = columns
+
+    def before(self) -> list[str]:
+        number = self.site.number
+        ones = f"for (int64_t i = 0; i < {self.columns}; i++) o{number}[i] = 1;"
+        return [f"{self.site.c} r{number}[{self.rows * self.columns}], o{number}[{self.columns}];", ones]
+
+    def combined(self, text: str) -> str:
+        return f"r{self.site.number}[j] = {text};"
+
+    def block_closed(self) -> list[str]:
+        number, reduce = self.site.number, self.site.reduce
+        sums = f"ember_row_dots_{DTYPES[reduce.dtype].suffix}"
+        columns, step = self.columns, reduce.strides[-1] if reduce.strides else 0
+        return [f"{sums}(r{number}, {columns}, o{number}, &{self.site.element}, {step}, n, {columns});"]
+
+    def clause(self) -> str:
+        return ""
+
+
 def accumulations(
     nest: Nest,
     geometry: Geometry,
@@ -270,7 +331,13 @@ def accumulations(
             memory.element(base, 0, ["i"]),
             math.prod(reduce.domain) // max(reduce.numel, 1),
         )
-        found[reduce] = _in_variable(site, geometry) if site.in_variable else _in_array(site, geometry)
+        found[reduce] = (
+            _in_tile(site, geometry, nest.tile)
+            if nest.tile
+            else _in_variable(site, geometry)
+            if site.in_variable
+            else _in_array(site, geometry)
+        )
     columns = [way for way in found.values() if type(way) is InMemory and way.site.is_float_sum]
     if columns and geometry.dims[0] > BLOCK and all(w.site.reduce.extent <= MOST_COLUMNS for w in columns):
         found |= {way.site.reduce: InColumns(way.site) for way in columns}
@@ -283,6 +350,14 @@ def _in_variable(site: Site, geometry: Geometry) -> Accumulation:
     if site.reduce.rule in ("max", "min") and site.reduce.dtype.is_floating_point:
         return NotingNan(site)
     return InVariable(site)
+
+
+def _in_tile(site: Site, geometry: Geometry, rows: int) -> Accumulation:
+    if not site.kept:
+        return _in_variable(site, geometry)
+    if site.kept == (0,):
+        return InTileByRow(site, rows, geometry.dims[1])
+    return InTileByColumn(site, rows)
 
 
 def _in_array(site: Site, geometry: Geometry) -> Accumulation:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ember.capture.native.loops.estimate import nanoseconds
 from ember.capture.native.loops.structure import Step, Sweep, items_of
 from ember.capture.native.values.arrays import Value
 from ember.capture.native.values.calls import Call, SamplerCall, TorchCall
 from ember.capture.native.values.checks import draws
-from ember.capture.native.values.costs import cost
 
 _DECLARED = """\
 #include <time.h>
@@ -39,7 +39,7 @@ class TimedPart:
     kind: str
     """``draws``, ``torch``, ``forward``, ``backward``, ``both`` of these in one loop, or ``update``."""
     estimate: float
-    """In nanoseconds, by a table of costs."""
+    """In nanoseconds, without running anything."""
 
 
 class Clock:
@@ -60,10 +60,20 @@ class Clock:
 
 def timed_part(number: int, steps: Sequence[Step]) -> TimedPart:
     """What steps of a program, taken together, are."""
-    values = [value for step in steps for value in _values(step)]
     found = tuple(origin for step in steps for origin in origins_of(step))
     title = _title(steps[0]) if len(steps) == 1 else f"{len(steps)} loops in a loop"
-    return TimedPart(f"{number}: {title}", tuple(dict.fromkeys(found)), _kind(steps), sum(map(cost, values)))
+    return TimedPart(
+        f"{number}: {title}", tuple(dict.fromkeys(found)), _kind(steps), sum(map(nanoseconds, steps))
+    )
+
+
+def estimates(steps: Sequence[Step]) -> dict[str, float]:
+    """Nanoseconds by kind of step."""
+    found: dict[str, float] = {}
+    for step in steps:
+        kind = _kind([step])
+        found[kind] = found.get(kind, 0.0) + nanoseconds(step)
+    return found
 
 
 def origins_of(step: Step) -> Iterable[str]:

@@ -10,7 +10,8 @@ from ember.capture.native.c_writer.accumulation import BLOCK, Accumulation, accu
 from ember.capture.native.c_writer.c_text import comment, converted, formula, literal, terms
 from ember.capture.native.c_writer.dots import Dots, dots_of
 from ember.capture.native.c_writer.places import Base, Memory, Places, Pointers
-from ember.capture.native.loops.geometry import TILE, merged, walks_across
+from ember.capture.native.c_writer.tiles import INDICES, Tiles
+from ember.capture.native.loops.geometry import LONG_TILE, TILE, merged, walks_across
 from ember.capture.native.loops.structure import Nest, Store, Sweep
 from ember.capture.native.values.arrays import Access, Pointwise, Reduce, Take, Value, Walk
 from ember.capture.native.values.checks import is_requirement, never_zero
@@ -32,7 +33,7 @@ def written_sweep(
     taken = 0
     for nest in sweep.nests:
         writers.append(_NestWriter(nest, places, memory, True, taken))
-        taken += len(writers[-1].ways)
+        taken += len(nest.items)
     blocks = [line for writer in writers for line in ("{", *writer.block(), "}")]
     first, last = bounds or ("0", str(sweep.rows))
     block = sweep.block
@@ -62,7 +63,8 @@ class _NestWriter:
         self._in_sweep = taken is not None
         self.geometry = merged(nest, rows_apart=self._in_sweep)
         self.dims = self.geometry.dims
-        self.indices = [f"i{k}" for k in range(len(self.dims))]
+        self._tiles = Tiles(self.geometry, nest.tile, memory, taken or 0) if nest.tile else None
+        self.indices = list(INDICES) if nest.tile else [f"i{k}" for k in range(len(self.dims))]
         self.ways = accumulations(nest, self.geometry, self.indices, places, memory, taken or 0)
         self.tiled = not self._in_sweep and walks_across(nest, self.geometry)
         self._dots = dots_of(nest, self.geometry, places) if isinstance(memory, Pointers) else None
@@ -74,14 +76,25 @@ class _NestWriter:
     def lines(self) -> list[str]:
         if self._dots is not None:
             return self._called(self._dots, "0", str(self.dims[0]))
-        body = self._body()
-        loops = self._loop(0, body, self._pragma())
+        loops = self._whole(self._body())
         around = [
             *(line for way in self.ways.values() for line in way.before()),
             *loops,
             *(line for way in self.ways.values() for line in way.after()),
         ]
         return _checked(around) if self.checks else around
+
+    def _whole(self, body: list[str]) -> list[str]:
+        """All loops."""
+        if self._tiles is None:
+            return self._loop(0, body, self._pragma())
+        loops = self._tiles.loops(body, self._pragma(), self.ways.values(), "0", str(self.dims[0]))
+        return [
+            *self._tiles.before(),
+            *(line for way in self._around_rows() for line in way.opened()),
+            *loops,
+            *(line for way in self._around_rows() for line in way.closed()),
+        ]
 
     def _called(self, dots: Dots, first: str, rows: str) -> list[str]:
         assert isinstance(self.memory, Pointers)
@@ -93,13 +106,16 @@ class _NestWriter:
         if self._dots is not None:
             return []
         before = (line for way in self.ways.values() for line in way.before())
-        return [*before, *(line for way in self._around_rows() for line in way.opened())]
+        spread = [] if self._tiles is None else self._tiles.before()
+        return [*before, *spread, *(line for way in self._around_rows() for line in way.opened())]
 
     def block(self) -> list[str]:
         """What is done for a block of rows."""
         if self._dots is not None:
             return self._called(self._dots, "b", "e - b")
         body = self._body()
+        if self._tiles is not None:
+            return self._tiles.loops(body, self._pragma(), self.ways.values(), "b", "e")
         return self._one_loop(0, self._loop(1, body, self._pragma()), self._pragma())
 
     def closed(self) -> list[str]:
@@ -142,6 +158,8 @@ class _NestWriter:
 
     def _element(self, base: Base, offset: int, strides: Sequence[int], more: Sequence[str] = ()) -> str:
         """An element of memory, ``strides`` being over the dims of the nest."""
+        if self._tiles is not None:
+            return self._tiles.element(base, offset, self.geometry.over_loops(strides))
         walk = terms(self.geometry.over_loops(strides), base.indices(self.indices))
         return self.memory.element(base, offset, [*walk, *more])
 
@@ -163,10 +181,11 @@ class _NestWriter:
         if value.expression == COPY:
             return [], converted(operands[0], value.types[0], value.dtype)
         # Where an expression has an index, no dims have been merged: each has a loop of its own.
-        text = formula(value.expression, operands, self.indices)
+        by_dim = self.indices[::-1] if self.nest.turned else self.indices
+        text = formula(value.expression, operands, by_dim)
         # Arithmetic of truth values is that of bytes: 1 + 1 is true, which is 1.
         whole = f"(({text}) != 0)" if value.dtype is torch.bool else text
-        checked = [formula(part, operands, self.indices) for part in never_zero(value)]
+        checked = [formula(part, operands, by_dim) for part in never_zero(value)]
         self.checks |= bool(checked)
         return [f"bad |= ({part}) == 0;" for part in checked], whole
 
@@ -233,7 +252,8 @@ class _NestWriter:
         elif in_blocks:
             start, end = "b", f"(b + {BLOCK} < {size} ? b + {BLOCK} : {size})"
         elif in_tile:
-            start, end = f"t{depth}", f"(t{depth} + {TILE} < {size} ? t{depth} + {TILE} : {size})"
+            wide = self._tile(depth)
+            start, end = f"t{depth}", f"(t{depth} + {wide} < {size} ? t{depth} + {wide} : {size})"
         head = pragma if last and size > 1 else []
         loop = [*head, f"for (int64_t {name} = {start}; {name} < {end}; {name}++) {{", *inner, "}"]
         if in_tile and not last:
@@ -249,7 +269,11 @@ class _NestWriter:
         ]
 
     def _over_tiles(self, depth: int) -> str:
-        return f"for (int64_t t{depth} = 0; t{depth} < {self.dims[depth]}; t{depth} += {TILE})"
+        return f"for (int64_t t{depth} = 0; t{depth} < {self.dims[depth]}; t{depth} += {self._tile(depth)})"
+
+    def _tile(self, depth: int) -> int:
+        """How far a tile goes: the lanes of a sum are added up at its end."""
+        return LONG_TILE if self.ways and depth == len(self.dims) - 1 else TILE
 
     def _pragma(self) -> list[str]:
         """For the innermost loop, if it may have one."""

@@ -68,9 +68,7 @@ def outlined(nests: Sequence[Nest], places: Places, prefix: str) -> tuple[list[s
 
 def _function(name: str, form: Form, lines: Sequence[str]) -> str:
     parameters = [f"{kind} *restrict const p{k}_" for k, kind in enumerate(form.kinds)]
-    head = (
-        f"static __attribute__((noinline)) void {name}({', '.join([*parameters, 'int32_t *const failed'])})"
-    )
+    head = f"EMBER_PIECE void {name}({', '.join([*parameters, 'int32_t *const failed'])})"
     return "\n".join([f"{head} {{", *lines, "}", ""])
 
 
@@ -84,7 +82,7 @@ class _Reader:
         self.local: dict[Value, int] = {}
 
     def read(self) -> tuple[Form, list[tuple[Base, int]]]:
-        shape: list[object] = [self.nest.dims]
+        shape: list[object] = [self.nest.dims, self.nest.tile, self.nest.turned]
         for item in self.nest.items:
             shape.append(self._item(item))
             if isinstance(item, Pointwise | Take):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,7 +11,7 @@ from ember.capture.native.c_writer import torch_calls
 from ember.capture.native.c_writer.c_text import comment, literal
 from ember.capture.native.c_writer.calls import CallWriter
 from ember.capture.native.c_writer.chunks import CHUNKS, chunked
-from ember.capture.native.c_writer.clock import Clock, TimedPart, origins_of, timed_part
+from ember.capture.native.c_writer.clock import Clock, TimedPart, estimates, origins_of, timed_part
 from ember.capture.native.c_writer.nest import origins, written_nest, written_sweep
 from ember.capture.native.c_writer.outline import Outlined, outlined
 from ember.capture.native.c_writer.places import Block, Places, Pointers
@@ -82,8 +82,8 @@ int32_t ember_steps(void *const *P, char *A, ember_rng *g, void *mutex, void *co
 _BEGIN = """\
 ember_team members;
     if (threads > 1) ember_team_begin(team = &members, threads);"""
-_KEEP = "ember_rng before; ember_lock(); ember_keep(&before, g); ember_unlock();"
-_PUT_BACK = "ember_lock(); *g = before; ember_unlock();"
+KEEP = "ember_rng before; ember_lock(); ember_keep(&before, g); ember_unlock();"
+PUT_BACK = "ember_lock(); *g = before; ember_unlock();"
 
 
 @dataclass(frozen=True)
@@ -101,18 +101,52 @@ class Source:
     """Whether threads can share some of the work."""
     parts: tuple[TimedPart, ...] = ()
     """What is measured, in a program that measures."""
+    estimates: Mapping[str, float] = field(default_factory=dict)
+    """About how long the parts of a step take, in nanoseconds by kind."""
     watched_bytes: int = 0
     """Of the copies of these data; a pointer to them comes last. 0 where nothing is computed once."""
 
 
-def written_unit(placed: Placed, timed: bool = False) -> Source:
-    """A schedule as a translation unit; ``timed`` makes it add up the time of each of its parts."""
-    return _UnitWriter(placed, timed).source()
+@dataclass(frozen=True)
+class Inside:
+    """What the loop around a program has to know of it."""
+
+    schedule: Schedule
+    prepare: str
+    """Statements that come before the loop."""
+    keeps_state: bool
+    """Whether a run that fails has drawn random numbers, which must be put back."""
+    shares_work: bool
+    """Whether there is work in it for a team of threads."""
+
+
+Main = Callable[[Inside], str]
+"""Writes the loop around a program, and the function that it is entered by."""
+
+
+def steps_main(inside: Inside) -> str:
+    """The loop over steps. One that fails leaves the random state as it was."""
+    keep, put_back = (KEEP, PUT_BACK) if inside.keeps_state else ("", "")
+    main = _MAIN.replace("PREPARE", inside.prepare).replace("WIDTH", str(len(inside.schedule.losses)))
+    main = main.replace("BEGIN", _BEGIN if inside.shares_work else "")
+    return main.replace("KEEP", keep).replace("PUT_BACK", put_back)
+
+
+def written_unit(placed: Placed, timed: bool = False, main: Main = steps_main) -> Source:
+    """A schedule as a translation unit.
+
+    Args:
+        placed: the schedule.
+        timed: whether it is to add up the time of each of its parts.
+        main: writes the loop around it.
+    """
+    return _UnitWriter(placed, timed, main).source()
 
 
 class _UnitWriter:
-    def __init__(self, placed: Placed, timed: bool) -> None:
+    def __init__(self, placed: Placed, timed: bool, main: Main) -> None:
         self.placed = placed
+        self._main = main
         self.clock = Clock() if timed else None
         self.externs = Externs()
         self.places: Places
@@ -136,7 +170,7 @@ class _UnitWriter:
             parts += self._program("prepare", placed.before)
         parts += self._program("step", placed)
         watch = Watch(placed)
-        main = self._main(len(schedule.losses), watch)
+        main = self._main(self._inside(watch))
         declared = torch_calls.declarations(self.externs)
         clock = [] if self.clock is None else self.clock.declarations()
         text = "\n".join([_HEADER, *clock, declared, *parts, *watch.functions(), main])
@@ -148,6 +182,7 @@ class _UnitWriter:
             kept=watch.kept,
             in_chunks=self._chunk_bytes > 0,
             parts=() if self.clock is None else tuple(self.clock.parts),
+            estimates=estimates(schedule.steps),
             watched_bytes=watch.bytes,
         )
 
@@ -196,15 +231,13 @@ class _UnitWriter:
             self._close(_RESTRICTED)
             self.steps.append(self.clock.added(timed_part(number, steps)))
 
-    def _main(self, width: int, watch: Watch) -> str:
-        """The loop over steps. One that fails leaves the random state as it was."""
+    def _inside(self, watch: Watch) -> Inside:
         steps = self.placed.schedule.steps
         fails = any(map(step_can_fail, steps))
         drawing = any(isinstance(step, Call) and draws(step) for step in steps)
-        keep, put_back = (_KEEP, _PUT_BACK) if fails and drawing else ("", "")
-        main = _MAIN.replace("PREPARE", watch.statements()).replace("WIDTH", str(width))
-        main = main.replace("BEGIN", _BEGIN if self._chunk_bytes else "")
-        return main.replace("KEEP", keep).replace("PUT_BACK", put_back)
+        return Inside(
+            self.placed.schedule, watch.statements(), fails and drawing, shares_work=self._chunk_bytes > 0
+        )
 
     def _step(self, number: int, step: Step, calls: dict[Nest, Outlined]) -> None:
         memory = Pointers()
@@ -297,7 +330,7 @@ class _UnitWriter:
         if not self._open:
             return
         name = f"{self._name}_{len(self.functions)}"
-        head = f"static __attribute__((noinline)) void {name}({parameters})"
+        head = f"EMBER_PIECE void {name}({parameters})"
         self.functions.append(self._function(head, self._open))
         self.steps += [f"{name}(A, P, g, failed);", "if (*failed) return;"]
         self._open = []

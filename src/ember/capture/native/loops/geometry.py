@@ -13,6 +13,7 @@ from ember.capture.native.values.layout import Dims
 
 # Rows and columns of a piece of a loop that reads one array along its rows and another across them.
 TILE = 32
+LONG_TILE = 128
 _FEWEST_TILED = 2**14
 
 
@@ -75,6 +76,8 @@ def merged(nest: Nest, rows_apart: bool = False) -> Geometry:
                 groups[-1].append(d)
             else:
                 groups.append([d])
+    if nest.turned:
+        groups.reverse()
     sizes = tuple(math.prod(dims[d] for d in group) for group in groups)
     return Geometry(sizes, tuple(map(tuple, groups)))
 

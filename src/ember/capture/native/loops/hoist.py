@@ -1,9 +1,9 @@
 """What does not change is computed once: values that depend on data alone move out of the loop over steps.
 
-Data are the inputs that no step writes to. Values of data that cost more to compute than to read again get memory of their own,
-which a plan that runs before the first step fills. It runs again when the data are others: the program keeps a copy of them and
-compares byte by byte, once a call, so that a change is seen however it was made. What is required of data is looked at there,
-too.
+Data are the inputs that no step writes to, and that no loop over rows exchanges. Values of data that cost more to compute than
+to read again get memory of their own, which a plan that runs before the first step fills. It runs again when the data are others:
+the program keeps a copy of them and compares byte by byte, once a call, so that a change is seen however it was made. What is
+required of data is looked at there, too.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _Chooser:
         return [value for value in self.order if value in chosen]
 
     def _of_data(self) -> set[Value]:
-        changed: set[Value] = {old for old, _ in self._plan.finals}
+        changed: set[Value] = {*self._plan.varying, *(old for old, _ in self._plan.finals)}
         drawn = set(self._plan.draws)
         fixed: set[Value] = set()
         for value in self.order:

@@ -30,6 +30,10 @@ class Nest:
 
     dims: Dims
     items: list[Item] = field(default_factory=list)
+    tile: int = 0
+    """How many rows one loop goes over; 0: each row has a loop of its own."""
+    turned: bool = False
+    """Whether the loop over columns, of two, stands around that over rows."""
 
     @property
     def can_fail(self) -> bool:

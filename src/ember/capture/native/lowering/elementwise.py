@@ -25,6 +25,7 @@ from ember.capture.native.values.expressions import (
     Operand,
     expression,
     mapped,
+    op,
     parts,
 )
 from ember.capture.recording.meta import Meta
@@ -69,6 +70,13 @@ def function(name: str, dtype: torch.dtype, *args: Expression | Number) -> Expre
     """
     check_functions(dtype)
     return Function(name, dtype, tuple(map(expression, args)))
+
+
+def chosen(dtype: torch.dtype, condition: Expression, yes: Expression, no: Expression | Number) -> Expression:
+    """One of two values. In floating point both are computed, which lets a loop become vector code."""
+    if dtype in (torch.float32, torch.float64):
+        return function("pick", dtype, condition, yes, no)
+    return op("choose", condition, yes, no)
 
 
 def elementwise(template: Expression) -> Lower:

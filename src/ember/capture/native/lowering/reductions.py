@@ -10,7 +10,7 @@ import torch
 from ember.capture.native.lowering.elementwise import A, B
 from ember.capture.native.lowering.refs import Ref, layout
 from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace, wrapped
-from ember.capture.native.values.arrays import Access, Constant, Reduce, Value
+from ember.capture.native.values.arrays import Access, Constant, Input, Reduce, Value
 from ember.capture.native.values.expressions import COPY, op
 from ember.capture.native.values.layout import Dims, contiguous
 
@@ -76,6 +76,8 @@ def reduced(low: Workspace, call: OpCall, rule: str, access: Access, domain: Dom
     if access.number is not None and rule == "sum":
         gone = math.prod(domain.sizes) // max(math.prod(domain.dims), 1)
         return low.build.filled(access.number * gone, dtype, domain.dims, domain.strides)
+    if not domain.kept:
+        access, domain = _in_its_own_dims(access, domain)
     return Reduce(
         dtype,
         domain.dims,
@@ -86,6 +88,15 @@ def reduced(low: Workspace, call: OpCall, rule: str, access: Access, domain: Dom
         domain=domain.sizes,
         kept=domain.kept,
     )
+
+
+def _in_its_own_dims(access: Access, domain: Domain) -> tuple[Access, Domain]:
+    """All of a value in the dims that it is computed in, also where it is read as one row: so its loop can reduce it at once."""
+    value = access.value
+    whole = access.offset == 0 and domain.sizes == (value.numel,) and access.strides == (1,)
+    if isinstance(value, Input) or not whole or value.strides != contiguous(value.dims):
+        return access, domain
+    return Access(value, 0, value.strides), Domain(value.dims, (), domain.dims, domain.strides)
 
 
 def product_sum(low: Workspace, call: OpCall, left: Access, right: Access, domain: Domain) -> Value:

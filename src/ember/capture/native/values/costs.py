@@ -11,7 +11,7 @@ from ember.capture.native.values.expressions import Expression, Function, Op, pa
 
 READ = 0.2
 """One element of memory, in the caches or nearly so."""
-_ARITHMETIC = 0.1
+ARITHMETIC = 0.1
 _DIVISION = 0.5
 _CHEAP_FUNCTION = 0.3
 _CHEAP = ("pick", "max", "min", "trunc", "floor", "ceil", "round", "fabs", "sqrt", "sign", "copysign", "fma")
@@ -30,7 +30,7 @@ _SLOW = (
     "ndtri",
     "zeta",
 )
-_TORCH_CALL = 2000.0
+TORCH_CALL = 2000.0
 
 
 def cost(value: Value) -> float:
@@ -46,8 +46,13 @@ def cost(value: Value) -> float:
     if isinstance(value, Assemble):
         return value.extent * READ
     if isinstance(value, Result) and isinstance(value.call, TorchCall):
-        return _TORCH_CALL + value.numel
+        return TORCH_CALL + value.numel
     return value.numel * 1.0
+
+
+def cost_at_element(value: Pointwise) -> float:
+    """Of one element of a value."""
+    return _of_expression(value.expression)
 
 
 @lru_cache(4096)
@@ -58,5 +63,5 @@ def _of_expression(whole: Expression) -> float:
             slow = _SLOW_FUNCTION if part.name.startswith(_SLOW) else _FUNCTION
             total += _CHEAP_FUNCTION if part.name in _CHEAP else slow
         elif isinstance(part, Op):
-            total += _DIVISION if part.name == "div" else _ARITHMETIC
+            total += _DIVISION if part.name == "div" else ARITHMETIC
     return total

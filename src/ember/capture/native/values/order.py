@@ -23,12 +23,22 @@ def reachable(roots: Iterable[Value], draws: Sequence[Call] = ()) -> list[Value]
             if value in after:
                 needs[value].append(after[value])
             stack += needs[value]
+    # The order of their numbers will do, unless a pass has given an operand a later one. Values may share a number; where they
+    # were found settles their order, the same in every process.
+    order = sorted(needs, key=lambda value: value.serial)
+    place = {value: at for at, value in enumerate(order)}
+    if all(place[operand] < place[value] for value in order for operand in needs[value]):
+        return order
+    return _sorted(needs)
+
+
+def _sorted(needs: dict[Value, list[Value]]) -> list[Value]:
+    """Each after those that it needs, and of those that could come next the one with the lowest number."""
     users: dict[Value, list[Value]] = {value: [] for value in needs}
     missing = {value: len(set(operands)) for value, operands in needs.items()}
     for value, operands in needs.items():
         for operand in set(operands):
             users[operand].append(value)
-    # Values may share a number; where they were found settles their order, the same in every process.
     rank = {value: position for position, value in enumerate(needs)}
     ready = [(value.serial, rank[value], value) for value, count in missing.items() if not count]
     heapify(ready)

@@ -41,6 +41,8 @@ class Plan:
     """What must be true, or the program fails."""
     before: Plan | None = None
     """What is computed once, before the first of many steps: a plan that fills the inputs that this one has more."""
+    varying: frozenset[Value] = frozenset()
+    """Inputs that hold something else in each run."""
 
     def reading(self, moved: Moved) -> Plan:
         """The same with what it brings about read through other accesses."""

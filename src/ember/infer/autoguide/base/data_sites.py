@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ember.infer.autoguide.base.given_rows import without_initializers
-from ember.infer.structure.inspect import get_dependencies
 from ember.poutine.handlers import block
+from ember.structure.inspect import get_dependencies
 
 Program = Callable[..., Any]
 _MOST_SETS = 1000

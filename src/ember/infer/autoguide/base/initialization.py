@@ -48,7 +48,9 @@ def _unconstrained_like(site: Any) -> tuple[Tensor, Any]:
     drawn = _drawn(site)
     try:
         return transform.inv(drawn), transform
-    except NotImplementedError:
+    except (
+        RuntimeError
+    ):  # there is no inverse, or zeros, in the place of a draw, have none: no factor of a matrix, say
         return drawn.new_zeros(transform.inverse_shape(drawn.shape)), transform
 
 

@@ -20,13 +20,13 @@ from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr, produc
 from ember.infer.autoguide.base.point import Point, log_density_of
 from ember.infer.autoguide.base.prototype import at_full_size, full_size_of, unconstrained_start
 from ember.infer.autoguide.base.reading import reading
-from ember.infer.structure.inspect import get_dependencies, is_sample_site
 from ember.nn.module import PyroModule, PyroParam
 from ember.poutine.handlers import block, mask
 from ember.poutine.plates.indep_messenger import CondIndepStackFrame
 from ember.poutine.runtime import get_mask
 from ember.poutine.trace_struct import Trace
 from ember.primitives import sample, subsample
+from ember.structure.inspect import get_dependencies, is_sample_site
 
 Plates = frozenset[CondIndepStackFrame]
 

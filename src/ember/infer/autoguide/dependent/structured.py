@@ -21,13 +21,13 @@ from ember.infer.autoguide.base.point import Point, log_density_of
 from ember.infer.autoguide.base.prototype import at_full_size, unconstrained_start
 from ember.infer.autoguide.base.reading import reading
 from ember.infer.autoguide.base.support import transform_of
-from ember.infer.structure.inspect import get_dependencies
 from ember.nn.module import PyroModule, PyroParam
 from ember.poutine.handlers import block, infer_config
 from ember.poutine.runtime import get_mask
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 from ember.primitives import sample, subsample
+from ember.structure.inspect import get_dependencies
 
 Kind = str | Callable[..., Any]
 

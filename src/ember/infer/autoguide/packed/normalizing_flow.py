@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from ember import distributions as dist
+from ember.distributions.networks.auto_reg_nn import ConditionalAutoRegressiveNN
+from ember.distributions.transforms import affine_autoregressive, iterated
 from ember.infer.autoguide.base.guide import Program
 from ember.infer.autoguide.base.initialization import InitFn, init_to_feasible
-from ember.infer.autoguide.packed.affine_autoregressive import affine_autoregressive
 from ember.infer.autoguide.packed.continuous import AutoContinuous
+from ember.nn.context import module_local_params
 from ember.params.names import param_with_module_name
 from ember.params.param_store import get_param_store
 
@@ -47,7 +49,35 @@ class AutoNormalizingFlow(AutoContinuous):
         # In a tuple: a tensor of the module would be a parameter.
         self._prototype_options = (start.dtype, start.device)
         if self.transform is None:
+            resumes = self._has_parameters()
             self.transform = self._init_transform_fn(self.latent_dim)
+            self._keep_orders(resumes)
+
+    def _keep_orders(self, resumes: bool) -> None:
+        """Take the random orders of autoregressive networks from the store, or leave them there with the parameters.
+
+        They are no parameters, but weights mean nothing without them, and a new process draws others.
+        """
+        if module_local_params():
+            return  # the state of the module has both
+        store, name = get_param_store(), f"{self._pyro_name}.transform"
+        unknown = []
+        for path, network in _autoregressive_parts(self.transform):
+            place = param_with_module_name(name, f"{path}.permutation")
+            if place in store:
+                network.reorder(store[place].detach().argsort().argsort())
+                continue
+            if resumes:
+                unknown.append(place)
+            # As numbers with a gradient, as all that is there. No statement names them, so no optimizer changes them.
+            store[place] = network.permutation.to(torch.get_default_dtype())
+        if unknown:
+            warnings.warn(
+                f"{self._pyro_name} found its weights in the parameter store, but not the random orders of entries that they "
+                f"were fitted for, {unknown}: they are drawn anew. Unless the random state is the same as when the fit began, "
+                "fit again, or load guide.state_dict() instead of the store.",
+                stacklevel=2,
+            )
 
     def _stored_length(self, possible: Sequence[int]) -> int | None:
         """That of the first flow whose parameters have the shapes of those in the store."""
@@ -80,17 +110,19 @@ class AutoNormalizingFlow(AutoContinuous):
 class AutoIAFNormal(AutoNormalizingFlow):
     """Standard normal noise, transformed by inverse autoregressive flows (Kingma et al., 2016).
 
-    The networks are zuko's: ``pip install zuko``.
-
     Args:
         model: the model.
         hidden_dim: the sizes of the hidden layers of each flow; by default one layer of ``3 * latent_dim + 1``.
         init_loc_fn: has no effect.
         num_transforms: how many flows follow each other.
-        init_transform_kwargs: further arguments of each flow, ``affine_autoregressive``.
+        init_transform_kwargs: further arguments of each flow, a
+            :class:`~ember.distributions.transforms.AffineAutoregressive`.
 
-    Raises:
-        ImportError: at the first call, if zuko is not installed.
+    >>> import ember
+    >>> def model():
+    ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0).expand([3]).to_event(1))
+    >>> AutoIAFNormal(model, hidden_dim=[8], num_transforms=2)()["x"].shape
+    torch.Size([3])
     """
 
     def __init__(
@@ -112,16 +144,12 @@ class AutoIAFNormal(AutoNormalizingFlow):
         super().__init__(model, partial(_flows, num_transforms, hidden_dims, init_transform_kwargs))
 
 
+def _autoregressive_parts(transform: Any) -> Iterator[tuple[str, ConditionalAutoRegressiveNN]]:
+    if isinstance(transform, nn.Module):
+        for path, part in transform.named_modules():
+            if isinstance(part, ConditionalAutoRegressiveNN):
+                yield path, part
+
+
 def _flows(repeats: int, hidden_dims: Sequence[int] | None, options: dict[str, Any], latent_dim: int) -> Any:
-    # The same orders in every process: they are no parameters, and a fit that is loaded must find them again.
-    orders = iter(range(repeats))
-    return dist.transforms.iterated(
-        repeats,
-        lambda: affine_autoregressive(
-            latent_dim, hidden_dims, order=_order(latent_dim, next(orders)), **options
-        ),
-    )
-
-
-def _order(latent_dim: int, index: int) -> torch.Tensor:
-    return torch.randperm(latent_dim, generator=torch.Generator().manual_seed(index))
+    return iterated(repeats, affine_autoregressive, latent_dim, hidden_dims, **options)

@@ -84,12 +84,18 @@ class Rows:
     stride: Tensor
     """How far a step moves on."""
 
-    def next(self) -> tuple[Args, Kwargs]:
-        """The arguments of the next step."""
-        rows = self.order.index_select(0, self.position + self.span)
-        batch: tuple[Args, Kwargs] = tree.map_tensors(
+    def first(self) -> tuple[Args, Kwargs]:
+        """The arguments of the first step, once more."""
+        return self._at(self.order.index_select(0, self.span))
+
+    def _at(self, rows: Tensor) -> tuple[Args, Kwargs]:
+        return tree.map_tensors(
             lambda column: column.index_select(0, rows) if column.dim() else column, self.columns
         )
+
+    def next(self) -> tuple[Args, Kwargs]:
+        """The arguments of the next step."""
+        batch = self._at(self.order.index_select(0, self.position + self.span))
         self.position.add_(self.stride)
         return batch
 

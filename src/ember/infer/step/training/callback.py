@@ -8,9 +8,11 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ember.errors import NonFiniteLossError
+from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.loop import Run
 from ember.infer.step.training.batches import Shard
 from ember.optim import PyroOptim
+from ember.params.param_store import ParamStoreDict
 from ember.poutine.messenger import Messenger
 
 State = dict[str, Any]
@@ -20,6 +22,13 @@ class Fitted(Protocol):
     """What is fitted, as hooks need it."""
 
     optim: PyroOptim
+    guide: Callable[..., Any]
+
+    def store(self) -> ParamStoreDict:
+        """Where the parameters are."""
+
+    def evaluate_loss(self, *args: object, **kwargs: object) -> Any:
+        """The loss."""
 
     def get_state(self) -> State:
         """All that a fit goes on from, as plain data; tensors are copies."""
@@ -87,6 +96,8 @@ class Training:
         """Steps taken before, and the loss of the validation data."""
         self.stopped: str | None = None
         """Why the fit ends early."""
+        self.arguments: Callable[[], tuple[Args, Kwargs]] = lambda: ((), {})
+        """The arguments of a step like the last one."""
         self.full_state: Callable[[], State] = dict
         """All that the fit would go on from: its place in the data, losses, states of callbacks."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ember.infer.losses.values import shown
+from ember.infer.objectives.losses.values import shown
 from ember.infer.step.training.callback import Training
 
 

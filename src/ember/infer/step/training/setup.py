@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ember.errors import ModelError
-from ember.infer.losses.values import parts
+from ember.infer.objectives.losses.values import parts
 from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.loop import Run
 from ember.infer.step.training.batches import Device, InMemory, Loaded, Span, batches_of, is_in_memory
@@ -176,8 +176,10 @@ def fit_over(
             source.parallel.before_steps(len(machinery.run.losses), span.share)
         return weights.around(span)
 
+    training = Training(machinery.fitted, machinery.run, known, source.parallel)
+    training.arguments = machinery.requests.plain
     return Fit(
-        Training(machinery.fitted, machinery.run, known, source.parallel),
+        training,
         batches,
         Plan(epochs, steps, validate, validate_every),
         list(callbacks),

@@ -11,7 +11,7 @@ from ember.infer.step.function import Args, Kwargs, Objective, Step
 from ember.infer.step.live import Taken
 from ember.infer.step.programs import Programs, Ready
 from ember.infer.step.request import Request
-from ember.infer.step.training.batches import given_to
+from ember.infer.step.training.batches import Rows, given_to
 
 Refuse = Callable[[CaptureError, frozenset[Reason]], None]
 
@@ -66,6 +66,11 @@ class BatchRequests:
     def __init__(self, request: Callable[[Args, Kwargs], Request]) -> None:
         self._make = request
         self.arguments: tuple[Args, Kwargs] = ((), {})
+
+    def plain(self) -> tuple[Args, Kwargs]:
+        """Arguments like those of the last step, without a place in an order that a step would move on."""
+        args, kwargs = self.arguments
+        return args[0].first() if args and isinstance(args[0], Rows) else (args, kwargs)
 
     def __call__(self) -> Request:
         made = self._make(*self.arguments)

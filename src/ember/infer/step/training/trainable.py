@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from ember.errors import CaptureError, Reason, SaveFileError
-from ember.infer.losses.policy import BadLoss, Skip, active_policy
+from ember.infer.objectives.losses.policy import BadLoss, Skip, active_policy
 from ember.infer.step.compile_mode import CompileMode, effective_mode
 from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.loop import Run
@@ -31,6 +31,7 @@ class Trainable(ABC):
     """The part of an SVI that takes data in batches, and keeps its state in files."""
 
     optim: PyroOptim
+    guide: Callable[..., Any]
     compile: CompileMode
     programs: Programs
 
@@ -41,6 +42,10 @@ class Trainable(ABC):
     @abstractmethod
     def evaluated(self, mode: CompileMode, args: Args, kwargs: Kwargs) -> Any:
         """The loss."""
+
+    @abstractmethod
+    def evaluate_loss(self, *args: object, **kwargs: object) -> Any:
+        """The loss, captured or not."""
 
     @abstractmethod
     def refused(self, error: CaptureError, eager_for: frozenset[Reason]) -> None:

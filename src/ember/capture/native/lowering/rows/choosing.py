@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ember.capture.native.lowering.elementwise import A, B, C, D, Operands, full, function, pointwise
+from ember.capture.native.lowering.elementwise import A, B, C, D, Operands, chosen, full, function, pointwise
+from ember.capture.native.lowering.refs import Memory, Ref
 from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace
 from ember.capture.native.values.arrays import Value
 from ember.capture.native.values.expressions import COPY, Expression, op
@@ -82,14 +83,11 @@ def _softplus_backward(low: Workspace, call: OpCall) -> Value:
 
 
 def _choice(condition: str, yes: str, no: str) -> Lower:
-    """One of two values. In floating point both are computed, which lets a loop become vector code."""
+    """One of two values."""
 
     def lower(low: Workspace, call: OpCall) -> Value:
-        dtype = call.meta.dtype
-        floating = dtype in (torch.float32, torch.float64)
-        whole = function("pick", dtype, A, B, C) if floating else op("choose", A, B, C)
         operands = [(call[condition], torch.bool), *_operands(call, yes, no)]
-        return pointwise(low, call, whole, operands)
+        return pointwise(low, call, chosen(call.meta.dtype, A, B, C), operands)
 
     return lower
 
@@ -134,6 +132,21 @@ def _log_sigmoid_backward(low: Workspace, call: OpCall) -> Value:
     return pointwise(low, call, whole, _operands(call, "self", "grad_output"))
 
 
+def _times_log(name: str) -> Lower:
+    """``x`` times a logarithm of ``y``: zero where ``x`` is zero, NaN where ``y`` is. The logarithm is a value of its own, which
+    is computed where ``y`` is, and not again where a density or a gradient takes it."""
+
+    def lower(low: Workspace, call: OpCall) -> Value:
+        meta = call.meta
+        log = pointwise(low, call, function(name, meta.dtype, A), _operands(call, "other"))
+        known = Ref(Memory(log), 0, meta.shape, meta.stride, meta.dtype)
+        is_zero = op("and", op("eq", A, 0), op("eq", B, B))
+        whole = function("pick", meta.dtype, is_zero, 0, A * C)
+        return pointwise(low, call, whole, [*_operands(call, "self", "other"), (known, meta.dtype)])
+
+    return lower
+
+
 ROWS: dict[str, Lower] = {
     "abs.default": _abs,
     "bitwise_not.default": _bitwise_not,
@@ -157,6 +170,10 @@ ROWS: dict[str, Lower] = {
     "sign.default": _sign,
     "softplus.default": _softplus,
     "softplus_backward.default": _softplus_backward,
+    "special_xlog1py.default": _times_log("log1p"),
     "trunc.default": _to_whole("trunc"),
     "where.self": _choice("condition", "self", "other"),
+    "xlogy.Scalar_Other": _times_log("log"),
+    "xlogy.Scalar_Self": _times_log("log"),
+    "xlogy.Tensor": _times_log("log"),
 }

@@ -42,10 +42,6 @@ _OF_TWO = {
     "minimum.default": "min",
     "remainder.Scalar": "remainder",
     "remainder.Tensor": "remainder",
-    "special_xlog1py.default": "xlog1py",
-    "xlogy.Scalar_Other": "xlogy",
-    "xlogy.Scalar_Self": "xlogy",
-    "xlogy.Tensor": "xlogy",
 }
 """Functions of ``self`` and ``other``."""
 EXPRESSIONS: dict[str, Expression] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ember.capture.native.lowering.assembly import Place, assembled, part
-from ember.capture.native.lowering.elementwise import A, copy, flat, full, index_value
+from ember.capture.native.lowering.elementwise import A, chosen, copy, flat, full, index_value
 from ember.capture.native.lowering.refs import Ref
 from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace, wrapped
 from ember.capture.native.values.arrays import Access, Assemble, Value
@@ -57,7 +57,8 @@ def _triangle(lower_part: bool) -> Lower:
         rank = len(call.meta.shape)
         distance = Index(rank - 1) - Index(rank - 2)
         kept = distance <= call.integer("diagonal") if lower_part else distance >= call.integer("diagonal")
-        return index_value(low, call, op("choose", kept, A, 0), [(call.ref("self"), call.meta.dtype)])
+        dtype = call.meta.dtype
+        return index_value(low, call, chosen(dtype, kept, A, 0), [(call.ref("self"), dtype)])
 
     return lower
 

@@ -1,0 +1,1 @@
+"""Programs of one row, run over many: the loop over rows in C."""

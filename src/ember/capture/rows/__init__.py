@@ -1,0 +1,1 @@
+"""A captured function over many rows in one call."""

@@ -1,0 +1,1 @@
+"""Conjugate pairs of a latent and an observed variable."""

@@ -1,0 +1,1 @@
+"""The data of examples, read from local files; nothing is fetched from anywhere."""

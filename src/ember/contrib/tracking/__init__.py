@@ -1,0 +1,1 @@
+"""Tracking objects: their motion, measurements of it, and which detection is of which object."""

@@ -1,0 +1,49 @@
+"""What a caller of :func:`ember.fit` asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ember.errors import ModelError
+
+Program = Callable[..., Any]
+FAMILIES = ("auto", "mean-field", "full-rank", "low-rank", "skewed", "mixture", "flow")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of one fit; see :func:`ember.fit`.
+
+    Raises:
+        ValueError: for a value that cannot be; says which there are.
+    """
+
+    model: Program
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    guide: str | Program
+    draws: int
+    seed: int
+    budget: float
+    progress: bool
+    audit: bool
+
+    def __post_init__(self) -> None:
+        if not callable(self.model):
+            raise ModelError(f"model must be a function or module, got {type(self.model).__name__}")
+        if isinstance(self.guide, str) and self.guide not in FAMILIES:
+            raise ModelError(
+                f"guide must be one of {', '.join(map(repr, FAMILIES))}, or a guide; got {self.guide!r}"
+            )
+        if isinstance(self.draws, bool) or not isinstance(self.draws, int) or self.draws < 1:
+            raise ModelError(f"draws must be a positive integer, got {self.draws!r}")
+        if not (isinstance(self.budget, (int, float)) and self.budget > 0 and not math.isnan(self.budget)):
+            raise ModelError(f"budget must be a positive number of seconds, got {self.budget!r}")
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return str(getattr(self.model, "__name__", type(self.model).__name__))

@@ -1,0 +1,197 @@
+"""Fits of models with a log density: the ladder of families, in the coordinates that suit the model best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ember.errors import ModelError
+from ember.fit.asked import Asked
+from ember.fit.decentred import decentred
+from ember.fit.draws import resampled
+from ember.fit.guides import moments_of, normal_guide
+from ember.fit.maximise import maximised
+from ember.fit.outcome import Outcome
+from ember.fit.pipeline import fit_density
+from ember.fit.quantities import SiteValues
+from ember.fit.result import Called, Fit
+from ember.fit.stages import LADDER, Stage
+from ember.fit.state import Options
+from ember.fit.verdict import Verdict
+from ember.infer.density.density import Density, density
+from ember.params.param_store import ParamStoreDict
+from ember.poutine.handlers import block
+from ember.primitives import param
+
+Program = Callable[..., Any]
+_DRAWS, _FEWEST_DRAWS = 1 << 15, 1 << 12
+_TRIED = 16
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """A model in some coordinates, and what is known there."""
+
+    values: SiteValues
+    words: str = ""
+
+    @property
+    def density(self) -> Density:
+        return self.values.density
+
+
+def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
+    """Fit a model through its log density.
+
+    Args:
+        asked: what the caller wants.
+        store: the active store, for the parameters of this fit.
+    """
+    begun = time.perf_counter()
+    reason, params = _settle_parameters(asked, store)
+    written = density(asked.model, *asked.args, dtype=torch.float64, **asked.kwargs)
+    options = _options(asked, written)
+    plain = _Coordinates(SiteValues.of(written, options.draws))
+    with _watched(asked, options) as options:
+        chosen, outcome = _best(asked, plain, options, begun)
+    if reason:
+        outcome = replace(
+            outcome,
+            verdict=Verdict("not converged", (reason, *outcome.verdict.reasons), outcome.verdict.numbers),
+        )
+    for name, dtype in params.items():
+        store[name] = store[name].detach().to(dtype)
+    return _fitted(asked, store, plain, chosen, outcome, time.perf_counter() - begun)
+
+
+def _settle_parameters(asked: Asked, store: ParamStoreDict) -> tuple[str, dict[str, torch.dtype]]:
+    """Put the parameters of a model at the maximum of its marginal likelihood, into the store.
+
+    Returns:
+        Why that has failed, if it has; and the types of the parameters as the model has them.
+
+    Raises:
+        ModelError: for a model of parameters alone.
+    """
+    target = density(asked.model, *asked.args, params="coordinates", dtype=torch.float64, **asked.kwargs)
+    if not target.param_names:
+        return "", {}
+    if not target.layout:
+        raise ModelError(
+            f"{asked.name} has parameters but no latent sites: there is no posterior to fit\n"
+            "The way out: maximise its likelihood by SVI with an empty guide, def guide(*args, **kwargs): pass."
+        )
+    own = density(asked.model, *asked.args, params="coordinates", **asked.kwargs)
+    found = maximised(target, _options(asked, target))
+    values = target.constrain(
+        torch.cat([target.start[: target.param_slice.start], found.parameters]).unsqueeze(0)
+    )
+    for part in target.param_layout:
+        param(part.name, values[part.name][0], constraint=part.support)
+    return found.reason, {part.name: part.dtype for part in own.param_layout}
+
+
+def _options(asked: Asked, target: Density) -> Options:
+    """As many draws as there is time for."""
+    rows = target.start.expand(_TRIED, -1)
+    target(rows)
+    begun = time.perf_counter()
+    target(rows)
+    a_row = (time.perf_counter() - begun) / _TRIED
+    affordable = int(asked.budget / 6 / max(a_row, 1e-9))
+    draws = min(_DRAWS, max(_FEWEST_DRAWS, 1 << max(affordable, 1).bit_length() - 1))
+    return Options(draws=draws, budget=asked.budget, seed=asked.seed, audit=asked.audit)
+
+
+def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> tuple[_Coordinates, Outcome]:
+    """The fit whose verdict is good, or else the best there is."""
+
+    def climbed(coordinates: _Coordinates, ladder: Sequence[Stage]) -> Outcome:
+        left = max(asked.budget - (time.perf_counter() - begun), 0.1)
+        return fit_density(coordinates.density, coordinates.values, replace(options, budget=left), ladder)
+
+    first = climbed(plain, LADDER[:2])
+    if first.verdict and not asked.audit:
+        return plain, first
+    noise = _through_noise(asked, plain)
+    chosen, outcome = plain, first
+    if noise is not None:
+        second = climbed(noise, LADDER[:2])
+        if second.verdict or _is_better(second, first):
+            chosen, outcome = noise, second
+    if outcome.verdict and not asked.audit:
+        return chosen, outcome
+    return chosen, climbed(chosen, LADDER)
+
+
+def _is_better(one: Outcome, other: Outcome) -> bool:
+    return (one.weighed.k_hat, -one.weighed.ess) < (other.weighed.k_hat, -other.weighed.ess)
+
+
+def _through_noise(asked: Asked, plain: _Coordinates) -> _Coordinates | None:
+    found = decentred(asked.model, asked.args, dict(asked.kwargs))
+    if found is None:
+        return None
+    target = density(found.model, *asked.args, dtype=torch.float64, **asked.kwargs)
+    words = f"{', '.join(found.sites)} drawn through standard noise: {found.advice}"
+    return _Coordinates(SiteValues(target, plain.values.shapes), words)
+
+
+@contextmanager
+def _watched(asked: Asked, options: Options) -> Iterator[Options]:
+    """Options with a bar of progress, if one is asked for."""
+    if not asked.progress:
+        yield options
+        return
+    with tqdm(bar_format="{desc} [{elapsed}]", desc=f"{asked.name}: compiling") as bar:
+
+        def watch(stage: str, elbo: float) -> None:
+            bar.set_description_str(f"{asked.name}: {stage}, ELBO {elbo:,.1f}", refresh=False)
+            bar.update()
+
+        yield replace(options, watch=watch)
+
+
+def _fitted(
+    asked: Asked,
+    store: ParamStoreDict,
+    plain: _Coordinates,
+    chosen: _Coordinates,
+    outcome: Outcome,
+    seconds: float,
+) -> Fit:
+    rows = resampled(outcome.log_weights, outcome.weighed.ess, asked.draws, asked.seed)
+    kwargs = dict(asked.kwargs)
+    own = density(asked.model, *asked.args, **kwargs)
+    dtypes = {name: value.dtype for name, value in own.constrain(own.start.unsqueeze(0)).items()}
+    all_draws = SiteValues(chosen.density, _shapes_of_all(plain.density)).sites(outcome.draws[rows])
+    u = plain.density.unconstrain(plain.values.sites(outcome.draws)) if chosen is not plain else outcome.draws
+    return Fit(
+        replace(outcome, seconds=seconds),
+        Called(asked.model, asked.args, kwargs),
+        {name: value.to(dtypes[name]) for name, value in all_draws.items()},
+        normal_guide(
+            without(asked.model, own), asked.args, kwargs, store, moments_of(u, outcome.log_weights)
+        ),
+        {name: store[name].detach() for name in store},
+        store,
+        chosen.values,
+        chosen.words,
+    )
+
+
+def without(model: Program, target: Density) -> Program:
+    """A model without the sites that are summed out, for guides."""
+    summed = sorted(target.joint.structure.enumerated)
+    hidden: Program = block(model, hide=summed) if summed else model
+    return hidden
+
+
+def _shapes_of_all(target: Density) -> dict[str, torch.Size]:
+    return {name: value.shape[1:] for name, value in target.constrain(target.start.unsqueeze(0)).items()}

@@ -1,0 +1,51 @@
+"""From all that was judged to one verdict, and the draws that go with it."""
+
+from __future__ import annotations
+
+from ember.fit.judge import gap
+from ember.fit.state import Judged, State
+from ember.fit.verdict import Numbers, Status, Verdict, shortcomings
+
+
+def concluded(state: State) -> tuple[Verdict, Judged]:
+    """The verdict, and the proposal whose draws are handed back."""
+    limits, best = state.options.limits, state.best()
+    agree = state.chains_agree(best)
+    if agree is False:
+        reasons = (
+            "chains that start from the draws do not keep their moments",
+            *shortcomings(best.weighed, limits),
+        )
+        return _verdict(state, best, "poor", reasons), best
+    if state.is_settled():
+        how = ("confirmed by chains that start from the draws",) if agree else ()
+        modes = f"given that no mode was missed ({1 + len(state.far)} found)"
+        return _verdict(state, best, "ok", (*how, modes)), best
+    reasons = shortcomings(best.weighed, limits)
+    if state.interrupted:
+        reasons = (state.interrupted, *reasons)
+    if state.certificate is not None and not state.certificate.holds and len(state.judged) == 1:
+        found = state.certificate
+        moves = f"the mean would still move {found.mean:.2f} SD, the scale {100 * found.scale:.0f} %"
+        return _verdict(state, best, "not converged", (moves, *reasons)), best
+    if state.misses_modes(best):
+        missed = f"{len(state.far)} other modes were found, which the proposal does not cover"
+        return _verdict(state, best, "poor", (missed, *reasons)), best
+    if best.weighed.means_hold(limits):
+        return _of_good_means(state, best, reasons, agree), best
+    return _verdict(state, best, "poor", reasons), best
+
+
+def _of_good_means(state: State, best: Judged, reasons: tuple[str, ...], agree: bool | None) -> Verdict:
+    """Means can be used if nothing contradicts them: another proposal, or chains."""
+    limits = state.options.limits
+    others = [other for other in state.judged if other is not best and other.weighed.means_hold(limits)]
+    near = any(gap(other.weighed.moments, best.weighed.moments).mean < limits.agree_mean for other in others)
+    if near or agree or len(state.judged) == 1:
+        return _verdict(state, best, "means only", reasons or ("nothing confirms the standard deviations",))
+    why = "no other proposal has the same means" if others else "no second proposal confirms the means"
+    return _verdict(state, best, "poor", (why, *reasons))
+
+
+def _verdict(state: State, best: Judged, status: Status, reasons: tuple[str, ...]) -> Verdict:
+    return Verdict(status, reasons, Numbers.of(best.weighed, state.certificate, state.agreement()))

@@ -1,0 +1,217 @@
+"""Weigh the draws of a proposal: corrected moments, and all that can be known of their errors from the draws alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ember.infer.vi.density import Counted
+from ember.infer.vi.families.family import Family
+from ember.ops.psis import Moments, k_hats_of_moments, psis, weighted_moments
+
+Quantities = Callable[[Tensor], Tensor]
+_LOST = 1e-6  # weight that may fall on values that are no numbers
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a verdict asks for.
+
+    Attributes:
+        k_hat: of the weights, and of the squared deviations.
+        ess: effective draws.
+        mcse_mean: Monte Carlo error of means, in standard deviations.
+        mcse_sd: of standard deviations, as a fraction.
+        easy_k_hat: below this one proposal is enough.
+        easy_squares: the same for squared deviations.
+        agree_mean: two proposals agree up to this many standard deviations,
+        agree_sd: and this much in the log of the standard deviation.
+        r_hat: of chains that check.
+        drift: of their means, in standard deviations.
+    """
+
+    k_hat: float = 0.7
+    ess: float = 1000.0
+    mcse_mean: float = 0.03
+    mcse_sd: float = 0.03
+    easy_k_hat: float = 0.5
+    easy_squares: float = 0.6
+    agree_mean: float = 0.07
+    agree_sd: float = 0.07
+    r_hat: float = 1.1
+    drift: float = 0.1
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Draws of a proposal with their weights, and what these say.
+
+    Attributes:
+        u: draws, shape ``(S, D)``.
+        log_p: log density of the target, shape ``(S,)``.
+        log_ratios: raw log weights.
+        log_weights: smoothed, normalised.
+        values: the quantities, shape ``(S, Q)``.
+        k_hat: of the raw weights.
+        ess: effective draws.
+        k_means: k-hat of each mean, shape ``(Q,)``.
+        k_squares: k-hat of each squared deviation, shape ``(Q,)``.
+        moments: of the quantities.
+        elbo: mean log ratio over possible draws.
+    """
+
+    u: Tensor
+    log_p: Tensor
+    log_ratios: Tensor
+    log_weights: Tensor
+    values: Tensor
+    k_hat: float
+    ess: float
+    k_means: Tensor
+    k_squares: Tensor
+    moments: Moments
+    elbo: float
+
+    @property
+    def mean_errors(self) -> Tensor:
+        """Monte Carlo errors of the means, in standard deviations, shape ``(Q,)``."""
+        return _relative(self.moments.mcse_mean, self.moments.sd)
+
+    @property
+    def sd_errors(self) -> Tensor:
+        """Monte Carlo errors of the standard deviations, as fractions, shape ``(Q,)``."""
+        return _relative(self.moments.mcse_sd, self.moments.sd)
+
+    def means_hold(self, limits: Limits) -> bool:
+        """Whether the means can be used."""
+        return (
+            self.k_hat < limits.k_hat
+            and self.ess > limits.ess
+            and bool((self.mean_errors < limits.mcse_mean).all())
+            # A quantity may have no mean at all, however good the weights are.
+            and bool((self.k_means < limits.k_hat).all())
+        )
+
+    def all_hold(self, limits: Limits) -> bool:
+        """Whether means and standard deviations can be used."""
+        return (
+            self.means_hold(limits)
+            and bool((self.k_squares < limits.k_hat).all())
+            and bool((self.sd_errors < limits.mcse_sd).all())
+        )
+
+    def is_near(self, limits: Limits) -> bool:
+        """Whether more draws may make it good: a noisy k-hat around its limit, errors that four times the draws would halve."""
+        return (
+            self.k_hat < limits.k_hat + 0.1
+            and 4 * self.ess > limits.ess
+            and bool((self.mean_errors < 2 * limits.mcse_mean).all())
+            and not self.is_easy(limits)
+        )
+
+    def is_easy(self, limits: Limits) -> bool:
+        """Whether that needs no second opinion."""
+        return (
+            self.all_hold(limits)
+            and self.k_hat < limits.easy_k_hat
+            and bool((self.k_squares < limits.easy_squares).all())
+        )
+
+
+def _relative(error: Tensor, sd: Tensor) -> Tensor:
+    """An error in units of the standard deviation; a constant has none."""
+    return torch.where((error == 0) & (sd == 0), 0.0, error / sd).nan_to_num(torch.inf)
+
+
+def weigh(p: Counted, proposal: Family, quantities: Quantities, draws: int, seed: int) -> Weighed:
+    """Draw from a proposal, and weigh."""
+    return weighed(p, *proposal.sample(draws, seed), quantities)
+
+
+def weighed(p: Counted, u: Tensor, log_q: Tensor, quantities: Quantities) -> Weighed:
+    """Weigh given draws.
+
+    Args:
+        p: the target.
+        u: draws, shape ``(S, D)``.
+        log_q: the log density that they were drawn from.
+        quantities: what is to be known, from ``(S, D)`` to ``(S, Q)``.
+    """
+    return of_ratios(u, p.value(u), log_q, torch.cat([quantities(rows) for rows in torch.split(u, p.chunk)]))
+
+
+def weigh_more(
+    p: Counted, old: Weighed, proposal: Family, quantities: Quantities, draws: int, seed: int
+) -> Weighed:
+    """Weigh further draws of the same proposal together with those at hand."""
+    u, log_q = proposal.sample(draws, seed)
+    more = torch.cat([quantities(rows) for rows in torch.split(u, p.chunk)])
+    old_q = torch.where(torch.isfinite(old.log_p), old.log_p - old.log_ratios, 0.0)
+    return of_ratios(
+        torch.cat([old.u, u]),
+        torch.cat([old.log_p, p.value(u)]),
+        torch.cat([old_q, log_q]),
+        torch.cat([old.values, more]),
+    )
+
+
+@torch.no_grad()
+def of_ratios(u: Tensor, log_p: Tensor, log_q: Tensor, values: Tensor) -> Weighed:
+    """What draws say whose densities and quantities are known."""
+    ratios = torch.where(torch.isfinite(log_p), log_p - log_q, -torch.inf)
+    if not bool(torch.isfinite(ratios).any()):
+        ratios = torch.full_like(
+            ratios, -1e300
+        )  # nothing possible was drawn: equal weights, and an ELBO that says so
+    smoothed = psis(ratios)
+    hopeless = float(ratios.max()) <= -1e300
+    numbers = torch.isfinite(values)
+    lost = torch.zeros(values.shape[-1], dtype=torch.bool)
+    if not bool(numbers.all()):
+        lost = (smoothed.log_weights.exp().unsqueeze(-1) * ~numbers).sum(0) > _LOST
+        values = torch.where(numbers, values, 0.0)
+    moments = weighted_moments(values, smoothed.log_weights)
+    deviations = (values - moments.mean) / moments.sd.clamp_min(1e-300)
+    if bool(lost.any()):
+        nan = torch.full_like(moments.mean, torch.nan)
+        moments = Moments(
+            *(
+                torch.where(lost, nan, x)
+                for x in (moments.mean, moments.sd, moments.mcse_mean, moments.mcse_sd)
+            )
+        )
+    return Weighed(
+        u,
+        log_p,
+        ratios,
+        smoothed.log_weights,
+        values,
+        torch.inf if hopeless else smoothed.k_hat,
+        0.0 if hopeless else smoothed.ess,
+        torch.where(lost, torch.inf, k_hats_of_moments(ratios, deviations)),
+        torch.where(lost, torch.inf, k_hats_of_moments(ratios, deviations, 2)),
+        moments,
+        float(ratios[torch.isfinite(ratios)].mean()),
+    )
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far two estimates are apart, at most over the quantities: ``mean`` in standard deviations, ``sd`` in logs."""
+
+    mean: float
+    sd: float
+
+    def within(self, limits: Limits) -> bool:
+        """Whether the two agree."""
+        return self.mean < limits.agree_mean and self.sd < limits.agree_sd
+
+
+def gap(a: Moments, b: Moments) -> Gap:
+    """Between two sets of moments."""
+    means = _relative((a.mean - b.mean).abs(), torch.minimum(a.sd, b.sd))
+    sds = torch.where((a.sd == 0) & (b.sd == 0), 0.0, (a.sd / b.sd).log().abs()).nan_to_num(torch.inf)
+    return Gap(float(means.max()), float(sds.max()))

@@ -1,0 +1,85 @@
+"""What a fit leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ember.fit.judge import Weighed
+from ember.fit.verdict import Verdict
+from ember.infer.vi.families.family import Family
+from ember.infer.vi.natural_gradient import Certificate
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of a fit.
+
+    Attributes:
+        name: of the stage.
+        family: in words, what was fitted.
+        elbo: of the proposal that was judged; None where none was.
+        k_hat: the same.
+        ess: the same.
+        evaluations: rows of the density.
+        seconds: how long it took.
+        note: why it was left out, or cut short; empty otherwise.
+    """
+
+    name: str
+    family: str
+    elbo: float | None
+    k_hat: float | None
+    ess: float | None
+    evaluations: int
+    seconds: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A fit.
+
+    Attributes:
+        weighed: the draws, their log densities and weights, and the moments of the quantities.
+        family: the guide: the best single family that was fitted.
+        proposal: what the draws were drawn from.
+        stage: the name of the stage that the draws come from.
+        stages: one record a stage, in order.
+        losses: negative ELBO, one a step of the full-rank fit or of the family asked for.
+        certificate: how far the guide is from its own optimum.
+        modes: how many were found.
+        verdict: whether to use the numbers.
+        worst: columns of the quantities, worst first.
+        evaluations: rows of the density in all.
+        seconds: in all.
+    """
+
+    weighed: Weighed
+    family: Family
+    proposal: Family
+    stage: str
+    stages: tuple[StageRecord, ...]
+    losses: Tensor
+    certificate: Certificate | None
+    modes: int
+    verdict: Verdict
+    worst: tuple[int, ...]
+    evaluations: int
+    seconds: float
+
+    @property
+    def draws(self) -> Tensor:
+        """Unconstrained draws, shape ``(S, D)``."""
+        return self.weighed.u
+
+    @property
+    def log_weights(self) -> Tensor:
+        """Of the draws, smoothed; their exponentials sum to one."""
+        return self.weighed.log_weights
+
+    @property
+    def log_p(self) -> Tensor:
+        """Log densities of the draws, shape ``(S,)``."""
+        return self.weighed.log_p

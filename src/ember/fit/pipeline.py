@@ -1,0 +1,121 @@
+"""Climb the ladder of stages, and say what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ember.fit.conclusion import concluded
+from ember.fit.judge import Quantities
+from ember.fit.outcome import Outcome, StageRecord
+from ember.fit.stages import LADDER, Stage
+from ember.fit.state import Options, State, defended, found_normal
+from ember.infer.vi.density import Counted, LogDensity
+
+DEFAULTS = Options()
+FEW_DRAWS = 1 << 12  # judged when somebody waits
+
+
+def _themselves(u: Tensor) -> Tensor:
+    return u
+
+
+def fit_density(
+    density: LogDensity,
+    quantities: Quantities = _themselves,
+    options: Options = DEFAULTS,
+    ladder: Sequence[Stage] = LADDER,
+) -> Outcome:
+    """Fit a density, judge, and go on to richer families while the verdict is not ok and time is left.
+
+    Args:
+        density: of unconstrained coordinates.
+        quantities: what is to be known, from rows ``(S, D)`` to ``(S, Q)``; the coordinates by default.
+        options: draws, budget, seed.
+        ladder: the stages, in order.
+
+    Returns:
+        What was found, verdict included; also after Ctrl-C, as soon as a place with mass was found.
+
+    Raises:
+        ValueError: if the log density is minus infinity at all starting points.
+        KeyboardInterrupt: if nothing was found yet.
+
+    >>> from ember.infer.vi.density import FunctionDensity
+    >>> outcome = fit_density(FunctionDensity(2, lambda u: -0.5 * ((u - 3) / 2).square().sum(-1)))
+    >>> outcome.verdict.status, [round(x) for x in outcome.weighed.moments.mean.tolist()]
+    ('ok', [3, 3])
+    """
+    state = State(Counted(density), quantities, options)
+    with torch.no_grad():
+        try:
+            _climb(state, ladder)
+        except KeyboardInterrupt:
+            state.interrupted = "interrupted"
+            if state.normal is None:
+                raise
+        if not state.judged:
+            normal = found_normal(state)
+            state.guide = normal
+            state.judge("cut short", normal, defended(normal, normal), min(FEW_DRAWS, options.draws))
+    return _outcome(state)
+
+
+def _climb(state: State, ladder: Sequence[Stage]) -> None:
+    for stage in ladder:
+        if state.interrupted:
+            return
+        if (state.is_settled() and not (state.options.audit and stage is ladder[-1])) or not stage.applies(
+            state
+        ):
+            continue
+        predicted = stage.rows(state) * state.p.seconds_a_row + stage.overhead(state)
+        if state.judged and predicted > state.left:
+            note = f"left out: about {predicted:.1f} s, and {max(state.left, 0):.1f} s of the budget are left"
+            state.records.append(StageRecord(stage.name, "", None, None, None, 0, 0.0, note))
+            continue
+        _run(state, stage)
+
+
+def _run(state: State, stage: Stage) -> None:
+    """One stage, with its record."""
+    before, begun, judged = state.p.evaluations, time.perf_counter(), len(state.judged)
+    try:
+        stage.run(state)
+    finally:
+        last = state.judged[-1] if len(state.judged) > judged else None
+        state.records.append(
+            StageRecord(
+                stage.name,
+                type(last.family).__name__ if last else "",
+                last.weighed.elbo if last else None,
+                last.weighed.k_hat if last else None,
+                last.weighed.ess if last else None,
+                state.p.evaluations - before,
+                time.perf_counter() - begun,
+                state.interrupted,
+            )
+        )
+
+
+def _outcome(state: State) -> Outcome:
+    verdict, judged = concluded(state)
+    weighed = judged.weighed
+    trouble = torch.maximum(weighed.mean_errors, weighed.sd_errors) + weighed.k_squares.clamp(0, 10)
+    return Outcome(
+        weighed,
+        state.guide or judged.family,
+        judged.proposal,
+        judged.stage,
+        tuple(state.records),
+        torch.tensor(state.losses, dtype=torch.double),
+        state.certificate,
+        1 + len(state.far),
+        verdict,
+        tuple(trouble.argsort(descending=True).tolist()),
+        state.p.evaluations,
+        state.seconds,
+    )

@@ -1,0 +1,166 @@
+"""What :func:`ember.fit` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ember.fit.outcome import Outcome, StageRecord
+from ember.fit.plot import plotted
+from ember.fit.printed import printed
+from ember.fit.quantities import SiteValues
+from ember.fit.summary import summarised
+from ember.fit.verdict import Verdict
+from ember.infer.autoguide.base.guide import AutoGuide
+from ember.params.param_store import ParamStoreDict
+from ember.report.scalars import Scalars
+from ember.report.table import Table
+from ember.report.to_arviz import to_arviz
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Program = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class WeightedDraws:
+    """Draws of a proposal, before resampling.
+
+    Attributes:
+        draws: values by site, ``(S, *shape)``.
+        log_weights: smoothed and normalised, ``(S,)``.
+    """
+
+    draws: Mapping[str, Tensor]
+    log_weights: Tensor
+
+
+@dataclass(frozen=True)
+class Called:
+    """A model as it was fitted, with its arguments."""
+
+    model: Program
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return str(getattr(self.model, "__name__", type(self.model).__name__))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A posterior, and whether to believe it. Printing it gives the verdict, then the table.
+
+    Attributes:
+        outcome: all that the fit has found, in coordinates without bounds.
+        called: the model, and its arguments.
+        draws: draws of equal weight by site, ``(draws, *shape)``; deterministic sites are among them.
+        guide: a guide near the posterior, in coordinates without bounds: for warm starts of an SVI, or for
+            ``Predictive(model, guide=fit.guide, num_samples=...)``. ``Predictive(model, fit.draws)`` is nearer to the posterior.
+        params: the parameters of the model at their best values, by name; empty for a model without any.
+        store: where the parameters of model and guide are.
+        values: the sites at rows of coordinates.
+        coordinates: how sites were drawn through standard noise; empty where all are as written.
+        advice: what would help; empty where nothing is needed.
+    """
+
+    outcome: Outcome
+    called: Called
+    draws: Mapping[str, Tensor]
+    guide: AutoGuide
+    params: Mapping[str, Tensor]
+    store: ParamStoreDict
+    values: SiteValues
+    coordinates: str = ""
+    advice: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the numbers can be used; true only when they can."""
+        return self.outcome.verdict
+
+    @property
+    def losses(self) -> Tensor:
+        """The negative ELBO, one a step of the normal's fit."""
+        return self.outcome.losses
+
+    @property
+    def stages(self) -> tuple[StageRecord, ...]:
+        """One record a stage, in order: family, ELBO, k-hat, effective draws, evaluations, seconds."""
+        return self.outcome.stages
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole fit."""
+        return self.outcome.seconds
+
+    def __bool__(self) -> bool:
+        return bool(self.verdict)
+
+    def __str__(self) -> str:
+        lines = printed(self.called.name, self.outcome, self.values.names, self.coordinates, self.advice)
+        return f"{lines}\n\n{self.summary()}"
+
+    __repr__ = __str__
+
+    @cached_property
+    def weighted(self) -> WeightedDraws:
+        """The draws of the proposal with their log weights, before resampling."""
+        return WeightedDraws(self.values.sites(self.outcome.draws), self.outcome.log_weights)
+
+    def summary(self) -> Table:
+        """Mean, sd, Monte Carlo errors of both, 5, 50 and 95 %, k-hat and effective draws of each scalar.
+
+        Numbers that the verdict does not vouch for stand in brackets.
+        """
+        return summarised(self.values.names, self.outcome.weighed, self.verdict.status)
+
+    def to_arviz(
+        self, *, coords: Mapping[str, Sequence[Any]] | None = None, log_likelihood: bool = True, **groups: Any
+    ) -> Any:
+        """The draws as ArviZ's data, with the verdict in its attributes; see :func:`ember.report.to_arviz`.
+
+        Args:
+            coords: labels of the entries along a dim, by its name.
+            log_likelihood: whether the pointwise log likelihood is evaluated, which takes one run of the model a draw.
+            groups: ``posterior_predictive=``, ``prior=`` and the like, draws by site.
+
+        Raises:
+            ImportError: without ArviZ.
+        """
+        with self.store.active():
+            return to_arviz(
+                self.called.model,
+                self.draws,
+                *self.called.args,
+                coords=coords,
+                pointwise=log_likelihood,
+                attrs={
+                    "inference_library": "ember",
+                    "verdict": self.verdict.status,
+                    "reasons": "; ".join(self.verdict.reasons),
+                },
+                **groups,
+                **self.called.kwargs,
+            )
+
+    def plot(self, names: Sequence[str] | None = None) -> Figure:
+        """The densities of some quantities, corrected and as the guide had them, and the ELBO of the fit.
+
+        Args:
+            names: which quantities; the first eleven by default.
+
+        Raises:
+            ImportError: without matplotlib.
+            KeyError: for a name that is not a quantity.
+        """
+        title = f"{self.called.name}: {self.verdict.status}"
+        raw = Scalars(self.values.names, self.outcome.weighed.values)
+        return plotted(title, Scalars.of(self.draws), raw, self.losses, names)

@@ -1,0 +1,93 @@
+"""The last word where proposals do not settle it: do chains that start from the draws keep their moments?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ember.fit.judge import Weighed
+from ember.fit.state import Judged, State, found_normal
+from ember.infer.vi.hmc import Audit, Chained, Chains, audit, chains
+from ember.ops.psis import Moments
+
+COUNT = 256
+CHECKED = 60  # iterations between looks whether chains have forgotten their start
+MANY = 50  # dims, above which k-hat may be high although the guide is good
+
+
+@dataclass(frozen=True)
+class AuditByChains:
+    """Short chains from the best draws, compared with what these say."""
+
+    settings: Chains = field(default_factory=lambda: Chains(keep=5 * CHECKED))
+    early: bool = False
+    name: str = "audit"
+
+    def applies(self, state: State) -> bool:
+        """Early only to confirm what is good; at the end also where means can be used, or in many dims."""
+        if not state.judged:
+            return False
+        best, limits = state.best().weighed, state.options.limits
+        if self.early:
+            return best.all_hold(limits)
+        if state.chained is not None and state.chained.family is state.best().family:
+            return False
+        return best.means_hold(limits) or state.p.dim > MANY or state.options.audit
+
+    def rows(self, state: State) -> int:
+        """Until the third look, trajectories of half the length."""
+        return COUNT * (self.settings.warm + 3 * CHECKED) * self.settings.steps // 4
+
+    def overhead(self, state: State) -> float:
+        """Small operators of torch."""
+        return self.settings.iterations * self.settings.steps / 2 * (1e-4 + 2e-9 * COUNT * state.p.dim**2)
+
+    def run(self, state: State) -> None:
+        """Run the chains; their draws are judged as another proposal."""
+        judged, around, seed = state.best(), found_normal(state), state.options.seed
+        limits = state.options.limits
+        start = resampled(judged.weighed, COUNT, seed)
+        kept: list[Chained] = []
+        values: list[Tensor] = []
+        for now in state.until_spent(chains(state.p, start, around, self.settings, seed)):
+            state.options.watch(self.name, float("nan"))
+            if now.warm:
+                continue
+            kept.append(now)
+            values.append(state.quantities(now.u))
+            if len(kept) % CHECKED == 0:
+                accepted = sum(one.accepted for one in kept) / len(kept)
+                state.audit = audit(torch.stack(values), accepted)
+                state.chained = as_judged(self.name, judged, kept, torch.cat(values), state.audit)
+                if state.audit.is_healthy(limits.r_hat, limits.drift):
+                    return
+
+
+def resampled(weighed: Weighed, count: int, seed: int) -> Tensor:
+    """Draws by their weights, shape ``(count, D)``."""
+    generator = torch.Generator().manual_seed(seed)
+    return weighed.u[
+        torch.multinomial(weighed.log_weights.exp(), count, replacement=True, generator=generator)
+    ]
+
+
+def as_judged(name: str, judged: Judged, kept: list[Chained], values: Tensor, found: Audit) -> Judged:
+    """Draws of chains as weighed draws: equal weights, and the errors that the chains show."""
+    u, log_p = torch.cat([now.u for now in kept]), torch.cat([now.log_p for now in kept])
+    sd_error = found.mcse_sd * found.sd
+    moments = Moments(found.mean, found.sd, found.mcse * found.sd, sd_error)
+    ess = 1 / float(found.mcse.max().clamp_min(1e-6)) ** 2
+    equal = torch.full_like(log_p, -torch.tensor(float(len(u))).log().item())
+    weighed = replace(
+        judged.weighed,
+        u=u,
+        log_p=log_p,
+        log_ratios=torch.zeros_like(log_p),
+        log_weights=equal,
+        values=values,
+        ess=min(ess, float(len(u))),
+        moments=moments,
+    )
+    return Judged(name, judged.family, judged.proposal, weighed)

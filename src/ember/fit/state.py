@@ -1,0 +1,190 @@
+"""The state of a fit between stages: what was found, what was judged, and how much time is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ember.fit.judge import Gap, Limits, Quantities, Weighed, gap, weigh, weigh_more
+from ember.fit.outcome import StageRecord
+from ember.infer.vi.density import Counted
+from ember.infer.vi.families.family import Family
+from ember.infer.vi.families.mixture import Mixture
+from ember.infer.vi.families.normal import Normal, StudentT
+from ember.infer.vi.families.skewed import SinhArcsinh
+from ember.infer.vi.hmc import Audit
+from ember.infer.vi.locate import Located
+from ember.infer.vi.natural_gradient import Certificate
+
+T = TypeVar("T")
+TAIL_SHARE, TAIL_DF = 0.25, 3  # the defensive part of a proposal
+MORE = 4  # times the draws, where that may decide
+REACH = 6.0  # nats below its own draws: a proposal still draws there often enough
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller may choose.
+
+    Attributes:
+        draws: of each proposal that is judged.
+        budget: seconds.
+        seed: of everything.
+        audit: whether chains are to confirm the outcome.
+        limits: of the verdict.
+        watch: called after each step of a fit with the name of the stage and the ELBO, for a bar of progress.
+    """
+
+    draws: int = 1 << 15
+    budget: float = 30.0
+    seed: int = 0
+    audit: bool = False
+    limits: Limits = field(default_factory=Limits)
+    watch: Callable[[str, float], None] = lambda stage, elbo: None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A proposal with its weighed draws."""
+
+    stage: str
+    family: Family
+    proposal: Family
+    weighed: Weighed
+
+
+@dataclass
+class State:
+    """What the stages of one fit share; each adds to it."""
+
+    p: Counted
+    quantities: Quantities
+    options: Options
+    begun: float = field(default_factory=time.perf_counter)
+    located: Located | None = None
+    normal: Normal | None = None
+    guide: Family | None = None
+    far: tuple[Normal, ...] = ()
+    bend: SinhArcsinh | None = None
+    mixture: Mixture | None = None
+    audit: Audit | None = None
+    chained: Judged | None = None
+    certificate: Certificate | None = None
+    losses: list[float] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+    records: list[StageRecord] = field(default_factory=list)
+    interrupted: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Since the fit began."""
+        return time.perf_counter() - self.begun
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget."""
+        return self.options.budget - self.seconds
+
+    def until_spent(self, steps: Iterable[T]) -> Iterator[T]:
+        """The steps of a fit, as long as there is time; at least one."""
+        for step in steps:
+            yield step
+            if self.left <= 0:
+                self.interrupted = f"the budget of {self.options.budget:g} seconds was spent"
+                return
+
+    def judge(self, stage: str, family: Family, proposal: Family, draws: int | None = None) -> Judged:
+        """Draw, weigh, remember."""
+        seed = 1000 * self.options.seed + len(self.judged) + 1
+        wanted = draws or self.options.draws
+        weighed = weigh(self.p, proposal, self.quantities, wanted, seed)
+        more = (MORE - 1) * wanted
+        if weighed.is_near(self.options.limits) and self.left > 2 * more * self.p.seconds_a_row:
+            weighed = weigh_more(self.p, weighed, proposal, self.quantities, more, seed + 500)
+        self.judged.append(Judged(stage, family, proposal, weighed))
+        return self.judged[-1]
+
+    def best(self) -> Judged:
+        """The last proposal that is good, else the last whose means are, else that of lowest k-hat and most effective draws."""
+        limits = self.options.limits
+        for good in (Weighed.all_hold, Weighed.means_hold):
+            found = [
+                judged
+                for judged in self.judged
+                if good(judged.weighed, limits) and not self.misses_modes(judged)
+            ]
+            if found:
+                return found[-1]
+        return max(self.judged, key=lambda judged: (judged.weighed.k_hat < limits.k_hat, judged.weighed.ess))
+
+    def agreement(self) -> Gap | None:
+        """Of the last proposal with the nearest earlier one that is good too; None without one."""
+        limits, last = self.options.limits, self.judged[-1].weighed
+        others = [judged.weighed for judged in self.judged[:-1] if judged.weighed.all_hold(limits)]
+        gaps = [gap(other.moments, last.moments) for other in others]
+        return min(gaps, key=lambda found: max(found.mean, found.sd)) if gaps else None
+
+    def is_settled(self) -> bool:
+        """Whether one easy proposal, two that agree, or a good one and chains, say enough."""
+        if not self.judged:
+            return False
+        last, limits = self.judged[-1], self.options.limits
+        if self.is_confirmed():
+            return True
+        if not last.weighed.all_hold(limits) or self.misses_modes(last):
+            return False
+        converged = self.certificate is None or self.certificate.holds or len(self.judged) > 1
+        if last.weighed.is_easy(limits) and converged:
+            return True
+        agreement = self.agreement()
+        return agreement is not None and agreement.within(limits)
+
+    def is_confirmed(self) -> bool:
+        """Whether healthy chains from good draws keep their moments, up to the errors of both."""
+        best, limits = self.best(), self.options.limits
+        return best.weighed.all_hold(limits) and self.chains_agree(best) is True
+
+    def chains_agree(self, judged: Judged) -> bool | None:
+        """Whether healthy chains have the moments of a proposal, None if there are none."""
+        limits = self.options.limits
+        if (
+            self.chained is None
+            or self.audit is None
+            or not self.audit.is_healthy(limits.r_hat, limits.drift)
+        ):
+            return None
+        a, b = judged.weighed, self.chained.weighed
+        means = (a.moments.mean - b.moments.mean).abs() / b.moments.sd
+        sds = (a.moments.sd / b.moments.sd).log().abs()
+        close = (means <= limits.agree_mean + 2 * b.mean_errors) & (sds <= limits.agree_sd + 2 * b.sd_errors)
+        return bool((close | (a.moments.sd == 0)).all())
+
+    def misses_modes(self, judged: Judged) -> bool:
+        """Whether modes are known where the proposal has next to nothing."""
+        if not self.far:
+            return False
+        places = torch.stack([normal.loc for normal in self.far])
+        here = judged.proposal.log_prob(judged.weighed.u[:256]).median()
+        return bool((judged.proposal.log_prob(places) < here - REACH).any())
+
+
+def defended(family: Family, around: Normal) -> Mixture:
+    """A proposal whose weights are bounded in more places: a quarter of it is a t with the scale of the normal."""
+    return Mixture((family, StudentT(around, TAIL_DF)), (1 - TAIL_SHARE, TAIL_SHARE))
+
+
+def found_normal(state: State) -> Normal:
+    """The normal fitted so far."""
+    if state.normal is None:
+        raise RuntimeError("this stage comes after the fit of a normal")
+    return state.normal
+
+
+def all_tensors_finite(*tensors: Tensor) -> bool:
+    """Whether every number is one."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)

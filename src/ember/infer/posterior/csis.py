@@ -1,0 +1,157 @@
+"""Inference compilation: a guide that is trained on draws of the model to propose for any data.
+
+T. A. Le, A. G. Baydin and F. Wood (2017), *Inference compilation and universal probabilistic programming*.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from ember import poutine
+from ember.infer.posterior.importance import Importance
+from ember.infer.traces.checks import check_model_guide_match
+from ember.nonfinite import warn_if_nan
+from ember.ops.scalars import torch_item, zero_grads
+from ember.optim.optim import PyroOptim
+from ember.poutine.prune import prune_subsample_sites
+from ember.poutine.trace_struct import Trace
+from ember.poutine.validation import is_validation_enabled
+
+Program = Callable[..., Any]
+
+
+class CSIS(Importance):
+    """Compiled sequential importance sampling.
+
+    Args:
+        model: a program that takes a keyword argument ``observations``, a dict from names of observed sites to
+            values.
+        guide: a program that takes the same arguments.
+        optim: moves the guide's parameters.
+        num_inference_samples: weighted samples of a run.
+        training_batch_size: draws of the model for a step.
+        validation_batch_size: draws of the model for :meth:`validation_loss`.
+    """
+
+    def __init__(
+        self,
+        model: Program,
+        guide: Program,
+        optim: PyroOptim,
+        num_inference_samples: int = 10,
+        training_batch_size: int = 10,
+        validation_batch_size: int = 20,
+    ) -> None:
+        super().__init__(model, guide, num_inference_samples)
+        self.model = model
+        self.guide = guide
+        self.optim = optim
+        self.training_batch_size = training_batch_size
+        self.validation_batch_size = validation_batch_size
+        self.validation_batch: list[Trace] | None = None
+
+    def set_validation_batch(self, *args: object, **kwargs: object) -> None:
+        """Draw the batch that :meth:`validation_loss` is of.
+
+        Args:
+            args: what the model takes.
+            kwargs: likewise.
+        """
+        draws = range(self.validation_batch_size)
+        self.validation_batch = [self._sample_from_joint(*args, **kwargs) for _ in draws]
+
+    def step(self, *args: object, **kwargs: object) -> float:
+        """One step of training, on new draws; returns the loss before it.
+
+        Args:
+            args: what model and guide take.
+            kwargs: likewise.
+        """
+        with poutine.trace(param_only=True) as captured:
+            loss = self.loss_and_grads(True, None, *args, **kwargs)
+        sites = captured.trace.nodes.values()
+        params = [site["value"].unconstrained() for site in sites if site["value"].requires_grad]
+        self.optim(params)
+        zero_grads(params)
+        return float(torch_item(loss))
+
+    def loss_and_grads(
+        self, grads: bool, batch: Iterable[Trace] | None, *args: object, **kwargs: object
+    ) -> Any:
+        """The mean of ``-log q(latent | observed)`` over draws of the model.
+
+        Args:
+            grads: add the gradients of the guide's parameters too.
+            batch: the draws; new ones if None.
+            args: what model and guide take.
+            kwargs: likewise.
+
+        Warns:
+            UserWarning: if the loss is NaN.
+        """
+        if batch is None:
+            draws: Iterable[Trace] = (
+                self._sample_from_joint(*args, **kwargs) for _ in range(self.training_batch_size)
+            )
+            size = self.training_batch_size
+        else:
+            draws = list(batch)
+            size = len(draws)
+        loss: Any = 0
+        for model_trace in draws:
+            guide_trace = self._get_matched_trace(model_trace, *args, **kwargs)
+            particle_loss = self._differentiable_loss_particle(guide_trace) / size
+            if grads and particle_loss.requires_grad:
+                particle_loss.backward()
+            loss += torch_item(particle_loss)
+        warn_if_nan(torch.as_tensor(loss), "loss")
+        return loss
+
+    def _differentiable_loss_particle(self, guide_trace: Trace) -> Any:
+        total: Any = -guide_trace.log_prob_sum()
+        return total
+
+    def validation_loss(self, *args: object, **kwargs: object) -> float:
+        """The loss of the validation batch, which is drawn at the first call.
+
+        Args:
+            args: what model and guide take.
+            kwargs: likewise.
+        """
+        if self.validation_batch is None:
+            self.set_validation_batch(*args, **kwargs)
+        with torch.no_grad():
+            return float(self.loss_and_grads(False, self.validation_batch, *args, **kwargs))
+
+    def _get_matched_trace(self, model_trace: Trace, *args: object, **kwargs: object) -> Trace:
+        """A run of the guide with the values of a draw of the model."""
+        nodes = model_trace.nodes
+        names = itertools.chain(model_trace.stochastic_nodes, model_trace.observation_nodes)
+        observations: Any = {
+            name: nodes[name]["value"] for name in names if nodes[name]["infer"].get("was_observed")
+        }
+        kwargs["observations"] = observations
+        replayed = poutine.trace(poutine.replay(self.guide, model_trace))
+        guide_trace = replayed.get_trace(*args, **kwargs)
+        if is_validation_enabled():
+            observed = [name for name, site in nodes.items() if site.get("is_observed")]
+            check_model_guide_match(_without(model_trace, {*observed, *observations}), guide_trace)
+        return prune_subsample_sites(guide_trace)
+
+    def _sample_from_joint(self, *args: object, **kwargs: object) -> Trace:
+        """A draw of all sites of the model, those of data too."""
+        unconditioned = poutine.trace(poutine.uncondition(self.model))
+        trace: Trace = unconditioned.get_trace(*args, **kwargs)
+        return trace
+
+
+def _without(trace: Trace, names: set[str]) -> Trace:
+    rest = trace.copy()
+    for name in names:
+        if name in rest:
+            rest.remove_node(name)
+    return rest

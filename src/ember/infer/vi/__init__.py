@@ -1,0 +1,31 @@
+"""Ways to approximate a density of unconstrained coordinates, one a file, each usable alone."""
+
+from ember.infer.vi.averaging import Average as Average
+from ember.infer.vi.averaging import average as average
+from ember.infer.vi.batch_and_match import BatchAndMatch as BatchAndMatch
+from ember.infer.vi.batch_and_match import batch_and_match as batch_and_match
+from ember.infer.vi.dadvi import Dadvi as Dadvi
+from ember.infer.vi.dadvi import dadvi as dadvi
+from ember.infer.vi.density import Counted as Counted
+from ember.infer.vi.density import FunctionDensity as FunctionDensity
+from ember.infer.vi.density import LogDensity as LogDensity
+from ember.infer.vi.hmc import Chains as Chains
+from ember.infer.vi.hmc import chains as chains
+from ember.infer.vi.hmc import run_chains as run_chains
+from ember.infer.vi.laplace import laplace as laplace
+from ember.infer.vi.lbfgs import Lbfgs as Lbfgs
+from ember.infer.vi.lbfgs import lbfgs as lbfgs
+from ember.infer.vi.locate import Newton as Newton
+from ember.infer.vi.locate import newton as newton
+from ember.infer.vi.locate import starting_points as starting_points
+from ember.infer.vi.low_rank import LowRank as LowRank
+from ember.infer.vi.low_rank import low_rank as low_rank
+from ember.infer.vi.natural_gradient import NaturalGradient as NaturalGradient
+from ember.infer.vi.natural_gradient import natural_gradient as natural_gradient
+from ember.infer.vi.path_gradient import PathGradient as PathGradient
+from ember.infer.vi.path_gradient import path_gradient as path_gradient
+from ember.infer.vi.pathfinder import pathfinder as pathfinder
+from ember.infer.vi.population import Population as Population
+from ember.infer.vi.population import first_mixture as first_mixture
+from ember.infer.vi.population import population as population
+from ember.infer.vi.quasi_random import NormalPoints as NormalPoints

@@ -1,0 +1,21 @@
+"""What a family of densities can do."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Family(Protocol):
+    """A density to draw from and to evaluate: a value, never changed by a fit."""
+
+    @property
+    def dim(self) -> int:
+        """How many coordinates."""
+
+    def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
+        """``n`` draws ``(n, D)`` and their log densities ``(n,)``; the same for the same seed."""
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        """Log densities ``(S,)`` of rows ``(S, D)``."""

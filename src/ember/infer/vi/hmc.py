@@ -1,0 +1,159 @@
+"""Short chains from the draws of a fit, as a check of it: do its moments stay where they are?
+
+References:
+    S. Duane, A. Kennedy, B. Pendleton and D. Roweth (1987), "Hybrid Monte Carlo".
+    C. Margossian, M. Hoffman, P. Sountsov, L. Riou-Durand, A. Vehtari and A. Gelman (2024), "Nested R-hat".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ember.infer.vi.density import Counted
+from ember.infer.vi.families.normal import Normal
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Settings of the chains.
+
+    Attributes:
+        warm: iterations in which the step size is found.
+        keep: iterations kept.
+        target: the share of proposals accepted that the step size aims at.
+        length: how far a trajectory goes at most, in standard deviations.
+        steps: the most leapfrog steps of a trajectory.
+    """
+
+    warm: int = 60
+    keep: int = 60
+    target: float = 0.8
+    length: float = 2.0
+    steps: int = 16
+
+    @property
+    def iterations(self) -> int:
+        """Both together."""
+        return self.warm + self.keep
+
+
+@dataclass(frozen=True)
+class Chained:
+    """The chains after an iteration: places ``(C, D)``, log densities ``(C,)``, and the mean chance of acceptance."""
+
+    u: Tensor
+    log_p: Tensor
+    accepted: float
+    warm: bool
+
+
+def chains(
+    p: Counted, start: Tensor, around: Normal, settings: Chains = Chains(), seed: int = 0
+) -> Iterator[Chained]:
+    """Hamiltonian Monte Carlo in the whitened coordinates of a normal, all chains at once.
+
+    Args:
+        p: the target.
+        start: a place for each chain, shape ``(C, D)``; possible ones.
+        around: gives the coordinates.
+        settings: lengths.
+        seed: of momenta and acceptance.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    e, count = around.whiten(start), len(start)
+    log_p, score = p.score(start)
+    score = score @ around.scale_tril
+    step = 0.5 * p.dim**-0.25
+    for i in range(settings.iterations):
+        momentum = torch.randn(count, p.dim, dtype=torch.double, generator=generator)
+        jitter = 0.8 + 0.4 * float(torch.rand((), generator=generator))
+        most = max(2, min(settings.steps, int(settings.length / step)))
+        leaps = int(torch.randint(1, 1 + most, (), generator=generator))
+        ended, speed, new_p, new_score = _leapfrog(p, around, e, momentum, score, step * jitter, leaps)
+        gain = new_p - log_p + 0.5 * (momentum.square() - speed.square()).sum(-1)
+        chance = torch.where(torch.isfinite(gain), gain, -torch.inf).clamp(max=0).exp()
+        moved = torch.rand(count, dtype=torch.double, generator=generator) < chance
+        e = torch.where(moved.unsqueeze(-1), ended, e)
+        score = torch.where(moved.unsqueeze(-1), new_score, score)
+        log_p = torch.where(moved, new_p, log_p)
+        accepted = float(chance.mean())
+        if i < settings.warm:
+            step *= math.exp(0.3 * (accepted - settings.target) * (1.0 if i < 0.7 * settings.warm else 0.3))
+        yield Chained(around.unwhiten(e), log_p, accepted, i < settings.warm)
+
+
+def _leapfrog(
+    p: Counted, around: Normal, e: Tensor, momentum: Tensor, score: Tensor, step: float, leaps: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    speed = momentum
+    log_p = e.new_zeros(len(e))
+    for _ in range(leaps):
+        speed = speed + 0.5 * step * score
+        e = e + step * speed
+        log_p, score = p.score(around.unwhiten(e))
+        score = score @ around.scale_tril
+        speed = speed + 0.5 * step * score
+    return e, speed, log_p, score
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What chains say; per quantity, shape ``(Q,)``.
+
+    Attributes:
+        mean: of the kept iterations.
+        sd: of these.
+        r_hat: across the chains; near 1 if each chain has forgotten where it began.
+        drift: of the mean between the halves of the kept iterations, in standard deviations.
+        mcse: of the mean, in standard deviations.
+        mcse_sd: of the standard deviation, as a fraction.
+        accepted: share of proposals.
+    """
+
+    mean: Tensor
+    sd: Tensor
+    r_hat: Tensor
+    drift: Tensor
+    mcse: Tensor
+    mcse_sd: Tensor
+    accepted: float
+
+    def is_healthy(self, r_hat: float, drift: float) -> bool:
+        """Whether every chain has forgotten its start, and nothing moves any more."""
+        fixed = self.sd == 0
+        still = (self.r_hat < r_hat) & (self.drift < drift + 2 * self.mcse)
+        return bool((still | fixed).all()) and self.accepted > 0.4
+
+
+def audit(values: Tensor, accepted: float) -> Audit:
+    """From the quantities of the kept iterations, shape ``(T, C, Q)``."""
+    length, count = values.shape[:2]
+    of_chains = values.mean(0)
+    within = values.var(0).mean(0)
+    between = of_chains.var(0)
+    r_hat = ((between + within * (length - 1) / length) / within).sqrt()
+    flat = values.flatten(0, 1)
+    sd = flat.std(0)
+    halves = (values[: length // 2].mean((0, 1)) - values[length // 2 :].mean((0, 1))).abs() / sd
+    squares = (values - flat.mean(0)).square().mean(0)
+    mcse_sd = (squares.var(0) / count).sqrt() / (2 * sd.square())
+    return Audit(flat.mean(0), sd, r_hat, halves, (between / count).sqrt() / sd, mcse_sd, accepted)
+
+
+def run_chains(
+    p: Counted,
+    start: Tensor,
+    around: Normal,
+    quantities: Callable[[Tensor], Tensor],
+    settings: Chains,
+    seed: int,
+) -> Audit:
+    """Chains and what they say, in one call."""
+    kept = [state for state in chains(p, start, around, settings, seed) if not state.warm]
+    accepted = sum(state.accepted for state in kept) / len(kept)
+    return audit(torch.stack([quantities(state.u) for state in kept]), accepted)

@@ -1,0 +1,134 @@
+"""A table of numbers by quantity, which prints well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas
+
+_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: a number for each quantity, and how it is written."""
+
+    values: Tensor
+    like: str = ""
+    """The column in whose digits it is written; its own by default."""
+    format: str = ""
+    """A format such as ``.2f``; if empty, as many digits as the spread of the quantity calls for."""
+    brackets: bool = False
+    """Whether the numbers stand in brackets, since they are not to be relied on."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers by quantity.
+
+    >>> import torch
+    >>> columns = {"mean": Column(torch.tensor([1.0, 200.0])), "sd": Column(torch.tensor([0.1, 20.0]))}
+    >>> table = Table(("mu", "b[0]"), columns)
+    >>> print(table)
+           mean     sd
+    mu    1.000  0.100
+    b[0]  200.0   20.0
+    >>> table["mu"]["sd"]
+    0.10000000149011612
+    """
+
+    names: tuple[str, ...]
+    columns: Mapping[str, Column]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __getitem__(self, name: str) -> dict[str, float]:
+        """The numbers of one quantity.
+
+        Raises:
+            KeyError: for a name that is not in the table; it lists those that are.
+        """
+        if name not in self.names:
+            raise KeyError(f"no quantity {name!r} in this table; there are {', '.join(self.names[:20])}")
+        row = self.names.index(name)
+        return {key: float(column.values[row]) for key, column in self.columns.items()}
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The table as a pandas ``DataFrame``, with one row a quantity.
+
+        Raises:
+            ImportError: without pandas (``pip install pandas``).
+        """
+        import pandas
+
+        values = {key: column.values.double().numpy() for key, column in self.columns.items()}
+        return pandas.DataFrame(values, index=list(self.names))
+
+    def cells(self) -> list[list[str]]:
+        """The texts of all numbers, row by row."""
+        spread = self.columns["sd"].values if "sd" in self.columns else None
+        rows = []
+        for row in range(len(self.names)):
+            digits = _digits(float(spread[row])) if spread is not None else 3
+            rows.append([_text(column, row, digits) for column in self.columns.values()])
+        return rows
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, rows: int = _SHOWN) -> str:
+        """The table as text.
+
+        Args:
+            rows: how many quantities are shown at most, from the first on.
+        """
+        cells = self.cells()[:rows]
+        grid = [["", *self.columns], *([name, *cell] for name, cell in zip(self.names, cells, strict=False))]
+        widths = [max(len(line[column]) for line in grid) for column in range(len(grid[0]))]
+        lines = [
+            "  ".join(
+                [line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
+            ).rstrip()
+            for line in grid
+        ]
+        left = len(self.names) - len(cells)
+        return "\n".join([*lines, *([f"… and {left} more"] if left > 0 else [])])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(key)}</th>" for key in ["", *self.columns])
+        body = "".join(
+            f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+            for name, cells in zip(self.names, self.cells(), strict=True)
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _digits(spread: float) -> int:
+    """Digits after the point such that the spread is written with three that count."""
+    if not math.isfinite(spread) or spread <= 0:
+        return 3
+    return max(0, 2 - math.floor(math.log10(spread)))
+
+
+def _text(column: Column, row: int, digits: int) -> str:
+    value = float(column.values[row])
+    if column.format:
+        text = format(value, column.format)
+    elif not math.isfinite(value):
+        text = str(value)
+    elif digits > 6 or abs(value) >= 1e7:
+        text = f"{value:.3g}"
+    else:
+        text = f"{value:,.{digits}f}" if abs(value) >= 1e4 else f"{value:.{digits}f}"
+    return f"({text})" if column.brackets else text

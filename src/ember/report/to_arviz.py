@@ -1,0 +1,121 @@
+"""Draws as ArviZ's data, so that its summaries, comparisons and plots can be used."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ember.errors import ModelError
+from ember.report.dims import dims_of, trace_of
+from ember.report.log_likelihood import log_likelihood
+
+Program = Callable[..., Any]
+Groups = dict[str, dict[str, Any]]
+
+
+def to_arviz(
+    model: Program,
+    posterior: Mapping[str, Tensor],
+    *args: Any,
+    posterior_predictive: Mapping[str, Tensor] | None = None,
+    prior: Mapping[str, Tensor] | None = None,
+    sample_stats: Mapping[str, Tensor] | None = None,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+    pointwise: bool = True,
+    attrs: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Put draws, data and the log likelihood into ArviZ's container: ``InferenceData``, or ``DataTree`` from ArviZ 1.0 on.
+
+    The draws make one chain. Dims are named after plates, and after the site for the dims of events.
+
+    Args:
+        model: the program, with its data observed.
+        posterior: draws by site, along dim 0.
+        args: of the model.
+        posterior_predictive: draws of the observed sites, along dim 0.
+        prior: draws from the prior by site, along dim 0.
+        sample_stats: numbers by draw, such as log densities.
+        coords: labels of the entries along a dim, by its name.
+        pointwise: whether to evaluate the log likelihood, which ``arviz.loo`` needs: one run of the model a draw.
+        attrs: what else is to be known of the draws.
+        kwargs: of the model.
+
+    Raises:
+        ImportError: without ArviZ (``pip install arviz``).
+        ValueError: if there are no draws of a latent site, and ``pointwise`` is asked for.
+
+    >>> import ember
+    >>> from ember import distributions as dist
+    >>> def model(y):
+    ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
+    ...     with ember.plate("rows", len(y)):
+    ...         ember.sample("y", dist.Normal(mu, 1.0), obs=y)
+    >>> data = to_arviz(model, {"mu": torch.randn(100)}, torch.zeros(3))  # doctest: +SKIP
+    """
+    if not posterior:
+        raise ModelError("to_arviz needs draws of at least one site, got none")
+    trace = trace_of(model, *args, **kwargs)
+    observed = {
+        site.name: _array(site.value)
+        for site in trace.samples()
+        if site.is_observed and not (site.is_subsample or site.is_factor or site.is_deterministic)
+    }
+    groups: Groups = {"posterior": _chain(posterior)}
+    if pointwise and observed:
+        latent = {site.name for site in trace.samples() if site.is_latent}
+        given = {name: value for name, value in posterior.items() if name in latent}
+        groups["log_likelihood"] = _chain(log_likelihood(model, given, *args, **kwargs))
+    groups |= {
+        name: _chain(values)
+        for name, values in (
+            ("posterior_predictive", posterior_predictive),
+            ("prior", prior),
+            ("sample_stats", sample_stats),
+        )
+        if values
+    }
+    if observed:
+        groups["observed_data"] = observed
+    dims = {name: names for name, names in dims_of(trace).items() if any(name in g for g in groups.values())}
+    return _container(groups, _known(coords, dims), dims, dict(attrs or {}))
+
+
+def _known(
+    coords: Mapping[str, Sequence[Any]] | None, dims: dict[str, list[str]]
+) -> dict[str, Sequence[Any]]:
+    """The coordinates, all of dims that there are.
+
+    Raises:
+        ValueError: for others; it lists those that there are.
+    """
+    names = {name for site in dims.values() for name in site}
+    unknown = set(coords or {}) - names
+    if unknown:
+        raise ModelError(f"coords name dims that no site has: {sorted(unknown)}; there are {sorted(names)}")
+    return dict(coords or {})
+
+
+def _array(value: Tensor) -> Any:
+    return torch.as_tensor(value).detach().cpu().numpy()
+
+
+def _chain(values: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: _array(value)[None] for name, value in values.items()}
+
+
+def _container(
+    groups: Groups, coords: dict[str, Sequence[Any]], dims: dict[str, list[str]], attrs: dict[str, Any]
+) -> Any:
+    with warnings.catch_warnings():
+        # ArviZ 0.x announces its own future at import.
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz
+    from_dict: Any = arviz.from_dict
+    if int(arviz.__version__.split(".")[0]) >= 1:
+        return from_dict(groups, coords=coords, dims=dims, attrs={"/": attrs} if attrs else None)
+    return from_dict(**groups, coords=coords, dims=dims, attrs=attrs)

@@ -1,0 +1,187 @@
+"""`ember.fit`: known posteriors, what comes back, and what is left alone."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+
+import ember
+import ember.distributions as dist
+from ember.errors import NotTrusted
+from ember.infer import SVI, Predictive, Trace_ELBO
+from ember.optim import Adam
+from tests.fit.programs import FLIPS, X, Y, cauchy, coin, funnel, line, line_posterior, mixture
+
+
+def fitted(model: Any, *args: Any, **options: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return ember.fit(model, *args, **({"seed": 0, "progress": False} | options))
+
+
+@pytest.fixture(scope="module")
+def of_line() -> Any:
+    return ember.fit(line, X, Y, seed=0, progress=False)
+
+
+class TestKnown:
+    def test_beta(self) -> None:
+        fit = ember.fit(coin, FLIPS, seed=0, progress=False)
+        exact = torch.distributions.Beta(9.0, 5.0)
+        row = fit.summary()["fairness"]
+        assert fit.verdict.status == "ok"
+        assert row["mean"] == pytest.approx(float(exact.mean), abs=0.02 * float(exact.stddev))
+        assert row["sd"] == pytest.approx(float(exact.stddev), rel=0.02)
+
+    def test_deterministic_sites_have_rows_and_draws(self) -> None:
+        fit = ember.fit(coin, FLIPS, seed=0, progress=False)
+        # The mean of the odds of a Beta(a, b) is a / (b - 1).
+        assert fit.summary()["odds"]["mean"] == pytest.approx(9 / 4, rel=0.05)
+        torch.testing.assert_close(fit.draws["odds"], fit.draws["fairness"] / (1 - fit.draws["fairness"]))
+
+    def test_normal_regression(self, of_line: Any) -> None:
+        mean, covariance = line_posterior(X, Y)
+        assert of_line.verdict
+        for i in range(2):
+            row = of_line.summary()[f"weights[{i}]"]
+            sd = float(covariance[i, i].sqrt())
+            assert row["mean"] == pytest.approx(float(mean[i]), abs=0.03 * sd)
+            assert row["sd"] == pytest.approx(sd, rel=0.03)
+            assert row["95%"] == pytest.approx(float(mean[i]) + 1.645 * sd, abs=0.06 * sd)
+
+    def test_draws_have_the_moments_of_the_table(self, of_line: Any) -> None:
+        draws = of_line.draws["weights"].double()
+        mean, covariance = line_posterior(X, Y)
+        assert draws.shape == (4000, 2)
+        torch.testing.assert_close(draws.mean(0), mean, atol=0.01, rtol=0)
+        torch.testing.assert_close(draws.T.cov(), covariance, atol=1e-3, rtol=0.15)
+
+    def test_discrete_sites_are_summed_out(self) -> None:
+        y = torch.tensor([0.1, -0.5, 4.2, 3.7, 4.4, 3.9])
+        fit = ember.fit(mixture, y, seed=0, progress=False)
+        grid = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+        ones, zeros = dist.Normal(4.0, 1.0).log_prob(y.double()), dist.Normal(0.0, 1.0).log_prob(y.double())
+        log_p = torch.logaddexp(grid.log()[:, None] + ones, (1 - grid).log()[:, None] + zeros).sum(-1)
+        weight = torch.softmax(log_p, 0)
+        mean = float((weight * grid).sum())
+        sd = float((weight * (grid - mean).square()).sum().sqrt())
+        assert fit.verdict
+        assert fit.summary()["share"]["mean"] == pytest.approx(mean, abs=0.03 * sd)
+        assert list(fit.draws) == ["share"]
+
+
+class TestVerdict:
+    def test_a_funnel_is_fitted_through_noise_and_says_so(self) -> None:
+        fit = fitted(funnel)
+        # The fourth moment of x, which the error of its SD needs, is hardly finite in so many draws.
+        assert fit.verdict.status in ("ok", "means only")
+        assert "LocScaleReparam" in str(fit)
+        assert fit.summary()["width"]["sd"] == pytest.approx(1.0, rel=0.05)
+        assert fit.draws["x"].shape == (4000, 9)
+
+    def test_a_density_without_moments_is_not_ok(self) -> None:
+        with pytest.warns(UserWarning, match="ember.fit of cauchy"):
+            fit = ember.fit(cauchy, seed=0, progress=False, budget=5)
+        assert not fit.verdict
+        assert "(" in fit.summary().cells()[0][1]
+
+    def test_strict_raises_with_the_fit(self) -> None:
+        with pytest.raises(NotTrusted, match="without strict=True") as caught:
+            ember.fit(cauchy, seed=0, progress=False, strict=True, budget=5)
+        assert caught.value.fit.verdict.status in ("poor", "not converged")
+
+    def test_print_says_the_verdict_first(self, of_line: Any) -> None:
+        lines = str(of_line).splitlines()
+        assert lines[0].startswith("line: OK: means within ")
+        assert lines[0].endswith("given that no mode was missed")
+        assert any("k-hat" in text for text in lines[1:6])
+        assert any(text.startswith("weights[1]") for text in lines)
+
+
+class TestLeavesAlone:
+    def test_the_same_seed_gives_the_same_fit(self, of_line: Any) -> None:
+        again = ember.fit(line, X, Y, seed=0, progress=False)
+        assert torch.equal(again.draws["weights"], of_line.draws["weights"])
+
+    def test_random_stream_and_store(self) -> None:
+        ember.param("mine", torch.tensor(1.0))
+        torch.manual_seed(1)
+        before = torch.get_rng_state()
+        ember.fit(line, X, Y, seed=0, progress=False)
+        assert torch.equal(before, torch.get_rng_state())
+        assert list(ember.get_param_store()) == ["mine"]
+
+    def test_without_a_seed_it_follows_torchs(self) -> None:
+        found = []
+        for _ in range(2):
+            torch.manual_seed(5)
+            found.append(ember.fit(line, X, Y, progress=False, draws=50).draws["weights"])
+        assert torch.equal(*found)
+
+    def test_draws_are_in_the_models_precision(self, of_line: Any) -> None:
+        assert of_line.draws["weights"].dtype == torch.float32
+
+
+class TestUse:
+    def test_predict_from_draws(self, of_line: Any) -> None:
+        predicted = Predictive(line, of_line.draws, return_sites=["y"])(X, None)["y"]
+        mean, _ = line_posterior(X, Y)
+        torch.testing.assert_close(predicted.mean(0).double(), X.double() @ mean, atol=0.1, rtol=0)
+
+    def test_predict_from_the_guide(self, of_line: Any) -> None:
+        predicted = Predictive(line, guide=of_line.guide, num_samples=1000)(X, None)["weights"]
+        mean, _ = line_posterior(X, Y)
+        torch.testing.assert_close(predicted.reshape(-1, 2).mean(0).double(), mean, atol=0.05, rtol=0)
+
+    def test_a_warm_start_begins_at_the_optimum(self, of_line: Any) -> None:
+        svi = SVI(line, of_line.guide, Adam({"lr": 1e-4}), Trace_ELBO(num_particles=50))
+        first = svi.evaluate_loss(X, Y)
+        assert first == pytest.approx(float(of_line.losses[-1]), abs=0.5)
+        assert svi.step(X, Y) == pytest.approx(first, abs=1.0)
+
+    def test_weighted_draws_sum_to_one(self, of_line: Any) -> None:
+        assert float(of_line.weighted.log_weights.exp().sum()) == pytest.approx(1.0)
+        assert of_line.weighted.draws["weights"].shape[1:] == (2,)
+
+    def test_plot(self, of_line: Any) -> None:
+        figure = of_line.plot()
+        assert "line: ok" in figure.get_suptitle()
+        with pytest.raises(KeyError, match="nothing"):
+            of_line.plot(["nothing"])
+
+    def test_to_arviz(self, of_line: Any) -> None:
+        pytest.importorskip("arviz")
+        data = of_line.to_arviz()
+        assert data.attrs["verdict"] == "ok"
+        assert data.log_likelihood["y"].shape == (1, 4000, 30)
+
+
+class TestAsked:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"guide": "meanfield"}, "guide must be one of 'auto', 'mean-field'"),
+            ({"draws": 0}, "draws must be a positive integer, got 0"),
+            ({"draws": 2.5}, "draws must be a positive integer"),
+            ({"budget": -1}, "budget must be a positive number of seconds"),
+            ({"budget": float("nan")}, "budget must be a positive number of seconds"),
+        ],
+    )
+    def test_options_that_cannot_be(self, options: dict[str, Any], words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            ember.fit(coin, FLIPS, progress=False, **options)
+
+    def test_no_model(self) -> None:
+        with pytest.raises(ValueError, match="model must be a function"):
+            ember.fit(FLIPS)
+
+    def test_a_discrete_site_without_end_is_named(self) -> None:
+        def counts() -> None:
+            n = ember.sample("n", dist.Poisson(3.0))
+            ember.sample("y", dist.Normal(n, 1.0), obs=torch.tensor(2.0))
+
+        with pytest.raises(ValueError, match="'n' cannot be summed out"):
+            ember.fit(counts, progress=False)

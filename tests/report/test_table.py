@@ -1,0 +1,72 @@
+"""Tables of numbers by quantity."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ember.report.scalars import Scalars
+from ember.report.table import Column, Table
+
+
+def table(rows: int = 2, brackets: bool = False) -> Table:
+    spread = torch.logspace(-3, 5, rows, dtype=torch.float64)
+    return Table(
+        tuple(f"q{i}" for i in range(rows)),
+        {
+            "mean": Column(spread * 3),
+            "sd": Column(spread, brackets=brackets),
+            "k": Column(torch.zeros(rows), format=".2f"),
+        },
+    )
+
+
+def test_numbers_have_as_many_digits_as_their_spread_calls_for() -> None:
+    lines = str(table(3)).splitlines()
+    assert lines[1].split() == ["q0", "0.00300", "0.00100", "0.00"]
+    assert lines[2].split() == ["q1", "30.0", "10.0", "0.00"]
+    assert lines[3].split() == ["q2", "300,000", "100,000", "0.00"]
+
+
+def test_columns_line_up() -> None:
+    assert len({len(line) for line in str(table(40)).splitlines()}) == 1
+
+
+def test_numbers_not_to_be_relied_on_stand_in_brackets() -> None:
+    assert "(10.0)" in str(table(3, brackets=True))
+
+
+def test_a_long_table_says_how_much_is_left() -> None:
+    text = table(100).text(10)
+    assert len(text.splitlines()) == 12
+    assert text.endswith("… and 90 more")
+
+
+def test_rows_by_name() -> None:
+    assert table()["q0"]["sd"] == pytest.approx(1e-3)
+    with pytest.raises(KeyError, match="no quantity 'mu' in this table; there are q0, q1"):
+        table()["mu"]
+
+
+def test_html_escapes_names() -> None:
+    html = Table(("a<b",), {"mean": Column(torch.zeros(1))})._repr_html_()
+    assert "a&lt;b" in html
+    assert "a<b" not in html
+
+
+def test_to_dataframe() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = table().to_dataframe()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.loc["q0", "sd"] == pytest.approx(1e-3)
+
+
+def test_scalars_name_each_entry() -> None:
+    scalars = Scalars.of({"b": torch.arange(12.0).reshape(2, 3, 2), "mu": torch.zeros(2)})
+    assert scalars.names == ("b[0,0]", "b[0,1]", "b[1,0]", "b[1,1]", "b[2,0]", "b[2,1]", "mu")
+    assert scalars.values[1].tolist() == [6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 0.0]
+
+
+def test_scalars_of_different_numbers_of_draws_are_an_error() -> None:
+    with pytest.raises(ValueError, match="'mu': 3"):
+        Scalars.of({"b": torch.zeros(2), "mu": torch.zeros(3)})

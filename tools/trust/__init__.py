@@ -1,0 +1,1 @@
+"""Whether what `ember.fit` says about its answers is right."""
