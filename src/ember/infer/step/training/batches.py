@@ -86,7 +86,7 @@ class Rows:
 
     def first(self) -> tuple[Args, Kwargs]:
         """The arguments of the first step, once more."""
-        return self._at(self.order[: len(self.span)])
+        return self._at(self.order.index_select(0, self.span))
 
     def _at(self, rows: Tensor) -> tuple[Args, Kwargs]:
         return tree.map_tensors(
