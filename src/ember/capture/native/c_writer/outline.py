@@ -68,9 +68,7 @@ def outlined(nests: Sequence[Nest], places: Places, prefix: str) -> tuple[list[s
 
 def _function(name: str, form: Form, lines: Sequence[str]) -> str:
     parameters = [f"{kind} *restrict const p{k}_" for k, kind in enumerate(form.kinds)]
-    head = (
-        f"EMBER_PIECE void {name}({', '.join([*parameters, 'int32_t *const failed'])})"
-    )
+    head = f"EMBER_PIECE void {name}({', '.join([*parameters, 'int32_t *const failed'])})"
     return "\n".join([f"{head} {{", *lines, "}", ""])
 
 
