@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ember.fit.judge import gap
 from ember.fit.state import Judged, State
-from ember.fit.verdict import Numbers, Status, Verdict, shortcomings
+from ember.infer.density.judging.judge import gap
+from ember.infer.density.judging.verdict import Numbers, Status, Verdict, shortcomings
 
 
 def concluded(state: State) -> tuple[Verdict, Judged]:

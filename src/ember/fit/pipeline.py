@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ember.fit.conclusion import concluded
-from ember.fit.judge import Quantities
 from ember.fit.outcome import Outcome, StageRecord
 from ember.fit.stages import LADDER, Stage
 from ember.fit.state import Options, State, around, defended
+from ember.infer.density.judging.judge import Quantities
 from ember.infer.vi.density import Counted, LogDensity
 
 DEFAULTS = Options()

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import torch
 
-from ember.fit.judge import Gap, Limits, Quantities, Weighed, gap, weigh, weigh_more
 from ember.fit.outcome import StageRecord
+from ember.infer.density.judging.judge import Gap, Limits, Quantities, Weighed, gap, weigh, weigh_more
 from ember.infer.vi.density import Counted
 from ember.infer.vi.families.family import Affine, Family
 from ember.infer.vi.families.low_rank import LowRankNormal

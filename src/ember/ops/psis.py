@@ -17,6 +17,7 @@ from ember.ops.pareto import fit_generalized_paretos
 
 _SMALLEST = 1e-300
 _FEWEST = 5  # fewer values say nothing about a tail
+_FEWEST_OF_HALF = 50  # of a tail that is halved
 _COLUMNS_AT_ONCE = 32
 _ULPS = 8
 
@@ -65,6 +66,17 @@ def psis(log_weights: Tensor) -> Smoothed:
     log_w = _checked(log_weights)
     log_w = log_w - log_w.max()
     size = tail_size(len(log_w))
+    smoothed = _smoothed(log_w, size)
+    # A tail without a mean among weights that are nearly equal is none: its cutoff lies in a heap of weights, where their log
+    # as a function of the draw is flat. Above the heap is the tail.
+    while smoothed.k_hat > 1 and smoothed.ess > len(log_w) / 2 and size >= 2 * _FEWEST_OF_HALF:
+        size //= 2
+        smoothed = _smoothed(log_w, size)
+    return smoothed
+
+
+def _smoothed(log_w: Tensor, size: int) -> Smoothed:
+    """Weights whose ``size`` largest are replaced; the largest is one."""
     top, places = log_w.topk(min(size + 1, len(log_w)), sorted=True)
     excess, cutoff = _excess(top.flip(-1))
     k_hat, sigma = _tail_shape(excess, cutoff)
@@ -99,39 +111,6 @@ def k_hats(log_weights: Tensor) -> Tensor:
         top = columns.T.contiguous().topk(min(size + 1, len(columns)), dim=-1).values.flip(-1)
         found.append(_tail_shape(*_excess(top - top[:, -1:]))[0])
     return torch.cat(found)
-
-
-def tail_shape(log_weights: Tensor) -> float:
-    """k-hat: the shape of the tail of importance weights (Vehtari, Simpson, Gelman, Yao and Gabry, 2024).
-
-    The tail is what lies above the ``min(n / 5, 3 sqrt(n))`` largest of ``n`` weights.
-
-    Args:
-        log_weights: of shape ``(n,)``, up to a constant. Minus infinity is a weight of zero.
-
-    Returns:
-        k-hat, a float: minus infinity if the largest weights are equal up to rounding in their dtype; infinity if fewer than 10
-        lie in the tail, or if a weight is NaN or infinite, or all are zero.
-
-    Raises:
-        ValueError: if ``log_weights`` has another shape.
-
-    >>> exponential = -torch.log1p(-(torch.arange(4000) + 0.5) / 4000)
-    >>> abs(tail_shape(0.5 * exponential) - 0.5) < 0.05
-    True
-    """
-    if log_weights.dim() != 1:
-        raise ValueError(f"log_weights must be of shape (n,), got {tuple(log_weights.shape)}")
-    size = len(log_weights)
-    top = log_weights.max() if size else torch.tensor(-math.inf)
-    if size < 10 or not math.isfinite(top) or bool(log_weights.isnan().any()):
-        return math.inf
-    largest = (log_weights.double() - top.double()).topk(min(tail_size(size) + 1, size)).values
-    cutoff = max(math.log(1.0e-15), float(largest[-1]))
-    size_of_logs = 1.0 + float(log_weights.nan_to_num(neginf=0.0).abs().max())
-    if cutoff > -_ULPS * torch.finfo(log_weights.dtype).eps * size_of_logs:
-        return -math.inf
-    return float(k_hats(log_weights)) if int((largest > cutoff).sum()) >= 10 else math.inf
 
 
 def k_hats_of_moments(log_weights: Tensor, values: Tensor, power: int = 1) -> Tensor:

@@ -40,9 +40,12 @@ from ember.serialization import atomic_save, safe_load
 
 # Plans kept for sets of parameters that are stepped in turn.
 _MAX_PLANS = 8
-_RUNTIME = ("records", "_plans", "_templates", "_expected", "optim_objs")
+_RUNTIME = ("exchange", "records", "_plans", "_templates", "_expected", "optim_objs")
 # Optimizers of sets of options that are tried out once, instead of once for every parameter.
 _MAX_TEMPLATES = 16
+
+
+Exchange = Callable[[Any, list[Tensor | None]], Any]
 
 
 def _is_torch_class(constructor: object) -> bool:
@@ -102,6 +105,8 @@ class PyroOptim:
         self._start()
 
     def _start(self) -> None:
+        self.exchange: Exchange | None = None
+        """What :meth:`exchange_by` was given."""
         self.records = Records()
         self._plans: dict[tuple[int, ...], StepPlan] = {}
         self._templates: list[tuple[dict[str, Any], Optimizer]] = []
@@ -149,7 +154,8 @@ class PyroOptim:
 
     @property
     def _steps_itself(self) -> type | None:
-        return type(self) if type(self).__call__ is not PyroOptim.__call__ else None
+        alone = self.exchange is None and type(self).__call__ is PyroOptim.__call__
+        return None if alone else type(self)
 
     def _records_for(self, params: list[Tensor]) -> list[Record]:
         self.records.follow()
@@ -281,6 +287,16 @@ class PyroOptim:
                 self.records.remove(record.param)
         for name in self._state_waiting_to_be_consumed.keys() - set(names):
             del self._state_waiting_to_be_consumed[name]
+        self._plans.clear()
+
+    def exchange_by(self, exchange: Exchange | None) -> None:
+        """Let processes that train together average their gradients: updates are not captured then.
+
+        Args:
+            exchange: called with the loss and the gradients of each step, before they are looked at; it may change gradients in
+                place, and returns the loss that must be finite. None for a step of one's own.
+        """
+        self.exchange = exchange
         self._plans.clear()
 
     def get_lr(self) -> dict[str, float]:

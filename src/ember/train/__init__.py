@@ -6,6 +6,8 @@ from ember.infer.step.training.callback import Training as Training
 from ember.infer.step.training.fit import TrainResult as TrainResult
 from ember.train.annealing import Annealing as Annealing
 from ember.train.checkpoint import Checkpoint as Checkpoint
+from ember.train.compiled_loss import CompiledLoss as CompiledLoss
+from ember.train.distributed import DataParallel as DataParallel
 from ember.train.early_stopping import EarlyStopping as EarlyStopping
 from ember.train.history import History as History
 from ember.train.plateau import Plateau as Plateau
@@ -18,6 +20,8 @@ __all__ = [
     "Annealing",
     "Callback",
     "Checkpoint",
+    "CompiledLoss",
+    "DataParallel",
     "EarlyStopping",
     "History",
     "InMemory",

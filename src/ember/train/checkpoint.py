@@ -50,6 +50,10 @@ class Checkpoint(Callback):
         self._best = Best(0.0)
         self._written = (-1, -1)
         if self._at_signal is not None:
+            if training.parallel is not None:
+                raise ModelError(
+                    "Checkpoint(at_signal=...) is for one process: others would wait for one that has stopped a step before"
+                )
             if threading.current_thread() is not threading.main_thread():
                 raise ModelError(
                     "Checkpoint(at_signal=...) works in the main thread only: Python runs handlers there"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ember.fit.judge import Weighed
 from ember.fit.state import Judged, State, around
+from ember.infer.density.judging.judge import Weighed
 from ember.infer.vi.hmc import Audit, Chained, Chains, audit, chains
 from ember.ops.psis import Moments
 

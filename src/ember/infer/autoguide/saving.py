@@ -18,6 +18,7 @@ from ember.infer.autoguide.packed.low_rank_normal import AutoLowRankMultivariate
 from ember.infer.autoguide.packed.multivariate_normal import AutoMultivariateNormal
 from ember.infer.autoguide.sitewise.delta import AutoDelta
 from ember.infer.autoguide.sitewise.normal import AutoNormal
+from ember.nn.module import root_name
 from ember.params import constraint_codec, saved_state
 from ember.params.fits import note_fit, store_of
 from ember.params.param_store import ParamStoreDict, get_param_store
@@ -63,13 +64,13 @@ def save_guide(guide: AutoGuide, path: str | os.PathLike[str]) -> None:
         )
     sites = [_plain_site(name, site) for name, site in prototype.iter_stochastic_nodes()]
     store = store_of(guide) or get_param_store()
-    prefix = f"{guide._pyro_name}."
+    prefix = f"{root_name(guide)}."
     state = saved_state.as_plain_data(store.get_state())
     atomic_save(
         {
             "ember guide": _FORMAT,
             "kind": type(guide).__name__,
-            "name": guide._pyro_name,
+            "name": root_name(guide),
             "options": {option: getattr(guide, option) for option in _KINDS[type(guide)]},
             "sites": sites,
             "state": {
@@ -158,11 +159,11 @@ def load_guide(path: str | os.PathLike[str]) -> AutoGuide:
         guide = kinds[loaded["kind"]](outline, init_loc_fn=outline.start, **loaded["options"])
         saved = saved_state.checked(path, loaded["state"])
         # A name that no other guide has: their parameters would be taken for those of each other.
-        guide._pyro_name = f"{loaded['name']} {next(_LOADED)}"
-        before = len(loaded["name"])
+        name_now, before = f"{loaded['name']} {next(_LOADED)}", len(loaded["name"])
+        guide.rename(name_now)
         state: saved_state.StateDict = {
-            "params": {guide._pyro_name + name[before:]: leaf for name, leaf in saved["params"].items()},
-            "constraints": {guide._pyro_name + name[before:]: c for name, c in saved["constraints"].items()},
+            "params": {name_now + known[before:]: leaf for known, leaf in saved["params"].items()},
+            "constraints": {name_now + known[before:]: c for known, c in saved["constraints"].items()},
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SaveFileError(f"{name!r} holds a malformed guide: {type(error).__name__}: {error}") from error

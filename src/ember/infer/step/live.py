@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from ember.capture.recording.mutation_guard import Undoable
 from ember.capture.signals import Unbroken
 from ember.distributions.validation import values_unchecked
-from ember.infer.objectives.losses.policy import BadLoss, LeftOut, applied
+from ember.infer.objectives.losses.policy import BadLoss, Later, LeftOut, active_policy, applied
 from ember.infer.objectives.losses.values import check as check_loss
 from ember.infer.objectives.losses.values import is_finite, to_floats, warn_if_nan
 from ember.infer.step.function import Args, Gradients, Kwargs, Objective, Step
@@ -69,6 +69,7 @@ class Live:
         self._names: tuple[str, ...] | None = None
         self._optimizer = optimizer
         self._observe = observe
+        self._has_value = True
 
     def take(self, step: Step, store: ParamStoreDict, args: Args, kwargs: Kwargs) -> Taken:
         """Take the step."""
@@ -93,10 +94,13 @@ class Live:
             return Taken(loss, self._names, left_out=True)
 
     def differentiate(self, objective: Objective, args: Args, kwargs: Kwargs) -> Gradients:
-        with self._recorder:
+        # A process that raised here would leave the others waiting.
+        policy = active_policy() if self._optimizer.exchange is None else Later()
+        with self._recorder, applied(policy):
             loss = objective.backward(*args, **kwargs)
         leaves = touched_leaves(self._recorder)
         self._names = tuple(self._recorder.trace.nodes)
+        self._has_value = objective.has_value
         value = to_floats(loss)
         # An objective of Ember's returns a float, which it has looked at already.
         checked = 0.0 if isinstance(loss, float) or not objective.has_value else value
@@ -108,6 +112,10 @@ class Live:
     def update(self, found: Gradients, finite: bool, policy: BadLoss) -> Any:
         if self._observe is not None:
             self._observe(found)
+        if self._optimizer.exchange is not None:
+            mean = self._optimizer.exchange(found.loss, found.grads)
+            found = replace(found, checked=mean if self._has_value else 0.0)
+            finite = not policy.guarded or self.finite(found)
         settle(found, finite, policy)
         self._changing.begin()
         self._optimizer(found.leaves)

@@ -79,7 +79,8 @@ class Run:
             self._note(found)
             return
         try:
-            if found.state.program.flat.update is None:
+            # One step is cheaper by itself: there is nothing to go back to, and no array of losses.
+            if found.state.program.flat.update is None or (num_steps == 1 and self._scheduled is None):
                 self._one_by_one(found, num_steps)
             else:
                 self._loop(found, num_steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from operator import is_
 from typing import Any
 
@@ -170,6 +171,9 @@ class StepProgram:
         """Judge captured gradients, and let torch's optimizer take the step with them."""
         own = [g if has else None for g, has in zip(grads, self.flat.with_gradient, strict=True)]
         found = Gradients(loss, loss if self.has_value else 0.0, (), self.leaves, own)
+        if self._optimizer.exchange is not None:
+            mean = self._optimizer.exchange(loss, own)
+            found = replace(found, checked=mean if self.has_value else 0.0)
         store = self.flat.parameters.store
         with Unbroken() as changing, store.active():
             settle(found, is_finite(found.checked) and gradients_finite(own), self.policy)

@@ -34,6 +34,10 @@ class OwnParameters(PyroModule):
         """What tells the guide's model from another."""
         return None
 
+    def rename(self, name: str) -> None:
+        """Give a guide that has no parameters yet another prefix of their names."""
+        self._pyro_name = name
+
     def is_part(self) -> bool:
         """Whether a larger guide looks after the parameters."""
         return False

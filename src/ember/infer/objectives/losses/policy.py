@@ -100,7 +100,23 @@ class Warn:
             warnings.warn(f"Encountered NaN: loss.{where}", UserWarning, stacklevel=4)
 
 
-BadLoss = Raise | Warn | Skip
+@dataclass(frozen=True)
+class Later:
+    """Say nothing yet: the loss is one of several that are averaged, and the average will be looked at."""
+
+    guarded: ClassVar[bool] = False
+    ends: ClassVar[bool] = False
+    excuses: ClassVar[bool] = False
+
+    def good(self, finite: Tensor, bad_steps: Tensor) -> Tensor:
+        """Whether a recorded step changes anything: it is never asked."""
+        return torch.ones_like(finite)
+
+    def found(self, loss: float, where: str = "") -> None:
+        """Nothing."""
+
+
+BadLoss = Raise | Warn | Skip | Later
 
 
 class LeftOut(Exception):
@@ -155,6 +171,7 @@ def warn_of_nan_loss(loss: float, model_trace: Trace | None = None, guide_trace:
 
 __all__ = [
     "BadLoss",
+    "Later",
     "LeftOut",
     "Raise",
     "Skip",

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data import DistributedSampler
 
 from ember import tree
 from ember.errors import ModelError
@@ -27,8 +28,30 @@ class Span:
     rows: int | None
     """How many rows of data each step sees; None where that cannot be told."""
     count: int = 1
+    share: float = 1.0
+    """Which part of the rows of a step they are, where others see the rest."""
     seek: Callable[[int], None] = lambda done: None
     """Called with the number of steps of the span taken so far, before the next ones are."""
+
+
+@dataclass
+class Shard:
+    """The part of each batch that one of several processes sees."""
+
+    rank: int
+    world: int
+    seed: int
+    """What the order of all processes is drawn from, epoch by epoch."""
+
+    def part(self, size: int) -> tuple[int, int]:
+        """Where this process's rows of a batch begin, and how many there are."""
+        each, more = divmod(size, self.world)
+        if not each:
+            raise ModelError(
+                f"a batch of {size} rows cannot be divided between {self.world} processes: give drop_last=True, or another "
+                "batch_size"
+            )
+        return self.rank * each + min(self.rank, more), each + (self.rank < more)
 
 
 class Batches(Protocol):
@@ -44,6 +67,9 @@ class Batches(Protocol):
     def epoch(self, skip: int = 0) -> Iterator[Span]:
         """The steps of one pass over the data, in a new order, without the first ``skip`` steps."""
 
+    def begin_at(self, epoch: int) -> None:
+        """The next pass is the one of this number."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -54,11 +80,13 @@ class Rows:
     position: Tensor
     """Where in the order the next rows begin; a step moves it on."""
     span: Tensor
-    """0, 1, ... up to the number of rows of a step."""
+    """Which of the rows from there: 0, 1, ... up to the number of rows of a step."""
+    stride: Tensor
+    """How far a step moves on."""
 
     def first(self) -> tuple[Args, Kwargs]:
         """The arguments of the first step, once more."""
-        return self._at(self.order[: len(self.span)])
+        return self._at(self.order.index_select(0, self.span))
 
     def _at(self, rows: Tensor) -> tuple[Args, Kwargs]:
         return tree.map_tensors(
@@ -68,7 +96,7 @@ class Rows:
     def next(self) -> tuple[Args, Kwargs]:
         """The arguments of the next step."""
         batch = self._at(self.order.index_select(0, self.position + self.span))
-        self.position.add_(len(self.span))
+        self.position.add_(self.stride)
         return batch
 
 
@@ -134,6 +162,7 @@ class InMemory:
         shuffle: bool = True,
         drop_last: bool = False,
         device: Device = None,
+        shard: Shard | None = None,
     ) -> None:
         self.columns = moved(as_arguments(data), device)
         rows = rows_of(self.columns)
@@ -147,7 +176,7 @@ class InMemory:
         self.size: int | None = rows
         self._rows = rows
         self.batch_size = min(rows if batch_size is None else batch_size, rows)
-        self.is_whole = self.batch_size == rows
+        self.is_whole = self.batch_size == rows and shard is None
         self.shuffle = shuffle
         full, rest = divmod(rows, self.batch_size)
         self._parts = [(self.batch_size, full), *([(rest, 1)] if rest and not drop_last else [])]
@@ -155,7 +184,13 @@ class InMemory:
         on = tree.tensors(self.columns)[0].device
         self._order = torch.arange(rows, device=on)
         self._position = torch.zeros((), dtype=torch.int64, device=on)
-        self._spans = {size: torch.arange(size, device=on) for size, _ in self._parts}
+        self._shard = shard
+        self._epoch = 0
+        parts = {size: (0, size) if shard is None else shard.part(size) for size, _ in self._parts}
+        self._spans = {
+            size: (torch.arange(first, first + count, device=on), torch.tensor(size, device=on))
+            for size, (first, count) in parts.items()
+        }
 
     def epoch(self, skip: int = 0) -> Iterator[Span]:
         """See :class:`Batches`."""
@@ -164,14 +199,27 @@ class InMemory:
             return
         if self.shuffle:
             # Drawn on the CPU, so that a seed means the same order on every device.
-            self._order.copy_(torch.randperm(self._rows))
+            self._order.copy_(torch.randperm(self._rows, generator=self._generator()))
         first = 0
         for size, count in self._parts:
             start = max(skip * self.batch_size, first)
             left = count - (start - first) // size
             if left > 0:
-                yield Span((self._taken(size),), {}, size, left, self._seek_from(start, size))
+                rows = len(self._spans[size][0])
+                taken = self._taken(size)
+                yield Span((taken,), {}, rows, left, rows / size, self._seek_from(start, size))
             first += size * count
+        self._epoch += 1
+
+    def begin_at(self, epoch: int) -> None:
+        """The next epoch is the one of this number: its order follows from that, where processes share it."""
+        self._epoch = epoch
+
+    def _generator(self) -> torch.Generator | None:
+        if self._shard is None:
+            return None
+        # Apart from all streams that noise is drawn from.
+        return torch.Generator().manual_seed(self._shard.seed + 1_000_003 * self._epoch)
 
     def in_order(self) -> Iterator[Span]:
         """The batches as slices, in the order of the rows."""
@@ -183,7 +231,7 @@ class InMemory:
             yield Span(*part, min(self.batch_size, self._rows - start))
 
     def _taken(self, size: int) -> Rows:
-        return Rows(self.columns, self._order, self._position, self._spans[size])
+        return Rows(self.columns, self._order, self._position, *self._spans[size])
 
     def _seek_from(self, start: int, size: int) -> Callable[[int], None]:
         def seek(done: int) -> None:
@@ -199,11 +247,19 @@ class Loaded:
         loader: it is iterated once an epoch.
         size: the number of all rows, where the loader does not say it.
         device: where the tensors of each batch are moved.
+        share: which part of the rows of a step a batch is, where other processes see the rest.
     """
 
     is_whole = False
 
-    def __init__(self, loader: Iterable[object], size: int | None = None, device: Device = None) -> None:
+    def __init__(
+        self,
+        loader: Iterable[object],
+        size: int | None = None,
+        device: Device = None,
+        share: float = 1.0,
+    ) -> None:
+        self._share = share
         self._loader = loader
         self._device = device
         self.size = _size_of(loader) if size is None else size
@@ -216,7 +272,10 @@ class Loaded:
         """See :class:`Batches`."""
         for batch in islice(self._loader, skip, None):
             arguments = moved(as_arguments(batch), self._device)
-            yield Span(*arguments, rows_of(arguments))
+            yield Span(*arguments, rows_of(arguments), share=self._share)
+
+    def begin_at(self, epoch: int) -> None:
+        """Nothing: the loader knows its order."""
 
     in_order = epoch
 
@@ -224,6 +283,8 @@ class Loaded:
 def _size_of(loader: object) -> int | None:
     sampler = getattr(loader, "sampler", None)
     try:
+        if isinstance(sampler, DistributedSampler):
+            return len(sampler.dataset)  # type: ignore[arg-type]
         if sampler is not None:
             return len(sampler)
         if isinstance(loader, list):
@@ -250,6 +311,7 @@ def batches_of(
     drop_last: bool = False,
     size: int | None = None,
     device: Device = None,
+    shard: Shard | None = None,
 ) -> InMemory | Loaded:
     """Batches of a tensor, or of a tuple, mapping or dataclass of tensors; or of an iterable of batches.
 
@@ -257,7 +319,7 @@ def batches_of(
         ModelError: if there is nothing to iterate over, or ``batch_size`` is given for a loader, which has its own.
     """
     if is_in_memory(data):
-        return InMemory(data, batch_size, shuffle, drop_last, device)
+        return InMemory(data, batch_size, shuffle, drop_last, device, shard)
     if not isinstance(data, Iterable):
         raise ModelError(f"a fit needs tensors or an iterable of batches, got {type(data).__name__}")
     if batch_size is not None:
@@ -265,7 +327,7 @@ def batches_of(
             f"batch_size={batch_size} is for tensors in memory: a {type(data).__name__} makes its own batches. Give tensors "
             "as a tuple, or set the batch size of the loader."
         )
-    return Loaded(data, size, device)
+    return Loaded(data, size, device, 1.0 if shard is None else 1.0 / shard.world)
 
 
 __all__ = [

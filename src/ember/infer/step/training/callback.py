@@ -10,6 +10,7 @@ from torch import Tensor
 from ember.errors import NonFiniteLossError
 from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.loop import Run
+from ember.infer.step.training.batches import Shard
 from ember.optim import PyroOptim
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.messenger import Messenger
@@ -35,17 +36,55 @@ class Fitted(Protocol):
     def set_state(self, state: State) -> None:
         """Go back to such a state."""
 
+    def own_state(self) -> State:
+        """What each of several processes that fit together has for itself: random states, and kinds of calls."""
+
+    def set_own_state(self, state: State) -> None:
+        """Take that up."""
+
     def save(self, path: str, fit: State | None = None) -> None:
         """Write that state to a file, and beside it that of a fit over batches."""
+
+    def tensors(self) -> list[Tensor]:
+        """Parameters and buffers of the modules that can be reached."""
 
     def fitted_params(self) -> dict[str, Tensor]:
         """Constrained values of the parameters, as copies."""
 
 
+class Parallel(Protocol):
+    """Processes that fit together, each seeing a part of each batch."""
+
+    def shard(self) -> Shard:
+        """The part that this process sees."""
+
+    def begin(self, fitted: Fitted) -> None:
+        """Before the first step: all go on from the same state."""
+
+    def before_steps(self, step: int, share: float) -> None:
+        """Before steps of which this process sees a part of the rows; so many have been taken."""
+
+    def settle(self, losses: list[Any]) -> None:
+        """After steps: put the losses of all together in the place of the newest ones."""
+
+    def agreed(self, value: float) -> float:
+        """The first process's value."""
+
+    def save(self, write: Callable[[State], None], own: State) -> None:
+        """Let one process write, what it is given among the rest; ``own`` is what each process has for itself."""
+
+    def take_up(self, extra: State) -> State:
+        """Go on from what :meth:`save` has given to be written; returns what this process had for itself."""
+
+    def close(self, fitted: Fitted) -> None:
+        """When the fit is over, after an error too."""
+
+
 class Training:
     """A fit that goes on, as callbacks see it."""
 
-    def __init__(self, fitted: Fitted, run: Run, total: int | None) -> None:
+    def __init__(self, fitted: Fitted, run: Run, total: int | None, parallel: Parallel | None = None) -> None:
+        self.parallel = parallel
         self.fitted = fitted
         self.run = run
         self.total = total
@@ -83,7 +122,13 @@ class Training:
 
     def save(self, path: str) -> None:
         """Write the whole state to a file, from which ``fit(..., resume=path)`` goes on."""
-        self.fitted.save(path, self.full_state())
+        if self.parallel is None:
+            self.fitted.save(path, self.full_state())
+        else:
+            self.parallel.save(
+                lambda extra: self.fitted.save(path, {**self.full_state(), "parallel": extra}),
+                self.fitted.own_state(),
+            )
 
 
 class Callback:

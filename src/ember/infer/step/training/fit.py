@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ember.errors import NonFiniteLossError
+from ember.errors import ModelError, NonFiniteLossError
 from ember.infer.step.loop import Pace
 from ember.infer.step.training.batches import Batches, Span
 from ember.infer.step.training.callback import Callback, State, Training, due
@@ -111,6 +111,7 @@ class Fit:
         else:
             self.epoch_began[0] = now
         gate.open = True
+        self.batches.begin_at(self.training.epoch)
         spans = self.batches.epoch(skip)
         first = next(spans, None)
         if skip:
@@ -141,7 +142,11 @@ class Fit:
                 for handler in (self.taking(span), *[callback.handler for callback in self.callbacks]):
                     if handler is not None:
                         around.enter_context(handler)
-                self.pace.take(training.run, count)
+                try:
+                    self.pace.take(training.run, count)
+                finally:
+                    if training.parallel is not None:
+                        training.parallel.settle(training.losses)
         except NonFiniteLossError as error:
             with self._users_code():
                 goes_on = [callback.failed(training, error) for callback in self.callbacks]
@@ -176,7 +181,10 @@ class Fit:
 
     def _validate(self) -> None:
         if self.plan.validate is not None:
-            self.training.validation.append((self.training.step, self.plan.validate()))
+            loss, parallel = self.plan.validate(), self.training.parallel
+            # One process may not stop where the others go on.
+            agreed = loss if parallel is None else parallel.agreed(loss)
+            self.training.validation.append((self.training.step, agreed))
             for callback in self.callbacks:
                 callback.after_validation(self.training)
 
@@ -225,10 +233,18 @@ def run_fit(fit: Fit, resumed: State | None) -> TrainResult:
             callback.begin(training)
         if resumed is not None:
             fit.set_state(resumed)
+        if resumed is not None and ("parallel" in resumed) != (training.parallel is not None):
+            raise ModelError("a fit by several processes goes on by several, one by one process by one")
+        if training.parallel is not None:
+            training.parallel.begin(training.fitted)
+            if resumed is not None:
+                training.fitted.set_own_state(training.parallel.take_up(resumed["parallel"]))
         interrupted = _interruptible(fit)
     finally:
         for callback in fit.callbacks:
             callback.close()
+        if training.parallel is not None:
+            training.parallel.close(training.fitted)
     return TrainResult(
         torch.tensor(training.losses, dtype=torch.float64),
         list(training.validation),

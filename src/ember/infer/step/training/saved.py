@@ -79,6 +79,11 @@ class Holder:
         if state["random"] is not None:
             rng.set_rng_state(state["random"])
 
+    def tensors(self) -> list[Tensor]:
+        """Parameters and buffers of all modules that can be reached, each once, in the order of the walk."""
+        found = [t for which in ("_parameters", "_buffers") for _, t in _tensors(self.roots, which)]
+        return list({id(tensor): tensor for tensor in found}.values())
+
     def optim_state(self) -> State:
         """The optimizer's part."""
         with self.store.active():

@@ -14,7 +14,7 @@ from ember.infer.objectives.losses.values import parts
 from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.loop import Run
 from ember.infer.step.training.batches import Device, InMemory, Loaded, Span, batches_of, is_in_memory
-from ember.infer.step.training.callback import Callback, Fitted, Training
+from ember.infer.step.training.callback import Callback, Fitted, Parallel, Training
 from ember.infer.step.training.data_plates import DataPlates
 from ember.infer.step.training.fit import Fit, Plan
 from ember.infer.step.training.progress import NoProgress, Progress
@@ -38,10 +38,14 @@ class Source:
     size: int | None = None
     device: Device = None
     plate: str | Sequence[str] | None = None
+    parallel: Parallel | None = None
 
     def batches(self) -> InMemory | Loaded:
         """The batches to train on."""
-        return batches_of(self.data, self.batch_size, self.shuffle, self.drop_last, self.size, self.device)
+        shard = None if self.parallel is None else self.parallel.shard()
+        return batches_of(
+            self.data, self.batch_size, self.shuffle, self.drop_last, self.size, self.device, shard
+        )
 
     def of_others(self, data: object) -> InMemory | Loaded:
         """Batches of the same kind of other data."""
@@ -168,9 +172,11 @@ def fit_over(
 
     def taking(span: Span) -> DataPlates | None:
         machinery.requests.arguments = (span.args, span.kwargs)
+        if source.parallel is not None:
+            source.parallel.before_steps(len(machinery.run.losses), span.share)
         return weights.around(span)
 
-    training = Training(machinery.fitted, machinery.run, known)
+    training = Training(machinery.fitted, machinery.run, known, source.parallel)
     training.arguments = machinery.requests.plain
     return Fit(
         training,

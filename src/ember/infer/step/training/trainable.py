@@ -17,13 +17,14 @@ from ember.infer.step.loop import Run
 from ember.infer.step.programs import Programs
 from ember.infer.step.request import Request
 from ember.infer.step.training.batches import Device
-from ember.infer.step.training.callback import Callback, State
+from ember.infer.step.training.callback import Callback, Parallel, State
 from ember.infer.step.training.fit import TrainResult, run_fit
 from ember.infer.step.training.saved import Holder, read_file, write_file
 from ember.infer.step.training.setup import Machinery, Source, fit_over
 from ember.infer.step.training.steps import BatchRequests, Steps
 from ember.optim import PyroOptim
 from ember.params.param_store import ParamStoreDict
+from ember.rng import as_plain_data, get_rng_state, set_rng_state
 
 
 class Trainable(ABC):
@@ -72,6 +73,7 @@ class Trainable(ABC):
         stable: bool = False,
         device: Device = None,
         resume: str | os.PathLike[str] | None = None,
+        parallel: Parallel | None = None,
     ) -> TrainResult:
         """Fit over batches of data, each weighed so that it stands for all of them.
 
@@ -96,6 +98,7 @@ class Trainable(ABC):
             stable: leave out updates whose loss or gradients are not finite, and count them, instead of raising.
             device: where batches are moved.
             resume: a file that :class:`ember.train.Checkpoint` wrote, to go on from; ignored if there is none.
+            parallel: :class:`ember.train.DataParallel`, where several processes fit together.
 
         Returns:
             Losses, and how it went. Ctrl-C ends a fit early, with what there is.
@@ -116,7 +119,7 @@ class Trainable(ABC):
         >>> abs(guide.median()["loc"].item() - 4.95) < 0.5
         True
         """
-        source = Source(data, batch_size, shuffle, drop_last, size, device, plate)
+        source = Source(data, batch_size, shuffle, drop_last, size, device, plate, parallel)
         mode, policy = effective_mode(self.compile, "auto"), Skip() if stable else active_policy()
         requests = BatchRequests(lambda args, kwargs: self.request("step", policy, args, kwargs))
         steps_of = Steps(requests, self.programs, self.refused, mode)
@@ -142,12 +145,25 @@ class Trainable(ABC):
             names = self.optim.stepped_names()
         return {name: store[name].detach().clone() for name in store if name in names}
 
+    def tensors(self) -> list[Tensor]:
+        """Parameters and buffers of the modules that model, guide and loss can reach."""
+        return self._holder().tensors()
+
     def get_state(self) -> State:
         """Parameters, buffers of modules, optimizer and random states, as plain data; tensors are copies.
 
         Parameters are all of the store: give an SVI a store of its own to keep them apart from others.
         """
         return self._holder().read()
+
+    def own_state(self) -> State:
+        """Random states, and kinds of calls: what processes that fit together do not share."""
+        return {"random": as_plain_data(get_rng_state()), "calls": sorted(self.programs.seen)}
+
+    def set_own_state(self, state: State) -> None:
+        """Take up a state of :meth:`own_state`."""
+        set_rng_state(state["random"])
+        self.programs.begin(state["calls"])
 
     def set_state(self, state: State) -> None:
         """Go back to a state of :meth:`get_state`; ``random`` of None leaves random numbers alone.

@@ -1,0 +1,153 @@
+"""Fits by several processes, each of which sees a part of each batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as group
+
+from ember.errors import ModelError
+from ember.infer.step.training.batches import Shard
+from ember.infer.step.training.callback import Fitted, State
+
+
+class DataParallel:
+    """Processes of ``torch.distributed`` that fit together: ``svi.fit(data, batch_size=n, ..., parallel=DataParallel())``.
+
+    All processes are given the same data and batch size; each sees its part of each batch. Gradients are averaged, by rows, in
+    one all-reduce a step, so that all take the step that one process would take on the whole batch. Parameters, buffers,
+    optimizer and random states are those of the first process at the beginning. With a loader each process is given its own,
+    over a :class:`torch.utils.data.DistributedSampler`.
+
+    Args:
+        noise: "different", so that each process draws noise of its own, as latent variables of rows need it, or "same", with
+            which a model whose latent variables are all global gives what one process gives.
+
+    Raises:
+        ModelError: if there is no process group, or the processes differ in their parameters.
+
+    Running statistics of networks (batch normalisation) are those of each process's own rows.
+    """
+
+    def __init__(self, noise: str = "different") -> None:
+        if noise not in ("different", "same"):
+            raise ModelError(f'noise must be "different" or "same", got {noise!r}')
+        if not (group.is_available() and group.is_initialized()):
+            raise ModelError(
+                "there is no process group: start the script by `torchrun --nproc-per-node 2 script.py`, and call "
+                'torch.distributed.init_process_group("gloo") first'
+            )
+        self.rank = group.get_rank()
+        self.world = group.get_world_size()
+        self._noise = noise
+        self._share = 1.0
+        self._same_noise = True
+        self._checked = False
+        self._losses: list[Any] = []
+        seed = self._of_first(torch.initial_seed() % 2**31)
+        self._shard = Shard(self.rank, self.world, seed)
+
+    def _of_first(self, value: Any) -> Any:
+        box = [value]
+        group.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def shard(self) -> Shard:
+        """The part of each batch that this process sees."""
+        return self._shard
+
+    def begin(self, fitted: Fitted) -> None:
+        """All go on from the first process's state."""
+        for tensor in fitted.tensors():
+            group.broadcast(tensor.detach(), src=0)
+        state = self._of_first(fitted.get_state())
+        fitted.set_state(state)
+        fitted.optim.exchange_by(self._averaged)
+        self._same_noise, self._checked, self._losses = True, False, []
+
+    def close(self, fitted: Fitted) -> None:
+        """Later steps are this process's own."""
+        fitted.optim.exchange_by(None)
+
+    def before_steps(self, step: int, share: float) -> None:
+        """After the first step, in which parameters come into being, each process draws its own noise."""
+        self._share = share
+        if step and self._same_noise and self._noise == "different":
+            self._same_noise = False
+            if self.rank:
+                torch.manual_seed(self._shard.seed + 7919 * self.rank)
+
+    def _averaged(self, loss: Any, grads: list[Tensor | None]) -> Any:
+        """Gradients and loss, averaged over the processes by their rows: one all-reduce for each kind of tensor."""
+        dense = [grad for grad in grads if grad is not None]
+        if not self._checked:
+            self._check(dense)
+        values = loss if isinstance(loss, (tuple, list)) else (loss,)
+        by_kind: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        for grad in dense:
+            by_kind.setdefault((grad.device, grad.dtype), []).append(grad)
+        found: list[float] = [float(value) for value in values]
+        for number, ((device, dtype), some) in enumerate(by_kind.items()):
+            own = torch.tensor(found if number == 0 else [], dtype=dtype, device=device)
+            flat = torch.cat([own, *[grad.reshape(-1) for grad in some]]).mul_(self._share)
+            group.all_reduce(flat)
+            start = len(own)
+            if number == 0:
+                found = flat[:start].tolist()
+            for grad in some:
+                grad.copy_(flat[start : start + grad.numel()].view_as(grad))
+                start += grad.numel()
+        mean = tuple(found) if isinstance(loss, (tuple, list)) else found[0]
+        self._losses.append(mean)
+        return mean
+
+    def _check(self, grads: list[Tensor]) -> None:
+        """Once: the processes have gradients of the same shapes."""
+        self._checked = True
+        if any(grad.is_sparse for grad in grads):
+            raise ModelError(
+                "sparse gradients are not averaged over processes: use sparse=False in embeddings"
+            )
+        mine = [tuple(grad.shape) for grad in grads]
+        others: list[Any] = [None] * self.world
+        group.all_gather_object(others, mine)
+        if any(other != mine for other in others):
+            raise ModelError(f"the processes have gradients of different shapes: {others}")
+
+    def save(self, write: Callable[[State], None], own: State) -> None:
+        """The first process writes, with what each has for itself; the others wait."""
+        states: list[Any] = [None] * self.world
+        group.all_gather_object(states, own)
+        if self.rank == 0:
+            write({"own": states, "seed": self._shard.seed, "same": self._same_noise})
+        group.barrier()
+
+    def take_up(self, extra: State) -> State:
+        """Go on with the order and the noise that there were.
+
+        Raises:
+            ModelError: if there were more or fewer processes.
+        """
+        if len(extra["own"]) != self.world:
+            raise ModelError(
+                f"the file is of a fit by {len(extra['own'])} processes, and there are {self.world} now"
+            )
+        self._same_noise, self._shard.seed = extra["same"], extra["seed"]
+        own: State = extra["own"][self.rank]
+        return own
+
+    def settle(self, losses: list[Any]) -> None:
+        """Put the losses of all together in the place of this process's own."""
+        count = min(len(self._losses), len(losses))
+        losses[len(losses) - count :] = self._losses[len(self._losses) - count :]
+        self._losses.clear()
+
+    def agreed(self, value: float) -> float:
+        """The first process's value."""
+        return float(self._of_first(value))
+
+
+__all__ = ["DataParallel"]
