@@ -11,7 +11,7 @@ export MKL_NUM_THREADS := 1
 BIN   := .venv/bin
 BENCH := .venv-bench/bin
 
-.PHONY: help demo test check bench trust soak clean
+.PHONY: help demo test check bench surface trust soak clean
 
 help:
 	@echo "make demo    fit the breast-cancer example: accuracy and log-likelihood on held-out patients, elbo.png"
@@ -19,6 +19,7 @@ help:
 	@echo "make check   format, lint, types, and the contracts of the house: layers, cycles, private names, sizes"
 	@echo "make bench   times of a step, eager and compiled: Ember, Pyro, hand-written torch, NumPyro (ARGS=--quick: does it run?)"
 	@echo "make trust   fit posteriors whose truth is known, with several seeds: are the verdicts right? (ARGS=NAME ...: some of them)"
+	@echo "make surface Pyro's public names beside Ember's: docs/surface.md (ARGS=--names pyro.infer lists those that differ)"
 	@echo "make soak    break things at random for an hour (SECONDS=3600): threads, signals, kills, full disks, forks, many programs"
 	@echo "make docs    the site, in build/site"
 	@echo "make clean   remove the environments and caches"
@@ -69,7 +70,11 @@ bench: .venv-bench/bench.stamp
 
 trust: .venv/test.stamp
 	$(BIN)/python -m tools.trust
+	$(BIN)/python -m tools.trust.calibration
 	$(BIN)/python -m tools.trust.references $(ARGS)
+
+surface: .venv-bench/bench.stamp
+	$(BENCH)/python -m tools.surface $(ARGS)
 
 SECONDS ?= 3600
 

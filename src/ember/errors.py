@@ -17,6 +17,10 @@ class ModelError(EmberError, ValueError):
     """A model or guide that cannot be what the user meant: shapes, plates, names, event dims."""
 
 
+class SubsamplingError(ModelError):
+    """A model that sees a part of its data in each run, where a fixed density is needed."""
+
+
 class TraceError(EmberError, RuntimeError):
     """A trace that contradicts itself: duplicate sites, a site replayed against the wrong kind."""
 

@@ -51,6 +51,7 @@ HOMES: dict[str, str] = {
     "ember.nn.auto_reg_nn": "ember.distributions.networks.auto_reg_nn",
     "ember.nn.dense_nn": "ember.distributions.networks.dense_nn",
     "ember.ops.gamma_gaussian": "ember.distributions.gamma_gaussian",
+    "ember.ops.ssm_gp": "ember.nn.matern_kernel",
     "ember.poutine.block_messenger": "ember.poutine.rewriting.block_messenger",
     "ember.poutine.broadcast_messenger": "ember.poutine.plates.broadcast_messenger",
     "ember.poutine.condition_messenger": "ember.poutine.values.condition_messenger",

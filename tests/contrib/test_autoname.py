@@ -229,11 +229,11 @@ def test_what_has_a_value_keeps_it() -> None:
     state.d["a"] = 3
     with pytest.raises(RuntimeError, match=r"Cannot overwrite o\.d\['a'\]"):
         state.d["a"] = 4
-    with pytest.raises(RuntimeError, match="before storing it in a named.Object"):
+    with pytest.raises(RuntimeError, match=r"before storing it in a named.Object"):
         named.List().add()
-    with pytest.raises(RuntimeError, match="unnamed named.Dict"):
+    with pytest.raises(RuntimeError, match=r"unnamed named.Dict"):
         named.Dict()["k"]
-    with pytest.raises(RuntimeError, match="Cannot rename named.List: a"):
+    with pytest.raises(RuntimeError, match=r"Cannot rename named.List: a"):
         state.l = named.List("a")
     with pytest.raises(RuntimeError, match="the root"):
         named.Object("root").sample_(B)

@@ -41,7 +41,7 @@ def test_a_large_effect_is_found() -> None:
     x = torch.randn(n, 2)
     y = 2.0 * t + 0.1 * torch.randn(n)
     net = cevae.CEVAE(2, outcome_dist="normal", latent_dim=2, hidden_dim=16, num_layers=2, num_samples=20)
-    losses = net.fit(x, t, y, num_epochs=40, batch_size=100, learning_rate=1e-2, log_every=0)
+    losses = net.fit(x, t, y, num_epochs=25, batch_size=100, learning_rate=1e-2, log_every=0)
     assert losses[-1] < losses[0]
     assert net.ite(x).mean().item() == pytest.approx(2.0, abs=0.4)
 

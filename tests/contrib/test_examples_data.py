@@ -125,7 +125,7 @@ def test_music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_of_music_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(music, "base_path", str(tmp_path))
     (tmp_path / "muse_data.pkl").write_bytes(pickle.dumps(print))
-    with pytest.raises(pickle.UnpicklingError, match="holds no builtins.print"):
+    with pytest.raises(pickle.UnpicklingError, match=r"holds no builtins\.print"):
         music.load_data(music.MUSE_DATA)
 
 

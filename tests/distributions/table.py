@@ -130,8 +130,34 @@ def build_row(row: Row) -> Any:
     return getattr(dist, row.name)(**row.params)
 
 
+def back_to_zero(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Drift and diffusion of an Ornstein-Uhlenbeck process."""
+    return -x, torch.ones_like(x)
+
+
+#: Who are neighbours, in a row of four.
+ROW = torch.diag(torch.ones(3), 1) + torch.diag(torch.ones(3), -1)
+
 #: Classes that take distributions, and those that Ember adds: built by hand.
 COMPOSED: dict[str, Callable[[], Any]] = {
+    "BetaProportion": lambda: dist.BetaProportion(C, B * 4),
+    "CAR": lambda: dist.CAR(torch.arange(4.0), C, A, ROW),
+    "CensoredDistribution": lambda: dist.CensoredDistribution(dist.Normal(C, A), -0.5, 1.0),
+    "DiscreteUniform": lambda: dist.DiscreteUniform(2, torch.tensor([4, 4, 4])),
+    "EulerMaruyama": lambda: dist.EulerMaruyama(
+        torch.tensor([0.0, 0.5, 1.5, 2.0]), back_to_zero, dist.Normal(C, A)
+    ),
+    "GaussianAR": lambda: dist.GaussianAR(tensor([0.5, -0.3]), A, 4, intercept=C),
+    "GaussianRandomWalk": lambda: dist.GaussianRandomWalk(A, 4),
+    "HurdleDistribution": lambda: dist.HurdleDistribution(dist.Poisson(B), gate=C),
+    "HurdleDistribution-continuous": lambda: dist.HurdleDistribution(dist.Gamma(B, A), gate=C),
+    "ICAR": lambda: dist.ICAR(ROW, A, zero_sum_scale=0.1),
+    "LogUniform": lambda: dist.LogUniform(C, B + 1),
+    "MatrixNormal": lambda: dist.MatrixNormal(SIMPLEX[:2].expand(3, 2, 3), TRIL, torch.eye(3) * 2),
+    "NegativeBinomial2": lambda: dist.NegativeBinomial2(B, A),
+    "TruncatedDistribution": lambda: dist.TruncatedDistribution(dist.Gumbel(C, A), -0.5, 2.0),
+    "TruncatedNormal": lambda: dist.TruncatedNormal(C, A, low=-0.5, high=1.5),
+    "ZeroSumNormal": lambda: dist.ZeroSumNormal(A, (3, 2)),
     "Independent": lambda: dist.Independent(dist.Normal(LOC2, 1.0), 1),
     "TransformedDistribution": lambda: dist.TransformedDistribution(
         dist.Uniform(torch.zeros(3), torch.ones(3)),
@@ -152,6 +178,7 @@ COMPOSED: dict[str, Callable[[], Any]] = {
     "AffineBeta": lambda: dist.AffineBeta(A, B, C, A),
     "AsymmetricLaplace": lambda: dist.AsymmetricLaplace(C, A, B),
     "BetaBinomial": lambda: dist.BetaBinomial(A, B, 4),
+    "CoalescentTimes": lambda: dist.CoalescentTimes(tensor([0.0, 0.3, 0.5, 1.0]), A),
     "DirichletMultinomial": lambda: dist.DirichletMultinomial(SIMPLEX * 5, 4),
     "DirichletMultinomial-sparse": lambda: dist.DirichletMultinomial(SIMPLEX * 5, 4, is_sparse=True),
     "ExtendedBetaBinomial": lambda: dist.ExtendedBetaBinomial(A, B, 4),
@@ -190,6 +217,7 @@ COMPOSED: dict[str, Callable[[], Any]] = {
     "RelaxedOneHotCategoricalStraightThrough": lambda: dist.RelaxedOneHotCategoricalStraightThrough(
         tensor(0.7), probs=SIMPLEX
     ),
+    "SineBivariateVonMises": lambda: dist.SineBivariateVonMises(C, A, A, B, weighted_correlation=C),
     "SineSkewed": lambda: dist.SineSkewed(dist.VonMises(LOC2, 1.5).to_event(1), SIMPLEX[:, :2]),
     "SkewLogistic": lambda: dist.SkewLogistic(C, A, B),
     "SoftAsymmetricLaplace": lambda: dist.SoftAsymmetricLaplace(C, A, B, C),

@@ -19,7 +19,6 @@ import ember.distributions as dist
 from ember.distributions.copying import deep_to, detach
 from ember.distributions.distribution import COERCIONS
 from ember.distributions.masking import is_identically_one, is_identically_zero, scale_and_mask
-from ember.distributions.not_yet import NOT_YET
 from ember.distributions.score_parts import ScoreParts
 from ember.distributions.shapes import broadcast_shape, sum_leftmost, sum_rightmost
 from ember.distributions.tensors import eye_like, gather, scalar_like
@@ -74,11 +73,6 @@ def test_table_of_contents() -> None:
     assert dist.__all__ == sorted(dist.__all__)
     for name in dist.__all__:
         assert getattr(dist, name) is not None
-    missing = [(dist, name) for name in NOT_YET]
-    for module, name in missing:
-        with pytest.raises(AttributeError, match=f"{name} is part of Pyro that Ember does not have yet"):
-            getattr(module, name)
-        assert name not in module.__all__ and not hasattr(module, name)
     with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
         _ = dist.Nonsense
 

@@ -27,15 +27,20 @@ ABSTRACT = {"Distribution", "TorchDistribution", "ExponentialFamily"}
 ELSEWHERE = {
     "AVFMultivariateNormal",
     "OMTMultivariateNormal",
+    "CoalescentTimesWithRate",
     "DiscreteHMM",  # takes a distribution, and its events have a time
     "Empirical",
     "GaussianScaleMixture",
     "GaussianMRF",
+    "GroupedNormalNormal",
     "ImproperUniform",
     "LKJCorrCholesky",
     "LinearHMM",
     "LogNormalNegativeBinomial",
+    "OneOneMatching",
+    "OneTwoMatching",
     "Rejector",
+    "SpanningTree",
     "VonMises3D",
 }
 

@@ -33,6 +33,7 @@ FAMILIES: dict[str, Callable[[Tensor], Any]] = {
     "AffineBeta": lambda p: dist.AffineBeta(p, p, 0.0, 2.0),
     "AsymmetricLaplace": lambda p: dist.AsymmetricLaplace(p, p, p),
     "BetaBinomial": lambda p: dist.BetaBinomial(p, p, 4),
+    "CoalescentTimesWithRate": lambda p: dist.CoalescentTimesWithRate(tensor([2.0, 2.2, 2.5, 2.7]), p),
     "DirichletMultinomial": lambda p: dist.DirichletMultinomial(wide(p), total_count=4),
     "ExtendedBetaBinomial": lambda p: dist.ExtendedBetaBinomial(p, p, 4),
     "ExtendedBinomial": lambda p: dist.ExtendedBinomial(4, (-p).exp()),
@@ -59,15 +60,21 @@ FAMILIES: dict[str, Callable[[Tensor], Any]] = {
     "NanMaskedMultivariateNormal": lambda p: dist.NanMaskedMultivariateNormal(wide(p), torch.eye(3)),
     "NanMaskedNormal": lambda p: dist.NanMaskedNormal(p, p),
     "OMTMultivariateNormal": lambda p: dist.OMTMultivariateNormal(p, torch.diag(p)),
+    "OneOneMatching": lambda p: dist.OneOneMatching(torch.outer(p, 1 / p)),
+    "OneTwoMatching": lambda p: dist.OneTwoMatching(torch.outer(p, 1 / p).repeat(2, 1)),
     "OrderedLogistic": lambda p: dist.OrderedLogistic(p, tensor([-1.0, 0.0, 1.0])),
     "ProjectedNormal": lambda p: dist.ProjectedNormal(wide(p)),
     "RelaxedBernoulliStraightThrough": lambda p: dist.RelaxedBernoulliStraightThrough(tensor(0.5), logits=p),
     "SineSkewed": lambda p: dist.SineSkewed(
         dist.VonMises(p.unsqueeze(-1), 1.0).to_event(1), (-p.unsqueeze(-1)).exp()
     ),
+    "SineBivariateVonMises": lambda p: dist.SineBivariateVonMises(
+        p, p, p, p, weighted_correlation=(-p).exp()
+    ),
     "SkewLogistic": lambda p: dist.SkewLogistic(p, p, p),
     "SoftAsymmetricLaplace": lambda p: dist.SoftAsymmetricLaplace(p, p, p, p),
     "SoftLaplace": lambda p: dist.SoftLaplace(p, p),
+    "SpanningTree": lambda p: dist.SpanningTree(p),
     "StableWithLogProb": lambda p: dist.StableWithLogProb(1 + p / 4, p / 4, p, p),
     "ZeroInflatedPoisson": lambda p: dist.ZeroInflatedPoisson(p, gate_logits=p),
 }

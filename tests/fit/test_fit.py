@@ -185,3 +185,65 @@ class TestAsked:
 
         with pytest.raises(ValueError, match="'n' cannot be summed out"):
             ember.fit(counts, progress=False)
+
+
+class TestParameters:
+    def test_are_maximised_with_the_latent_sites_integrated_out(self) -> None:
+        """One-way layout: the maximum of the marginal likelihood is known (Searle, Casella and McCulloch, 1992)."""
+        torch.manual_seed(0)
+        groups, rows = 12, 4
+        y = 2.0 + 1.5 * torch.randn(groups)[:, None] + 0.7 * torch.randn(groups, rows)
+
+        def layout(y: torch.Tensor) -> None:
+            positive = dist.constraints.positive
+            mu = ember.param("mu", torch.tensor(0.0))
+            tau = ember.param("tau", torch.tensor(1.0), constraint=positive)
+            sigma = ember.param("sigma", torch.tensor(1.0), constraint=positive)
+            with ember.plate("groups", groups, dim=-2):
+                a = ember.sample("a", dist.Normal(mu, tau))
+                with ember.plate("rows", rows, dim=-1):
+                    ember.sample("y", dist.Normal(a, sigma), obs=y)
+
+        fit = ember.fit(layout, y, seed=0, progress=False)
+        within = float((y - y.mean(1, keepdim=True)).square().sum()) / (groups * (rows - 1))
+        between = float((y.mean(1) - y.mean()).square().sum()) / groups
+        assert fit.verdict
+        assert float(fit.params["mu"]) == pytest.approx(float(y.mean()), abs=2e-3)
+        assert float(fit.params["tau"]) == pytest.approx((between - within / rows) ** 0.5, rel=5e-3)
+        assert float(fit.params["sigma"]) == pytest.approx(within**0.5, rel=5e-3)
+
+    def test_a_model_of_parameters_alone_is_refused(self) -> None:
+        def likelihood() -> None:
+            ember.sample("y", dist.Normal(ember.param("mu", torch.tensor(0.0)), 1.0), obs=torch.tensor(1.0))
+
+        with pytest.raises(ValueError, match="no latent sites"):
+            ember.fit(likelihood, progress=False)
+
+
+@pytest.mark.parametrize("guide", ["mean-field", "full-rank", "skewed", "mixture", "low-rank"])
+def test_one_family_alone(guide: str) -> None:
+    fit = fitted(line, X, Y, guide=guide)
+    mean, covariance = line_posterior(X, Y)
+    row = fit.summary()["weights[1]"]
+    assert fit.verdict.status == "ok"
+    assert row["mean"] == pytest.approx(float(mean[1]), abs=0.05 * float(covariance[1, 1].sqrt()))
+
+
+class TestAdvice:
+    def test_names_a_way_out_that_was_checked(self) -> None:
+        fit = fitted(funnel, guide="full-rank")
+        assert not fit.verdict
+        assert 'guide="auto": checked, it is ok' in fit.advice
+        assert "what helps" in str(fit)
+
+    def test_without_a_mean_there_are_quantiles(self) -> None:
+        fit = fitted(cauchy, budget=10)
+        assert any("quantiles" in line for line in fit.advice)
+
+    def test_a_good_fit_needs_none(self, of_line: Any) -> None:
+        assert of_line.advice == ()
+
+    def test_a_spent_budget_is_named(self) -> None:
+        fit = fitted(cauchy, budget=0.05)
+        assert fit.seconds < 20
+        assert not fit.verdict

@@ -58,7 +58,7 @@ def test_particles_cover_a_normal_distribution(mode: str) -> None:
 
     svgd = SVGD(model, RBFSteinKernel(), Adam({"lr": 0.05}), 40, 0, mode=mode)
     before = svgd.step()
-    for _ in range(400):
+    for _ in range(250):
         after = svgd.step()
     z = svgd.get_named_particles()["z"].detach()
     assert z.shape == (40, 2) and after["z"] < before["z"]

@@ -116,3 +116,14 @@ def test_many_fits_are_as_single_ones() -> None:
     k, sigma = fit_generalized_paretos(x)
     for row, found in zip(x, zip(k.tolist(), sigma.tolist(), strict=True), strict=True):
         assert fit_generalized_pareto(row) == pytest.approx(found)
+
+
+def test_a_heap_of_equal_weights_below_the_tail_is_not_taken_for_it() -> None:
+    """Weights of a normal proposal for a beta posterior: their log is flat at a place where many draws lie."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(8192, dtype=torch.double, generator=generator)
+    heap = -0.05 * (z.abs() - 1.6).square().clamp(max=1.0)
+    tail = torch.where(z > 2.3, 0.8 * (z - 2.3), heap)
+    smoothed = psis(tail)
+    assert smoothed.ess > 4096
+    assert smoothed.k_hat < 1.0

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ember.ops import stats
-from ember.ops.pareto import tail_shape
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -175,22 +174,3 @@ def test_energy_score_in_one_dimension_is_the_crps():
     pred, truth = torch.randn(4, 9), torch.randn(4)
     score = stats.energy_score_empirical(pred.unsqueeze(-1), truth.unsqueeze(-1))
     assert torch.allclose(score, stats.crps_empirical(pred.T, truth))
-
-
-@pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
-def test_tail_shape_of_known_tails(k):
-    """``u**-k`` has a tail of shape k."""
-    u = torch.rand(20000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = tail_shape(-k * u.log() + 300.0)
-    assert abs(found - k) < 0.15
-    assert tail_shape(torch.cat([-k * u.log(), torch.full((100,), -math.inf)])) == pytest.approx(
-        found, abs=0.05
-    )
-
-
-def test_tail_shape_at_the_edges():
-    assert tail_shape(torch.full((100,), 2.0)) == -math.inf
-    for weights in ([math.nan] + [0.0] * 99, [math.inf] + [0.0] * 99, [-math.inf] * 100, [0.0] * 5, []):
-        assert tail_shape(torch.tensor(weights)) == math.inf
-    with pytest.raises(ValueError, match=r"shape \(n,\)"):
-        tail_shape(torch.zeros(3, 3))

@@ -132,6 +132,7 @@ def record(value: Any, members: list[str] | None = None) -> dict[str, Any]:
     if kind in ("class", "function"):
         out["signature"] = signature(value)
     if kind == "class":
+        out["absent"] = hasattr(value, "absent_path")
         found = (
             _members(value)
             if members is None
@@ -152,8 +153,7 @@ def _import(path: str) -> types.ModuleType | str:
 
 def walk() -> dict[str, Any]:
     """Every module below ``pyro``: its ``__all__`` and a record of each name."""
-    import pyro
-
+    pyro = importlib.import_module("pyro")
     logging.disable(logging.CRITICAL)
     sys.meta_path.append(_HollowPackages())
     out: dict[str, Any] = {}

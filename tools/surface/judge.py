@@ -46,7 +46,8 @@ def group(path: str, entry: Record) -> tuple[set[str], set[str], set[str]]:
     listed = entry.get("all") or ()
     for name, record in entry.get("names", {}).items():
         home = record["home"] or ""
-        if name.startswith("_") or name == "TYPE_CHECKING":
+        # Imports of the language itself are no names that anybody asks for.
+        if name.startswith("_") or name == "TYPE_CHECKING" or home == "__future__":
             continue
         if record["kind"] == "module" and name not in listed:
             foreign.add(name)
@@ -84,7 +85,8 @@ def difference(there: Parameters | None, here: Parameters | None) -> str:
     by_position = [name for name, kind, _ in here if kind in _POSITIONAL]
     for index, (name, kind, default) in enumerate(there):
         if kind == "VAR_POSITIONAL" or kind == "VAR_KEYWORD":
-            if not variable[kind]:
+            # Keywords that are named one by one are those that Pyro looks for among its own.
+            if not variable[kind] and not (kind == "VAR_KEYWORD" and variable["KEYWORD_ONLY"]):
                 return f"takes no {'*' if kind == 'VAR_POSITIONAL' else '**'}{name}"
             continue
         if name not in known:
@@ -128,6 +130,8 @@ def judge(there: dict[str, Record], here: dict[str, Record]) -> list[Verdict]:
             counted = name in own
             if b is None or "error" in b:
                 out.append(Verdict(path, name, home, missing=True, counted=counted))
+                continue
+            if b.get("absent"):  # a name that imports and says on use what there is instead
                 continue
             differs = difference(a.get("signature"), b.get("signature")) if "signature" in a else ""
             if a["kind"] == "class" and b["kind"] == "function":

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from ember.distributions import constraints as constraints
 from ember.distributions import kl as kl
 from ember.distributions import transforms as transforms
 from ember.distributions.affine_beta import AffineBeta as AffineBeta
+from ember.distributions.areas import CAR as CAR
+from ember.distributions.areas import ICAR as ICAR
+from ember.distributions.censored import CensoredDistribution as CensoredDistribution
+from ember.distributions.coalescent import CoalescentRateLikelihood as CoalescentRateLikelihood
+from ember.distributions.coalescent import CoalescentTimes as CoalescentTimes
+from ember.distributions.coalescent import CoalescentTimesWithRate as CoalescentTimesWithRate
 from ember.distributions.compound import BetaBinomial as BetaBinomial
 from ember.distributions.compound import DirichletMultinomial as DirichletMultinomial
 from ember.distributions.compound import GammaPoisson as GammaPoisson
@@ -23,6 +27,7 @@ from ember.distributions.diagonal_mixtures import MixtureOfDiagNormals as Mixtur
 from ember.distributions.diagonal_mixtures import (
     MixtureOfDiagNormalsSharedCovariance as MixtureOfDiagNormalsSharedCovariance,
 )
+from ember.distributions.discrete_uniform import DiscreteUniform as DiscreteUniform
 from ember.distributions.distribution import Distribution as Distribution
 from ember.distributions.empirical import Empirical as Empirical
 from ember.distributions.extended import ExtendedBetaBinomial as ExtendedBetaBinomial
@@ -31,7 +36,9 @@ from ember.distributions.folded import FoldedDistribution as FoldedDistribution
 from ember.distributions.gamma_gaussian_hmm import GammaGaussianHMM as GammaGaussianHMM
 from ember.distributions.gaussian_hmm import GaussianHMM as GaussianHMM
 from ember.distributions.gaussian_mrf import GaussianMRF as GaussianMRF
+from ember.distributions.grouped_normal_normal import GroupedNormalNormal as GroupedNormalNormal
 from ember.distributions.hidden_markov import DiscreteHMM as DiscreteHMM
+from ember.distributions.hurdle import HurdleDistribution as HurdleDistribution
 from ember.distributions.improper_uniform import ImproperUniform as ImproperUniform
 from ember.distributions.independent_hmm import IndependentHMM as IndependentHMM
 from ember.distributions.laplace_family import AsymmetricLaplace as AsymmetricLaplace
@@ -46,10 +53,15 @@ from ember.distributions.lognormal_negative_binomial import (
     LogNormalNegativeBinomial as LogNormalNegativeBinomial,
 )
 from ember.distributions.masked_mixture import MaskedMixture as MaskedMixture
+from ember.distributions.matrix_normal import MatrixNormal as MatrixNormal
+from ember.distributions.matrix_normal import ZeroSumNormal as ZeroSumNormal
+from ember.distributions.mean_parameters import BetaProportion as BetaProportion
+from ember.distributions.mean_parameters import NegativeBinomial2 as NegativeBinomial2
 from ember.distributions.multivariate_student_t import MultivariateStudentT as MultivariateStudentT
 from ember.distributions.nan_masked import NanMaskedMultivariateNormal as NanMaskedMultivariateNormal
 from ember.distributions.nan_masked import NanMaskedNormal as NanMaskedNormal
-from ember.distributions.not_yet import NOT_YET
+from ember.distributions.one_one_matching import OneOneMatching as OneOneMatching
+from ember.distributions.one_two_matching import OneTwoMatching as OneTwoMatching
 from ember.distributions.ordered_logistic import OrderedLogistic as OrderedLogistic
 from ember.distributions.pathwise_normal import AVFMultivariateNormal as AVFMultivariateNormal
 from ember.distributions.pathwise_normal import OMTMultivariateNormal as OMTMultivariateNormal
@@ -63,6 +75,8 @@ from ember.distributions.relaxed_straight_through import (
 from ember.distributions.relaxed_straight_through import (
     RelaxedOneHotCategoricalStraightThrough as RelaxedOneHotCategoricalStraightThrough,
 )
+from ember.distributions.sine_bivariate_von_mises import SineBivariateVonMises as SineBivariateVonMises
+from ember.distributions.spanning_tree import SpanningTree as SpanningTree
 from ember.distributions.spherical import SineSkewed as SineSkewed
 from ember.distributions.spherical import VonMises3D as VonMises3D
 from ember.distributions.stable import Stable as Stable
@@ -116,10 +130,16 @@ from ember.distributions.torch_transform import ComposeTransformModule as Compos
 from ember.distributions.torch_transform import TransformModule as TransformModule
 from ember.distributions.transforms import biject_to as biject_to
 from ember.distributions.transforms import transform_to as transform_to
+from ember.distributions.truncated import LogUniform as LogUniform
+from ember.distributions.truncated import TruncatedDistribution as TruncatedDistribution
+from ember.distributions.truncated import TruncatedNormal as TruncatedNormal
 from ember.distributions.unit import Unit as Unit
 from ember.distributions.validation import enable_validation as enable_validation
 from ember.distributions.validation import is_validation_enabled as is_validation_enabled
 from ember.distributions.validation import validation_enabled as validation_enabled
+from ember.distributions.walks import EulerMaruyama as EulerMaruyama
+from ember.distributions.walks import GaussianAR as GaussianAR
+from ember.distributions.walks import GaussianRandomWalk as GaussianRandomWalk
 from ember.distributions.zero_inflated import ZeroInflatedDistribution as ZeroInflatedDistribution
 from ember.distributions.zero_inflated import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from ember.distributions.zero_inflated import ZeroInflatedPoisson as ZeroInflatedPoisson
@@ -131,10 +151,16 @@ __all__ = [
     "Bernoulli",
     "Beta",
     "BetaBinomial",
+    "BetaProportion",
     "Binomial",
+    "CAR",
     "Categorical",
     "Cauchy",
+    "CensoredDistribution",
     "Chi2",
+    "CoalescentRateLikelihood",
+    "CoalescentTimes",
+    "CoalescentTimesWithRate",
     "ComposeTransformModule",
     "ConditionalDistribution",
     "ConditionalTransform",
@@ -145,8 +171,10 @@ __all__ = [
     "Dirichlet",
     "DirichletMultinomial",
     "DiscreteHMM",
+    "DiscreteUniform",
     "Distribution",
     "Empirical",
+    "EulerMaruyama",
     "ExpandedDistribution",
     "Exponential",
     "ExponentialFamily",
@@ -157,14 +185,19 @@ __all__ = [
     "Gamma",
     "GammaGaussianHMM",
     "GammaPoisson",
+    "GaussianAR",
     "GaussianHMM",
     "GaussianMRF",
+    "GaussianRandomWalk",
     "GaussianScaleMixture",
     "GeneralizedPareto",
     "Geometric",
+    "GroupedNormalNormal",
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
+    "HurdleDistribution",
+    "ICAR",
     "ImproperUniform",
     "Independent",
     "IndependentHMM",
@@ -177,11 +210,13 @@ __all__ = [
     "LinearHMM",
     "LogNormal",
     "LogNormalNegativeBinomial",
+    "LogUniform",
     "Logistic",
     "LogisticNormal",
     "LowRankMultivariateNormal",
     "MaskedDistribution",
     "MaskedMixture",
+    "MatrixNormal",
     "MixtureOfDiagNormals",
     "MixtureOfDiagNormalsSharedCovariance",
     "MixtureSameFamily",
@@ -191,10 +226,13 @@ __all__ = [
     "NanMaskedMultivariateNormal",
     "NanMaskedNormal",
     "NegativeBinomial",
+    "NegativeBinomial2",
     "Normal",
     "OMTMultivariateNormal",
     "OneHotCategorical",
     "OneHotCategoricalStraightThrough",
+    "OneOneMatching",
+    "OneTwoMatching",
     "OrderedLogistic",
     "Pareto",
     "Poisson",
@@ -204,16 +242,20 @@ __all__ = [
     "RelaxedBernoulliStraightThrough",
     "RelaxedOneHotCategorical",
     "RelaxedOneHotCategoricalStraightThrough",
+    "SineBivariateVonMises",
     "SineSkewed",
     "SkewLogistic",
     "SoftAsymmetricLaplace",
     "SoftLaplace",
+    "SpanningTree",
     "Stable",
     "StableWithLogProb",
     "StudentT",
     "TorchDistribution",
     "TransformModule",
     "TransformedDistribution",
+    "TruncatedDistribution",
+    "TruncatedNormal",
     "TruncatedPolyaGamma",
     "Uniform",
     "Unit",
@@ -224,6 +266,7 @@ __all__ = [
     "ZeroInflatedDistribution",
     "ZeroInflatedNegativeBinomial",
     "ZeroInflatedPoisson",
+    "ZeroSumNormal",
     "biject_to",
     "constraints",
     "enable_validation",
@@ -233,9 +276,3 @@ __all__ = [
     "transforms",
     "validation_enabled",
 ]
-
-
-def __getattr__(name: str) -> NoReturn:
-    if name in NOT_YET:
-        raise AttributeError(f"{__name__}.{name} is part of Pyro that Ember does not have yet")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -120,6 +120,37 @@ class _PositiveOrderedVector(_Singleton, Constraint):
         return ordered_vector.check(value) & (value > 0).all(-1)
 
 
+class ZeroSum(Constraint):
+    """Arrays whose sums along each of their last dims are zero, up to rounding.
+
+    Args:
+        event_dim: how many dims.
+    """
+
+    def __init__(self, event_dim: int = 1) -> None:
+        self._event_dim = event_dim
+        super().__init__()
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        """How many dims are those of one array."""
+        return self._event_dim
+
+    def check(self, value: Tensor) -> Tensor:
+        size = value.abs().amax(tuple(range(-self._event_dim, 0)), keepdim=True).clamp_min(1.0)
+        valid = torch.ones(
+            value.shape[: value.dim() - self._event_dim], dtype=torch.bool, device=value.device
+        )
+        for dim in range(-self._event_dim, 0):
+            tolerance = max(1e-6, 10 * torch.finfo(value.dtype).eps) * value.size(dim) * size
+            small = value.sum(dim, keepdim=True).abs() < tolerance
+            valid = valid & small.flatten(-self._event_dim).all(-1)
+        return valid
+
+    def __repr__(self) -> str:
+        return f"ZeroSum({self._event_dim})"
+
+
 class _SoftplusPositive(_Singleton, greater_than):
     """Positive numbers, reached by softplus instead of exp."""
 
@@ -154,6 +185,7 @@ softplus_lower_cholesky = _SoftplusLowerCholesky()
 softplus_positive = _SoftplusPositive()
 sphere = _Sphere()
 unit_lower_cholesky = _UnitLowerCholesky()
+zero_sum = ZeroSum
 corr_cholesky_constraint: Any = corr_cholesky  #: an old name
 
 __all__ = [
@@ -198,4 +230,5 @@ __all__ = [
     "symmetric",
     "unit_interval",
     "unit_lower_cholesky",
+    "zero_sum",
 ]

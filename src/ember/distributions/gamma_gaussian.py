@@ -5,7 +5,7 @@ A factor is ``exp(log_normalizer) s**alpha exp(s (x @ info_vec - x @ precision @
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -103,7 +103,7 @@ class GammaGaussian:
         """The exponent that ``s`` multiplies, as a factor of ``x``."""
         return Gaussian(self.log_normalizer.new_zeros(()), self.info_vec, self.precision)
 
-    def _changed(self, change: Any) -> GammaGaussian:
+    def changed(self, change: Callable[[Tensor, int], Tensor]) -> GammaGaussian:
         """With all tensors changed by a function of the tensor and how many of its dims lie in an event."""
         return GammaGaussian(
             change(self.log_normalizer, 0),
@@ -115,18 +115,18 @@ class GammaGaussian:
 
     def expand(self, batch_shape: Sequence[int]) -> GammaGaussian:
         """The same factors, repeated to that batch shape."""
-        return self._changed(lambda x, event: x.expand((*batch_shape, *x.shape[x.dim() - event :])))
+        return self.changed(lambda x, event: x.expand((*batch_shape, *x.shape[x.dim() - event :])))
 
     def reshape(self, batch_shape: Sequence[int]) -> GammaGaussian:
         """The same factors, the batch in another shape."""
         whole = self.expand(self.batch_shape)
-        return whole._changed(lambda x, event: x.reshape((*batch_shape, *x.shape[x.dim() - event :])))
+        return whole.changed(lambda x, event: x.reshape((*batch_shape, *x.shape[x.dim() - event :])))
 
     def __getitem__(self, index: object) -> GammaGaussian:
         """Some of the batch; the index is a tuple."""
         assert isinstance(index, tuple)
         whole = self.expand(self.batch_shape)
-        return whole._changed(lambda x, event: x[index + (slice(None),) * event])
+        return whole.changed(lambda x, event: x[index + (slice(None),) * event])
 
     @staticmethod
     def cat(parts: Sequence[GammaGaussian], dim: int = 0) -> GammaGaussian:

@@ -12,8 +12,9 @@ import torch
 from tqdm import tqdm
 
 from ember.errors import ModelError
+from ember.fit.advice import advice
 from ember.fit.asked import Asked
-from ember.fit.decentred import decentred
+from ember.fit.decentred import Decentred, decentred
 from ember.fit.draws import resampled
 from ember.fit.guides import moments_of, normal_guide
 from ember.fit.maximise import maximised
@@ -21,17 +22,17 @@ from ember.fit.outcome import Outcome
 from ember.fit.pipeline import fit_density
 from ember.fit.quantities import SiteValues
 from ember.fit.result import Called, Fit
-from ember.fit.stages import LADDER, Stage
+from ember.fit.stages import LADDER, LADDERS, Stage
 from ember.fit.state import Options
-from ember.fit.verdict import Verdict
 from ember.infer.density.density import Density, density
+from ember.infer.density.judging.verdict import Verdict
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block
 from ember.primitives import param
 
 Program = Callable[..., Any]
 _DRAWS, _FEWEST_DRAWS = 1 << 15, 1 << 12
-_TRIED = 16
+_TRIED = 256
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,16 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
     plain = _Coordinates(SiteValues.of(written, options.draws))
     with _watched(asked, options) as options:
         chosen, outcome = _best(asked, plain, options, begun)
+        left = asked.budget - (time.perf_counter() - begun)
+        found = None if outcome.verdict else _decentred(asked)
+        noise = "" if found is None else found.advice
+        ways = advice(
+            asked,
+            outcome,
+            noise,
+            lambda guide: _best(replace(asked, guide=guide), plain, options, begun)[1],
+            left,
+        )
     if reason:
         outcome = replace(
             outcome,
@@ -67,7 +78,7 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
         )
     for name, dtype in params.items():
         store[name] = store[name].detach().to(dtype)
-    return _fitted(asked, store, plain, chosen, outcome, time.perf_counter() - begun)
+    return replace(_fitted(asked, store, plain, chosen, outcome, time.perf_counter() - begun), advice=ways)
 
 
 def _settle_parameters(asked: Asked, store: ParamStoreDict) -> tuple[str, dict[str, torch.dtype]]:
@@ -99,12 +110,16 @@ def _settle_parameters(asked: Asked, store: ParamStoreDict) -> tuple[str, dict[s
 
 def _options(asked: Asked, target: Density) -> Options:
     """As many draws as there is time for."""
-    rows = target.start.expand(_TRIED, -1)
-    target(rows)
-    begun = time.perf_counter()
-    target(rows)
-    a_row = (time.perf_counter() - begun) / _TRIED
-    affordable = int(asked.budget / 6 / max(a_row, 1e-9))
+    few = target.start.expand(2, -1)
+    target(few)
+    # Rows one by one in Python take their time; native ones are so fast that only the best of some tries tells.
+    rows = few if target.backend == "python" else target.start.expand(_TRIED, -1)
+    tries = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        target(rows)
+        tries.append(time.perf_counter() - begun)
+    affordable = int(asked.budget / 3 / max(min(tries) / len(rows), 1e-9))
     draws = min(_DRAWS, max(_FEWEST_DRAWS, 1 << max(affordable, 1).bit_length() - 1))
     return Options(draws=draws, budget=asked.budget, seed=asked.seed, audit=asked.audit)
 
@@ -116,6 +131,8 @@ def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> 
         left = max(asked.budget - (time.perf_counter() - begun), 0.1)
         return fit_density(coordinates.density, coordinates.values, replace(options, budget=left), ladder)
 
+    if asked.guide != "auto":
+        return plain, climbed(plain, LADDERS[str(asked.guide)])
     first = climbed(plain, LADDER[:2])
     if first.verdict and not asked.audit:
         return plain, first
@@ -134,8 +151,12 @@ def _is_better(one: Outcome, other: Outcome) -> bool:
     return (one.weighed.k_hat, -one.weighed.ess) < (other.weighed.k_hat, -other.weighed.ess)
 
 
+def _decentred(asked: Asked) -> Decentred | None:
+    return decentred(asked.model, asked.args, dict(asked.kwargs))
+
+
 def _through_noise(asked: Asked, plain: _Coordinates) -> _Coordinates | None:
-    found = decentred(asked.model, asked.args, dict(asked.kwargs))
+    found = _decentred(asked)
     if found is None:
         return None
     target = density(found.model, *asked.args, dtype=torch.float64, **asked.kwargs)

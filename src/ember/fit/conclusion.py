@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from ember.fit.judge import gap
 from ember.fit.state import Judged, State
-from ember.fit.verdict import Numbers, Status, Verdict, shortcomings
+from ember.infer.density.judging.judge import gap
+from ember.infer.density.judging.verdict import Numbers, Status, Verdict, shortcomings
 
 
 def concluded(state: State) -> tuple[Verdict, Judged]:
     """The verdict, and the proposal whose draws are handed back."""
     limits, best = state.options.limits, state.best()
+    audited = state.audited()
+    if audited is not None and not best.weighed.all_hold(limits) and not state.misses_modes(best):
+        chains = "by chains from the draws of the guide, which have forgotten where they began"
+        return _verdict(state, audited, "ok", (chains, _modes(state))), audited
     agree = state.chains_agree(best)
     if agree is False:
         reasons = (
@@ -19,8 +23,7 @@ def concluded(state: State) -> tuple[Verdict, Judged]:
         return _verdict(state, best, "poor", reasons), best
     if state.is_settled():
         how = ("confirmed by chains that start from the draws",) if agree else ()
-        modes = f"given that no mode was missed ({1 + len(state.far)} found)"
-        return _verdict(state, best, "ok", (*how, modes)), best
+        return _verdict(state, best, "ok", (*how, _modes(state))), best
     reasons = shortcomings(best.weighed, limits)
     if state.interrupted:
         reasons = (state.interrupted, *reasons)
@@ -33,7 +36,14 @@ def concluded(state: State) -> tuple[Verdict, Judged]:
         return _verdict(state, best, "poor", (missed, *reasons)), best
     if best.weighed.means_hold(limits):
         return _of_good_means(state, best, reasons, agree), best
+    if state.low_rank is not None and state.is_large():
+        many = f"in {state.p.dim} dims k-hat may be high although the guide is good: audit=True may tell"
+        return _verdict(state, best, "unverified", (many, *reasons)), best
     return _verdict(state, best, "poor", reasons), best
+
+
+def _modes(state: State) -> str:
+    return f"given that no mode was missed ({1 + len(state.far)} found)"
 
 
 def _of_good_means(state: State, best: Judged, reasons: tuple[str, ...], agree: bool | None) -> Verdict:

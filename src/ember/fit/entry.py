@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from ember.errors import NotTrusted
+from ember.errors import NotTrusted, SubsamplingError
 from ember.fit.asked import Asked
 from ember.fit.by_density import fit_by_density
+from ember.fit.by_steps import fit_by_steps
 from ember.fit.result import Fit
 from ember.params.param_store import ParamStoreDict
 
@@ -40,7 +41,8 @@ def fit(
         model: a program with its data observed. Its discrete latent sites are summed out, its parameters maximised.
         args: of the model.
         guide: ``"auto"``, or one family that is fitted and judged alone: ``"mean-field"``, ``"full-rank"``, ``"low-rank"``,
-            ``"skewed"``, ``"mixture"``, ``"flow"``.
+            ``"skewed"``, ``"mixture"``, ``"flow"``. Any other guide, or a class of autoguides, is trained by steps of an SVI
+            until its averages converge; so is ``"auto"``, as a mean-field guide, where plates take a part of their rows.
         draws: how many draws of equal weight to return.
         seed: the same seed gives the same fit. None takes one from torch's random stream.
         budget: seconds. A stage is tried only if it is likely to end in time.
@@ -75,7 +77,10 @@ def fit(
     asked = Asked(model, args, kwargs, guide, draws, seed, budget, progress, audit)
     store = ParamStoreDict()
     with store.active():
-        result = fit_by_density(asked, store)
+        try:
+            result = fit_by_density(asked, store) if isinstance(guide, str) else fit_by_steps(asked, store)
+        except SubsamplingError:
+            result = fit_by_steps(asked, store)
     _said(result, strict)
     return result
 

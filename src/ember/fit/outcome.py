@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ember.fit.judge import Weighed
-from ember.fit.verdict import Verdict
+from ember.infer.density.judging.judge import Weighed
+from ember.infer.density.judging.verdict import Verdict
 from ember.infer.vi.families.family import Family
 from ember.infer.vi.natural_gradient import Certificate
 
@@ -43,8 +43,8 @@ class Outcome:
 
     Attributes:
         weighed: the draws, their log densities and weights, and the moments of the quantities.
-        family: the guide: the best single family that was fitted.
-        proposal: what the draws were drawn from.
+        family: the best single family that was fitted; None for a guide trained by steps.
+        proposal: what the draws were drawn from; None likewise.
         stage: the name of the stage that the draws come from.
         stages: one record a stage, in order.
         losses: negative ELBO, one a step of the full-rank fit or of the family asked for.
@@ -57,8 +57,8 @@ class Outcome:
     """
 
     weighed: Weighed
-    family: Family
-    proposal: Family
+    family: Family | None
+    proposal: Family | None
     stage: str
     stages: tuple[StageRecord, ...]
     losses: Tensor

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ember.fit.conclusion import concluded
-from ember.fit.judge import Quantities
 from ember.fit.outcome import Outcome, StageRecord
 from ember.fit.stages import LADDER, Stage
-from ember.fit.state import Options, State, defended, found_normal
+from ember.fit.state import Options, State, around, defended
+from ember.infer.density.judging.judge import Quantities
 from ember.infer.vi.density import Counted, LogDensity
 
 DEFAULTS = Options()
@@ -55,10 +55,10 @@ def fit_density(
             _climb(state, ladder)
         except KeyboardInterrupt:
             state.interrupted = "interrupted"
-            if state.normal is None:
+            if state.normal is None and state.low_rank is None:
                 raise
         if not state.judged:
-            normal = found_normal(state)
+            normal = around(state)
             state.guide = normal
             state.judge("cut short", normal, defended(normal, normal), min(FEW_DRAWS, options.draws))
     return _outcome(state)

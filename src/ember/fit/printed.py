@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ember.fit.outcome import Outcome, StageRecord
-from ember.fit.verdict import Numbers, Status
+from ember.infer.density.judging.verdict import Numbers, Status
 
 _WORDS: dict[Status, str] = {
     "ok": "OK",

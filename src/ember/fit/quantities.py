@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +14,17 @@ from ember.infer.density.density import Density
 from ember.report.scalars import Scalars, labels
 
 _MOST_NUMBERS = 1 << 25
+
+
+class SitesAtRows(Protocol):
+    """Sites, at rows of coordinates."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the entries of all sites."""
+
+    def sites(self, u: Tensor) -> dict[str, Tensor]:
+        """Values by site at rows ``(S, D)``."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from torch import Tensor
 from ember.fit.outcome import Outcome, StageRecord
 from ember.fit.plot import plotted
 from ember.fit.printed import printed
-from ember.fit.quantities import SiteValues
+from ember.fit.quantities import SitesAtRows
 from ember.fit.summary import summarised
-from ember.fit.verdict import Verdict
-from ember.infer.autoguide.base.guide import AutoGuide
+from ember.infer.density.judging.verdict import Verdict
 from ember.params.param_store import ParamStoreDict
 from ember.report.scalars import Scalars
 from ember.report.table import Table
@@ -62,7 +61,7 @@ class Fit:
         outcome: all that the fit has found, in coordinates without bounds.
         called: the model, and its arguments.
         draws: draws of equal weight by site, ``(draws, *shape)``; deterministic sites are among them.
-        guide: a guide near the posterior, in coordinates without bounds: for warm starts of an SVI, or for
+        guide: an autoguide near the posterior, or the one that was trained: for warm starts of an SVI, or for
             ``Predictive(model, guide=fit.guide, num_samples=...)``. ``Predictive(model, fit.draws)`` is nearer to the posterior.
         params: the parameters of the model at their best values, by name; empty for a model without any.
         store: where the parameters of model and guide are.
@@ -74,10 +73,10 @@ class Fit:
     outcome: Outcome
     called: Called
     draws: Mapping[str, Tensor]
-    guide: AutoGuide
+    guide: Program
     params: Mapping[str, Tensor]
     store: ParamStoreDict
-    values: SiteValues
+    values: SitesAtRows
     coordinates: str = ""
     advice: tuple[str, ...] = ()
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
-from ember.fit.judge import Gap, Limits, Quantities, Weighed, gap, weigh, weigh_more
 from ember.fit.outcome import StageRecord
+from ember.infer.density.judging.judge import Gap, Limits, Quantities, Weighed, gap, weigh, weigh_more
 from ember.infer.vi.density import Counted
-from ember.infer.vi.families.family import Family
+from ember.infer.vi.families.family import Affine, Family
+from ember.infer.vi.families.low_rank import LowRankNormal
 from ember.infer.vi.families.mixture import Mixture
 from ember.infer.vi.families.normal import Normal, StudentT
 from ember.infer.vi.families.skewed import SinhArcsinh
@@ -23,7 +23,9 @@ from ember.infer.vi.natural_gradient import Certificate
 
 T = TypeVar("T")
 TAIL_SHARE, TAIL_DF = 0.25, 3  # the defensive part of a proposal
+MOST_NUMBERS, FEWEST = 1 << 23, 1 << 12  # of the draws of a proposal in many dims
 MORE = 4  # times the draws, where that may decide
+MANY = 50  # dims
 REACH = 6.0  # nats below its own draws: a proposal still draws there often enough
 
 
@@ -68,6 +70,7 @@ class State:
     begun: float = field(default_factory=time.perf_counter)
     located: Located | None = None
     normal: Normal | None = None
+    low_rank: LowRankNormal | None = None
     guide: Family | None = None
     far: tuple[Normal, ...] = ()
     bend: SinhArcsinh | None = None
@@ -101,10 +104,14 @@ class State:
     def judge(self, stage: str, family: Family, proposal: Family, draws: int | None = None) -> Judged:
         """Draw, weigh, remember."""
         seed = 1000 * self.options.seed + len(self.judged) + 1
-        wanted = draws or self.options.draws
+        wanted = draws or min(self.options.draws, max(FEWEST, MOST_NUMBERS // self.p.dim))
         weighed = weigh(self.p, proposal, self.quantities, wanted, seed)
         more = (MORE - 1) * wanted
-        if weighed.is_near(self.options.limits) and self.left > 2 * more * self.p.seconds_a_row:
+        if (
+            wanted == self.options.draws
+            and weighed.is_near(self.options.limits)
+            and self.left > 2 * more * self.p.seconds_a_row
+        ):
             weighed = weigh_more(self.p, weighed, proposal, self.quantities, more, seed + 500)
         self.judged.append(Judged(stage, family, proposal, weighed))
         return self.judged[-1]
@@ -147,7 +154,9 @@ class State:
     def is_confirmed(self) -> bool:
         """Whether healthy chains from good draws keep their moments, up to the errors of both."""
         best, limits = self.best(), self.options.limits
-        return best.weighed.all_hold(limits) and self.chains_agree(best) is True
+        return (
+            best.weighed.all_hold(limits) and not self.misses_modes(best) and self.chains_agree(best) is True
+        )
 
     def chains_agree(self, judged: Judged) -> bool | None:
         """Whether healthy chains have the moments of a proposal, None if there are none."""
@@ -164,6 +173,20 @@ class State:
         close = (means <= limits.agree_mean + 2 * b.mean_errors) & (sds <= limits.agree_sd + 2 * b.sd_errors)
         return bool((close | (a.moments.sd == 0)).all())
 
+    def is_large(self) -> bool:
+        """Whether k-hat may be high although the guide is good."""
+        return self.p.dim > MANY
+
+    def audited(self) -> Judged | None:
+        """The draws of healthy chains with small errors, in many dims."""
+        limits, chained = self.options.limits, self.chained
+        if chained is None or self.audit is None or not self.is_large():
+            return None
+        small = (chained.weighed.mean_errors < limits.audit_error) & (
+            chained.weighed.sd_errors < limits.audit_error
+        )
+        return chained if self.audit.is_healthy(limits.r_hat, limits.drift) and bool(small.all()) else None
+
     def misses_modes(self, judged: Judged) -> bool:
         """Whether modes are known where the proposal has next to nothing."""
         if not self.far:
@@ -173,9 +196,14 @@ class State:
         return bool((judged.proposal.log_prob(places) < here - REACH).any())
 
 
-def defended(family: Family, around: Normal) -> Mixture:
+def defended(family: Family, around: Affine) -> Mixture:
     """A proposal whose weights are bounded in more places: a quarter of it is a t with the scale of the normal."""
     return Mixture((family, StudentT(around, TAIL_DF)), (1 - TAIL_SHARE, TAIL_SHARE))
+
+
+def around(state: State) -> Affine:
+    """The normal fitted so far, of whichever kind."""
+    return state.low_rank if state.low_rank is not None else found_normal(state)
 
 
 def found_normal(state: State) -> Normal:
@@ -183,8 +211,3 @@ def found_normal(state: State) -> Normal:
     if state.normal is None:
         raise RuntimeError("this stage comes after the fit of a normal")
     return state.normal
-
-
-def all_tensors_finite(*tensors: Tensor) -> bool:
-    """Whether every number is one."""
-    return all(bool(tensor.isfinite().all()) for tensor in tensors)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ember.fit.judge import Weighed
-from ember.fit.verdict import Status
+from ember.infer.density.judging.judge import Weighed
+from ember.infer.density.judging.verdict import Status
 from ember.ops.stats import weighed_quantile
 from ember.report.table import Column, Table
 

@@ -31,6 +31,7 @@ from ember.infer.posterior.predictive import MHResampler as MHResampler
 from ember.infer.posterior.predictive import Predictive as Predictive
 from ember.infer.posterior.predictive import WeighedPredictive as WeighedPredictive
 from ember.infer.posterior.smcfilter import SMCFilter as SMCFilter
+from ember.infer.step.convergence.rule import StoppingRule as StoppingRule
 from ember.infer.step.svi import SVI as SVI
 from ember.infer.terms.bound_gradients import DoublyReparameterized as DoublyReparameterized
 from ember.infer.terms.bound_gradients import Reparameterized as Reparameterized
@@ -68,6 +69,7 @@ __all__ = [
     "SVGD",
     "SVI",
     "StickingTheLanding",
+    "StoppingRule",
     "TraceEnumSample_ELBO",
     "TraceEnum_ELBO",
     "TraceGraph_ELBO",

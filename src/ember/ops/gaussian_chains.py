@@ -28,12 +28,34 @@ def factor_tensordot(x: Factor, y: Factor, dims: int = 0) -> Factor:
 
 
 def chain_product(chain: Factor) -> Factor:
-    """As :func:`sequential_gaussian_tensordot`, for factors of any kind."""
+    """As :func:`sequential_gaussian_tensordot`, for factors of any kind.
+
+    What is the same at all times, such as the precision where nothing but the data changes, is computed once in each round.
+    """
     assert chain.dim() % 2 == 0, "dim is not even"
-    state_dim = chain.dim() // 2
-    while chain.batch_shape[-1] > 1:
-        chain = _halved(*_paired(chain, state_dim), state_dim)
+    state_dim, time, last = chain.dim() // 2, chain.batch_shape[-1], []
+    while time > 1:
+        if time % 2:
+            last.append(_at_times(chain, slice(time - 1, time)))
+        even, odd = (_at_times(chain, slice(start, time // 2 * 2, 2)) for start in (0, 1))
+        chain = factor_tensordot(even, odd, state_dim)
+        time //= 2
+    for rest in reversed(last):
+        chain = factor_tensordot(chain, rest, state_dim)
     return chain[..., 0]
+
+
+def _at_times(chain: Factor, times: slice) -> Factor:
+    """Some of a chain; tensors without a dim of the time, or with one of size 1, stay as they are."""
+
+    def at(x: Tensor, event: int) -> Tensor:
+        dim = x.dim() - event - 1
+        if dim < 0 or x.shape[dim] == 1:
+            return x
+        index: Any = (..., times, *[slice(None)] * event)
+        return x[index]
+
+    return chain.changed(at)
 
 
 def gaussian_tensordot(x: Gaussian, y: Gaussian, dims: int = 0) -> Gaussian:

@@ -7,7 +7,7 @@ says nothing about some directions, such as a transition, is a factor like any o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -51,6 +51,10 @@ class Gaussian:
         """The shape of the batch, which the three tensors broadcast to."""
         shapes = self.log_normalizer.shape, self.info_vec.shape[:-1], self.precision.shape[:-2]
         return Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+
+    def changed(self, change: Callable[[Tensor, int], Tensor]) -> Gaussian:
+        """With all tensors changed by a function of the tensor and how many of its dims lie in an event."""
+        return Gaussian(change(self.log_normalizer, 0), change(self.info_vec, 1), change(self.precision, 2))
 
     def expand(self, batch_shape: Sequence[int]) -> Gaussian:
         """The same factors, repeated to that batch shape."""

@@ -17,7 +17,9 @@ from ember.ops.pareto import fit_generalized_paretos
 
 _SMALLEST = 1e-300
 _FEWEST = 5  # fewer values say nothing about a tail
+_FEWEST_OF_HALF = 50  # of a tail that is halved
 _COLUMNS_AT_ONCE = 32
+_ULPS = 8
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,17 @@ def psis(log_weights: Tensor) -> Smoothed:
     log_w = _checked(log_weights)
     log_w = log_w - log_w.max()
     size = tail_size(len(log_w))
+    smoothed = _smoothed(log_w, size)
+    # A tail without a mean among weights that are nearly equal is none: its cutoff lies in a heap of weights, where their log
+    # as a function of the draw is flat. Above the heap is the tail.
+    while smoothed.k_hat > 1 and smoothed.ess > len(log_w) / 2 and size >= 2 * _FEWEST_OF_HALF:
+        size //= 2
+        smoothed = _smoothed(log_w, size)
+    return smoothed
+
+
+def _smoothed(log_w: Tensor, size: int) -> Smoothed:
+    """Weights whose ``size`` largest are replaced; the largest is one."""
     top, places = log_w.topk(min(size + 1, len(log_w)), sorted=True)
     excess, cutoff = _excess(top.flip(-1))
     k_hat, sigma = _tail_shape(excess, cutoff)

@@ -19,8 +19,8 @@ class Handled:
     It works as a method too: bound to an instance, it passes the instance on to the function.
     """
 
-    def __init__(self, messenger: Messenger, fn: Callable[..., Any]) -> None:
-        self.msngr = messenger
+    def __init__(self, msngr: Messenger, fn: Callable[..., Any]) -> None:
+        self.msngr = msngr
         self.fn = fn
 
     def __call__(self, *args: object, **kwargs: object) -> Any:

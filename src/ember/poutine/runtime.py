@@ -28,8 +28,8 @@ _ENUM_ALLOCATOR = ENUM_DIMS
 class NonlocalExit(Exception):
     """Leaves a program at a site; :func:`~ember.poutine.queue` uses it to try the site's values one after the other."""
 
-    def __init__(self, site: Site, *args: object) -> None:
-        super().__init__(*args)
+    def __init__(self, site: Site, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
         self.site = site
 
     def reset_stack(self) -> None:

@@ -130,6 +130,9 @@ class Site(Record):
     entropy: Any = _option("entropy", "The estimator of its entropy term.")
 
     # What handlers note.
+    whole: bool | None = _option(
+        "_whole", "Whether a plate takes all its rows, though it was to take a part."
+    )
     prior: Any = _option("prior", "Its distribution in the model, at a site of a guide that is a handler.")
     was_observed: bool | None = _option(
         "was_observed", "Whether ``uncondition`` has taken its observation away."

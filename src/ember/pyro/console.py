@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 
-from ember.pyro.legacy import default_format, log
+from ember.pyro.legacy import default_handler, log
 
 _before: list[tuple[int, bool, logging.Handler]] = []
 
@@ -13,12 +14,10 @@ def attach() -> None:
     """Give the logger its handler and the level INFO, as Pyro does, unless the program logs its own way."""
     if logging.root.handlers or log.handlers:
         return
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.INFO)
-    handler.setFormatter(logging.Formatter(default_format))
-    _before.append((log.level, log.propagate, handler))
+    _before.append((log.level, log.propagate, default_handler))
+    default_handler.setStream(sys.stderr)
     log.setLevel(logging.INFO)
-    log.addHandler(handler)
+    log.addHandler(default_handler)
     log.propagate = False
 
 

@@ -32,13 +32,23 @@ def ignore_experimental_warning() -> Iterator[None]:
         yield
 
 
-def optional(context_manager: AbstractContextManager[Any], condition: object) -> AbstractContextManager[Any]:
+class optional:
     """The context manager if the condition holds, else one that does nothing.
 
     >>> with optional(contextlib.suppress(ZeroDivisionError), True):
     ...     1 / 0
     """
-    return context_manager if condition else contextlib.nullcontext()
+
+    def __init__(self, context_manager: AbstractContextManager[Any], condition: object) -> None:
+        self.context_manager = context_manager if condition else contextlib.nullcontext()
+
+    def __enter__(self) -> Any:
+        return self.context_manager.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self.context_manager.__exit__(kind, error, trace)
 
 
 class timed:
@@ -60,7 +70,7 @@ def torch_float(x: torch.Tensor | float) -> torch.Tensor | float:
     return x.float() if isinstance(x, torch.Tensor) else float(x)
 
 
-def weakmethod(method: Callable[..., T]) -> Callable[..., T]:
+def weakmethod(fn: Callable[..., T]) -> Callable[..., T]:
     """A method whose bound form does not keep its object alive.
 
     Raises:
@@ -70,26 +80,26 @@ def weakmethod(method: Callable[..., T]) -> Callable[..., T]:
     class Weak:
         def __get__(self, instance: Any, owner: Any = None) -> Any:
             if instance is None:
-                return method
+                return fn
             reference = weakref.ref(instance)
 
-            @functools.wraps(method)
+            @functools.wraps(fn)
             def bound(*args: object, **kwargs: object) -> T:
                 alive = reference()
                 if alive is None:
-                    raise ReferenceError(f"the object of the weak method {method.__name__!r} is gone")
-                return method(alive, *args, **kwargs)
+                    raise ReferenceError(f"the object of the weak method {fn.__name__!r} is gone")
+                return fn(alive, *args, **kwargs)
 
             return bound
 
     return Weak()  # type: ignore[return-value]
 
 
-def copy_docs_from(source: type, full_text: bool = False) -> Callable[[type[T]], type[T]]:
-    """A class decorator that gives public members without a docstring that of the same member of ``source``.
+def copy_docs_from(source_class: type, full_text: bool = False) -> Callable[[type[T]], type[T]]:
+    """A class decorator that gives public members without a docstring that of the same member of ``source_class``.
 
     Args:
-        source: the class to take docstrings from.
+        source_class: the class to take docstrings from.
         full_text: copy the text itself instead of a reference to it.
     """
 
@@ -97,12 +107,14 @@ def copy_docs_from(source: type, full_text: bool = False) -> Callable[[type[T]],
         for name in (name for name in dir(target) if not name.startswith("_")):
             member = getattr(target, name)
             member = getattr(member, "__func__", member)
-            text = getattr(getattr(source, name, None), "__doc__", None)
+            text = getattr(getattr(source_class, name, None), "__doc__", None)
             if text and not getattr(member, "__doc__", None):
                 # A member whose docstring cannot be set, such as a property of a C class, is left as it is.
                 with contextlib.suppress(AttributeError, TypeError):
                     member.__doc__ = (
-                        text if full_text else f"See :meth:`{source.__module__}.{source.__name__}.{name}`"
+                        text
+                        if full_text
+                        else f"See :meth:`{source_class.__module__}.{source_class.__name__}.{name}`"
                     )
         return target
 

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["default_format", "iarange", "irange", "log", "random_module"]
+__all__ = ["default_format", "default_handler", "iarange", "irange", "log", "random_module"]
 
 # Programs set levels and add handlers on it; it has none of its own, so importing it changes nothing.
 log = logging.getLogger("pyro")
 default_format = "%(levelname)s \t %(message)s"
+# Given to the logger while the drop-in is on.
+default_handler = logging.StreamHandler()
+default_handler.setLevel(logging.INFO)
+default_handler.setFormatter(logging.Formatter(default_format))
 
 
 class iarange(ember.plate):

@@ -53,6 +53,8 @@ ALSO: dict[str, tuple[str, ...]] = {
     "pyro": ("ember.pyro.legacy",),
     "pyro.contrib.easyguide.easyguide": _GUIDES,
     "pyro.infer": ("ember.pyro.jit",),
+    "pyro.optim": ("ember.pyro.reached",),
+    "pyro.params.param_store": ("ember.pyro.reached",),
     "pyro.infer.autoguide.gaussian": ("ember.pyro.reached", *_GUIDES),
     "pyro.infer.autoguide.initialization": _GUIDES,
     "pyro.infer.autoguide.structured": _GUIDES,

@@ -1,4 +1,4 @@
-"""Names that are private in Pyro and that libraries import all the same; Ember's own code calls none of them."""
+"""Names that libraries import although they are private in Pyro, or an accident; Ember's own code calls none."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
+from torch.serialization import MAP_LOCATION as MAP_LOCATION
 
 from ember.ops.chain_products import sequential_logmatmulexp as _sequential_logmatmulexp
 from ember.ops.logspace import logmatmulexp as _logmatmulexp
+from ember.optim import pytorch_optimizers as pytorch_optims
 from ember.poutine.handlers import make_handler
 from ember.poutine.messenger import Messenger
 from ember.poutine.rewriting.block_messenger import BlockMessenger
 from ember.poutine.site import Site
 
 __all__ = [
+    "MAP_LOCATION",
     "_break_plates",
     "_logmatmulexp",
     "_make_default_hide_fn",
     "_make_handler",
     "_sequential_logmatmulexp",
+    "pytorch_optims",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ember.infer.step.convergence.record import Convergence
-from ember.infer.step.convergence.rule import Rule
+from ember.infer.step.convergence.rule import StoppingRule
 from ember.infer.step.training.callback import Callback, Training
 from ember.infer.step.training.converger import Converger
 
@@ -33,8 +33,8 @@ class UntilConverged(Callback):
     (True, 'converged')
     """
 
-    def __init__(self, rule: Rule | None = None) -> None:
-        self.rule = Rule() if rule is None else rule
+    def __init__(self, rule: StoppingRule | None = None) -> None:
+        self.rule = StoppingRule() if rule is None else rule
         self.every = self.rule.every
         self.convergence: Convergence | None = None
         """Whether the fit has converged, and what was seen; None before its end."""

@@ -153,8 +153,10 @@ def test_a_number_of_classes_that_does_not_match() -> None:
         gp.likelihoods.MultiClass(3)(torch.zeros(2, 4), torch.ones(2, 4), torch.zeros(4))
 
 
-@pytest.mark.parametrize("base", [sparse("VFE"), variational_sparse(True)])
-@pytest.mark.parametrize("mode", [False, True])
+@pytest.mark.parametrize(
+    "base, mode",
+    [(sparse("VFE"), False), (variational_sparse(True), False), (variational_sparse(True), True)],
+)
 def test_latent_inputs_are_learned(base, mode: bool) -> None:
     X = torch.randn(10, 1)
     y = torch.cat([X, X.sin()], 1).t()
@@ -218,12 +220,12 @@ def test_draws_of_one_function_agree_with_the_posterior() -> None:
     model = regression(X, y)
     points = torch.tensor([[1.0, 1.0], [1.0, 1.1]])
     draws = []
-    for _ in range(400):
+    for _ in range(250):
         draw = model.iter_sample()
         draws.append(torch.cat([draw(points[:1]), draw(points[1:])]))
     loc, cov = exact(X, y, points)
     sampled = torch.stack(draws)
-    torch.testing.assert_close(sampled.mean(0), loc, atol=4 * float(cov[0, 0].sqrt()) / 20, rtol=0)
+    torch.testing.assert_close(sampled.mean(0), loc, atol=4 * float(cov[0, 0].sqrt()) / 250**0.5, rtol=0)
     torch.testing.assert_close(torch.cov(sampled.t()), cov, atol=0.3 * float(cov[0, 0]), rtol=0)
     again = model.iter_sample()
     torch.testing.assert_close(again(points[:1]), again(points[:1]), atol=0.02, rtol=0)

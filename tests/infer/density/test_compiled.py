@@ -88,6 +88,16 @@ def automatic(y: Tensor) -> Any:
     return poutine.reparam(grouped, config=AutoReparam())(y)
 
 
+def states(y: Tensor) -> None:
+    """Gcc 12 has left out a piece of its gradient."""
+    rows = ember.sample("rows", dist.Dirichlet(torch.ones(3, 3)).to_event(1))
+    locs = ember.sample("locs", dist.Normal(torch.zeros(3), 3.0).to_event(1))
+    z: Any = 0
+    for t in ember.markov(range(len(y))):
+        z = ember.sample(f"z{t}", dist.Categorical(rows[z]))
+        ember.sample(f"y{t}", dist.Normal(locs[z], 1.0), obs=y[t])
+
+
 MODELS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "regression": (regression, (X, Y)),
     "network": (Network, (X, Y)),
@@ -97,6 +107,7 @@ MODELS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "correlated": (correlated, (Y,)),
     "mixture": (mixture, (Y,)),
     "chain": (hmm, (Y,)),
+    "states": (states, (Y,)),
     "reparameterised": (automatic, (Y,)),
 }
 

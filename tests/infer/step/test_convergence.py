@@ -10,7 +10,7 @@ import torch
 from ember.errors import ModelError
 from ember.infer.step.convergence.diagnostics import Average, average, split_r_hat
 from ember.infer.step.convergence.iterates import Iterates
-from ember.infer.step.convergence.rule import Rule, divergence, look, moved
+from ember.infer.step.convergence.rule import StoppingRule, divergence, look, moved
 from ember.infer.step.convergence.windows import best_window
 
 
@@ -84,7 +84,7 @@ def test_windows_leave_the_beginning_out():
 
 
 def test_a_look_asks_for_stationarity_then_for_small_errors():
-    rule, rows = Rule(), autoregression(500, 3, 0.3)
+    rule, rows = StoppingRule(), autoregression(500, 3, 0.3)
     units = torch.tensor([0.0, 1.0, 1.5], dtype=torch.float64)
     found = look(rows, units, rule)
     assert found.is_known(rule) and found.mcse == pytest.approx(1.5 * math.sqrt(1.3 / 0.7 / 475), rel=0.3)
@@ -106,7 +106,7 @@ def test_how_far_averages_have_moved():
 
 
 def test_looks_come_further_and_further_apart():
-    rule, steps, looks = Rule(), 0, []
+    rule, steps, looks = StoppingRule(), 0, []
     while steps < 100_000:
         steps = rule.next_look(steps)
         looks.append(steps)
@@ -119,4 +119,4 @@ def test_looks_come_further_and_further_apart():
 )
 def test_rules_that_cannot_be(wrong):
     with pytest.raises(ModelError, match=next(iter(wrong))):
-        Rule(**wrong)
+        StoppingRule(**wrong)

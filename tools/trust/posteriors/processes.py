@@ -35,7 +35,7 @@ def gp_regression(x: Tensor, y: Tensor) -> None:
 def gp_counts_data() -> Data:
     """Counts at 20 points under a smooth log rate."""
     draw, x = stream(132), np.linspace(-4.0, 4.0, 20)
-    return {"x": x, "count": draw.poisson(np.exp(1.0 + np.sin(x))).astype(float)}
+    return {"x": x, "count": draw.poisson(np.exp(2.0 + 1.2 * np.sin(x))).astype(float)}
 
 
 def gp_counts(x: Tensor, count: Tensor) -> None:

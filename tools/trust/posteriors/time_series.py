@@ -24,7 +24,7 @@ def nile_data() -> Data:
 def nile(flow: Tensor) -> None:
     """Local level (Durbin and Koopman, 2012, chapter 2), its steps standardised, in raw units."""
     start = ember.sample("start", dist.Normal(1000.0, 500.0))
-    wander = ember.sample("wander", dist.HalfNormal(100.0))
+    wander = ember.sample("wander", dist.Gamma(4.0, 0.1))
     noise = ember.sample("noise", dist.HalfNormal(300.0))
     step = ember.sample("step", dist.Normal(0.0, 1.0).expand([len(flow) - 1]).to_event(1))
     steps = torch.cat([torch.zeros_like(step[:1]), step.cumsum(-1)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -82,6 +84,6 @@ def _batch_dims(y: Tensor) -> tuple[int, ...]:
     return tuple(range(max(y.dim() - 1, 1)))
 
 
-def batchnorm(input_dim: int, momentum: float = 0.1, epsilon: float = 1e-5) -> BatchNorm:
-    """A :class:`BatchNorm` of ``input_dim`` features."""
-    return BatchNorm(input_dim, momentum, epsilon)
+def batchnorm(input_dim: int, **kwargs: Any) -> BatchNorm:
+    """A :class:`BatchNorm` of ``input_dim`` features; further arguments are its own."""
+    return BatchNorm(input_dim, **kwargs)

@@ -162,11 +162,6 @@ class MaskedBlockLinear(nn.Module):
         return x @ weight + self.bias, log_weights
 
 
-def block_autoregressive(
-    input_dim: int,
-    hidden_factors: Sequence[int] = (8, 8),
-    activation: str = "tanh",
-    residual: str | None = None,
-) -> BlockAutoregressive:
-    """A :class:`BlockAutoregressive` flow of vectors of length ``input_dim``."""
-    return BlockAutoregressive(input_dim, hidden_factors, activation, residual)
+def block_autoregressive(input_dim: int, **kwargs: Any) -> BlockAutoregressive:
+    """A :class:`BlockAutoregressive` flow of vectors of length ``input_dim``; further arguments are its own."""
+    return BlockAutoregressive(input_dim, **kwargs)

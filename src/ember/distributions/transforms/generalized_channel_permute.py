@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
@@ -161,11 +162,9 @@ class ConditionalGeneralizedChannelPermute(ConditionalTransformModule):
         return ConditionedGeneralizedChannelPermute(self.permutation, LU)
 
 
-def generalized_channel_permute(
-    channels: int = 3, permutation: Tensor | None = None
-) -> GeneralizedChannelPermute:
-    """A :class:`GeneralizedChannelPermute` of images with ``channels`` channels."""
-    return GeneralizedChannelPermute(channels, permutation)
+def generalized_channel_permute(**kwargs: Any) -> GeneralizedChannelPermute:
+    """A :class:`GeneralizedChannelPermute`; arguments are its own."""
+    return GeneralizedChannelPermute(**kwargs)
 
 
 def conditional_generalized_channel_permute(

@@ -21,6 +21,7 @@ from ember.distributions.transforms.normalize import Normalize
 from ember.distributions.transforms.ordered import OrderedTransform
 from ember.distributions.transforms.softplus import SoftplusLowerCholeskyTransform
 from ember.distributions.transforms.unit_cholesky import UnitLowerCholeskyTransform
+from ember.distributions.transforms.zero_sum import ZeroSumTransform
 from ember.distributions.typed_torch import register_biject_to, register_transform_to
 
 
@@ -61,3 +62,9 @@ def _to_softplus_lower_cholesky(_: object) -> Transform:
 @register_transform_to(constraints.unit_lower_cholesky)
 def _to_unit_lower_cholesky(_: object) -> Transform:
     return UnitLowerCholeskyTransform()
+
+
+@register_biject_to(constraints.ZeroSum)
+@register_transform_to(constraints.ZeroSum)
+def _to_zero_sum(constraint: constraints.ZeroSum) -> Transform:
+    return ZeroSumTransform(constraint.event_dim)

@@ -208,9 +208,9 @@ def spline_sizes(count_bins: int, order: str) -> list[int]:
     return [*sizes, count_bins] if order == "linear" else sizes
 
 
-def spline(input_dim: int, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> Spline:
-    """A :class:`Spline` flow of vectors of length ``input_dim``."""
-    return Spline(input_dim, count_bins, bound, order)
+def spline(input_dim: int, **kwargs: Any) -> Spline:
+    """A :class:`Spline` flow of vectors of length ``input_dim``; further arguments are its own."""
+    return Spline(input_dim, **kwargs)
 
 
 def conditional_spline(

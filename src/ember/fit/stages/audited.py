@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ember.fit.judge import Weighed
-from ember.fit.state import Judged, State, found_normal
+from ember.fit.state import Judged, State, around
+from ember.infer.density.judging.judge import Weighed
 from ember.infer.vi.hmc import Audit, Chained, Chains, audit, chains
 from ember.ops.psis import Moments
 
 COUNT = 256
 CHECKED = 60  # iterations between looks whether chains have forgotten their start
-MANY = 50  # dims, above which k-hat may be high although the guide is good
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,10 @@ class AuditByChains:
             return False
         best, limits = state.best().weighed, state.options.limits
         if self.early:
-            return best.all_hold(limits)
+            return best.all_hold(limits) and not state.misses_modes(state.best())
         if state.chained is not None and state.chained.family is state.best().family:
             return False
-        return best.means_hold(limits) or state.p.dim > MANY or state.options.audit
+        return best.means_hold(limits) or state.is_large() or state.options.audit
 
     def rows(self, state: State) -> int:
         """Until the third look, trajectories of half the length."""
@@ -42,16 +41,19 @@ class AuditByChains:
 
     def overhead(self, state: State) -> float:
         """Small operators of torch."""
-        return self.settings.iterations * self.settings.steps / 2 * (1e-4 + 2e-9 * COUNT * state.p.dim**2)
+        width = state.p.dim if state.low_rank is None else 2 * state.low_rank.basis.shape[1]
+        return (
+            self.settings.iterations * self.settings.steps / 2 * (1e-4 + 2e-9 * COUNT * state.p.dim * width)
+        )
 
     def run(self, state: State) -> None:
         """Run the chains; their draws are judged as another proposal."""
-        judged, around, seed = state.best(), found_normal(state), state.options.seed
+        judged, seed = state.best(), state.options.seed
         limits = state.options.limits
         start = resampled(judged.weighed, COUNT, seed)
         kept: list[Chained] = []
         values: list[Tensor] = []
-        for now in state.until_spent(chains(state.p, start, around, self.settings, seed)):
+        for now in state.until_spent(chains(state.p, start, around(state), self.settings, seed)):
             state.options.watch(self.name, float("nan"))
             if now.warm:
                 continue

@@ -24,7 +24,7 @@ class FitSkewed:
 
     def applies(self, state: State) -> bool:
         """A known second mode is nothing that a bend reaches."""
-        return not state.far
+        return not state.far and state.normal is not None
 
     def rows(self, state: State) -> int:
         """Training and judging."""

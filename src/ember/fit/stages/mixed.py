@@ -17,8 +17,8 @@ class FitMixture:
     name: str = "mixture"
 
     def applies(self, state: State) -> bool:
-        """Always."""
-        return True
+        """Where a triangle is not too large."""
+        return state.normal is not None
 
     def rows(self, state: State) -> int:
         """Rounds and judging."""

@@ -23,7 +23,11 @@ class Patch:
 
     def applies(self, state: State) -> bool:
         """Where something is good, or nearly, and nothing confirms it."""
-        return bool(state.judged) and state.best().weighed.means_hold(state.options.limits)
+        return (
+            state.normal is not None
+            and bool(state.judged)
+            and state.best().weighed.means_hold(state.options.limits)
+        )
 
     def rows(self, state: State) -> int:
         """Rounds and judging."""

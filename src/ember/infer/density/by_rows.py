@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember import capture
-from ember.capture.rows.function import RowFunction
+from ember.capture.rows.function import RowFunction, rows
 from ember.errors import EmberError
 from ember.infer.density.joint import Joint
 from ember.infer.traces.validate_all import switches
@@ -29,7 +28,7 @@ def by_rows(joint: Joint, function: Callable[[Tensor], Any], compile: bool = Tru
         compile: whether it may be captured.
     """
     program = joint.program
-    return capture.rows(
+    return rows(
         function,
         instead=lambda error: _instead(joint, function, error),
         compile=compile,

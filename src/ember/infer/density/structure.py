@@ -11,7 +11,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import transform_to
 
-from ember.errors import ModelError
+from ember.errors import ModelError, SubsamplingError
 from ember.infer.autoguide.base.initialization import InitFn, InitMessenger, init_to_median
 from ember.infer.autoguide.base.support import helpful_support_errors
 from ember.infer.density.layout import Block, Program, site_block
@@ -122,7 +122,7 @@ def _is_data(site: Site) -> bool:
 def _refuse_subsampling(recorded: Trace) -> None:
     for site in recorded.samples():
         if site.is_subsample and len(site.value) < site.fn.size:
-            raise ModelError(
+            raise SubsamplingError(
                 f"plate {site.name!r} takes {len(site.value)} of {site.fn.size} rows: the log density of a subsample is an "
                 "estimate, other in each run\n"
                 "The way out: give the model all rows (leave out subsample_size and subsample), or fit by SVI, which needs "

@@ -20,7 +20,7 @@ from ember.infer.traces.plates import PARTICLE_PLATE
 from ember.infer.traces.run import Run, explained
 from ember.infer.traces.settings import Settings
 from ember.ops.packed import dims_of
-from ember.ops.pareto import tail_shape
+from ember.ops.psis import k_hats
 from ember.poutine.trace_struct import Trace
 from ember.rng import set_torch_states, torch_states
 
@@ -266,7 +266,7 @@ def psis_diagnostic(
             for _ in range(num_particles // at_once)
         ]
     )
-    k = tail_shape(log_weights)
+    k = float(k_hats(log_weights)) if not bool(log_weights.isnan().any()) else math.inf
     if k == math.inf:
         warnings.warn(
             "Not enough tail samples to compute PSIS diagnostic; increase num_particles.", stacklevel=2

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ember.infer.vi.density import Counted
-from ember.infer.vi.families.normal import Normal
+from ember.infer.vi.families.family import Affine
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Chained:
 
 
 def chains(
-    p: Counted, start: Tensor, around: Normal, settings: Chains = Chains(), seed: int = 0
+    p: Counted, start: Tensor, around: Affine, settings: Chains = Chains(), seed: int = 0
 ) -> Iterator[Chained]:
     """Hamiltonian Monte Carlo in the whitened coordinates of a normal, all chains at once.
 
@@ -67,7 +67,7 @@ def chains(
     generator = torch.Generator().manual_seed(seed)
     e, count = around.whiten(start), len(start)
     log_p, score = p.score(start)
-    score = score @ around.scale_tril
+    score = around.pulled(score)
     step = 0.5 * p.dim**-0.25
     for i in range(settings.iterations):
         momentum = torch.randn(count, p.dim, dtype=torch.double, generator=generator)
@@ -88,7 +88,7 @@ def chains(
 
 
 def _leapfrog(
-    p: Counted, around: Normal, e: Tensor, momentum: Tensor, score: Tensor, step: float, leaps: int
+    p: Counted, around: Affine, e: Tensor, momentum: Tensor, score: Tensor, step: float, leaps: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     speed = momentum
     log_p = e.new_zeros(len(e))
@@ -96,7 +96,7 @@ def _leapfrog(
         speed = speed + 0.5 * step * score
         e = e + step * speed
         log_p, score = p.score(around.unwhiten(e))
-        score = score @ around.scale_tril
+        score = around.pulled(score)
         speed = speed + 0.5 * step * score
     return e, speed, log_p, score
 
@@ -148,7 +148,7 @@ def audit(values: Tensor, accepted: float) -> Audit:
 def run_chains(
     p: Counted,
     start: Tensor,
-    around: Normal,
+    around: Affine,
     quantities: Callable[[Tensor], Tensor],
     settings: Chains,
     seed: int,

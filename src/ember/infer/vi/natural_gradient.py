@@ -110,14 +110,25 @@ class Certificate:
             scale.mean(0).abs(),
             scale.std(0) / root if len(last) > 1 else torch.full_like(scale[0], math.inf),
         )
+        return Certificate.of_means(mean, mean_se, wide, wide_se, min(step.possible for step in last))
+
+    @staticmethod
+    def of_means(
+        mean: Tensor, mean_se: Tensor, scale: Tensor, scale_se: Tensor, possible: float
+    ) -> Certificate:
+        """From mean residuals of places and scales ``(D,)`` and their standard errors."""
+        mean, scale = mean.abs(), scale.abs()
         # Noise excuses little: a fit that is all noise has not converged.
-        holds = (mean <= Certificate.MEAN + 3 * mean_se.clamp(max=0.05)).all() & (
-            wide <= Certificate.SCALE + 3 * wide_se.clamp(max=0.1)
-        ).all()
+        near = mean <= Certificate.MEAN + 3 * mean_se.clamp(max=0.05)
+        same = scale <= Certificate.SCALE + 3 * scale_se.clamp(max=0.1)
         return Certificate(
-            float(mean.max()), float(mean_se.max()), float(wide.max()), float(wide_se.max()),
-            min(step.possible for step in last), bool(holds),
-        )  # fmt: skip
+            float(mean.max()),
+            float(mean_se.max()),
+            float(scale.max()),
+            float(scale_se.max()),
+            possible,
+            bool((near & same).all()),
+        )
 
 
 def natural_gradient(

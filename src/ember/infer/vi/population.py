@@ -93,22 +93,22 @@ def _refitted(mixture: Mixture, u: Tensor, weights: Tensor, df: int) -> Mixture:
     shares = belongs.sum(-1).clamp_min(1e-3)
     parts: list[Family] = []
     for part, mine in zip(mixture.parts, belongs, strict=True):
-        if not isinstance(part, StudentT):
+        if not isinstance(part, StudentT) or not isinstance(part.base, Normal):
             parts.append(part)
             continue
         few = mine.sum() < 1e-3 or float(mine.sum().square() / mine.square().sum()) < 3 * part.dim + 10
-        parts.append(part if few else _moved(part, u, mine, df))
+        parts.append(part if few else _moved(part, part.base, u, mine, df))
     return Mixture(parts, (shares / shares.sum()).tolist())
 
 
-def _moved(part: StudentT, u: Tensor, mine: Tensor, df: int) -> StudentT:
+def _moved(part: StudentT, base: Normal, u: Tensor, mine: Tensor, df: int) -> StudentT:
     """One step of EM of a t component, with a draw's weight in it ``mine``."""
     inner = mine * (df + part.dim) / (df + part.squares(u))
     loc = (inner.unsqueeze(-1) * u).sum(0) / inner.sum()
     apart = u - loc
     cov = (apart * inner.unsqueeze(-1)).mT @ apart / mine.sum()
     # In units of the old scale, so that the small number added means the same in any unit.
-    unit = part.base.scale_tril.square().sum(-1).sqrt()
+    unit = base.scale_tril.square().sum(-1).sqrt()
     cov = cov / unit / unit.unsqueeze(-1)
     root, info = torch.linalg.cholesky_ex(cov + 1e-10 * torch.eye(part.dim, dtype=cov.dtype))
     return part if int(info) else StudentT(Normal(loc, unit.unsqueeze(-1) * root), df)

@@ -97,7 +97,7 @@ class SubsampleMessenger(IndepMessenger):
         apply_stack(msg)
         indices = msg.value
         length = indices.size(0) if isinstance(indices, torch.Tensor) else len(indices)
-        if subsample_size is None:
+        if subsample_size is None or msg.whole:
             subsample_size = length
         elif as_int(subsample_size) != as_int(length):
             raise ModelError(

@@ -20,6 +20,7 @@ CALLS = (
     *(f"ember_to_{to}_{source}" for to in ("i64", "i32", "u8") for source in ("f32", "f64")),
     "ember_fold_f32",
     "ember_fold_f64",
+    *(f"ember_place_of_{rule}_{source}" for rule in ("max", "min") for source in ("f32", "f64", "i64", "b8")),
     "ember_row_dots_f32",
     "ember_row_dots_f64",
     "ember_team_begin",

@@ -249,6 +249,11 @@ def reductions() -> Iterator[Example]:
                         yield example(f"{name}.default", view, dims[0] if dims else None, keep)
     yield example("sum.dim_IntList", x, [1, 0])
     yield example("sum.dim_IntList", x, None)
+    for name in ("max.dim", "min.dim"):
+        for view in (x > 0, (x > 0).t(), (random(4, 3) > 0)[:, ::2]):
+            for keep in (False, True):
+                yield example(name, view, 1, keep)
+                yield example("cumsum.default", view, 0)
     yield example("sum.default", x > 0)
     yield example("sum.default", x > 0, dtype=torch.float64)
     yield example("sum.default", x.float(), dtype=torch.float64)

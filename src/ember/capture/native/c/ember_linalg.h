@@ -168,15 +168,4 @@ EMBER_PRODUCT(float, f32)
 EMBER_PRODUCT(double, f64)
 #undef EMBER_PRODUCT
 
-#define EMBER_CUMSUM(T, S, SUM)                                                                                        \
-    /* Sums of the first elements, added up as torch does: in double precision, or in whole numbers. */                \
-    EMBER_LINALG void ember_cumsum_##S(const T *a, int64_t ar, T *x, int64_t xr, int64_t n) {                          \
-        SUM sum = 0;                                                                                                   \
-        for (int64_t i = 0; i < n; i++) x[i * xr] = (T)(sum += (SUM)a[i * ar]);                                        \
-    }
-EMBER_CUMSUM(float, f32, double)
-EMBER_CUMSUM(double, f64, double)
-EMBER_CUMSUM(int64_t, i64, int64_t)
-#undef EMBER_CUMSUM
-
 #endif

@@ -44,6 +44,7 @@ _HEADER = """\
 #include "ember_random.h"
 #include "ember_rejection.h"
 #include "ember_rows.h"
+#include "ember_scans.h"
 #include "ember_special.h"
 #include "ember_team.h"
 """

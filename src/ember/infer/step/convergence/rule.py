@@ -25,7 +25,7 @@ from ember.infer.step.convergence.windows import Window, best_window
 
 
 @dataclass(frozen=True)
-class Rule:
+class StoppingRule:
     """What is asked for. Parameters are measured in *guide units*: one is a change of the guide by one standard deviation of a
     location, or by a factor of about two of a scale (see :mod:`ember.infer.step.training.units`).
 
@@ -80,12 +80,12 @@ class Look:
     ess: float
     """The smallest effective sample size."""
 
-    def is_known(self, rule: Rule) -> bool:
+    def is_known(self, rule: StoppingRule) -> bool:
         """Whether the average is known well enough."""
         return self.average is not None and self.mcse < rule.mcse and self.ess > rule.ess
 
 
-def look(rows: Tensor, units: Tensor | None, rule: Rule) -> Look | None:
+def look(rows: Tensor, units: Tensor | None, rule: StoppingRule) -> Look | None:
     """Judge the iterates of one rate.
 
     Args:
@@ -129,4 +129,4 @@ def largest(values: Tensor) -> float:
     return float(values.max()) if values.numel() else 0.0
 
 
-__all__ = ["Look", "Rule", "divergence", "largest", "look", "moved"]
+__all__ = ["Look", "StoppingRule", "divergence", "largest", "look", "moved"]

@@ -13,7 +13,7 @@ from ember.infer.objectives.losses.values import parts
 from ember.infer.step.convergence.diagnostics import Average, average
 from ember.infer.step.convergence.iterates import Iterates
 from ember.infer.step.convergence.record import Convergence, RateRecord
-from ember.infer.step.convergence.rule import Look, Rule, divergence, largest, look, moved
+from ember.infer.step.convergence.rule import Look, StoppingRule, divergence, largest, look, moved
 from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.training.parameters import Parameters
 from ember.infer.step.training.units import guide_units
@@ -49,7 +49,9 @@ class Converger:
         rule: when to do what.
     """
 
-    def __init__(self, fitted: Fittable, arguments: Callable[[], tuple[Args, Kwargs]], rule: Rule) -> None:
+    def __init__(
+        self, fitted: Fittable, arguments: Callable[[], tuple[Args, Kwargs]], rule: StoppingRule
+    ) -> None:
         self.rule = rule
         self._fitted = fitted
         self._arguments = arguments
@@ -68,7 +70,7 @@ class Converger:
         self._why: str | None = None
 
     def after(self, step: int) -> bool:
-        """To be called after every :attr:`Rule.every` steps; whether the run is to end.
+        """To be called after every :attr:`StoppingRule.every` steps; whether the run is to end.
 
         Raises:
             OptimizerError: if the optimizer has no rate that stays as it is set.

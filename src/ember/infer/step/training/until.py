@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ember.errors import ModelError, OptimizerError
-from ember.infer.step.convergence.rule import Rule
+from ember.infer.step.convergence.rule import StoppingRule
 from ember.infer.step.function import Args, Kwargs
 from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.training.converger import Converger, Fittable
@@ -58,7 +58,7 @@ def run_until_converged(
     fitted: Fittable,
     state: Run,
     arguments: tuple[Args, Kwargs],
-    rule: Rule,
+    rule: StoppingRule,
     max_steps: int,
     progress: bool,
     callback: Callback | None,

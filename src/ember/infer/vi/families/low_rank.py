@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ember.infer.vi.families.normal import Normal, triangular
 from ember.infer.vi.quasi_random import NormalPoints
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -48,6 +49,11 @@ class LowRankNormal:
     def dim(self) -> int:
         """How many coordinates."""
         return len(self.loc)
+
+    def dense(self) -> Normal:
+        """The same with a triangle for its scale."""
+        root = self.unwhiten(torch.eye(self.dim, dtype=torch.double)) - self.loc
+        return Normal(self.loc, triangular(root.mT))
 
     @property
     def variance(self) -> Tensor:

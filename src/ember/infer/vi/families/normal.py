@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ember.infer.vi.families.family import Affine
 from ember.infer.vi.quasi_random import NormalPoints
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -55,6 +56,10 @@ class Normal:
         e: Tensor = torch.linalg.solve_triangular(self.scale_tril, (u - self.loc).mT, upper=False)
         return e.mT
 
+    def pulled(self, score: Tensor) -> Tensor:
+        """Scores in coordinates, to scores in whitened ones."""
+        return score @ self.scale_tril
+
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Quasi-random draws and their log densities."""
         e = NormalPoints(self.dim, seed).draw(n)
@@ -77,7 +82,7 @@ class StudentT:
         df: degrees of freedom, a whole number.
     """
 
-    base: Normal
+    base: Affine
     df: int
 
     @property

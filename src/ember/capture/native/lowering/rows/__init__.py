@@ -11,6 +11,7 @@ from ember.capture.native.lowering.rows import (
     matrices,
     pointwise,
     random,
+    scans,
     shapes,
 )
 from ember.capture.native.lowering.workspace import Lower
@@ -23,6 +24,7 @@ TABLE: dict[str, Lower] = {
     **gathering.ROWS,
     **linear.ROWS,
     **matrices.ROWS,
+    **scans.ROWS,
     **random.ROWS,
 }
 DECOMPOSER = Decomposer(frozenset(TABLE))

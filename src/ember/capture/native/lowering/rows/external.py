@@ -38,7 +38,6 @@ _ALONG_A_DIM = (
     "argmin.default",
     "cummax.default",
     "cummin.default",
-    "cumprod.default",
     "kthvalue.default",
     "logcumsumexp.default",
     "median.default",

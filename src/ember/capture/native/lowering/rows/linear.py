@@ -12,7 +12,7 @@ from ember.capture.native.lowering.library import FLOATS, library_call
 from ember.capture.native.lowering.reductions import Domain, product_sum, reduce, reduced_dims, reduction
 from ember.capture.native.lowering.refs import Memory, Ref, layout
 from ember.capture.native.lowering.rows.external import call_torch
-from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace
+from ember.capture.native.lowering.workspace import Lower, OpCall, Workspace
 from ember.capture.native.values.arrays import Access, Constant, Value
 from ember.capture.native.values.layout import Dims, contiguous
 
@@ -24,18 +24,6 @@ LARGE_PRODUCT = 8192
 # precision.
 MOST_ROWS = 32
 MOST_TERMS = 2048
-
-
-def _extreme(rule: str) -> Lower:
-    """The values are reduced; torch finds the indices, where somebody reads them."""
-    op = getattr(aten, rule).dim
-
-    def lower(low: Workspace, call: OpCall) -> Outcome:
-        by_torch = call_torch(low, call, op)
-        assert isinstance(by_torch, Sequence)
-        return [reduce(low, call, rule, call.ref("self")), by_torch[1]]
-
-    return lower
 
 
 def _mean(low: Workspace, call: OpCall) -> Value:
@@ -228,11 +216,9 @@ ROWS: dict[str, Lower] = {
     "bmm.default": _mm,
     "dot.default": _dot,
     "max.default": reduction("max"),
-    "max.dim": _extreme("max"),
     "mean.default": _mean,
     "mean.dim": _mean,
     "min.default": reduction("min"),
-    "min.dim": _extreme("min"),
     "mm.default": _mm,
     "mv.default": _mv,
     "prod.default": reduction("prod"),

@@ -10,7 +10,7 @@ from ember.capture.native.lowering.elementwise import copy
 from ember.capture.native.lowering.library import FLOATS, library_call, matrices_over, transposed, turned
 from ember.capture.native.lowering.refs import Memory, Ref
 from ember.capture.native.lowering.rows.external import call_torch, operator
-from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace, wrapped
+from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace
 from ember.capture.native.values.arrays import Value
 from ember.capture.native.values.layout import contiguous
 
@@ -20,7 +20,6 @@ MOST_ROWS = 32
 """Of a matrix that C works on."""
 MOST_ROWS_OF_ONE_COLUMN = 512
 """Of a triangular matrix, where one column is asked for."""
-_SUMMED = (*FLOATS, torch.int64)
 
 
 def _solve_triangular(low: Workspace, call: OpCall) -> Outcome:
@@ -74,21 +73,7 @@ def _cholesky(low: Workspace, call: OpCall) -> Outcome:
     )
 
 
-def _cumsum(low: Workspace, call: OpCall) -> Outcome:
-    a, meta = call.ref("self"), call.meta
-    if not (a.numel and a.shape and a.dtype == meta.dtype and a.dtype in _SUMMED):
-        return call_torch(low, call, aten.cumsum.default)
-    dim = wrapped(call.integer("dim"), len(a.shape))
-    order = [*(i for i in range(len(a.shape)) if i != dim), dim]
-    shape, strides, to = (tuple(dims[i] for i in order) for dims in (a.shape, a.strides, meta.stride))
-    a = replace(a, shape=shape, strides=strides)
-    return library_call(
-        low, call, "cumsum", inputs=[a], outputs=[(meta, to)], numbers=shape[-1:], batch=shape[:-1]
-    )[0]
-
-
 ROWS: dict[str, Lower] = {
-    "cumsum.default": _cumsum,
     "linalg_cholesky_ex.default": _cholesky,
     "linalg_solve_triangular.default": _solve_triangular,
 }

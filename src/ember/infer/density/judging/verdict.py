@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ember.fit.judge import Gap, Limits, Weighed
+from ember.infer.density.judging.judge import Gap, Limits, Weighed
 from ember.infer.vi.natural_gradient import Certificate
 
 Status = Literal["ok", "means only", "poor", "not converged", "unverified"]

@@ -31,6 +31,7 @@ class Limits:
         agree_sd: and this much in the log of the standard deviation.
         r_hat: of chains that check.
         drift: of their means, in standard deviations.
+        audit_error: of means in standard deviations, and of standard deviations, from chains alone.
     """
 
     k_hat: float = 0.7
@@ -43,6 +44,7 @@ class Limits:
     agree_sd: float = 0.07
     r_hat: float = 1.1
     drift: float = 0.1
+    audit_error: float = 0.05
 
 
 @dataclass(frozen=True)

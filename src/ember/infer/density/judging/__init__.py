@@ -1,0 +1,1 @@
+"""Whether the numbers of a fit, or of a guide, can be used."""

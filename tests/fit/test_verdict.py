@@ -1,0 +1,280 @@
+"""Is the verdict right, and does it change by itself whenever the moments do?
+
+Metamorphic: a map of the coordinates changes neither moments nor verdict. Sabotage: a fit that was stopped, shifted or scaled, or
+a density that is not the one meant, never passes with wrong numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from ember.fit import Options, Outcome, fit_density
+from ember.fit.conclusion import concluded
+from ember.fit.stages import LADDERS, FitNormal, Locate
+from ember.fit.state import Judged, State, defended
+from ember.infer.vi.density import Counted, FunctionDensity
+from ember.infer.vi.families.family import Family
+from ember.infer.vi.families.mixture import Mixture
+from ember.infer.vi.families.normal import Normal
+from ember.infer.vi.natural_gradient import Certificate, NaturalGradient
+from tests.fit.known_answers import (
+    Target,
+    banana,
+    funnel,
+    gauss,
+    hierarchical,
+    linear_regression,
+    log_gamma,
+    ring,
+    spike_and_slab,
+    student,
+    two_modes,
+    variance,
+)
+
+LEAN = Options(draws=1 << 14, budget=120.0)
+
+
+def errors(outcome: Outcome, known: Target) -> tuple[float, float]:
+    moments = outcome.weighed.moments
+    mean = ((moments.mean - known.mean) / known.sd).abs().nan_to_num(math.inf).max()
+    sd = (moments.sd / known.sd).log().abs().nan_to_num(math.inf).max()
+    return float(mean), float(sd)
+
+
+def met(outcome: Outcome, known: Target) -> bool:
+    mean, sd = errors(outcome, known)
+    return mean <= 0.1 and sd <= 0.1
+
+
+RIGHT = [
+    gauss(50, 1e4),
+    two_modes(2, 10.0, 0.1),
+    two_modes(20, 8.0, 0.4),
+    ring(),
+    spike_and_slab(3),
+    log_gamma(5, 1.0),
+]
+
+
+@pytest.mark.parametrize("known", RIGHT, ids=lambda known: known.name)
+def test_these_are_right_and_said_to_be(known: Target) -> None:
+    outcome = fit_density(known.density, known.quantities, LEAN)
+    assert outcome.verdict, outcome.verdict
+    assert met(outcome, known), errors(outcome, known)
+
+
+WITHOUT_A_FLOW = [*LADDERS["auto"][:5]]
+HARD = [funnel(10, 3.0), student(2, 1.0), spike_and_slab(10), hierarchical(5, 1.0, 1, centred=True)]
+
+
+@pytest.mark.parametrize("known", HARD, ids=lambda known: known.name)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_these_are_not_vouched_for_without_reason(known: Target, seed: int) -> None:
+    outcome = fit_density(known.density, known.quantities, replace(LEAN, seed=seed), WITHOUT_A_FLOW)
+    assert not outcome.verdict or met(outcome, known), (outcome.verdict, errors(outcome, known))
+    assert outcome.verdict.reasons
+
+
+def test_a_cauchy_has_no_moments() -> None:
+    outcome = fit_density(student(2, 1.0).density, options=LEAN, ladder=WITHOUT_A_FLOW)
+    assert outcome.verdict.status == "poor"
+    assert outcome.verdict.numbers is not None
+    assert outcome.verdict.numbers.k_square > 0.7
+
+
+# ------------------------------------------------------------------ metamorphic
+
+
+def _affine(known: Target, root: Tensor, shift: Tensor) -> Target:
+    """The same density in other coordinates; quantities are asked for in the old ones."""
+    inverse = torch.linalg.inv(root)
+
+    def back(v: Tensor) -> Tensor:
+        return (v - shift) @ inverse.T
+
+    density = FunctionDensity(known.dim, lambda v: known.density.log_prob(back(v)))
+    return replace(known, density=density, quantities=lambda v: known.quantities(back(v)))
+
+
+def _random_map(dim: int) -> Tensor:
+    q = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.double)).Q
+    p = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.double)).Q
+    return q * torch.logspace(-2, 2, dim, dtype=torch.double) @ p
+
+
+MAPS: dict[str, Callable[[int], Tensor]] = {
+    "affine": _random_map,
+    "permuted": lambda dim: torch.eye(dim, dtype=torch.double)[torch.randperm(dim)],
+    "other units": lambda dim: torch.diag(torch.logspace(-3, 3, dim, dtype=torch.double)),
+}
+MAPPED = [gauss(5, 1e2), variance(20), banana(2, 0.3), linear_regression(8, 1e5)]
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("known", MAPPED, ids=lambda known: known.name)
+def test_coordinates_do_not_matter(name: str, known: Target) -> None:
+    root = MAPS[name](known.dim)
+    mapped = _affine(known, root, root @ torch.randn(known.dim, dtype=torch.double))
+    one = fit_density(known.density, known.quantities, LEAN)
+    two = fit_density(mapped.density, mapped.quantities, LEAN)
+    assert one.verdict.status == two.verdict.status == "ok"
+    a, b = one.weighed.moments, two.weighed.moments
+    assert float(((a.mean - b.mean) / a.sd).abs().max()) < 0.05
+    assert float((a.sd / b.sd).log().abs().max()) < 0.05
+
+
+@pytest.mark.parametrize(
+    "known", [variance(20), two_modes(2, 6.0, 0.3), log_gamma(5, 1.0)], ids=lambda known: known.name
+)
+def test_two_seeds_that_are_ok_agree(known: Target) -> None:
+    fits = [fit_density(known.density, known.quantities, replace(LEAN, seed=seed)) for seed in range(3)]
+    good = [fit.weighed.moments for fit in fits if fit.verdict]
+    assert len(good) >= 2
+    for one in good:
+        for two in good:
+            assert float(((one.mean - two.mean) / one.sd).abs().max()) < 0.1
+
+
+# ------------------------------------------------------------------ sabotage
+
+
+def _judged(known: Target, family: Family, around: Normal, certificate: Certificate | None = None) -> Outcome:
+    """The verdict on a family that came from elsewhere, by the code of a fit."""
+    state = State(Counted(known.density), known.quantities, LEAN)
+    state.normal = state.guide = around
+    state.certificate = certificate
+    judged = state.judge("given", family, defended(family, around))
+    verdict, chosen = concluded(state)
+    assert isinstance(judged, Judged)
+    nothing = torch.zeros(0, dtype=torch.double)
+    return Outcome(
+        chosen.weighed, around, chosen.proposal, "given", (), nothing, None, 1, verdict, (), 0, 0.0
+    )
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize("dim", [2, 20])
+def test_a_wrong_guide_is_corrected_or_not_vouched_for(scale: float, shift: float, dim: int) -> None:
+    """Weights take the error away; where they cannot, the verdict says so."""
+    known = gauss(dim, 1e2)
+    root = torch.linalg.cholesky(
+        torch.linalg.inv(
+            -torch.autograd.functional.hessian(
+                lambda u: known.density.log_prob(u.unsqueeze(0)).sum(), known.mean
+            )
+        )
+    )
+    guide = Normal(known.mean + shift * known.sd, scale * root)
+    outcome = _judged(known, guide, guide)
+    assert met(outcome, known) or not outcome.verdict, (outcome.verdict, errors(outcome, known))
+    if scale == 1.0 and shift <= 0.1:
+        assert outcome.verdict
+    if dim == 20 and shift == 1.0:
+        assert not outcome.verdict
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [NaturalGradient(steps=2, averaging=0), NaturalGradient(rate=0.0), NaturalGradient(diagonal=True)],
+    ids=["stopped early", "no steps", "diagonal"],
+)
+@pytest.mark.parametrize(
+    "known", [linear_regression(40, 1e3), log_gamma(20, 1.0)], ids=lambda known: known.name
+)
+def test_a_crippled_fit_is_right_or_says_so(settings: NaturalGradient, known: Target) -> None:
+    poor_start = Locate(replace(Locate().newton, iterations=1))
+    outcome = fit_density(known.density, known.quantities, LEAN, (poor_start, FitNormal(settings)))
+    assert met(outcome, known) or not outcome.verdict, (outcome.verdict, errors(outcome, known))
+
+
+def test_a_density_in_single_precision_is_right_or_says_so() -> None:
+    known = linear_regression(8, 1e5)
+
+    def single(u: Tensor) -> Tensor:
+        return known.density.log_prob(u).float().double()
+
+    outcome = fit_density(FunctionDensity(8, single), known.quantities, LEAN)
+    assert met(outcome, known) or not outcome.verdict, (outcome.verdict, errors(outcome, known))
+
+
+def test_a_missing_jacobian_is_a_wrong_answer_that_only_the_model_can_show() -> None:
+    """A wrong density is fitted faithfully: the numbers are those of the wrong density. What is tested is that they move."""
+    known = variance(20)
+    wrong = FunctionDensity(2, lambda u: known.density.log_prob(u) - u[:, 1])
+    outcome = fit_density(wrong, known.quantities, LEAN)
+    assert errors(outcome, known)[0] > 0.1
+
+
+def test_a_known_mode_that_is_not_covered_is_named() -> None:
+    known = two_modes(2, 30.0)
+    outcome = fit_density(known.density, known.quantities, LEAN, LADDERS["full-rank"])
+    assert outcome.modes == 2
+    assert outcome.verdict.status == "poor"
+    assert "1 other modes were found" in outcome.verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "known", [two_modes(10, 10.0, 0.3), two_modes(20, 12.0, 0.4)], ids=lambda known: known.name
+)
+def test_a_mode_that_no_first_start_finds(known: Target) -> None:
+    """All first starts lie on one side, 3 SDs and more from the ridge between the modes; the second search crosses it."""
+    moved = FunctionDensity(known.dim, lambda u: known.density.log_prob(u - 8))
+    outcome = fit_density(moved, lambda u: u - 8, LEAN)
+    assert outcome.modes == 2
+    assert outcome.verdict
+    assert met(outcome, known), errors(outcome, known)
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_every_family_alone(name: str) -> None:
+    known = variance(20)
+    outcome = fit_density(known.density, known.quantities, LEAN, LADDERS[name])
+    assert outcome.verdict, outcome.verdict
+    assert met(outcome, known)
+
+
+def test_mean_field_of_correlated_coordinates_is_poor() -> None:
+    known = gauss(10, 1e4)
+    outcome = fit_density(known.density, known.quantities, LEAN, LADDERS["mean-field"])
+    assert outcome.verdict.status == "poor"
+    assert not met(outcome, known)
+
+
+def test_constant_quantities_do_no_harm() -> None:
+    known = variance(20)
+    outcome = fit_density(
+        known.density, lambda u: torch.cat([known.quantities(u), torch.ones(len(u), 1)], -1), LEAN
+    )
+    assert outcome.verdict, outcome.verdict
+    assert float(outcome.weighed.moments.sd[-1]) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_quantity_that_is_no_number_is_not_vouched_for() -> None:
+    known = variance(20)
+    outcome = fit_density(
+        known.density, lambda u: torch.where(u > u.mean(0), torch.nan, u), LEAN, LADDERS["full-rank"]
+    )
+    assert outcome.verdict.status == "poor"
+    assert bool(torch.isnan(outcome.weighed.moments.mean).all())
+
+
+def test_an_audit_confirms_on_request() -> None:
+    known = variance(20)
+    outcome = fit_density(known.density, known.quantities, replace(LEAN, audit=True))
+    assert outcome.verdict
+    assert "confirmed by chains" in outcome.verdict.reasons[0]
+    assert outcome.stages[-1].name == "audit"
+
+
+def test_a_mixture_covers_what_its_parts_do() -> None:
+    left, right = (Normal(torch.tensor([x, 0.0]).double(), torch.eye(2).double()) for x in (-15.0, 15.0))
+    known = two_modes(2, 30.0)
+    assert _judged(known, Mixture((left, right), (0.5, 0.5)), left).verdict
