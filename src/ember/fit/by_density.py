@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ember.errors import ModelError
+from ember.errors import ModelError, SubsamplingError
 from ember.fit.advice import advice
 from ember.fit.asked import Asked
 from ember.fit.decentred import Decentred, decentred
@@ -19,10 +19,10 @@ from ember.fit.draws import resampled
 from ember.fit.guides import moments_of, normal_guide
 from ember.fit.maximise import maximised
 from ember.fit.outcome import Outcome
-from ember.fit.pipeline import fit_density
+from ember.fit.pipeline import Climb
 from ember.fit.quantities import SiteValues
 from ember.fit.result import Called, Fit
-from ember.fit.stages import LADDER, LADDERS, Stage
+from ember.fit.stages import LADDER, LADDERS
 from ember.fit.state import Options
 from ember.infer.density.density import Density, density
 from ember.infer.density.judging.verdict import Verdict
@@ -33,6 +33,7 @@ from ember.primitives import param
 Program = Callable[..., Any]
 _DRAWS, _FEWEST_DRAWS = 1 << 15, 1 << 12
 _TRIED = 256
+_FIRST = 2  # stages of the ladder that are tried in all coordinates: a place with mass, and a normal
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
         asked: what the caller wants.
         store: the active store, for the parameters of this fit.
     """
-    begun = time.perf_counter()
-    reason, params = _settle_parameters(asked, store)
-    written = density(asked.model, *asked.args, dtype=torch.float64, **asked.kwargs)
+    started = time.perf_counter()
+    written, reason, params = _written(asked, store)
     options = _options(asked, written)
     plain = _Coordinates(SiteValues.of(written, options.draws))
+    begun = time.perf_counter()  # compiling does not count
     with _watched(asked, options) as options:
         chosen, outcome = _best(asked, plain, options, begun)
         left = asked.budget - (time.perf_counter() - begun)
@@ -78,7 +79,27 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
         )
     for name, dtype in params.items():
         store[name] = store[name].detach().to(dtype)
-    return replace(_fitted(asked, store, plain, chosen, outcome, time.perf_counter() - begun), advice=ways)
+    return replace(_fitted(asked, store, plain, chosen, outcome, time.perf_counter() - started), advice=ways)
+
+
+def _written(asked: Asked, store: ParamStoreDict) -> tuple[Density, str, dict[str, torch.dtype]]:
+    """The density of the model as it is written, and what :func:`_settle_parameters` returns.
+
+    Raises:
+        ModelError: for a model without a density, or of parameters alone.
+    """
+    try:
+        written = density(asked.model, *asked.args, dtype=torch.float64, **asked.kwargs)
+    except SubsamplingError:
+        raise
+    except ModelError:
+        # Without latent sites this says so; any other fault comes up again.
+        _settle_parameters(asked, store)
+        raise
+    if not len(written.joint.store):
+        return written, "", {}
+    reason, params = _settle_parameters(asked, store)
+    return density(asked.model, *asked.args, dtype=torch.float64, **asked.kwargs), reason, params
 
 
 def _settle_parameters(asked: Asked, store: ParamStoreDict) -> tuple[str, dict[str, torch.dtype]]:
@@ -91,8 +112,6 @@ def _settle_parameters(asked: Asked, store: ParamStoreDict) -> tuple[str, dict[s
         ModelError: for a model of parameters alone.
     """
     target = density(asked.model, *asked.args, params="coordinates", dtype=torch.float64, **asked.kwargs)
-    if not target.param_names:
-        return "", {}
     if not target.layout:
         raise ModelError(
             f"{asked.name} has parameters but no latent sites: there is no posterior to fit\n"
@@ -127,24 +146,25 @@ def _options(asked: Asked, target: Density) -> Options:
 def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> tuple[_Coordinates, Outcome]:
     """The fit whose verdict is good, or else the best there is."""
 
-    def climbed(coordinates: _Coordinates, ladder: Sequence[Stage]) -> Outcome:
+    def climb(coordinates: _Coordinates) -> Climb:
         left = max(asked.budget - (time.perf_counter() - begun), 0.1)
-        return fit_density(coordinates.density, coordinates.values, replace(options, budget=left), ladder)
+        return Climb(coordinates.density, coordinates.values, replace(options, budget=left))
 
+    on_foot = climb(plain)
     if asked.guide != "auto":
-        return plain, climbed(plain, LADDERS[str(asked.guide)])
-    first = climbed(plain, LADDER[:2])
-    if first.verdict and not asked.audit:
-        return plain, first
-    noise = _through_noise(asked, plain)
-    chosen, outcome = plain, first
-    if noise is not None:
-        second = climbed(noise, LADDER[:2])
-        if second.verdict or _is_better(second, first):
-            chosen, outcome = noise, second
+        return plain, on_foot.up(LADDERS[str(asked.guide)])
+    chosen, outcome = plain, on_foot.up(LADDER[:_FIRST])
     if outcome.verdict and not asked.audit:
         return chosen, outcome
-    return chosen, climbed(chosen, LADDER)
+    noise = _through_noise(asked, plain)
+    if noise is not None:
+        other = climb(noise)
+        second = other.up(LADDER[:_FIRST])
+        if second.verdict or _is_better(second, outcome):
+            chosen, outcome, on_foot = noise, second, other
+    if outcome.verdict and not asked.audit:
+        return chosen, outcome
+    return chosen, on_foot.up(LADDER[_FIRST:])
 
 
 def _is_better(one: Outcome, other: Outcome) -> bool:
@@ -190,7 +210,7 @@ def _fitted(
     rows = resampled(outcome.log_weights, outcome.weighed.ess, asked.draws, asked.seed)
     kwargs = dict(asked.kwargs)
     own = density(asked.model, *asked.args, **kwargs)
-    dtypes = {name: value.dtype for name, value in own.constrain(own.start.unsqueeze(0)).items()}
+    dtypes = {name: value.dtype for name, value in own.joint.constrained(own.start).items()}
     all_draws = SiteValues(chosen.density, _shapes_of_all(plain.density)).sites(outcome.draws[rows])
     u = plain.density.unconstrain(plain.values.sites(outcome.draws)) if chosen is not plain else outcome.draws
     return Fit(

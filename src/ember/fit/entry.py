@@ -45,7 +45,7 @@ def fit(
             until its averages converge; so is ``"auto"``, as a mean-field guide, where plates take a part of their rows.
         draws: how many draws of equal weight to return.
         seed: the same seed gives the same fit. None takes one from torch's random stream.
-        budget: seconds. A stage is tried only if it is likely to end in time.
+        budget: seconds, after the model was compiled. A stage is tried only if it is likely to end in time.
         progress: whether to show what is going on.
         strict: raise an error where the numbers should not be used.
         audit: check by short chains from the draws, as a last resort.

@@ -49,19 +49,40 @@ def fit_density(
     >>> outcome.verdict.status, [round(x) for x in outcome.weighed.moments.mean.tolist()]
     ('ok', [3, 3])
     """
-    state = State(Counted(density), quantities, options)
-    with torch.no_grad():
-        try:
-            _climb(state, ladder)
-        except KeyboardInterrupt:
-            state.interrupted = "interrupted"
-            if state.normal is None and state.low_rank is None:
-                raise
-        if not state.judged:
-            normal = around(state)
-            state.guide = normal
-            state.judge("cut short", normal, defended(normal, normal), min(FEW_DRAWS, options.draws))
-    return _outcome(state)
+    return Climb(density, quantities, options).up(ladder)
+
+
+class Climb:
+    """One density on its way up: :func:`fit_density` in parts, each of which goes on where the one before has ended.
+
+    Args:
+        density: see :func:`fit_density`.
+        quantities: see there.
+        options: see there.
+    """
+
+    def __init__(
+        self, density: LogDensity, quantities: Quantities = _themselves, options: Options = DEFAULTS
+    ) -> None:
+        self._state = State(Counted(density), quantities, options)
+
+    def up(self, ladder: Sequence[Stage]) -> Outcome:
+        """Try these stages, and say what is known now."""
+        state = self._state
+        with torch.no_grad():
+            try:
+                _climb(state, ladder)
+            except KeyboardInterrupt:
+                state.interrupted = "interrupted"
+                if state.normal is None and state.low_rank is None:
+                    raise
+            if not state.judged:
+                normal = around(state)
+                state.guide = normal
+                state.judge(
+                    "cut short", normal, defended(normal, normal), min(FEW_DRAWS, state.options.draws)
+                )
+        return _outcome(state)
 
 
 def _climb(state: State, ladder: Sequence[Stage]) -> None:
