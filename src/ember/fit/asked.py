@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from ember.errors import ModelError
 
 Program = Callable[..., Any]
+_SEEDS = 1 << 53  # a thousand for each, one a stage, and all of them 64-bit words
 FAMILIES = ("auto", "mean-field", "full-rank", "low-rank", "skewed", "mixture", "flow")
 
 
@@ -38,8 +40,12 @@ class Asked:
             raise ModelError(
                 f"guide must be one of {', '.join(map(repr, FAMILIES))}, or a guide; got {self.guide!r}"
             )
-        if isinstance(self.draws, bool) or not isinstance(self.draws, int) or self.draws < 1:
+        if isinstance(self.draws, bool) or not isinstance(self.draws, Integral) or self.draws < 1:
             raise ModelError(f"draws must be a positive integer, got {self.draws!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral) or abs(self.seed) >= _SEEDS:
+            raise ModelError(f"seed must be an integer below 2 ** 53, got {self.seed!r}")
+        for name in ("draws", "seed"):  # of NumPy, perhaps, which torch does not take
+            object.__setattr__(self, name, int(getattr(self, name)))
         if not (isinstance(self.budget, (int, float)) and self.budget > 0 and not math.isnan(self.budget)):
             raise ModelError(f"budget must be a positive number of seconds, got {self.budget!r}")
 

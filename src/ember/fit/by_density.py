@@ -26,6 +26,7 @@ from ember.fit.stages import LADDER, LADDERS, Stage
 from ember.fit.state import Options
 from ember.infer.density.density import Density, density
 from ember.infer.density.judging.verdict import Verdict
+from ember.modules import parameters_put_back
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block
 from ember.primitives import param
@@ -47,6 +48,7 @@ class _Coordinates:
         return self.values.density
 
 
+@parameters_put_back()
 def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
     """Fit a model through its log density.
 
