@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 import warnings
 from typing import Any
 
@@ -312,3 +314,20 @@ def test_seeds_and_draws_of_numpy() -> None:
     torch.testing.assert_close(one.draws["fairness"], other.draws["fairness"], rtol=0, atol=0)
     with pytest.raises(ModelError, match="seed must be an integer below"):
         ember.fit(coin, FLIPS, seed=1 << 53, progress=False)
+
+
+def test_an_interrupt_between_attempts_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["ember.fit.by_density"], "_through_noise", pressed)
+    fit = fitted(cauchy)
+    assert fit.verdict.status == "poor" and fit.verdict.reasons[0] == "interrupted"
+    assert [stage.name for stage in fit.stages] == ["locate", "full-rank"]
+
+
+def test_a_fit_can_be_pickled() -> None:
+    fit = ember.fit(coin, FLIPS, seed=0, progress=False)
+    again = pickle.loads(pickle.dumps(fit))
+    assert str(again) == str(fit)
+    torch.testing.assert_close(again.weighted.draws["odds"], fit.weighted.draws["odds"])

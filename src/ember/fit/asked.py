@@ -40,9 +40,9 @@ class Asked:
             raise ModelError(
                 f"guide must be one of {', '.join(map(repr, FAMILIES))}, or a guide; got {self.guide!r}"
             )
-        if isinstance(self.draws, bool) or not isinstance(self.draws, Integral) or self.draws < 1:
+        if not _is_whole(self.draws) or self.draws < 1:
             raise ModelError(f"draws must be a positive integer, got {self.draws!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral) or abs(self.seed) >= _SEEDS:
+        if not _is_whole(self.seed) or abs(self.seed) >= _SEEDS:
             raise ModelError(f"seed must be an integer below 2 ** 53, got {self.seed!r}")
         for name in ("draws", "seed"):  # of NumPy, perhaps, which torch does not take
             object.__setattr__(self, name, int(getattr(self, name)))
@@ -53,3 +53,7 @@ class Asked:
     def name(self) -> str:
         """What the model is called."""
         return str(getattr(self.model, "__name__", type(self.model).__name__))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

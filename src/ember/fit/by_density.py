@@ -19,7 +19,7 @@ from ember.fit.draws import resampled
 from ember.fit.guides import moments_of, normal_guide
 from ember.fit.maximise import maximised
 from ember.fit.outcome import Outcome
-from ember.fit.pipeline import fit_density
+from ember.fit.pipeline import INTERRUPTED, fit_density
 from ember.fit.quantities import SiteValues
 from ember.fit.result import Called, Fit
 from ember.fit.stages import LADDER, LADDERS, Stage
@@ -63,7 +63,7 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
     plain = _Coordinates(SiteValues.of(written, options.draws))
     with _watched(asked, options) as options:
         chosen, outcome = _best(asked, plain, options, begun)
-        left = asked.budget - (time.perf_counter() - begun)
+        left = 0.0 if outcome.stopped else asked.budget - (time.perf_counter() - begun)
         found = None if outcome.verdict else _decentred(asked)
         noise = "" if found is None else found.advice
         ways = advice(
@@ -135,18 +135,40 @@ def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> 
 
     if asked.guide != "auto":
         return plain, climbed(plain, LADDERS[str(asked.guide)])
-    first = climbed(plain, LADDER[:2])
-    if first.verdict and not asked.audit:
-        return plain, first
+    best: tuple[_Coordinates, Outcome] | None = None
+    try:
+        for best in _climbs(asked, plain, climbed):
+            if best[1].stopped or (best[1].verdict and not asked.audit):
+                return best
+    except KeyboardInterrupt:
+        if best is None:
+            raise
+        return best[0], _cut_short(best[1])
+    assert best is not None
+    return best
+
+
+def _climbs(
+    asked: Asked, plain: _Coordinates, climbed: Callable[[_Coordinates, Sequence[Stage]], Outcome]
+) -> Iterator[tuple[_Coordinates, Outcome]]:
+    """The best so far: by normals, by normals in noise coordinates, by all families."""
+    chosen, outcome = plain, climbed(plain, LADDER[:2])
+    yield chosen, outcome
     noise = _through_noise(asked, plain)
-    chosen, outcome = plain, first
     if noise is not None:
         second = climbed(noise, LADDER[:2])
-        if second.verdict or _is_better(second, first):
+        if second.verdict or _is_better(second, outcome):
             chosen, outcome = noise, second
-    if outcome.verdict and not asked.audit:
-        return chosen, outcome
-    return chosen, climbed(chosen, LADDER)
+        elif second.stopped:
+            outcome = _cut_short(outcome)
+        yield chosen, outcome
+    yield chosen, climbed(chosen, LADDER)
+
+
+def _cut_short(outcome: Outcome) -> Outcome:
+    """What was found before Ctrl-C has ended a later attempt."""
+    verdict = replace(outcome.verdict, reasons=(INTERRUPTED, *outcome.verdict.reasons))
+    return replace(outcome, verdict=verdict, stopped=True)
 
 
 def _is_better(one: Outcome, other: Outcome) -> bool:

@@ -23,6 +23,9 @@ def _themselves(u: Tensor) -> Tensor:
     return u
 
 
+INTERRUPTED = "interrupted"
+
+
 def fit_density(
     density: LogDensity,
     quantities: Quantities = _themselves,
@@ -54,7 +57,7 @@ def fit_density(
         try:
             _climb(state, ladder)
         except KeyboardInterrupt:
-            state.interrupted = "interrupted"
+            state.interrupted = INTERRUPTED
             if state.normal is None and state.low_rank is None:
                 raise
         if not state.judged:
@@ -118,4 +121,5 @@ def _outcome(state: State) -> Outcome:
         tuple(trouble.argsort(descending=True).tolist()),
         state.p.evaluations,
         state.seconds,
+        state.interrupted == INTERRUPTED,
     )

@@ -143,6 +143,11 @@ class Density:
         self._scored = self._last = by_rows(joint, joint.scored, compile)
         self._constrained = by_rows(joint, joint.constrained, compile)
         self._log_likelihood = by_rows(joint, joint.log_likelihood, compile)
+        self._compiles = compile
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What was captured stays here: a copy captures anew, when it is called."""
+        return type(self), (self.joint, self._compiles)
 
     @property
     def start(self) -> Tensor:
