@@ -269,3 +269,11 @@ def test_who_takes_part(worker: ModuleType) -> None:
         < worker.CONTENDERS.keys()
         == importlib.import_module("benchmarks.report").HEADINGS.keys()
     )
+
+
+@needs_compiler
+def test_fits_over_batches_are_measured(worker: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    training = importlib.import_module("benchmarks.training")
+    training.main(["--quick", "--models", "logistic_million"])
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("svi.fit" in line for line in lines) == 2 and "| bare native steps |" in lines[4]

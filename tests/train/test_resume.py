@@ -59,8 +59,7 @@ def steps(svi: SVI, how: str, count: int) -> list[float]:
 
 @modes
 @pytest.mark.parametrize("how", ["step", "run"])
-@pytest.mark.parametrize("rule", OPTIMIZERS)
-@pytest.mark.parametrize("before", [1, 2, 5])
+@pytest.mark.parametrize(("rule", "before"), [("Adam", 1), ("Adam", 2), *[(rule, 5) for rule in OPTIMIZERS]])
 def test_one_file_has_all(before: int, rule: str, how: str, mode: Any, tmp_path: Path) -> None:
     def new() -> SVI:
         return new_svi(guide=AutoNormal(of_batch), optim=OPTIMIZERS[rule](), compile=mode)
@@ -132,7 +131,7 @@ def test_networks_take_their_parameters_and_buffers(mode: Any, tmp_path: Path) -
     ],
     ids=["eager network", "compiled network", "compiled loader", "eager loader"],
 )
-@pytest.mark.parametrize("at", [1, 4, 6, 13])
+@pytest.mark.parametrize("at", [1, 4, 13])
 def test_a_fit_goes_on_from_any_step(
     at: int, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,8 +157,7 @@ def test_a_fit_goes_on_from_any_step(
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """A few here; ``make soak ARGS=killed_while_fitting`` kills more."""
     rounds = killed_while_fitting(random.Random(3), tmp_path)
-    for _ in range(2):
-        next(rounds)
+    next(rounds)
 
 
 def test_in_a_new_process(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def as_code(text: str) -> str:
     return _ROLE.sub(lambda found: f"`{found[2].split('.')[-1] if found[1] else found[2]}`", text)
 
 
-class Roles(griffe.Extension):
+class Roles(griffe.Extension):  # type: ignore[misc]
     """Changes the docstrings as they are read."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:

@@ -36,9 +36,9 @@ class Calibration:
         counts = torch.stack([torch.histc(column, BINS, 0, RANKS + 1) for column in self.ranks.T])
         expected = len(self.ranks) / BINS
         chi_square = ((counts - expected).square() / expected).sum(-1)
-        return torch.special.gammaincc(
-            torch.tensor((BINS - 1) / 2, dtype=torch.double), chi_square.double() / 2
-        )
+        half = torch.tensor((BINS - 1) / 2, dtype=torch.double)
+        found: Tensor = torch.special.gammaincc(half, chi_square.double() / 2)
+        return found
 
 
 def logistic(generator: torch.Generator) -> Simulated:

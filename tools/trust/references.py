@@ -22,7 +22,7 @@ from typing import Any
 import ember
 from tools.trust.judgement import Judgement, judge
 from tools.trust.posteriors import POSTERIORS
-from tools.trust.truth import LARGEST_SHIFT, Errors, Moment, errors, moments
+from tools.trust.truth import LARGEST_SHIFT, Errors, Moment, errors, known, moments
 
 RIGHT, FALSE_OK, WITHIN = 0.95, 0.01, 0.95
 
@@ -152,7 +152,7 @@ def main(argv: Sequence[str]) -> int:
     options = {} if chosen.budget is None else {"budget": chosen.budget}
     outcomes: list[Outcome] = []
     print(HEAD, flush=True)
-    for name in chosen.names or POSTERIORS:
+    for name in chosen.names or known():
         outcomes += [fit(name, seed, **options) for seed in range(chosen.seeds)]
         print(row(outcomes[-chosen.seeds :]), flush=True)
         if chosen.json is not None:

@@ -49,6 +49,11 @@ def labels(site: str, shape: Iterable[int]) -> list[str]:
     return [f"{site}[{','.join(map(str, index))}]" if index else site for index in indices]
 
 
+def known() -> list[str]:
+    """The models with a stored truth."""
+    return sorted(path.stem for path in REFERENCES.glob("*.json"))
+
+
 def stored(name: str) -> dict[str, Any]:
     """What ``benchmarks.posteriors.truth`` wrote about a model.
 

@@ -159,8 +159,8 @@ class ICAR(TorchDistribution):
         J. Besag, J. York and A. Mollie (1991), "Bayesian image restoration"; M. Morris and others (2019), "Bayesian hierarchical
         spatial models: implementing the Besag York Mollie model in Stan".
 
-    >>> ICAR(torch.tensor([[0.0, 1.0], [1.0, 0.0]])).log_prob(torch.zeros(2))
-    tensor(5.0698)
+    >>> ICAR(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), zero_sum_scale=1.0).log_prob(torch.zeros(2))
+    tensor(-1.8379)
     """
 
     arg_constraints: dict[str, Any] = {"scale": constraints.positive}

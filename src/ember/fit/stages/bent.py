@@ -47,7 +47,7 @@ class FitSkewed:
 class FitFlow:
     """A flow of couplings, which starts at the skewed fit."""
 
-    training: PathGradient = field(default_factory=lambda: PathGradient(rate=4e-3, steps=700, batch=192))
+    training: PathGradient = field(default_factory=lambda: PathGradient(rate=2e-3, steps=1000, batch=192))
     layers: int = 6
     name: str = "flow"
 

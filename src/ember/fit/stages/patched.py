@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ember.fit.state import State, found_normal
+from ember.fit.state import Judged, State, found_normal
 from ember.infer.vi.families.mixture import Mixture
 from ember.infer.vi.families.normal import Normal, StudentT
 from ember.infer.vi.population import Population, population
 
 KEPT = 0.6  # share of the old proposal at first
+LEAST = 0.3  # of the draws are effective
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,10 @@ class Patch:
     name: str = "patched"
 
     def applies(self, state: State) -> bool:
-        """Where something is good, or nearly, and nothing confirms it."""
-        return (
-            state.normal is not None
-            and bool(state.judged)
-            and state.best().weighed.means_hold(state.options.limits)
-        )
+        """Where a proposal is good or nearly: most of its draws count, or its means can be used."""
+        if state.normal is None or not state.judged:
+            return False
+        return _share(closest(state)) > LEAST or state.best().weighed.means_hold(state.options.limits)
 
     def rows(self, state: State) -> int:
         """Rounds and judging."""
@@ -39,7 +38,7 @@ class Patch:
 
     def run(self, state: State) -> None:
         """Adapt and judge."""
-        best = state.best()
+        best = closest(state)
         generator = torch.Generator().manual_seed(state.options.seed)
         weights = torch.softmax(2 * best.weighed.log_ratios, 0)
         chosen = torch.multinomial(weights, self.settings.components, replacement=True, generator=generator)
@@ -52,3 +51,12 @@ class Patch:
             proposal = adapted
             state.options.watch(self.name, float("nan"))
         state.judge(self.name, best.family, proposal)
+
+
+def closest(state: State) -> Judged:
+    """The proposal with the largest share of effective draws."""
+    return max(state.judged, key=_share)
+
+
+def _share(judged: Judged) -> float:
+    return judged.weighed.ess / len(judged.weighed.u)

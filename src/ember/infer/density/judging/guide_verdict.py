@@ -17,6 +17,8 @@ from ember.infer.vi.natural_gradient import Certificate
 from ember.ops.psis import Moments
 
 _OFF_MEAN, _OFF_SD = 0.1, 0.1
+# Two Monte Carlo errors excuse so much, no more.
+_MOST_NOISE = 0.03
 _LIMITS = Limits()
 
 
@@ -125,8 +127,8 @@ def _compared(corrected: Moments, raw: Moments, names: list[str]) -> _Compared:
     ratio = raw.sd / corrected.sd
     mean_noise = 2 * (corrected.mcse_mean.square() + raw.mcse_mean.square()).sqrt() / corrected.sd
     sd_noise = 2 * ((corrected.mcse_sd / corrected.sd).square() + (raw.mcse_sd / raw.sd).square()).sqrt()
-    far = off.abs() > _OFF_MEAN + mean_noise.clamp(max=_OFF_MEAN)
-    wide = ratio.log().abs() > _OFF_SD + sd_noise.clamp(max=_OFF_SD)
+    far = off.abs() > _OFF_MEAN + mean_noise.clamp(max=_MOST_NOISE)
+    wide = ratio.log().abs() > _OFF_SD + sd_noise.clamp(max=_MOST_NOISE)
     return _Compared(
         off,
         ratio,

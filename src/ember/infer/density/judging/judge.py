@@ -108,7 +108,7 @@ class Weighed:
     def is_near(self, limits: Limits) -> bool:
         """Whether more draws may make it good: a noisy k-hat around its limit, errors that four times the draws would halve."""
         return (
-            self.k_hat < limits.k_hat + 0.1
+            (self.k_hat < limits.k_hat + 0.1 or 2 * self.ess > len(self.u))
             and 4 * self.ess > limits.ess
             and bool((self.mean_errors < 2 * limits.mcse_mean).all())
             and not self.is_easy(limits)
