@@ -331,3 +331,16 @@ def test_a_fit_can_be_pickled() -> None:
     again = pickle.loads(pickle.dumps(fit))
     assert str(again) == str(fit)
     torch.testing.assert_close(again.weighted.draws["odds"], fit.weighted.draws["odds"])
+
+
+def test_a_torch_module_whose_parameters_cannot_be_set_is_refused() -> None:
+    net = torch.nn.Linear(1, 1)
+
+    def model(x: torch.Tensor, y: torch.Tensor) -> None:
+        ember.module("net", net)
+        scale = ember.sample("scale", dist.HalfNormal(1.0))
+        with ember.plate("rows", len(x)):
+            ember.sample("y", dist.Normal(net(x).squeeze(-1), scale), obs=y)
+
+    with pytest.raises(ModelError, match="torch module 'net', which reads its own tensors"):
+        ember.fit(model, torch.ones(3, 1), torch.ones(3), progress=False)

@@ -16,6 +16,7 @@ from ember.infer.autoguide.base.initialization import InitFn, InitMessenger, ini
 from ember.infer.autoguide.base.support import helpful_support_errors
 from ember.infer.density.layout import Block, Program, site_block
 from ember.infer.traces.checks import check_site_shape
+from ember.params.names import MODULE_NAMESPACE_DIVIDER
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block, trace
 from ember.poutine.prune import prune_subsample_sites
@@ -197,6 +198,14 @@ def _parameter_blocks(recorded: Trace, store: ParamStoreDict, start: int) -> dic
         if not site.is_param:
             continue
         leaf = store.leaf(name)
+        if MODULE_NAMESPACE_DIVIDER in name:
+            module_name = name.partition(MODULE_NAMESPACE_DIVIDER)[0]
+            raise ModelError(
+                f"parameter {name!r} belongs to the torch module {module_name!r}, which reads its own tensors when it is called: "
+                "as a coordinate it would change nothing\n"
+                "The way out: ember.nn.module.to_pyro_module_(net) makes it a PyroModule, whose parameters can be "
+                "coordinates; or train by SVI."
+            )
         if leaf is None:
             raise ModelError(
                 f"parameter {name!r} lives in a module and not in the store, and cannot be a coordinate\n"
