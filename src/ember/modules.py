@@ -109,4 +109,29 @@ def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any
 def _replace(nn_module: torch.nn.Module, param_name: str, value: torch.Tensor) -> None:
     path, _, leaf_name = param_name.rpartition(".")
     # Past the checks of register_parameter: a lifted parameter is a random variable, not a Parameter.
-    nn_module.get_submodule(path)._parameters[leaf_name] = value  # type: ignore[assignment]
+    put_parameter(nn_module.get_submodule(path), leaf_name, value)
+
+
+def put_parameter(nn_module: torch.nn.Module, name: str, value: Any) -> None:
+    """Put another parameter into a module; an enclosing :func:`parameters_put_back` takes it out again."""
+    replaced = getattr(_RECORDING, "replaced", None)
+    if replaced is not None:
+        replaced.append((nn_module, name, nn_module._parameters[name]))
+    nn_module._parameters[name] = value
+
+
+@contextmanager
+def parameters_put_back() -> Iterator[None]:
+    """Modules have their own parameters again after the block, whatever store was active in it in this thread.
+
+    A store of its own, perhaps in another precision, is no reason to change the module of a user.
+    """
+    outer = getattr(_RECORDING, "replaced", None)
+    replaced: list[tuple[torch.nn.Module, str, Any]] = []
+    _RECORDING.replaced = replaced
+    try:
+        yield
+    finally:
+        _RECORDING.replaced = outer
+        for nn_module, name, own in reversed(replaced):
+            nn_module._parameters[name] = own

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import ember
 import ember.distributions as dist
-from ember.errors import NotTrusted
+from ember.distributions import constraints
+from ember.errors import ModelError, NotTrusted
 from ember.infer import SVI, Predictive, Trace_ELBO
 from ember.optim import Adam
 from tests.fit.programs import FLIPS, X, Y, cauchy, coin, funnel, line, line_posterior, mixture
@@ -247,3 +251,96 @@ class TestAdvice:
         fit = fitted(cauchy, budget=0.05)
         assert fit.seconds < 20
         assert not fit.verdict
+
+
+class Slope(ember.nn.PyroModule):
+    """A linear layer with a random weight, and a parameter for its bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = ember.nn.PyroModule[torch.nn.Linear](1, 1)
+        self.line.weight = ember.nn.PyroSample(dist.Normal(0.0, 1.0).expand([1, 1]).to_event(2))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        mean = self.line(x).squeeze(-1)
+        with ember.plate("rows", len(x)):
+            ember.sample("y", dist.Normal(mean, 1.0), obs=y)
+
+
+def test_a_module_keeps_its_own_parameters() -> None:
+    model = Slope()
+    own, value = model.line.bias, model.line.bias.detach().clone()
+    fit = ember.fit(
+        model, torch.tensor([[-1.0], [0.0], [1.0]]), torch.tensor([0.0, 1.0, 2.0]), seed=0, progress=False
+    )
+    row = fit.summary()["line.weight[0,0]"]
+    assert row["mean"] == pytest.approx(2 / 3, abs=0.02) and row["sd"] == pytest.approx(3**-0.5, rel=0.03)
+    # Marginally y is normal around the bias, and the data are balanced: the best bias is their mean.
+    torch.testing.assert_close(fit.params["line.bias"], torch.ones(1), atol=0.01, rtol=0)
+    assert set(fit.weighted.draws) == {"line.weight"}
+    assert model.line.bias is own and own.dtype == torch.float32
+    torch.testing.assert_close(own.detach(), value)
+
+
+def test_a_flat_prior_with_nothing_to_bound_it_is_poor() -> None:
+    def flat() -> None:
+        ember.sample("z", dist.ImproperUniform(constraints.real, (), ()))
+        ember.sample("w", dist.Normal(0.0, 1.0))
+
+    assert fitted(flat, budget=1.0).verdict.status in ("poor", "not converged")
+
+
+def test_a_circle_is_no_line() -> None:
+    def angle() -> None:
+        ember.sample("z", dist.VonMises(torch.zeros(2), 5.0).to_event(1))
+
+    with pytest.raises(ModelError, match="'z': VonMises is a density on a circle"):
+        ember.fit(angle, progress=False)
+
+
+def test_a_model_that_changes_its_data_is_refused() -> None:
+    def grows(y: torch.Tensor) -> None:
+        y += 1
+        z = ember.sample("z", dist.Normal(0.0, 1.0))
+        ember.sample("y", dist.Normal(z, 1.0).expand([3]).to_event(1), obs=y)
+
+    with pytest.raises(ModelError, match="at the same point in the next run"):
+        ember.fit(grows, torch.ones(3), progress=False)
+
+
+def test_seeds_and_draws_of_numpy() -> None:
+    one = ember.fit(coin, FLIPS, seed=np.int64(3), draws=np.int32(7), progress=False)
+    other = ember.fit(coin, FLIPS, seed=3, draws=7, progress=False)
+    torch.testing.assert_close(one.draws["fairness"], other.draws["fairness"], rtol=0, atol=0)
+    with pytest.raises(ModelError, match="seed must be an integer below"):
+        ember.fit(coin, FLIPS, seed=1 << 53, progress=False)
+
+
+def test_an_interrupt_between_attempts_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["ember.fit.by_density"], "_through_noise", pressed)
+    fit = fitted(cauchy)
+    assert fit.verdict.status == "poor" and fit.verdict.reasons[0] == "interrupted"
+    assert [stage.name for stage in fit.stages] == ["locate", "full-rank"]
+
+
+def test_a_fit_can_be_pickled() -> None:
+    fit = ember.fit(coin, FLIPS, seed=0, progress=False)
+    again = pickle.loads(pickle.dumps(fit))
+    assert str(again) == str(fit)
+    torch.testing.assert_close(again.weighted.draws["odds"], fit.weighted.draws["odds"])
+
+
+def test_a_torch_module_whose_parameters_cannot_be_set_is_refused() -> None:
+    net = torch.nn.Linear(1, 1)
+
+    def model(x: torch.Tensor, y: torch.Tensor) -> None:
+        ember.module("net", net)
+        scale = ember.sample("scale", dist.HalfNormal(1.0))
+        with ember.plate("rows", len(x)):
+            ember.sample("y", dist.Normal(net(x).squeeze(-1), scale), obs=y)
+
+    with pytest.raises(ModelError, match="torch module 'net', which reads its own tensors"):
+        ember.fit(model, torch.ones(3, 1), torch.ones(3), progress=False)

@@ -33,7 +33,7 @@ def test_no_time_is_said() -> None:
     known = hierarchical(5, 1.0, 1, centred=True)
     outcome = fit_density(known.density, known.quantities, Options(budget=0.0))
     assert not outcome.verdict
-    assert "the budget of 0 seconds was spent" in str(outcome.verdict)
+    assert "the budget was spent" in str(outcome.verdict)
     assert len(outcome.draws) == 4096
 
 

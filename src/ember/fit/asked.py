@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from ember.errors import ModelError
 
 Program = Callable[..., Any]
+_SEEDS = 1 << 53  # a thousand for each, one a stage, and all of them 64-bit words
 FAMILIES = ("auto", "mean-field", "full-rank", "low-rank", "skewed", "mixture", "flow")
 
 
@@ -38,8 +40,12 @@ class Asked:
             raise ModelError(
                 f"guide must be one of {', '.join(map(repr, FAMILIES))}, or a guide; got {self.guide!r}"
             )
-        if isinstance(self.draws, bool) or not isinstance(self.draws, int) or self.draws < 1:
+        if not _is_whole(self.draws) or self.draws < 1:
             raise ModelError(f"draws must be a positive integer, got {self.draws!r}")
+        if not _is_whole(self.seed) or abs(self.seed) >= _SEEDS:
+            raise ModelError(f"seed must be an integer below 2 ** 53, got {self.seed!r}")
+        for name in ("draws", "seed"):  # of NumPy, perhaps, which torch does not take
+            object.__setattr__(self, name, int(getattr(self, name)))
         if not (isinstance(self.budget, (int, float)) and self.budget > 0 and not math.isnan(self.budget)):
             raise ModelError(f"budget must be a positive number of seconds, got {self.budget!r}")
 
@@ -47,3 +53,7 @@ class Asked:
     def name(self) -> str:
         """What the model is called."""
         return str(getattr(self.model, "__name__", type(self.model).__name__))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

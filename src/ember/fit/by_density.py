@@ -19,13 +19,14 @@ from ember.fit.draws import resampled
 from ember.fit.guides import moments_of, normal_guide
 from ember.fit.maximise import maximised
 from ember.fit.outcome import Outcome
-from ember.fit.pipeline import Climb
+from ember.fit.pipeline import INTERRUPTED, Climb
 from ember.fit.quantities import SiteValues
 from ember.fit.result import Called, Fit
 from ember.fit.stages import LADDER, LADDERS
 from ember.fit.state import Options
 from ember.infer.density.density import Density, density
 from ember.infer.density.judging.verdict import Verdict
+from ember.modules import parameters_put_back
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block
 from ember.primitives import param
@@ -48,6 +49,7 @@ class _Coordinates:
         return self.values.density
 
 
+@parameters_put_back()
 def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
     """Fit a model through its log density.
 
@@ -62,7 +64,7 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
     begun = time.perf_counter()  # compiling does not count
     with _watched(asked, options) as options:
         chosen, outcome = _best(asked, plain, options, begun)
-        left = asked.budget - (time.perf_counter() - begun)
+        left = 0.0 if outcome.stopped else asked.budget - (time.perf_counter() - begun)
         found = None if outcome.verdict else _decentred(asked)
         noise = "" if found is None else found.advice
         ways = advice(
@@ -150,21 +152,44 @@ def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> 
         left = max(asked.budget - (time.perf_counter() - begun), 0.1)
         return Climb(coordinates.density, coordinates.values, replace(options, budget=left))
 
-    on_foot = climb(plain)
     if asked.guide != "auto":
-        return plain, on_foot.up(LADDERS[str(asked.guide)])
-    chosen, outcome = plain, on_foot.up(LADDER[:_FIRST])
-    if outcome.verdict and not asked.audit:
-        return chosen, outcome
+        return plain, climb(plain).up(LADDERS[str(asked.guide)])
+    best: tuple[_Coordinates, Outcome] | None = None
+    try:
+        for best in _climbs(asked, plain, climb):
+            if best[1].stopped or (best[1].verdict and not asked.audit):
+                return best
+    except KeyboardInterrupt:
+        if best is None:
+            raise
+        return best[0], _cut_short(best[1])
+    assert best is not None
+    return best
+
+
+def _climbs(
+    asked: Asked, plain: _Coordinates, climb: Callable[[_Coordinates], Climb]
+) -> Iterator[tuple[_Coordinates, Outcome]]:
+    """The best so far: by normals, by normals in noise coordinates, by all families."""
+    chosen, up = plain, climb(plain)
+    outcome = up.up(LADDER[:_FIRST])
+    yield chosen, outcome
     noise = _through_noise(asked, plain)
     if noise is not None:
         other = climb(noise)
         second = other.up(LADDER[:_FIRST])
         if second.verdict or _is_better(second, outcome):
-            chosen, outcome, on_foot = noise, second, other
-    if outcome.verdict and not asked.audit:
-        return chosen, outcome
-    return chosen, on_foot.up(LADDER[_FIRST:])
+            chosen, outcome, up = noise, second, other
+        elif second.stopped:
+            outcome = _cut_short(outcome)
+        yield chosen, outcome
+    yield chosen, up.up(LADDER[_FIRST:])
+
+
+def _cut_short(outcome: Outcome) -> Outcome:
+    """What was found before Ctrl-C has ended a later attempt."""
+    verdict = replace(outcome.verdict, reasons=(INTERRUPTED, *outcome.verdict.reasons))
+    return replace(outcome, verdict=verdict, stopped=True)
 
 
 def _is_better(one: Outcome, other: Outcome) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ember import poutine
+from ember.infer.density.structure import started
 from ember.infer.reparam.reparam import Reparam
 from ember.infer.reparam.strategies import AutoReparam
 from ember.poutine.site import Site
@@ -58,14 +59,14 @@ def decentred(model: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     ('theta',)
     """
     with torch.random.fork_rng(devices=[]), poutine.block():
-        edges = get_dependencies(model, args, kwargs)
+        edges = get_dependencies(started(model), args, kwargs)
         latent = set(edges["posterior_dependencies"])
         below = [name for name, on in edges["prior_dependencies"].items() if name in latent and len(on) > 1]
         if not below:
             return None
         strategy = OnlySites(below)
         changed: Program = strategy(model)
-        poutine.trace(changed).get_trace(*args, **kwargs)
+        poutine.trace(started(changed)).get_trace(*args, **kwargs)
     sites = tuple(name for name in below if strategy.config.get(name) is not None)
     if not sites:
         return None

@@ -54,6 +54,7 @@ class Outcome:
         worst: columns of the quantities, worst first.
         evaluations: rows of the density in all.
         seconds: in all.
+        stopped: whether Ctrl-C has ended it.
     """
 
     weighed: Weighed
@@ -68,6 +69,7 @@ class Outcome:
     worst: tuple[int, ...]
     evaluations: int
     seconds: float
+    stopped: bool = False
 
     @property
     def draws(self) -> Tensor:

@@ -23,6 +23,9 @@ def _themselves(u: Tensor) -> Tensor:
     return u
 
 
+INTERRUPTED = "interrupted"
+
+
 def fit_density(
     density: LogDensity,
     quantities: Quantities = _themselves,
@@ -73,7 +76,7 @@ class Climb:
             try:
                 _climb(state, ladder)
             except KeyboardInterrupt:
-                state.interrupted = "interrupted"
+                state.interrupted = INTERRUPTED
                 if state.normal is None and state.low_rank is None:
                     raise
             if not state.judged:
@@ -139,4 +142,5 @@ def _outcome(state: State) -> Outcome:
         tuple(trouble.argsort(descending=True).tolist()),
         state.p.evaluations,
         state.seconds,
+        state.interrupted == INTERRUPTED,
     )

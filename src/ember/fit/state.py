@@ -98,7 +98,7 @@ class State:
         for step in steps:
             yield step
             if self.left <= 0:
-                self.interrupted = f"the budget of {self.options.budget:g} seconds was spent"
+                self.interrupted = "the budget was spent"
                 return
 
     def judge(self, stage: str, family: Family, proposal: Family, draws: int | None = None) -> Judged:

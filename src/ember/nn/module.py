@@ -16,7 +16,7 @@ from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
 from ember.modules import module as register_module
-from ember.modules import note_local_param, note_module
+from ember.modules import note_local_param, note_module, put_parameter
 from ember.nn import leaves
 from ember.nn.attributes import PyroParam as PyroParam
 from ember.nn.attributes import PyroSample as PyroSample
@@ -170,7 +170,9 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
             return leaves.constrained(leaf, constraint)
         fullname = self._pyro_get_fullname(name)
         if not module_local_params():
-            leaf = self._parameters[name + _SUFFIX] = leaves.synchronized(fullname, leaf, constraint)
+            own, leaf = leaf, leaves.synchronized(fullname, leaf, constraint)
+            if leaf is not own:
+                put_parameter(self, name + _SUFFIX, leaf)
         if (
             not leaf.requires_grad
         ):  # frozen: a constant, no statement; plates take their rows of it all the same
@@ -191,7 +193,7 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
         leaf = leaves.adopted(fullname, own)
         if leaf is not own:
             own = leaf
-            self._parameters[name] = own
+            put_parameter(self, name, own)
         value = param(fullname, own)
         # Another module's parameter of that name does not replace this one; what a handler gives does.
         return own if value is store.leaf(fullname) else value

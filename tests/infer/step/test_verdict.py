@@ -7,6 +7,7 @@ import torch
 
 import ember
 import ember.distributions as dist
+from ember.errors import OptimizerError
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
 from ember.optim import Adam
@@ -191,3 +192,35 @@ def test_heavy_locals_are_poor_together():
     guide = AutoNormal(hierarchy)
     found = verdict(hierarchy, guide)
     assert found.status in ("poor", "not converged") and len(found.names) == 41
+
+
+def one_number():
+    z = ember.sample("z", dist.Normal(0.0, 1.0))
+    ember.sample("y", dist.Normal(z, 1.0), obs=torch.tensor(2.0))
+
+
+@pytest.mark.parametrize("family", [dist.HalfNormal(1.0), dist.Uniform(0.5, 1.5)])
+def test_a_guide_that_cannot_reach_all_of_a_support_is_unverified(family):
+    def guide():
+        ember.sample("z", family)
+
+    found = verdict(one_number, guide)
+    assert found.status == "unverified" and "draws site 'z' within" in found.reasons[0]
+
+
+def test_a_guide_whose_density_is_scaled_is_unverified():
+    # A hundredth of both densities: all weights are nearly equal, whatever the guide is.
+    def guide():
+        ember.sample("z", dist.Normal(-1.0, 2.0))
+
+    found = verdict(ember.poutine.scale(one_number, 0.01), ember.poutine.scale(guide, 0.01))
+    assert found.status == "unverified" and "density at site 'z' is scaled" in found.reasons[0]
+
+
+def test_a_guide_without_parameters_cannot_converge():
+    def guide():
+        ember.sample("z", dist.Normal(1.0, 0.7))
+
+    svi = SVI(one_number, guide, Adam({"lr": 0.01}), Trace_ELBO(), param_store="own")
+    with pytest.raises(OptimizerError, match="neither the model nor the guide has any"):
+        svi.run(until="converged", progress=False)

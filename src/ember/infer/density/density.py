@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import isclose, isnan
 from typing import Any, Literal, overload
 
 import torch
@@ -15,11 +16,13 @@ from ember.infer.density.joint import Joint
 from ember.infer.density.layout import Block, Program
 from ember.infer.density.structure import structure_of
 from ember.infer.density.unconstrain import unconstrained_rows
+from ember.modules import parameters_put_back
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.rng import fork_rng, same_torch_states, torch_states
 
 # A score costs some two densities, and a small program about as much as so many rows.
 _ROWS_WORTH_A_PROGRAM = 1 << 16
+_SAME = 1e-4
 _STARTS = (init_to_median, init_to_uniform, init_to_uniform, init_to_uniform)
 
 
@@ -66,7 +69,7 @@ def density(
     if dtype not in (None, torch.float64):
         raise ValueError(f"dtype must be None, the model's own, or torch.float64, got {dtype}")
     program = Program(model, args, kwargs, in_double=dtype is not None)
-    with fork_rng(), program.precision():
+    with fork_rng(), program.precision(), parameters_put_back():
         return Density(_started(program, params == "coordinates"))
 
 
@@ -91,11 +94,19 @@ def _started(program: Program, parameters: bool) -> Joint:
 
 def _refuse_draws(joint: Joint) -> None:
     before = torch_states()
-    joint.log_density(joint.structure.start)
+    start = joint.structure.start
+    with torch.no_grad():
+        once, again = float(joint.log_density(start)), float(joint.log_density(start))
     if not same_torch_states(before, torch_states()):
         raise ModelError(
             "the model draws random numbers beside its latent sites: its density would be another one in each run\n"
             "The way out: draw at sample sites that no block hides, and put dropout and the like into evaluation mode."
+        )
+    if not isclose(once, again, rel_tol=_SAME, abs_tol=_SAME) and not (isnan(once) and isnan(again)):
+        raise ModelError(
+            f"the model has the log density {once:.6g} at one point, and {again:.6g} at the same point in the next run: it "
+            "changes its arguments or other things in place, counts its runs, or reads random numbers that are not torch's\n"
+            "The way out: work on copies (y = y + 1 instead of y += 1), and draw random numbers at sample sites."
         )
 
 
@@ -132,6 +143,11 @@ class Density:
         self._scored = self._last = by_rows(joint, joint.scored, compile)
         self._constrained = by_rows(joint, joint.constrained, compile)
         self._log_likelihood = by_rows(joint, joint.log_likelihood, compile)
+        self._compiles = compile
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What was captured stays here: a copy captures anew, when it is called."""
+        return type(self), (self.joint, self._compiles)
 
     @property
     def start(self) -> Tensor:
@@ -153,6 +169,7 @@ class Density:
     @overload
     def __call__(self, u: Tensor, grad: Literal[False]) -> Tensor: ...
 
+    @parameters_put_back()
     def __call__(self, u: Tensor, grad: bool = True) -> tuple[Tensor, Tensor] | Tensor:
         """The log density at each row, and the score, its gradient by the row.
 
@@ -193,6 +210,7 @@ class Density:
         found: Tensor = self._density(rows)
         return found
 
+    @parameters_put_back()
     def constrain(self, u: Tensor) -> dict[str, Tensor]:
         """The values of latent and deterministic sites at each row, and of parameters that are coordinates.
 
@@ -224,6 +242,7 @@ class Density:
         """
         return unconstrained_rows(self.joint, sites, self.dtype)
 
+    @parameters_put_back()
     def log_likelihood(self, u: Tensor) -> dict[str, Tensor]:
         """The log density of each event at each observed site, without the scales of plates; masked events have 0.
 

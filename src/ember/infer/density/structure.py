@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -16,11 +16,14 @@ from ember.infer.autoguide.base.initialization import InitFn, InitMessenger, ini
 from ember.infer.autoguide.base.support import helpful_support_errors
 from ember.infer.density.layout import Block, Program, site_block
 from ember.infer.traces.checks import check_site_shape
+from ember.params.names import MODULE_NAMESPACE_DIVIDER
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block, trace
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
+
+_ON_A_CIRCLE = ("VonMises", "SineBivariateVonMises")
 
 
 @dataclass(frozen=True)
@@ -94,16 +97,24 @@ def structure_of(
     )
 
 
-def _first_run(program: Program, store: ParamStoreDict, init: InitFn) -> Trace:
+def started(model: Callable[..., Any], init: InitFn = init_to_median) -> Callable[..., Any]:
+    """The model with latent sites where a density starts: so it runs even with priors that cannot be sampled."""
+
     def start(site: Any) -> Tensor:
         with helpful_support_errors(site):
             support = site["fn"].support
         value: Tensor = site["fn"].sample() if support.is_discrete else init(site)
         return value
 
-    started = InitMessenger(start)(program.model)
+    placed: Callable[..., Any] = InitMessenger(start)(model)
+    return placed
+
+
+def _first_run(program: Program, store: ParamStoreDict, init: InitFn) -> Trace:
     with store.active(), torch.no_grad():
-        recorded: Trace = block(trace(started).get_trace)(*program.args, **program.kwargs)
+        recorded: Trace = block(trace(started(program.model, init)).get_trace)(
+            *program.args, **program.kwargs
+        )
     return recorded
 
 
@@ -147,9 +158,24 @@ def _latent(recorded: Trace) -> tuple[dict[str, Block], frozenset[str]]:
             _check_enumerable(site)
             enumerated.add(name)
         else:
+            _refuse_circle(site)
             blocks[name] = site_block(site, stop)
             stop = blocks[name].slice.stop
     return blocks, frozenset(enumerated)
+
+
+def _refuse_circle(site: Site) -> None:
+    """A periodic density has infinite mass on the real line, which torch gives as the support."""
+    fn = site.fn
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    if type(fn).__name__ in _ON_A_CIRCLE:
+        raise ModelError(
+            f"site {site.name!r}: {type(fn).__name__} is a density on a circle, its support here the whole real line: over that "
+            "it repeats for ever, and has infinite mass\n"
+            "The way out: take the angle of a latent vector, x = sample(..., Normal(zeros(2), 1).to_event(1)) and "
+            "atan2(x[1], x[0]), with the log density of the angle as a factor."
+        )
 
 
 def _check_enumerable(site: Site) -> None:
@@ -172,6 +198,14 @@ def _parameter_blocks(recorded: Trace, store: ParamStoreDict, start: int) -> dic
         if not site.is_param:
             continue
         leaf = store.leaf(name)
+        if MODULE_NAMESPACE_DIVIDER in name:
+            module_name = name.partition(MODULE_NAMESPACE_DIVIDER)[0]
+            raise ModelError(
+                f"parameter {name!r} belongs to the torch module {module_name!r}, which reads its own tensors when it is called: "
+                "as a coordinate it would change nothing\n"
+                "The way out: ember.nn.module.to_pyro_module_(net) makes it a PyroModule, whose parameters can be "
+                "coordinates; or train by SVI."
+            )
         if leaf is None:
             raise ModelError(
                 f"parameter {name!r} lives in a module and not in the store, and cannot be a coordinate\n"

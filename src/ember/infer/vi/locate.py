@@ -113,7 +113,9 @@ def newton(p: Counted, starts: Tensor, settings: Newton = Newton(), seed: int = 
     possible = torch.isfinite(log_p)
     if not bool(possible.any()):
         raise ValueError(
-            f"The log density is minus infinity or no number at all {len(starts)} starting points"
+            f"The log density is minus infinity or no number at all {len(starts)} starting points\n"
+            "The way out: look for infinite data and for data that the model rules out, and write hard limits as supports "
+            "of sites instead of factors."
         )
     ones = torch.ones(len(starts), dtype=torch.double)
     numbers = torch.arange(len(starts))

@@ -57,7 +57,9 @@ def pathfinder(
     for ascent in lbfgs(p, starts, settings):
         if bool((~torch.isfinite(ascent.log_p)).all()):
             raise ValueError(
-                f"The log density is minus infinity or no number at all {len(starts)} starting points"
+                f"The log density is minus infinity or no number at all {len(starts)} starting points\n"
+                "The way out: look for infinite data and for data that the model rules out, and write hard limits as supports "
+                "of sites instead of factors."
             )
         for k in (~stopped & torch.isfinite(ascent.log_p)).nonzero().squeeze(-1).tolist():
             normal = inverse_hessian_normal(ascent, k)

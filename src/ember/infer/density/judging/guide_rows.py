@@ -21,8 +21,10 @@ from ember.poutine.handlers import block
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
+from ember.rng import fork_torch_rng
 
 Program = Callable[..., Any]
+_PRIOR_DRAWS = 64
 
 
 class WholePlates(Messenger):
@@ -149,6 +151,9 @@ class Pair:
         for trace in traces:
             for site in trace.samples():
                 self._check_plates(site)
+        for site in guide_trace.samples():
+            if site.is_latent and not site.is_subsample:
+                _check_density(site, model_trace.nodes.get(site.name))
         missing = [name for name in _latents(model_trace) if name not in guide_trace.nodes]
         for name in missing:
             if not model_trace.nodes[name].fn.has_enumerate_support:
@@ -171,6 +176,32 @@ class Pair:
         log_p, log_q = (torch.as_tensor(trace.log_prob_sum()) for trace in (model_trace, guide_trace))
         # A row that is not an argument of anything would be shared by all.
         return log_p + 0.0 * row.sum(), log_q + 0.0 * row.sum(), values
+
+
+def _check_density(site: Site, of_model: Site | None) -> None:
+    """See whether a site of the guide has its own density, and reaches all that its site in the model does.
+
+    Weights see nothing of a region that no draw reaches: they may all be equal.
+    """
+    if not bool((torch.as_tensor(site.scale) == 1).all()):
+        raise ModelError(
+            f"the guide's density at site {site.name!r} is scaled, by ember.poutine.scale or KL annealing: scaled densities "
+            "say nothing of how well the guide fits. Call verdict without the scale"
+        )
+    if of_model is None or type(site.fn).__name__ == "Delta":
+        return
+    with fork_torch_rng(), torch.no_grad():
+        try:
+            prior = of_model.fn.sample(torch.Size([_PRIOR_DRAWS]))
+        except NotImplementedError:
+            return
+        # A draw that underflows to the border of the model's own support tells nothing.
+        missed = of_model.fn.support.check(prior) & ~site.fn.support.check(prior)
+    if bool(torch.as_tensor(missed).any()):
+        raise ModelError(
+            f"the guide draws site {site.name!r} within {site.fn.support}, and the model has it outside of that, too: what the "
+            "guide cannot reach, no weight can see. Give it a distribution over the support of the model"
+        )
 
 
 def _latents(trace: Trace) -> list[str]:

@@ -87,8 +87,13 @@ class Parameters:
         """See whether the rate of each is one that stays as it is set.
 
         Raises:
-            OptimizerError: names the optimizer, and what there is instead.
+            OptimizerError: names the optimizer, and what there is instead; or there are no parameters.
         """
+        if not self._optimizer.records:
+            raise OptimizerError(
+                'until="converged" watches parameters, and neither the model nor the guide has any: nothing is trained\n'
+                "The way out: ember.param or an autoguide, or svi.verdict alone for a guide that is finished."
+            )
         for record in self._optimizer.records:
             kind = record.kind.__name__
             why = _why_not(kind, record.options)
