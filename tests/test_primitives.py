@@ -184,7 +184,7 @@ def test_signatures():
     ]
     assert parameters(poutine.trace) == [("fn", None), ("graph_type", None), ("param_only", None)]
     assert parameters(poutine.equalize) == [
-        ("fn", None),
+        ("fn", empty),
         ("sites", empty),
         ("type", "sample"),
         ("keep_dist", False),

@@ -67,6 +67,7 @@ def test_all_of_torchs_constraints_are_here() -> None:
     assert set(constraints.__all__) - set(torch.distributions.constraints.__all__) == {
         *OURS,
         "corr_cholesky_constraint",
+        "zero_sum",
     }
     assert biject_to is torch.distributions.biject_to and transform_to is torch.distributions.transform_to
 

@@ -33,6 +33,7 @@ BUILT = {
     "independent": C.independent(C.independent(C.simplex, 1), 1),
     "cat": C.cat([C.positive, C.real], dim=0, lengths=[1, 2]),
     "stack": C.stack([C.positive, C.softplus_positive], dim=-1),
+    "zero_sum": C.zero_sum(2),
     "mixture": C.MixtureSameFamilyConstraint(C.positive),
 }
 # Classes of which the tables above have instances, and what is no class of constraints.

@@ -12,6 +12,7 @@ from torch import Size, Tensor
 from ember.distributions import constraints
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import TorchDistribution
+from ember.distributions.validation import all_valid
 
 
 def _checked(adjacency: Tensor, name: str) -> Tensor:
@@ -22,9 +23,9 @@ def _checked(adjacency: Tensor, name: str) -> Tensor:
     """
     if adjacency.dim() != 2 or adjacency.shape[0] != adjacency.shape[1]:
         raise ValueError(f"{name}: the adjacency matrix must be square, got {tuple(adjacency.shape)}")
-    if not bool((adjacency == adjacency.mT).all()):
+    if not all_valid(adjacency == adjacency.mT):
         raise ValueError(f"{name}: the adjacency matrix must be symmetric")
-    if bool((adjacency.sum(-1) == 0).any()):
+    if not all_valid(adjacency.sum(-1) != 0):
         alone = (adjacency.sum(-1) == 0).nonzero().flatten().tolist()
         raise ValueError(
             f"{name}: areas {alone[:10]} have no neighbour; leave them out, or join them to another area"
@@ -191,7 +192,7 @@ class ICAR(TorchDistribution):
         """Eigenvalues and vectors of ``D - W``, the constant vector first."""
         laplacian = torch.diag(self.adj_matrix.sum(-1)) - self.adj_matrix
         values, vectors = torch.linalg.eigh(laplacian)
-        if float(values[1]) < 1e-9 * float(values[-1]):
+        if not all_valid(values[1] >= 1e-9 * values[-1]):
             raise ValueError("ICAR: the areas are not connected; use one ICAR for each group")
         return values, vectors
 

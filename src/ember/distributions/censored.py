@@ -13,6 +13,7 @@ from ember.distributions import constraints
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import TorchDistribution
 from ember.distributions.typed_torch import interval
+from ember.distributions.validation import all_valid
 
 
 class CensoredDistribution(TorchDistribution):
@@ -55,7 +56,7 @@ class CensoredDistribution(TorchDistribution):
             )
         self.low = None if low is None else torch.as_tensor(low)
         self.high = None if high is None else torch.as_tensor(high)
-        if self.low is not None and self.high is not None and bool((self.low >= self.high).any()):
+        if self.low is not None and self.high is not None and not all_valid(self.low < self.high):
             raise ValueError(f"low must be below high, got low={low} and high={high}")
         limits = [limit.shape for limit in (self.low, self.high) if limit is not None]
         batch_shape = Size(broadcast_shape(base_dist.batch_shape, *limits))

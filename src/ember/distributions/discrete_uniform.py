@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
 from ember.distributions.elementwise import ElementwiseDistribution
+from ember.distributions.validation import all_valid
 
 
 class DiscreteUniform(ElementwiseDistribution):
@@ -38,7 +39,7 @@ class DiscreteUniform(ElementwiseDistribution):
     ) -> None:
         bounds = [torch.as_tensor(bound).to(torch.get_default_dtype()) for bound in (low, high)]
         super().__init__(*bounds, validate_args=validate_args)
-        if bool((self.high < self.low).any()):
+        if not all_valid(self.high >= self.low):
             raise ValueError(f"high must not be below low, got low={low} and high={high}")
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)

@@ -11,6 +11,7 @@ from torch.distributions.utils import broadcast_all
 from ember.distributions import constraints
 from ember.distributions.beta_gamma import Beta
 from ember.distributions.compound import GammaPoisson
+from ember.distributions.validation import all_valid
 
 
 class NegativeBinomial2(GammaPoisson):
@@ -62,7 +63,7 @@ class BetaProportion(Beta):
                 ("mean", values[0], constraints.unit_interval),
                 ("concentration", values[1], constraints.positive),
             ):
-                if not bool(constraint.check(value).all()):  # type: ignore[no-untyped-call]
+                if not all_valid(constraint.check(value)):  # type: ignore[no-untyped-call]
                     raise ValueError(f"BetaProportion: {name} must be in {constraint}, got {value}")
         super().__init__(values[0] * values[1], (1 - values[0]) * values[1], validate_args=validate_args)
 

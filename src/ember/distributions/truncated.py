@@ -16,6 +16,7 @@ from ember.distributions.elementwise import ElementwiseDistribution
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import TorchDistribution
 from ember.distributions.typed_torch import interval
+from ember.distributions.validation import all_valid
 
 
 def _between(low: Any, high: Any) -> Any:
@@ -66,7 +67,7 @@ class TruncatedDistribution(TorchDistribution):
         like = base_dist.mean if base_dist.batch_shape else torch.zeros(())
         self.low = None if low is None else torch.as_tensor(low, dtype=like.dtype)
         self.high = None if high is None else torch.as_tensor(high, dtype=like.dtype)
-        if self.low is not None and self.high is not None and bool((self.low >= self.high).any()):
+        if self.low is not None and self.high is not None and not all_valid(self.low < self.high):
             raise ValueError(f"low must be below high, got low={low} and high={high}")
         bounds = [bound.shape for bound in (self.low, self.high) if bound is not None]
         batch_shape = Size(broadcast_shape(base_dist.batch_shape, *bounds))
@@ -163,7 +164,7 @@ class TruncatedNormal(ElementwiseDistribution):
         validate_args: bool | None = None,
     ) -> None:
         super().__init__(loc, scale, low, high, validate_args=validate_args)
-        if self._validate_args and bool((self.low >= self.high).any()):
+        if self._validate_args and not all_valid(self.low < self.high):
             raise ValueError(f"low must be below high, got low={low} and high={high}")
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
@@ -249,7 +250,7 @@ class LogUniform(ElementwiseDistribution):
         self, low: Tensor | float, high: Tensor | float, *, validate_args: bool | None = None
     ) -> None:
         values: Any = broadcast_all(low, high)
-        if bool((values[0] >= values[1]).any()):
+        if not all_valid(values[0] < values[1]):
             raise ValueError(f"low must be below high, got low={low} and high={high}")
         super().__init__(low, high, validate_args=validate_args)
 

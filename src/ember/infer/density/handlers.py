@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.distributions.delta import Delta
 from ember.distributions.shapes import sum_rightmost
 from ember.errors import ModelError
 from ember.infer.autoguide.base.point import log_density_of
@@ -24,7 +25,7 @@ OBSERVED, UNOBSERVED = "_observed", "_unobserved"
 
 def is_open(site: Site) -> bool:
     """Whether a latent site still needs a value; plates, and sites that can take one value only, do not."""
-    fixed = site_is_subsample(site) or type(site.fn).__name__ == "Delta"
+    fixed = site_is_subsample(site) or isinstance(site.fn, Delta)
     return not (site.is_observed or site.done or site.value is not None or fixed)
 
 

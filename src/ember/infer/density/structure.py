@@ -11,6 +11,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import transform_to
 
+from ember.distributions.delta import Delta
 from ember.errors import ModelError, SubsamplingError
 from ember.infer.autoguide.base.initialization import InitFn, InitMessenger, init_to_median
 from ember.infer.autoguide.base.support import helpful_support_errors
@@ -123,7 +124,7 @@ def _is_determined(site: Site) -> bool:
     fn = site.fn
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
-    return site.is_deterministic or (site.is_observed and type(fn).__name__ == "Delta")
+    return site.is_deterministic or (site.is_observed and isinstance(fn, Delta))
 
 
 def _is_data(site: Site) -> bool:
@@ -147,7 +148,7 @@ def _latent(recorded: Trace) -> tuple[dict[str, Block], frozenset[str]]:
     enumerated = set()
     stop = 0
     for name, site in recorded.iter_stochastic_nodes():
-        if type(site.fn).__name__ == "Delta":
+        if isinstance(site.fn, Delta):
             continue
         if site.num_samples is not None:
             raise ModelError(

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from ember import tree
 from ember.capture.recording.value_guard import is_recording
+from ember.distributions.delta import Delta
 from ember.errors import ModelError
 from ember.infer.traces.importance_trace import Sites, Traces, get_importance_trace
 from ember.infer.traces.run import Run
@@ -184,7 +185,7 @@ def follows(site: Site) -> bool:
     fn = site.fn
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
-    return type(fn).__name__ == "Delta"
+    return isinstance(fn, Delta)
 
 
 def _particle_dim(nesting: int, site: Site) -> int | None:
@@ -256,7 +257,7 @@ def _term(role: str, site: Site, nesting: int, particle: int | None) -> _Term:
         dim = entries.dim() - nesting
         entries = entries.select(dim, particle if entries.shape[dim] > 1 else 0)
     finite = entries.isfinite()
-    numbers = torch.where(finite, entries, 0.0).double()
+    numbers = torch.where(finite, entries, 0.0).detach().double()
     return _Term(float(numbers.sum()), float(numbers.abs().sum()), int((~finite).sum()), entries.dtype, shape)
 
 
