@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ember.capture.recording.mutation_guard import Undoable
 from ember.capture.signals import Unbroken
 from ember.distributions.validation import values_unchecked
-from ember.infer.objectives.losses.policy import BadLoss, Later, LeftOut, active_policy, applied
+from ember.infer.objectives.losses.policy import BadLoss, Later, LeftOut, applied, held, hold
 from ember.infer.objectives.losses.values import check as check_loss
 from ember.infer.objectives.losses.values import is_finite, to_floats, warn_if_nan
 from ember.infer.step.function import Args, Gradients, Kwargs, Objective, Step
@@ -76,6 +76,7 @@ class Live:
         self._recorder = TraceMessenger(param_only=True)
         self._changing = Unbroken()
         before = torch_states() if step.policy.excuses else []
+        policy = held()
         try:
             # What waits is raised after all else is done: the step has been taken then.
             with (
@@ -85,6 +86,9 @@ class Live:
                 _undone_on_error(self._recorder, self._changing),
             ):
                 return Taken(step(self, args, kwargs), self._names)
+        except KeyboardInterrupt:
+            hold(policy)
+            raise
         except LeftOut as skipped:
             return Taken(skipped.loss, self._names, left_out=True)
         except ValueError:
@@ -95,8 +99,8 @@ class Live:
 
     def differentiate(self, objective: Objective, args: Args, kwargs: Kwargs) -> Gradients:
         # A process that raised here would leave the others waiting.
-        policy = active_policy() if self._optimizer.exchange is None else Later()
-        with self._recorder, applied(policy):
+        later = nullcontext() if self._optimizer.exchange is None else applied(Later())
+        with self._recorder, later:
             loss = objective.backward(*args, **kwargs)
         leaves = touched_leaves(self._recorder)
         self._names = tuple(self._recorder.trace.nodes)

@@ -141,6 +141,16 @@ def active_policy() -> BadLoss:
     return Raise() if _NONFINITE_LOSS == "raise" else Warn()
 
 
+def held() -> BadLoss | None:
+    """The policy of the step that is being taken in this thread, if there is one."""
+    return _ACTIVE.policy
+
+
+def hold(policy: BadLoss | None) -> None:
+    """Put back what :func:`held` has returned: Ctrl-C may come in the line that does so at the end of :func:`applied`."""
+    _ACTIVE.policy = policy
+
+
 @contextmanager
 def applied(policy: BadLoss) -> Iterator[None]:
     """Let a policy hold in this thread for the length of a block."""
@@ -179,5 +189,7 @@ __all__ = [
     "active_policy",
     "applied",
     "check_training_loss",
+    "held",
+    "hold",
     "warn_of_nan_loss",
 ]
