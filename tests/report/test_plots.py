@@ -8,8 +8,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from ember.ops.entries import Scalars
 from ember.report.plots import densities, forest
-from ember.report.scalars import Scalars
 
 
 def test_forest_has_a_row_for_each_quantity() -> None:

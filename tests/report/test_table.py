@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ember.report.scalars import Scalars
+from ember.ops.entries import Scalars
 from ember.report.table import Column, Table
 
 

@@ -30,9 +30,9 @@ from ember.infer.step.convergence.record import Convergence
 from ember.infer.step.loop import SVIResult
 from ember.infer.step.svi import SVI
 from ember.infer.vi.natural_gradient import Certificate
+from ember.ops.entries import Scalars, labels_of
 from ember.optim import Adam
 from ember.params.param_store import ParamStoreDict
-from ember.report.scalars import Scalars, labels
 from ember.rng import fork_rng
 
 Program = Callable[..., Any]
@@ -54,7 +54,7 @@ class FlatSites:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the entries."""
-        return tuple(label for name, shape in self.shapes.items() for label in labels(name, shape))
+        return labels_of(self.shapes)
 
     def sites(self, u: Tensor) -> dict[str, Tensor]:
         """Values by site."""
@@ -114,7 +114,6 @@ def _outcome(
     result: SVIResult,
     seconds: float,
 ) -> Outcome:
-    trouble = torch.maximum(weighed.mean_errors, weighed.sd_errors) + weighed.k_squares.clamp(0, 10)
     kind = type(guide).__name__ if isinstance(guide, AutoGuide) else getattr(guide, "__name__", "guide")
     rows = result.num_steps + len(weighed.log_p)
     return Outcome(
@@ -127,7 +126,7 @@ def _outcome(
         certificate,
         1,
         verdict,
-        tuple(trouble.argsort(descending=True).tolist()),
+        weighed.worst,
         rows,
         seconds,
     )

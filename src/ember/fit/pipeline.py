@@ -128,7 +128,6 @@ def _run(state: State, stage: Stage) -> None:
 def _outcome(state: State) -> Outcome:
     verdict, judged = concluded(state)
     weighed = judged.weighed
-    trouble = torch.maximum(weighed.mean_errors, weighed.sd_errors) + weighed.k_squares.clamp(0, 10)
     return Outcome(
         weighed,
         state.guide or judged.family,
@@ -139,7 +138,7 @@ def _outcome(state: State) -> Outcome:
         state.certificate,
         1 + len(state.far),
         verdict,
-        tuple(trouble.argsort(descending=True).tolist()),
+        weighed.worst,
         state.p.evaluations,
         state.seconds,
         state.interrupted == INTERRUPTED,

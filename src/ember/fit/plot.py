@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ember.ops.entries import Scalars
 from ember.report.plots import densities, loss_curve
-from ember.report.scalars import Scalars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

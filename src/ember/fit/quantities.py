@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ember.infer.density.density import Density
-from ember.report.scalars import Scalars, labels
+from ember.ops.entries import Scalars, labels_of
 
 _MOST_NUMBERS = 1 << 25
 
@@ -57,7 +57,7 @@ class SiteValues:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the entries."""
-        return tuple(label for name, shape in self.shapes.items() for label in labels(name, shape))
+        return labels_of(self.shapes)
 
     def sites(self, u: Tensor) -> dict[str, Tensor]:
         """Values by site at rows ``(S, D)``."""

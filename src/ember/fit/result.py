@@ -15,8 +15,8 @@ from ember.fit.printed import printed
 from ember.fit.quantities import SitesAtRows
 from ember.fit.summary import summarised
 from ember.infer.density.judging.verdict import Verdict
+from ember.ops.entries import Scalars
 from ember.params.param_store import ParamStoreDict
-from ember.report.scalars import Scalars
 from ember.report.table import Table
 from ember.report.to_arviz import to_arviz
 

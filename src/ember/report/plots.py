@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ember.report.scalars import Scalars
+from ember.ops.entries import Scalars
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import torch
 from torch import Size, Tensor
 
 from ember.infer.autoguide.base.support import family, transform_of
+from ember.ops.entries import labels
 from ember.ops.in_double import InDouble
 from ember.poutine.site import Site
 
@@ -56,10 +56,9 @@ class Block:
         part = row[..., self.slice]
         return part.reshape(row.shape[:-1] + self.unconstrained_shape).to(self.dtype)
 
-    def labels(self) -> Iterator[str]:
+    def labels(self) -> list[str]:
         """The names of its coordinates: ``mu``, or ``theta[3]``, ``b[1,2]``."""
-        for index in product(*map(range, self.unconstrained_shape)):
-            yield f"{self.name}[{','.join(map(str, index))}]" if index else self.name
+        return labels(self.name, self.unconstrained_shape)
 
 
 def site_block(site: Site, start: int) -> Block:

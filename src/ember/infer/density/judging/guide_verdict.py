@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import product
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from ember.infer.density.judging.guide_rows import Pair
 from ember.infer.density.judging.judge import Limits, Weighed, of_ratios
 from ember.infer.density.judging.verdict import Numbers, Status, Verdict, shortcomings
 from ember.infer.vi.natural_gradient import Certificate
+from ember.ops.entries import Scalars
 from ember.ops.psis import Moments
 
 _OFF_MEAN, _OFF_SD = 0.1, 0.1
@@ -58,7 +58,8 @@ def judge_guide(pair: Pair, draws: int, limits: Limits = _LIMITS) -> GuideVerdic
         drawn = pair.draw(draws)
     except EmberError as error:
         return GuideVerdict("unverified", (str(error).partition("\n")[0],), None)
-    names, values = _entries(drawn.values)
+    entries = Scalars.of(drawn.values)
+    names, values = list(entries.names), entries.values
     if not names:
         return GuideVerdict("unverified", ("the model has no latent sites that the guide draws",), None)
     raw = _moments(values)
@@ -148,17 +149,6 @@ def _moments(values: Tensor) -> Moments:
     fourth = (values - values.mean(0)).pow(4).mean(0)
     sd_error = ((fourth - sd.pow(4)).clamp_min(0.0) / n).sqrt() / (2 * sd).clamp_min(1e-300)
     return Moments(values.mean(0), sd, sd / n**0.5, sd_error)
-
-
-def _entries(sites: dict[str, Tensor]) -> tuple[list[str], Tensor]:
-    """The entries of all sites beside each other, with a name for each."""
-    names = [
-        f"{name}[{','.join(map(str, place))}]" if place else name
-        for name, value in sites.items()
-        for place in product(*map(range, value.shape[1:]))
-    ]
-    flat = [value.reshape(len(value), -1).double() for value in sites.values()]
-    return names, torch.cat(flat, -1) if flat else torch.zeros(0, 0)
 
 
 def _some(items: list[str]) -> str:

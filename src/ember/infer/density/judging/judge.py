@@ -87,6 +87,12 @@ class Weighed:
         """Monte Carlo errors of the standard deviations, as fractions, shape ``(Q,)``."""
         return _relative(self.moments.mcse_sd, self.moments.sd)
 
+    @property
+    def worst(self) -> tuple[int, ...]:
+        """The columns of the quantities, the least well known first."""
+        trouble = torch.maximum(self.mean_errors, self.sd_errors) + self.k_squares.clamp(0, 10)
+        return tuple(trouble.argsort(descending=True).tolist())
+
     def means_hold(self, limits: Limits) -> bool:
         """Whether the means can be used."""
         return (

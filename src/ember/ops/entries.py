@@ -24,6 +24,11 @@ def labels(name: str, shape: Iterable[int]) -> list[str]:
     return [f"{name}[{','.join(map(str, index))}]" for index in product(*ranges)]
 
 
+def labels_of(shapes: Mapping[str, Iterable[int]]) -> tuple[str, ...]:
+    """Names of the entries of all sites, in order, from the shapes of their values."""
+    return tuple(label for name, shape in shapes.items() for label in labels(name, shape))
+
+
 @dataclass(frozen=True)
 class Scalars:
     """Values of all entries of all sites, one row a draw.
@@ -50,6 +55,6 @@ class Scalars:
         sizes = {name: len(value) for name, value in draws.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"all sites must have the same number of draws along dim 0, got {sizes}")
-        names = [label for name, value in draws.items() for label in labels(name, value.shape[1:])]
+        names = labels_of({name: value.shape[1:] for name, value in draws.items()})
         parts = [value.detach().reshape(len(value), -1).double() for value in draws.values()]
-        return cls(tuple(names), torch.cat(parts, -1) if parts else torch.zeros(0, 0, dtype=torch.float64))
+        return cls(names, torch.cat(parts, -1) if parts else torch.zeros(0, 0, dtype=torch.float64))
