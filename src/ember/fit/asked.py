@@ -15,6 +15,11 @@ _SEEDS = 1 << 53  # a thousand for each, one a stage, and all of them 64-bit wor
 FAMILIES = ("auto", "mean-field", "full-rank", "low-rank", "skewed", "mixture", "flow")
 
 
+def name_of(program: Program) -> str:
+    """What a program is called: a function's name, or an object's class."""
+    return str(getattr(program, "__name__", type(program).__name__))
+
+
 @dataclass(frozen=True)
 class Asked:
     """The arguments of one fit; see :func:`ember.fit`.
@@ -52,7 +57,7 @@ class Asked:
     @property
     def name(self) -> str:
         """What the model is called."""
-        return str(getattr(self.model, "__name__", type(self.model).__name__))
+        return name_of(self.model)
 
 
 def _is_whole(value: object) -> bool:

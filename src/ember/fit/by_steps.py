@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ember import poutine
 from ember.errors import EmberError, ModelError
-from ember.fit.asked import Asked
+from ember.fit.asked import Asked, name_of
 from ember.fit.draws import resampled
 from ember.fit.outcome import Outcome, StageRecord
 from ember.fit.result import Called, Fit
@@ -114,7 +114,7 @@ def _outcome(
     result: SVIResult,
     seconds: float,
 ) -> Outcome:
-    kind = type(guide).__name__ if isinstance(guide, AutoGuide) else getattr(guide, "__name__", "guide")
+    kind = name_of(guide)
     rows = result.num_steps + len(weighed.log_p)
     return Outcome(
         weighed,

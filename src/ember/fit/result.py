@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ember.fit.asked import name_of
 from ember.fit.outcome import Outcome, StageRecord
 from ember.fit.plot import plotted
 from ember.fit.printed import printed
@@ -50,7 +51,7 @@ class Called:
     @property
     def name(self) -> str:
         """What it is called."""
-        return str(getattr(self.model, "__name__", type(self.model).__name__))
+        return name_of(self.model)
 
 
 @dataclass(frozen=True)
