@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral
 from typing import Any
 
 from ember.errors import ModelError
+from ember.fit.decentred import Decentred, decentred
 
 Program = Callable[..., Any]
 _SEEDS = 1 << 53  # a thousand for each, one a stage, and all of them 64-bit words
@@ -58,6 +60,11 @@ class Asked:
     def name(self) -> str:
         """What the model is called."""
         return name_of(self.model)
+
+    @cached_property
+    def decentred(self) -> Decentred | None:
+        """The model in noise coordinates; None if no latent site has a prior that depends on others."""
+        return decentred(self.model, self.args, dict(self.kwargs))
 
 
 def _is_whole(value: object) -> bool:

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from ember.errors import ModelError, SubsamplingError
 from ember.fit.advice import advice
 from ember.fit.asked import Asked
-from ember.fit.decentred import Decentred, decentred
 from ember.fit.draws import resampled
 from ember.fit.guides import moments_of, normal_guide
 from ember.fit.maximise import maximised
@@ -65,7 +64,7 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
     with _watched(asked, options) as options:
         chosen, outcome = _best(asked, plain, options, begun)
         left = 0.0 if outcome.stopped else asked.budget - (time.perf_counter() - begun)
-        found = None if outcome.verdict else _decentred(asked)
+        found = None if outcome.verdict else asked.decentred
         noise = "" if found is None else found.advice
         ways = advice(
             asked,
@@ -196,12 +195,8 @@ def _is_better(one: Outcome, other: Outcome) -> bool:
     return (one.weighed.k_hat, -one.weighed.ess) < (other.weighed.k_hat, -other.weighed.ess)
 
 
-def _decentred(asked: Asked) -> Decentred | None:
-    return decentred(asked.model, asked.args, dict(asked.kwargs))
-
-
 def _through_noise(asked: Asked, plain: _Coordinates) -> _Coordinates | None:
-    found = _decentred(asked)
+    found = asked.decentred
     if found is None:
         return None
     target = density(found.model, *asked.args, dtype=torch.float64, **asked.kwargs)

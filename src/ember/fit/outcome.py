@@ -11,6 +11,9 @@ from ember.infer.density.judging.verdict import Verdict
 from ember.infer.vi.families.family import Family
 from ember.infer.vi.natural_gradient import Certificate
 
+AUDIT = "audit"
+"""The stage whose draws are those of chains."""
+
 
 @dataclass(frozen=True)
 class StageRecord:

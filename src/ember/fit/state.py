@@ -154,9 +154,9 @@ class State:
     def is_confirmed(self) -> bool:
         """Whether healthy chains from good draws keep their moments, up to the errors of both."""
         best, limits = self.best(), self.options.limits
-        return (
-            best.weighed.all_hold(limits) and not self.misses_modes(best) and self.chains_agree(best) is True
-        )
+        if self.misses_modes(best) or not self.chains_agree(best):
+            return False
+        return best.weighed.all_hold(limits) or self.audited() is not None
 
     def chains_agree(self, judged: Judged) -> bool | None:
         """Whether healthy chains have the moments of a proposal, None if there are none."""
@@ -178,9 +178,11 @@ class State:
         return self.p.dim > MANY
 
     def audited(self) -> Judged | None:
-        """The draws of healthy chains with small errors, in many dims."""
-        limits, chained = self.options.limits, self.chained
-        if chained is None or self.audit is None or not self.is_large():
+        """The draws of healthy chains with small errors: in many dims, or where means hold and the chains keep them."""
+        limits, chained, best = self.options.limits, self.chained, self.best()
+        if chained is None or self.audit is None:
+            return None
+        if not self.is_large() and not (best.weighed.means_hold(limits) and self.chains_agree(best)):
             return None
         small = (chained.weighed.mean_errors < limits.audit_error) & (
             chained.weighed.sd_errors < limits.audit_error

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ember.ops.pareto import fit_generalized_paretos
 
+_ROUNDING = 500  # units of the last digit
 _SMALLEST = 1e-300
 _FEWEST = 5  # fewer values say nothing about a tail
 _FEWEST_OF_HALF = 50  # of a tail that is halved
@@ -158,10 +159,16 @@ def weighted_moments(values: Tensor, log_weights: Tensor) -> Moments:
     mean = (w * values).sum(0)
     squares = (values - mean).square()
     var = (w * squares).sum(0)
-    sd = var.sqrt()
+    sd = above_rounding(var.sqrt(), mean)
     mcse_mean = (w.square() * squares).sum(0).sqrt()
     mcse_sd = (w.square() * (squares - var).square()).sum(0).sqrt() / (2 * sd).clamp_min(_SMALLEST)
-    return Moments(mean, sd, mcse_mean, mcse_sd)
+    fixed = sd == 0
+    return Moments(mean, sd, mcse_mean.masked_fill(fixed, 0.0), mcse_sd.masked_fill(fixed, 0.0))
+
+
+def above_rounding(sd: Tensor, mean: Tensor) -> Tensor:
+    """Standard deviations; zero for a quantity that differs by nothing but rounding, as the diagonal of a correlation does."""
+    return torch.where(sd <= _ROUNDING * torch.finfo(sd.dtype).eps * mean.abs(), 0.0, sd)
 
 
 def _checked(log_weights: Tensor) -> Tensor:

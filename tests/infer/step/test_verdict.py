@@ -224,3 +224,15 @@ def test_a_guide_without_parameters_cannot_converge():
     svi = SVI(one_number, guide, Adam({"lr": 0.01}), Trace_ELBO(), param_store="own")
     with pytest.raises(OptimizerError, match="neither the model nor the guide has any"):
         svi.run(until="converged", progress=False)
+
+
+def test_a_verdict_leaves_the_stream_as_it_was() -> None:
+    """Also where it is the first to call the guide, which draws where it starts."""
+
+    def model() -> None:
+        ember.sample("x", dist.Normal(0.0, 1.0))
+
+    torch.manual_seed(0)
+    expected = torch.get_rng_state()
+    SVI(model, AutoNormal(model), Adam({"lr": 0.01}), Trace_ELBO()).verdict(draws=256)
+    assert torch.equal(torch.get_rng_state(), expected)

@@ -20,6 +20,7 @@ LADDER: Sequence[Stage] = (
     FitMixture(),
     AuditByChains(early=True),
     FitFlow(),
+    AuditByChains(early=True),
     Patch(),
     AuditByChains(),
 )

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ember.fit.draws import resampled
+from ember.fit.outcome import AUDIT
 from ember.fit.state import Judged, State, around
-from ember.infer.density.judging.judge import Weighed
+from ember.infer.vi.charts import AffineChart, BentChart, Chart
+from ember.infer.vi.families.warped import Warped
 from ember.infer.vi.hmc import Audit, Chained, Chains, audit, chains
 from ember.ops.psis import Moments
 
@@ -22,17 +25,19 @@ class AuditByChains:
 
     settings: Chains = field(default_factory=lambda: Chains(keep=5 * CHECKED))
     early: bool = False
-    name: str = "audit"
+    name: str = AUDIT
 
     def applies(self, state: State) -> bool:
         """Early only to confirm what is good; at the end also where means can be used, or in many dims."""
         if not state.judged:
             return False
-        best, limits = state.best().weighed, state.options.limits
-        if self.early:
-            return best.all_hold(limits) and not state.misses_modes(state.best())
-        if state.chained is not None and state.chained.family is state.best().family:
+        judged, limits = state.best(), state.options.limits
+        best = judged.weighed
+        if state.chained is not None and state.chained.family is judged.family:
             return False
+        if self.early:
+            good = best.means_hold(limits) if isinstance(judged.family, Warped) else best.all_hold(limits)
+            return good and not state.misses_modes(judged)
         return best.means_hold(limits) or state.is_large() or state.options.audit
 
     def rows(self, state: State) -> int:
@@ -41,19 +46,20 @@ class AuditByChains:
 
     def overhead(self, state: State) -> float:
         """Small operators of torch."""
+        leaps = (self.settings.warm + 3 * CHECKED) * self.settings.steps / 4
         width = state.p.dim if state.low_rank is None else 2 * state.low_rank.basis.shape[1]
-        return (
-            self.settings.iterations * self.settings.steps / 2 * (1e-4 + 2e-9 * COUNT * state.p.dim * width)
-        )
+        bent = 5e-3 if isinstance(state.best().family, Warped) else 0.0
+        return leaps * (1e-4 + bent + 2e-9 * COUNT * state.p.dim * width)
 
     def run(self, state: State) -> None:
         """Run the chains; their draws are judged as another proposal."""
         judged, seed = state.best(), state.options.seed
         limits = state.options.limits
-        start = resampled(judged.weighed, COUNT, seed)
+        weighed = judged.weighed
+        start = weighed.u[resampled(weighed.log_weights, weighed.ess, COUNT, seed)]
         kept: list[Chained] = []
         values: list[Tensor] = []
-        for now in state.until_spent(chains(state.p, start, around(state), self.settings, seed)):
+        for now in state.until_spent(chains(state.p, start, chart_of(state, judged), self.settings, seed)):
             state.options.watch(self.name, float("nan"))
             if now.warm:
                 continue
@@ -67,12 +73,11 @@ class AuditByChains:
                     return
 
 
-def resampled(weighed: Weighed, count: int, seed: int) -> Tensor:
-    """Draws by their weights, shape ``(count, D)``."""
-    generator = torch.Generator().manual_seed(seed)
-    return weighed.u[
-        torch.multinomial(weighed.log_weights.exp(), count, replacement=True, generator=generator)
-    ]
+def chart_of(state: State, judged: Judged) -> Chart:
+    """Coordinates in which the target is closest to a standard normal: those of the flow, if that is what was judged."""
+    if isinstance(judged.family, Warped):
+        return BentChart(judged.family)
+    return AffineChart(around(state))
 
 
 def as_judged(name: str, judged: Judged, kept: list[Chained], values: Tensor, found: Audit) -> Judged:

@@ -39,6 +39,7 @@ from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.poutine.messenger import unwrap
 from ember.poutine.runtime import acting_handlers
+from ember.rng import fork_rng
 
 Program = Callable[..., Any]
 _FEWEST_RATES = 1024
@@ -310,7 +311,8 @@ class SVI(Trainable):
         >>> found.status, round(found.mean_off.item(), 1), round(found.corrected.mean.item(), 1)
         ('not converged', 0.7, 1.0)
         """
-        return judge_guide(Pair(self.model, self.guide, args, kwargs, self.store()), draws)
+        with fork_rng():  # a guide that was not set up yet draws where it starts
+            return judge_guide(Pair(self.model, self.guide, args, kwargs, self.store()), draws)
 
     def _schedule(self, num_steps: int) -> Scheduled:
         if not isinstance(self.optim, PyroLRScheduler):

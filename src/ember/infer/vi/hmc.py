@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ember.infer.vi.charts import Chart, Places
 from ember.infer.vi.density import Counted
-from ember.infer.vi.families.family import Affine
+from ember.ops.psis import above_rounding
 
 
 @dataclass(frozen=True)
@@ -53,52 +54,56 @@ class Chained:
 
 
 def chains(
-    p: Counted, start: Tensor, around: Affine, settings: Chains = Chains(), seed: int = 0
+    p: Counted, start: Tensor, chart: Chart, settings: Chains = Chains(), seed: int = 0
 ) -> Iterator[Chained]:
-    """Hamiltonian Monte Carlo in the whitened coordinates of a normal, all chains at once.
+    """Hamiltonian Monte Carlo in the coordinates of a chart, all chains at once.
 
     Args:
         p: the target.
         start: a place for each chain, shape ``(C, D)``; possible ones.
-        around: gives the coordinates.
+        chart: gives the coordinates.
         settings: lengths.
         seed: of momenta and acceptance.
     """
     generator = torch.Generator().manual_seed(seed)
-    e, count = around.whiten(start), len(start)
-    log_p, score = p.score(start)
-    score = around.pulled(score)
+    count = len(start)
+    at = chart.places(p, chart.inverse(start))
     step = 0.5 * p.dim**-0.25
     for i in range(settings.iterations):
         momentum = torch.randn(count, p.dim, dtype=torch.double, generator=generator)
         jitter = 0.8 + 0.4 * float(torch.rand((), generator=generator))
         most = max(2, min(settings.steps, int(settings.length / step)))
         leaps = int(torch.randint(1, 1 + most, (), generator=generator))
-        ended, speed, new_p, new_score = _leapfrog(p, around, e, momentum, score, step * jitter, leaps)
-        gain = new_p - log_p + 0.5 * (momentum.square() - speed.square()).sum(-1)
+        speed, ended = _leapfrog(p, chart, at, momentum, step * jitter, leaps)
+        gain = ended.log_density - at.log_density + 0.5 * (momentum.square() - speed.square()).sum(-1)
         chance = torch.where(torch.isfinite(gain), gain, -torch.inf).clamp(max=0).exp()
         moved = torch.rand(count, dtype=torch.double, generator=generator) < chance
-        e = torch.where(moved.unsqueeze(-1), ended, e)
-        score = torch.where(moved.unsqueeze(-1), new_score, score)
-        log_p = torch.where(moved, new_p, log_p)
+        at = _where(moved, ended, at)
         accepted = float(chance.mean())
         if i < settings.warm:
             step *= math.exp(0.3 * (accepted - settings.target) * (1.0 if i < 0.7 * settings.warm else 0.3))
-        yield Chained(around.unwhiten(e), log_p, accepted, i < settings.warm)
+        yield Chained(at.u, at.log_p, accepted, i < settings.warm)
 
 
 def _leapfrog(
-    p: Counted, around: Affine, e: Tensor, momentum: Tensor, score: Tensor, step: float, leaps: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    speed = momentum
-    log_p = e.new_zeros(len(e))
+    p: Counted, chart: Chart, at: Places, speed: Tensor, step: float, leaps: int
+) -> tuple[Tensor, Places]:
     for _ in range(leaps):
-        speed = speed + 0.5 * step * score
-        e = e + step * speed
-        log_p, score = p.score(around.unwhiten(e))
-        score = around.pulled(score)
-        speed = speed + 0.5 * step * score
-    return e, speed, log_p, score
+        speed = speed + 0.5 * step * at.score
+        at = chart.places(p, at.e + step * speed)
+        speed = speed + 0.5 * step * at.score
+    return speed, at
+
+
+def _where(moved: Tensor, there: Places, here: Places) -> Places:
+    rows = moved.unsqueeze(-1)
+    return Places(
+        torch.where(rows, there.e, here.e),
+        torch.where(rows, there.u, here.u),
+        torch.where(moved, there.log_p, here.log_p),
+        torch.where(moved, there.log_density, here.log_density),
+        torch.where(rows, there.score, here.score),
+    )
 
 
 @dataclass(frozen=True)
@@ -138,22 +143,32 @@ def audit(values: Tensor, accepted: float) -> Audit:
     between = of_chains.var(0)
     r_hat = ((between + within * (length - 1) / length) / within).sqrt()
     flat = values.flatten(0, 1)
-    sd = flat.std(0)
+    sd = above_rounding(flat.std(0), flat.mean(0))
     halves = (values[: length // 2].mean((0, 1)) - values[length // 2 :].mean((0, 1))).abs() / sd
     squares = (values - flat.mean(0)).square().mean(0)
     mcse_sd = (squares.var(0) / count).sqrt() / (2 * sd.square())
-    return Audit(flat.mean(0), sd, r_hat, halves, (between / count).sqrt() / sd, mcse_sd, accepted)
+    mcse = (between / count).sqrt() / sd
+    fixed = sd == 0
+    return Audit(
+        flat.mean(0),
+        sd,
+        r_hat,
+        halves,
+        mcse.masked_fill(fixed, 0.0),
+        mcse_sd.masked_fill(fixed, 0.0),
+        accepted,
+    )
 
 
 def run_chains(
     p: Counted,
     start: Tensor,
-    around: Affine,
+    chart: Chart,
     quantities: Callable[[Tensor], Tensor],
     settings: Chains,
     seed: int,
 ) -> Audit:
     """Chains and what they say, in one call."""
-    kept = [state for state in chains(p, start, around, settings, seed) if not state.warm]
+    kept = [state for state in chains(p, start, chart, settings, seed) if not state.warm]
     accepted = sum(state.accepted for state in kept) / len(kept)
     return audit(torch.stack([quantities(state.u) for state in kept]), accepted)

@@ -182,7 +182,7 @@ def of_ratios(u: Tensor, log_p: Tensor, log_q: Tensor, values: Tensor) -> Weighe
         lost = (smoothed.log_weights.exp().unsqueeze(-1) * ~numbers).sum(0) > _LOST
         values = torch.where(numbers, values, 0.0)
     moments = weighted_moments(values, smoothed.log_weights)
-    deviations = (values - moments.mean) / moments.sd.clamp_min(1e-300)
+    deviations = torch.where(moments.sd == 0, 0.0, (values - moments.mean) / moments.sd)
     if bool(lost.any()):
         nan = torch.full_like(moments.mean, torch.nan)
         moments = Moments(

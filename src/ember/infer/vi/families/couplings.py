@@ -76,6 +76,24 @@ class _Seen:
         two = output @ self.net.w3 * (1 - self.two.square())
         return two @ self.net.w2 * (1 - self.one.square()), two
 
+    def pulled(self, path: Tensor) -> tuple[Tensor, _Cotangents]:
+        """Cotangents of the rows before the layer, and those inside."""
+        after = path[:, self.moves]
+        before = after * self.log_scale.exp()
+        output = torch.cat([after, before * self.moved * self.slope], -1)
+        one, two = self.back(output)
+        path = path.index_copy(1, self.moves, before).index_add(1, self.gives, one @ self.net.w1)
+        return path, _Cotangents(one, two, output)
+
+
+@dataclass(frozen=True)
+class _Cotangents:
+    """Of the hidden values and the output of a network."""
+
+    one: Tensor
+    two: Tensor
+    output: Tensor
+
 
 @dataclass(frozen=True)
 class BentFlow:
@@ -101,21 +119,23 @@ class BentFlow:
         """Gradient in the numbers of the flow."""
         found: list[Tensor] = []
         for seen in reversed(self.layers):
-            after = path[:, seen.moves]
-            before = after * seen.log_scale.exp()
-            output = torch.cat([after, before * seen.moved * seen.slope], -1)
-            one, two = seen.back(output)
+            path, inside = seen.pulled(path)
             grads = [
-                one.mT @ seen.given,
-                one.sum(0),
-                two.mT @ seen.one,
-                two.sum(0),
-                output.mT @ seen.two,
-                output.sum(0),
+                inside.one.mT @ seen.given,
+                inside.one.sum(0),
+                inside.two.mT @ seen.one,
+                inside.two.sum(0),
+                inside.output.mT @ seen.two,
+                inside.output.sum(0),
             ]
             found = [grad.reshape(-1) for grad in grads] + found
-            path = path.index_copy(1, seen.moves, before).index_add(1, seen.gives, one @ seen.net.w1)
         return torch.cat([self.first.pullback(path), *found])
+
+    def pulled(self, path: Tensor) -> Tensor:
+        """Gradient in the rows before the flow."""
+        for seen in reversed(self.layers):
+            path, _ = seen.pulled(path)
+        return self.first.pulled(path)
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,19 @@ class BentEach:
 
     def score(self) -> Tensor:
         """Score of the bent density at its rows."""
-        _, log_scale, _, tail = self.by.each()
+        _, _, _, tail = self.by.each()
         ones = 1 + self.e.square()
-        slope = torch.exp(-tail) / ones.sqrt()
-        curve = torch.tanh(self.bent) * slope - self.e / ones
-        return -(self.e + curve) / (torch.cosh(self.bent) * slope * log_scale.exp())
+        curve = torch.tanh(self.bent) * torch.exp(-tail) / ones.sqrt() - self.e / ones
+        return -(self.e + curve) / self._slope()
+
+    def pulled(self, path: Tensor) -> Tensor:
+        """Gradient in the rows before the map."""
+        return path * self._slope()
+
+    def _slope(self) -> Tensor:
+        """Of each coordinate of ``x`` in that of ``e``."""
+        _, log_scale, _, tail = self.by.each()
+        return torch.cosh(self.bent) * torch.exp(log_scale - tail) / (1 + self.e.square()).sqrt()
 
     def pullback(self, path: Tensor) -> Tensor:
         """Gradient in the numbers of the map."""

@@ -32,6 +32,9 @@ class Bent(Protocol):
     def pullback(self, path: Tensor) -> Tensor:
         """Gradient ``(P,)``, in the numbers of the map, of the sum of ``path`` times the rows after it."""
 
+    def pulled(self, path: Tensor) -> Tensor:
+        """The same gradient in the rows before the map, shape ``(S, D)``."""
+
 
 class Transform(Protocol):
     """An invertible map of rows, with numbers to train. A value: training makes new ones."""
