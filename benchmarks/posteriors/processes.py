@@ -35,4 +35,4 @@ def gp_counts(x: Any, count: Any) -> None:
         numpyro.sample("count", dist.Poisson(jnp.exp(curve)), obs=count)
 
 
-PROGRAMS = {"gp_regression": Program(gp_regression), "gp_counts": Program(gp_counts, accept=0.95)}
+PROGRAMS = {"gp_regression": Program(gp_regression), "gp_counts": Program(gp_counts, accept=0.99)}

@@ -67,7 +67,7 @@ def garch(y: Any) -> None:
 
 
 PROGRAMS = {
-    "nile": Program(nile, accept=0.95),
+    "nile": Program(nile, accept=0.99),
     "ar2": Program(ar2),
     "arma": Program(arma),
     "garch": Program(garch),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +24,7 @@ from ember.fit.result import Called, Fit
 from ember.fit.stages import LADDER, LADDERS
 from ember.fit.state import Options
 from ember.infer.density.density import Density, density
-from ember.infer.density.judging.verdict import Verdict
+from ember.infer.density.judging.verdict import Status, Verdict
 from ember.modules import parameters_put_back
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block
@@ -33,6 +33,8 @@ from ember.primitives import param
 Program = Callable[..., Any]
 _DRAWS, _FEWEST_DRAWS = 1 << 15, 1 << 12
 _TRIED = 256
+_RANKS: Mapping[Status, int] = {"ok": 0, "means only": 1}
+_NOISE_OF_K_HAT = 0.1
 _FIRST = 2  # stages of the ladder that are tried in all coordinates: a place with mass, and a normal
 
 
@@ -169,20 +171,28 @@ def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> 
 def _climbs(
     asked: Asked, plain: _Coordinates, climb: Callable[[_Coordinates], Climb]
 ) -> Iterator[tuple[_Coordinates, Outcome]]:
-    """The best so far: by normals, by normals in noise coordinates, by all families."""
-    chosen, up = plain, climb(plain)
-    outcome = up.up(LADDER[:_FIRST])
-    yield chosen, outcome
+    """The best so far: by normals, by normals in noise coordinates, by all families in the better ones, then in the others."""
+    tries = [(plain, climb(plain))]
+    best = plain, tries[0][1].up(LADDER[:_FIRST])
+    yield best
     noise = _through_noise(asked, plain)
     if noise is not None:
-        other = climb(noise)
-        second = other.up(LADDER[:_FIRST])
-        if second.verdict or _is_better(second, outcome):
-            chosen, outcome, up = noise, second, other
-        elif second.stopped:
-            outcome = _cut_short(outcome)
-        yield chosen, outcome
-    yield chosen, up.up(LADDER[_FIRST:])
+        tries.append((noise, climb(noise)))
+        best = _better(best, (noise, tries[1][1].up(LADDER[:_FIRST])))
+        yield best
+    for coordinates, up in sorted(tries, key=lambda tried: tried[0] is not best[0]):
+        found = coordinates, up.up(LADDER[_FIRST:])
+        best = found if coordinates is best[0] else _better(best, found)
+        yield best
+
+
+def _better(
+    best: tuple[_Coordinates, Outcome], other: tuple[_Coordinates, Outcome]
+) -> tuple[_Coordinates, Outcome]:
+    """One of two; if Ctrl-C has ended the other, it ends the best too."""
+    if _is_better(other[1], best[1]):
+        return other
+    return (best[0], _cut_short(best[1])) if other[1].stopped else best
 
 
 def _cut_short(outcome: Outcome) -> Outcome:
@@ -192,7 +202,12 @@ def _cut_short(outcome: Outcome) -> Outcome:
 
 
 def _is_better(one: Outcome, other: Outcome) -> bool:
-    return (one.weighed.k_hat, -one.weighed.ess) < (other.weighed.k_hat, -other.weighed.ess)
+    """By the verdict, then by k-hat where it differs by more than its noise, then by the draws that count."""
+    ranks = [_RANKS.get(outcome.verdict.status, len(_RANKS)) for outcome in (one, other)]
+    if ranks[0] != ranks[1]:
+        return ranks[0] < ranks[1]
+    a, b = one.weighed, other.weighed
+    return a.k_hat < b.k_hat if abs(a.k_hat - b.k_hat) > _NOISE_OF_K_HAT else a.ess > b.ess
 
 
 def _through_noise(asked: Asked, plain: _Coordinates) -> _Coordinates | None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tests.fit.known_answers import gauss, ring, student, two_modes
 
-from ember.infer.vi.charts import AffineChart, BentChart, Chart
 from ember.infer.vi.density import Counted
+from ember.infer.vi.families.charts import AffineChart, BentChart, Chart
 from ember.infer.vi.families.couplings import Couplings
 from ember.infer.vi.families.normal import Normal
 from ember.infer.vi.families.skewed import SinhArcsinh

@@ -10,7 +10,7 @@ from torch import Tensor
 from ember.fit.draws import resampled
 from ember.fit.outcome import AUDIT
 from ember.fit.state import Judged, State, around
-from ember.infer.vi.charts import AffineChart, BentChart, Chart
+from ember.infer.vi.families.charts import AffineChart, BentChart, Chart
 from ember.infer.vi.families.warped import Warped
 from ember.infer.vi.hmc import Audit, Chained, Chains, audit, chains
 from ember.ops.psis import Moments

@@ -4,13 +4,13 @@ from ember.infer.vi.averaging import Average as Average
 from ember.infer.vi.averaging import average as average
 from ember.infer.vi.batch_and_match import BatchAndMatch as BatchAndMatch
 from ember.infer.vi.batch_and_match import batch_and_match as batch_and_match
-from ember.infer.vi.charts import AffineChart as AffineChart
-from ember.infer.vi.charts import BentChart as BentChart
 from ember.infer.vi.dadvi import Dadvi as Dadvi
 from ember.infer.vi.dadvi import dadvi as dadvi
 from ember.infer.vi.density import Counted as Counted
 from ember.infer.vi.density import FunctionDensity as FunctionDensity
 from ember.infer.vi.density import LogDensity as LogDensity
+from ember.infer.vi.families.charts import AffineChart as AffineChart
+from ember.infer.vi.families.charts import BentChart as BentChart
 from ember.infer.vi.hmc import Chains as Chains
 from ember.infer.vi.hmc import chains as chains
 from ember.infer.vi.hmc import run_chains as run_chains

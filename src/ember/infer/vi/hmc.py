@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ember.infer.vi.charts import Chart, Places
 from ember.infer.vi.density import Counted
+from ember.infer.vi.families.charts import Chart, Places
 from ember.ops.psis import above_rounding
 
 
