@@ -14,7 +14,7 @@ BENCH := .venv-bench/bin
 .PHONY: help demo test check bench surface trust soak clean
 
 help:
-	@echo "make demo    fit the breast-cancer example: accuracy and log-likelihood on held-out patients, elbo.png"
+	@echo "make demo    fit eighteen batters, with a verdict, and score the rest of their season: batting.png"
 	@echo "make test    all tests, in two processes"
 	@echo "make check   format, lint, types, and the contracts of the house: layers, cycles, private names, sizes"
 	@echo "make bench   times of a step, eager and compiled: Ember, Pyro, hand-written torch, NumPyro (ARGS=--quick: does it run?)"
@@ -44,7 +44,7 @@ help:
 	@touch $@
 
 demo: .venv/examples.stamp
-	$(BIN)/python examples/breast_cancer.py
+	$(BIN)/python examples/batting.py
 
 test: .venv/test.stamp .venv/examples.stamp
 	$(BIN)/python -m pytest -n 2 $(ARGS)

@@ -72,6 +72,20 @@ def test_a_pyro_script_is_the_example_with_another_name_and_prints_the_same(
     assert run(tmp_path, "-m", "ember.pyro", str(script)) == output
 
 
+def test_batting(tmp_path: Path) -> None:
+    """The fit is trusted, and ahead of both simple guesses in the rest of the season."""
+    output = run(tmp_path, str(EXAMPLES / "batting.py"))
+    assert output.startswith("batters: OK")
+    scores = {
+        name: (number(rf"{name} +([\d.]+)", output), number(rf"{name} +[\d.]+ +(-[\d.]+)", output))
+        for name in ("ember.fit", "own average", "all alike")
+    }
+    assert scores["ember.fit"][0] < 0.6 * scores["own average"][0]
+    assert scores["ember.fit"][0] < scores["all alike"][0]
+    assert scores["ember.fit"][1] > max(scores["own average"][1], scores["all alike"][1])
+    check_png(tmp_path / "batting.png", 20_000)
+
+
 def test_breast_cancer(tmp_path: Path) -> None:
     output = run(tmp_path, str(EXAMPLES / "breast_cancer.py"))
     assert "patients: 341 train, 114 validate, 114 test" in output

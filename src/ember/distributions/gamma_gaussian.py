@@ -79,14 +79,14 @@ class GammaGaussian:
     def __init__(
         self, log_normalizer: Tensor, info_vec: Tensor, precision: Tensor, alpha: Tensor, beta: Tensor
     ) -> None:
-        assert info_vec.dim() >= 1
-        assert precision.dim() >= 2
-        assert precision.shape[-2:] == info_vec.shape[-1:] * 2
-        self.log_normalizer = log_normalizer
-        self.info_vec = info_vec
-        self.precision = precision
-        self.alpha = alpha
-        self.beta = beta
+        size = info_vec.shape[-1:]
+        if precision.shape[-2:] != size * 2 or not size:
+            raise ValueError(
+                f"a factor over vectors needs info_vec (..., n) and precision (..., n, n), got {tuple(info_vec.shape)} and "
+                f"{tuple(precision.shape)}"
+            )
+        self.info_vec, self.precision = info_vec, precision
+        self.log_normalizer, self.alpha, self.beta = log_normalizer, alpha, beta
 
     def dim(self) -> int:
         """The number of entries of a vector."""

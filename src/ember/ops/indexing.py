@@ -88,22 +88,19 @@ def vindex(tensor: Tensor, args: Any) -> Tensor:
     tensor([[0., 1.],
             [1., 0.]])
     """
-    if not isinstance(args, tuple):
-        args = (args,) if _is_scalar(args) else args
-        if not isinstance(args, tuple):
-            return tensor[args]
-    if not args:
+    if not isinstance(args, tuple) and not _is_scalar(args):
+        return tensor[args]
+    given = list(args) if isinstance(args, tuple) else [args]
+    leading = bool(given) and given[0] is Ellipsis
+    if leading:
+        del given[0]
+    if not given:
         return tensor
-    if args[0] is Ellipsis:
-        args = args[1:]
-        if not args:
-            return tensor
-        events = len(args)
-        args = (_ALL,) * (tensor.dim() - events) + args
-    else:
-        args = args + (_ALL,) * (tensor.dim() - len(args))
-        events = len(args)
-    assert len(args) == tensor.dim()
+    rest = [_ALL] * (tensor.dim() - len(given))
+    events = len(given) if leading else tensor.dim()
+    args = tuple(rest + given if leading else given + rest)
+    if len(args) != tensor.dim():
+        raise IndexError(f"vindex got {len(args)} indices for a tensor of {tensor.dim()} dims: {args}")
     if any(arg is Ellipsis for arg in args):
         raise NotImplementedError("Non-leading Ellipsis is not supported")
     if any(_is_batched(arg) for arg in args[1:]):

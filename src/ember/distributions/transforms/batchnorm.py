@@ -45,13 +45,11 @@ class BatchNorm(TransformModule):
 
     def __init__(self, input_dim: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
         super().__init__()
-        self.input_dim = input_dim
-        self.gamma = nn.Parameter(torch.ones(input_dim))
-        self.beta = nn.Parameter(torch.zeros(input_dim))
-        self.momentum = momentum
-        self.epsilon = epsilon
-        self.register_buffer("moving_mean", torch.zeros(input_dim))
-        self.register_buffer("moving_variance", torch.ones(input_dim))
+        self.input_dim, self.momentum, self.epsilon = input_dim, momentum, epsilon
+        zeros, ones = torch.zeros(input_dim), torch.ones(input_dim)
+        self.gamma, self.beta = nn.Parameter(ones.clone()), nn.Parameter(zeros.clone())
+        for name, start in {"moving_mean": zeros, "moving_variance": ones}.items():
+            self.register_buffer(name, start)
 
     @property
     def constrained_gamma(self) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Size, Tensor
 import ember.distributions as dist
 from ember.contrib.gp.kernels.kernel import Kernel
 from ember.contrib.gp.parameterized import Parameterized
-from ember.contrib.gp.util import add_to_diagonal
+from ember.contrib.gp.util import add_to_diagonal, conditional
 from ember.distributions import constraints
 from ember.nn import PyroParam
 
@@ -98,6 +98,17 @@ class GPModel(Parameterized):
                 "Train data and test data should have the same shape of features, "
                 f"but got {self.X.shape[1:]} and {Xnew.shape[1:]}."
             )
+
+    def _given(
+        self, Xnew: Tensor, at: Tensor, normal: tuple[Tensor, Tensor], whiten: bool, full_cov: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variances, or covariances, at new inputs, given a normal (mean, factor) of the values at others."""
+        self._check_Xnew_shape(Xnew)
+        self.set_mode("guide")
+        found = conditional(
+            Xnew, at, self.kernel, *normal, full_cov=full_cov, whiten=whiten, jitter=self.jitter
+        )
+        return found[0] + self.mean_function(Xnew), found[1]
 
     def _covariance_factor(self, X: Tensor, extra: Any = 0.0) -> Tensor:
         """The Cholesky factor of the covariances at some inputs, with jitter and something more on the diagonal."""

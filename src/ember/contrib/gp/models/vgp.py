@@ -11,7 +11,6 @@ from torch.nn import Parameter
 from ember.contrib.gp.kernels.kernel import Kernel
 from ember.contrib.gp.likelihoods.likelihood import Likelihood
 from ember.contrib.gp.models.model import GPModel, Mean, first_factors, identity_factors, latent_normal
-from ember.contrib.gp.util import conditional
 from ember.nn import pyro_method
 from ember.primitives import sample
 
@@ -87,16 +86,4 @@ class VariationalGP(GPModel):
             Xnew: of shape (M, ...).
             full_cov: covariances.
         """
-        self._check_Xnew_shape(Xnew)
-        self.set_mode("guide")
-        loc, cov = conditional(
-            Xnew,
-            self.X,
-            self.kernel,
-            self.f_loc,
-            self.f_scale_tril,
-            full_cov=full_cov,
-            whiten=self.whiten,
-            jitter=self.jitter,
-        )
-        return loc + self.mean_function(Xnew), cov
+        return self._given(Xnew, self.X, (self.f_loc, self.f_scale_tril), self.whiten, full_cov)

@@ -103,16 +103,4 @@ class VariationalSparseGP(GPModel):
             Xnew: of shape (M, ...).
             full_cov: covariances.
         """
-        self._check_Xnew_shape(Xnew)
-        self.set_mode("guide")
-        loc, cov = conditional(
-            Xnew,
-            self.Xu,
-            self.kernel,
-            self.u_loc,
-            self.u_scale_tril,
-            full_cov=full_cov,
-            whiten=self.whiten,
-            jitter=self.jitter,
-        )
-        return loc + self.mean_function(Xnew), cov
+        return self._given(Xnew, self.Xu, (self.u_loc, self.u_scale_tril), self.whiten, full_cov)
