@@ -26,6 +26,7 @@ TAIL_SHARE, TAIL_DF = 0.25, 3  # the defensive part of a proposal
 MOST_NUMBERS, FEWEST = 1 << 23, 1 << 12  # of the draws of a proposal in many dims
 MORE = 4  # times the draws, where that may decide
 MANY = 50  # dims
+_NO_MOMENT = 1.0  # k-hat: the mean of what is weighed does not exist
 REACH = 6.0  # nats below its own draws: a proposal still draws there often enough
 
 
@@ -182,7 +183,10 @@ class State:
         limits, chained, best = self.options.limits, self.chained, self.best()
         if chained is None or self.audit is None:
             return None
-        if not self.is_large() and not (best.weighed.means_hold(limits) and self.chains_agree(best)):
+        exists = bool((best.weighed.k_squares < _NO_MOMENT).all())
+        if not self.is_large() and not (
+            exists and best.weighed.means_hold(limits) and self.chains_agree(best)
+        ):
             return None
         small = (chained.weighed.mean_errors < limits.audit_error) & (
             chained.weighed.sd_errors < limits.audit_error
