@@ -217,12 +217,38 @@ def test_options_and_calls_that_make_no_sense() -> None:
         model.fit_svi(steps=3)
     with pytest.raises(ValueError, match="Invalid guide_rank: 'half'"):
         model.fit_svi(**QUICK, guide_rank="half")
+    for option in ("num_steps", "num_samples"):
+        with pytest.raises(ValueError, match=f"{option} is an int, at least 1, and not 0"):
+            model.fit_svi(**{**QUICK, option: 0})
+    for forecast in (-1, 1.5):
+        with pytest.raises(ValueError, match=f"forecast is an int, at least 0, and not {forecast}"):
+            model.predict(forecast=forecast)  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError, match="Instead: fit_svi"):
         model.fit_mcmc(num_samples=3)
     with pytest.raises(ValueError, match="a fit needs data at all 3 time steps, and entry 1 is None"):
         models.SimpleSIRModel(10, 7.0, [0.0, None, 1.0]).fit_svi(**QUICK)
     with pytest.raises(SMCFailed):
         models.SimpleSIRModel(10, 7.0, torch.tensor([9.0, 9.0])).heuristic(num_particles=20, retries=2)
+
+
+def test_whole_populations_of_regions() -> None:
+    model = models.RegionalSIRModel(torch.tensor([50, 60]), torch.eye(2), 7, [[0, 0], [1, 0]])
+    model.fit_svi(**QUICK)
+    assert model.predict()["I"].shape == (6, 2, 2)
+
+
+def test_the_last_response_rate_goes_on() -> None:
+    model = models.HeterogeneousSIRModel(100, 7.0, [None] * 85)
+    rho = model.generate({"R0": 0.1})["rho"]
+    assert rho.shape == (85,) and len(rho.unique()) == 3
+    short = models.HeterogeneousSIRModel(100, 7.0, torch.zeros(3))
+    short.fit_svi(**QUICK)
+    assert short.predict(forecast=80)["obs"].shape == (6, 83)
+
+
+def test_a_population_too_large_for_the_dtype() -> None:
+    with pytest.warns(RuntimeWarning, match="1,000,000,000 are not exact in torch.float32"):
+        models.SimpleSIRModel(10**9, 7.0, [None])
 
 
 def test_lists_are_data_too() -> None:

@@ -101,9 +101,12 @@ class CompartmentalModel(CompartmentalInterface):
 
         Raises:
             AssertionError: for other options.
-            ValueError: for an unknown ``guide_rank``; if :meth:`transition` contradicts :meth:`compute_flows`.
+            ValueError: for no steps or samples, or an unknown ``guide_rank``; if :meth:`transition` contradicts
+                :meth:`compute_flows`.
             SMCFailed: if no start is found that agrees with the data.
         """
+        check_whole("num_steps", num_steps, 1)
+        check_whole("num_samples", num_samples, 1)
         wavelets = Wavelets.of(self) if haar else NoWavelets()
         start = init_to_value(values=self._start(options), fallback=None)
         logger.info("Running inference...")
@@ -185,7 +188,9 @@ class CompartmentalModel(CompartmentalInterface):
 
         Raises:
             RuntimeError: if there was no fit.
+            ValueError: if ``forecast`` is no whole number, or negative.
         """
+        check_whole("forecast", forecast, 0)
         if not self.samples:
             raise RuntimeError("Missing samples, try running .fit_svi() first")
         num_samples = len(next(iter(self.samples.values())))
@@ -254,6 +259,16 @@ class CompartmentalModel(CompartmentalInterface):
             dim = time_dim - trace.nodes[f"{name}_0"].fn.event_dim
             out[name] = torch.cat(values, dim) if values[0].dim() >= -dim else torch.stack(values)
         return out
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """That an argument is a whole number, not below ``least``.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is an int, at least {least}, and not {value!r}")
 
 
 def _guide(model: Any, rank: int | str | None, **options: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ember import poutine
+from ember.caller import stacklevel
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate
 
@@ -37,6 +39,9 @@ class CompartmentalInterface(ABC):
         is_regional: whether there is a dim for regions.
         max_plate_nesting: 1 for time alone, 2 for time and regions.
 
+    Warns:
+        RuntimeWarning: if counts of that many are not exact in the default dtype.
+
     Raises:
         AssertionError: for a duration below 1, a population below 2 (below 1 in a region), names that repeat, or names in
             ``approximate`` that are no compartments.
@@ -58,6 +63,7 @@ class CompartmentalInterface(ABC):
         self.is_regional = isinstance(population, Tensor)
         _check_population(population)
         self.population = population
+        _warn_if_inexact(population)
         self.max_plate_nesting = 2 if self.is_regional else 1
         self.compartments = tuple(compartments)
         assert all(isinstance(name, str) for name in self.compartments), (
@@ -205,6 +211,18 @@ def _check_population(population: Any) -> None:
     else:
         assert isinstance(population, int) and population >= 2, (
             f"population is an int, at least 2, or a vector, one entry a region, and not {population!r}"
+        )
+
+
+def _warn_if_inexact(population: int | Tensor) -> None:
+    largest = int(torch.as_tensor(population).max())
+    dtype = torch.get_default_dtype()
+    if largest * torch.finfo(dtype).eps > 1:
+        warnings.warn(
+            f"counts up to a population of {largest:,} are not exact in {dtype}; "
+            "call torch.set_default_dtype(torch.float64) first",
+            RuntimeWarning,
+            stacklevel=stacklevel(),
         )
 
 

@@ -30,24 +30,27 @@ class RegionalSIR(CompartmentalModel):
     """
 
     def __init__(self, population: Tensor, coupling: Tensor, recovery_time: float, data: Data) -> None:
-        super().__init__(("S", "I"), len(data), population, approximate=("I",))
-        assert self.is_regional, f"population is a vector, one entry a region, and not {population!r}"
+        assert isinstance(population, Tensor), (
+            f"population is a vector, one entry a region, and not {population!r}"
+        )
+        # Whole numbers as they may be, they are multiplied by couplings.
+        super().__init__(("S", "I"), len(data), population.to(coupling), approximate=("I",))
         regions = len(population)
         assert coupling.shape == (regions, regions), (
             f"coupling is of shape {(regions, regions)}, and not {tuple(coupling.shape)}"
         )
         assert bool(((coupling >= 0) & (coupling <= 1)).all()), f"couplings are in [0, 1]: {coupling}"
-        if isinstance(data, Tensor):
-            assert data.shape == (self.duration, regions), (
-                f"data is of shape {(self.duration, regions)}, and not {tuple(data.shape)}"
-            )
+        shape = tuple(getattr(data, "shape", (self.duration, regions)))
+        assert shape == (self.duration, regions), (
+            f"data is of shape {(self.duration, regions)}, and not {shape}"
+        )
         self.coupling = coupling
         self.recovery_time = mean_duration("recovery_time", recovery_time)
         self.data = data
 
     def initialize(self, params: Any) -> State:
         """One infected individual in the first region."""
-        infected = torch.zeros_like(self.population)  # type: ignore[arg-type]
+        infected = torch.zeros_like(self.coupling[0])
         infected[0] = 1
         return {"S": self.population - infected, "I": infected}
 

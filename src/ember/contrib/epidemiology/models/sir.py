@@ -121,12 +121,12 @@ class HeterogeneousSIRModel(SIR):
     """:class:`SimpleSIRModel` whose reproductive number drifts, and whose response rate has three levels.
 
     The reproductive number is ``R0`` times ``beta``, a random walk of its logarithm. The response rate has one value for 14
-    time steps, another for 7, and a third for 60.
+    time steps, another for 7, and a third from then on.
 
     Args:
         population: of all compartments.
         recovery_time: mean number of time steps in I, above 1.
-        data: new observed infections, one entry a time step; with forecasts 81 at most.
+        data: new observed infections, one entry a time step.
 
     Raises:
         AssertionError: for arguments out of range.
@@ -136,7 +136,7 @@ class HeterogeneousSIRModel(SIR):
         """``R0``, the recovery time, and the response rate as a series."""
         R0 = sample("R0", dist.LogNormal(0.0, 1.0))
         levels = [sample(f"rho{i}", dist.Beta(a, 4)) for i, a in enumerate((2, 4, 8))]
-        rho = deterministic("rho", _levels(levels, (14, 7, 60)), event_dim=1)
+        rho = deterministic("rho", _levels(levels, (14, 7, max(60, self.duration - 21))), event_dim=1)
         return R0, self.recovery_time, rho
 
     def initialize(self, params: Any) -> State:
@@ -246,8 +246,7 @@ class UnknownStartSIRModel(SIR):
         """Infections, recoveries, observations."""
         R0, X, tau, rho = params
         S2I = self.spread(state, t, rate=R0 / tau, imported=X)
-        is_forecast = isinstance(t, int) and t >= self.duration
-        self.observe(S2I, t, _at(rho, -1 if is_forecast else t))
+        self.observe(S2I, t, _at(rho, t))
 
     def predict(self, forecast: int = 0) -> dict[str, Tensor]:
         """As :meth:`CompartmentalModel.predict`, with ``first_infection``: the time from the start of the window.
@@ -264,9 +263,9 @@ class UnknownStartSIRModel(SIR):
 
 def _at(series: Tensor, t: Time) -> Tensor:
     """A global series at a time, or at all times in the dim of the plate of time, which is the last of its batch."""
-    if isinstance(t, slice) and series.dim() > 1:
-        series = series.squeeze(-2)
-    return series[..., t]
+    if isinstance(t, int):
+        return series[..., min(t, series.size(-1) - 1)]  # the last goes on
+    return series[..., t] if series.dim() == 1 else series.squeeze(-2)[..., t]
 
 
 def _levels(values: list[Tensor], durations: tuple[int, ...]) -> Tensor:
