@@ -48,10 +48,10 @@ QUICK: dict[str, Any] = {"num_samples": 6, "num_steps": 4, "num_particles": 3, "
 @pytest.fixture(autouse=True)
 def eager() -> Any:
     """Steps are compiled in one test only: twelve C programs take long."""
-    before = ember.settings.get("compile")
+    before = {name: ember.settings.get(name) for name in ("compile", "backend")}
     ember.settings.set(compile=False)
     yield
-    ember.settings.set(compile=before)
+    ember.settings.set(**before)
 
 
 def simulated(name: str) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -85,6 +85,15 @@ def test_simulated_fitted_and_carried_on(name: str) -> None:
     assert torch.equal(predicted["obs"][:, :T], truth["obs"].expand(6, T, *regions))
     assert bool((predicted["S"].diff(dim=1)[:, T - 1 :] <= 0).all())
     assert model.predict()["I"].shape == (6, T, *regions)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_steps_are_captured(name: str) -> None:
+    model, _ = simulated(name)
+    eager = model.fit_svi(**QUICK)
+    ember.settings.set(compile=True, backend="interpreter")
+    model, _ = simulated(name)
+    assert model.fit_svi(**QUICK) == pytest.approx(eager, rel=1e-5)
 
 
 def test_observations_of_cumulative_counts() -> None:

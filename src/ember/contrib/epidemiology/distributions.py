@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
 from ember import distributions as dist
-from ember.distributions.validation import is_validation_enabled
+from ember.distributions.validation import all_valid, is_validation_enabled
 
 Number = float | Tensor
 
@@ -100,8 +100,9 @@ def set_relaxed_distributions(relaxed: bool = True) -> Iterator[None]:
         _MODE.relaxed = before
 
 
-def _all(condition: Any) -> bool:
-    return bool(condition.all()) if isinstance(condition, Tensor) else bool(condition)
+def _holds(condition: Any) -> bool:
+    # A recorded step looks at it in every run.
+    return all_valid(condition) if isinstance(condition, Tensor) else bool(condition)
 
 
 def _is_pure(overdispersion: Number) -> bool:
@@ -111,11 +112,13 @@ def _is_pure(overdispersion: Number) -> bool:
         ValueError: if it is out of range, where validation is on.
     """
     if is_validation_enabled():
-        if not _all(overdispersion >= 0):
+        if not _holds(overdispersion >= 0):
             raise ValueError(f"Expected overdispersion >= 0, got {overdispersion}")
-        if not _all(overdispersion < 2):
+        if not _holds(overdispersion < 2):
             raise ValueError(f"Expected overdispersion < 2, got {overdispersion}")
-    return _all(overdispersion == 0)
+    if not isinstance(overdispersion, Tensor):
+        return overdispersion == 0
+    return not all_valid(overdispersion != 0) and bool((overdispersion == 0).all())
 
 
 def _normal(mean: Tensor, variance: Tensor) -> Any:
