@@ -150,16 +150,21 @@ class ShapeAugmentedGamma(Gamma):
         self._unboost_x_cache = x, before
         return x
 
-    def score_parts(self, x: Tensor) -> ScoreParts:
+    def score_parts(self, boosted_x: Tensor | None = None) -> ScoreParts:
         """The density, and the score function of the acceptance of what was drawn.
+
+        Args:
+            boosted_x: what was drawn last; that is the default.
 
         Raises:
             AssertionError: for other values than the last draws.
         """
         known = self._unboost_x_cache
-        assert known is not None and x is known[0], "score_parts is known for the last draws only"
+        assert known is not None and (boosted_x is None or boosted_x is known[0]), (
+            "score_parts is known for the last draws only"
+        )
         _, score_function, _ = self._rejection_gamma.score_parts(known[1])
-        log_pdf = Gamma.log_prob(self, x)  # type: ignore[no-untyped-call]
+        log_pdf = Gamma.log_prob(self, known[0])  # type: ignore[no-untyped-call]
         return ScoreParts(log_pdf, score_function, log_pdf)
 
 
