@@ -208,10 +208,8 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
         base_method = getattr(type(self.base_dist), "score_parts", Distribution.score_parts)
         if base_method is Distribution.score_parts or "has_rsample" in self.__dict__:
             return super().score_parts(x, *args, **kwargs)
-        n = self.reinterpreted_batch_ndims
-        return ScoreParts(
-            *(sum_rightmost(part, n) for part in base_method(self.base_dist, x, *args, **kwargs))
-        )
+        parts = base_method(self.base_dist, x, *args, **kwargs)
+        return ScoreParts(*(sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts))
 
     def conjugate_update(self, other: Any) -> tuple[Any, Any]:
         """Update the base; see :meth:`Distribution.conjugate_update`."""
