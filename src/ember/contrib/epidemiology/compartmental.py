@@ -1,8 +1,8 @@
 """Compartmental models: simulated, fitted by variational inference, and carried on into the future.
 
-Counts are integers; the fit relaxes them to real numbers. Its model samples the counts of all compartments at all times,
-without a density of their own, and weighs them by the flows between them, each with the mean and the variance of its
-binomial distribution. So all time steps are scored at once. Predictions round the counts.
+Counts are integers; the fit relaxes them to real numbers. Its model samples the counts of all compartments at
+all times, without a density of their own, and weighs them by the flows between them, each with the mean and
+the variance of its binomial distribution. So all time steps are scored at once. Predictions round the counts.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ember.contrib.epidemiology.programs import AUXILIARY, generative, relaxed, 
 from ember.contrib.epidemiology.starting import InShape, describe, feasible
 from ember.contrib.epidemiology.tensors import clamp
 from ember.contrib.epidemiology.wavelets import NoWavelets, Wavelets
+from ember.distributions.typed_torch import broadcast_tensors
 from ember.infer.autoguide import AutoLowRankMultivariateNormal, AutoMultivariateNormal, AutoNormal
 from ember.infer.autoguide.base.initialization import init_to_value
 from ember.poutine.trace_struct import Trace
@@ -34,7 +35,8 @@ logger = logging.getLogger("pyro.contrib.epidemiology.compartmental")
 
 
 class CompartmentalModel(CompartmentalInterface):
-    """Base of stochastic compartmental models in discrete time; see :class:`CompartmentalInterface` for what they define.
+    """Base of stochastic compartmental models in discrete time; see :class:`CompartmentalInterface` for what
+    they define.
 
     Example:
 
@@ -56,7 +58,8 @@ class CompartmentalModel(CompartmentalInterface):
             fixed: values of sites that depend on nothing, such as global parameters.
 
         Returns:
-            The values of all sites by name; those of time steps as one series, without the number of the step.
+            The values of all sites by name; those of time steps as one series, without the number of the
+            step.
         """
         values = {name: torch.as_tensor(value) for name, value in fixed.items()}
         trace = poutine.trace(poutine.condition(partial(generative, self), values)).get_trace()
@@ -90,9 +93,10 @@ class CompartmentalModel(CompartmentalInterface):
             betas: of the optimizer.
             haar: sample the series in Haar wavelets.
             init_scale: the first standard deviation of the guide.
-            guide_rank: 0 for independent normals, ``"full"`` for a dense covariance, a positive int or None for one of low
-                rank; these need more steps.
-            jit: for Pyro's sake. Steps are compiled where they can be, unless the setting ``compile`` says no.
+            guide_rank: 0 for independent normals, ``"full"`` for a dense covariance, a positive int or None
+                for one of low rank; these need more steps.
+            jit: for Pyro's sake. Steps are compiled where they can be, unless the setting ``compile`` says
+                no.
             log_every: how often a loss is logged.
             options: ``heuristic_...`` for :meth:`heuristic`.
 
@@ -101,8 +105,8 @@ class CompartmentalModel(CompartmentalInterface):
 
         Raises:
             AssertionError: for other options.
-            ValueError: for no steps or samples, or an unknown ``guide_rank``; if :meth:`transition` contradicts
-                :meth:`compute_flows`.
+            ValueError: for no steps or samples, or an unknown ``guide_rank``; if :meth:`transition`
+                contradicts :meth:`compute_flows`.
             SMCFailed: if no start is found that agrees with the data.
         """
         check_whole("num_steps", num_steps, 1)
@@ -223,8 +227,8 @@ class CompartmentalModel(CompartmentalInterface):
     ) -> dict[str, Tensor]:
         """Values of all latent variables that agree with the data, where a fit starts.
 
-        These are of the most probable particle of a filter that proposes from the prior; what :meth:`finalize` observes does
-        not count. Models for which this does not work may override it.
+        These are of the most probable particle of a filter that proposes from the prior; what
+        :meth:`finalize` observes does not count. Models for which this does not work may override it.
 
         Args:
             num_particles: how many.
@@ -255,7 +259,7 @@ class CompartmentalModel(CompartmentalInterface):
             if not steps:
                 continue
             assert len(steps) == duration, f"site {name!r} has {len(steps)} of {duration} time steps"
-            values = torch.broadcast_tensors(*[torch.as_tensor(out.pop(key)) for key in steps])  # type: ignore[no-untyped-call]
+            values = broadcast_tensors(*[torch.as_tensor(out.pop(key)) for key in steps])
             dim = time_dim - trace.nodes[f"{name}_0"].fn.event_dim
             out[name] = torch.cat(values, dim) if values[0].dim() >= -dim else torch.stack(values)
         return out

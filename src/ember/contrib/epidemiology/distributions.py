@@ -1,7 +1,8 @@
-"""Distributions of flows between compartments: binomial counts, more dispersed if need be, and their relaxations.
+"""Distributions of flows between compartments: binomial counts, more dispersed if need be, and their
+relaxations.
 
-Inside of :func:`set_relaxed_distributions` the binomial ones are normal distributions with the same mean and variance, so
-that counts may be any real numbers.
+Inside of :func:`set_relaxed_distributions` the binomial ones are normal distributions with the same mean and
+variance, so that counts may be any real numbers.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ _MODE = _Mode()
 
 @contextmanager
 def set_approx_sample_thresh(thresh: float) -> Iterator[None]:
-    """Draw binomial counts of more than ``thresh`` trials approximately, inside of a ``with`` block or a function.
+    """Draw binomial counts of more than ``thresh`` trials approximately, inside of a ``with`` block or a
+    function.
 
     This sets ``Binomial.approx_sample_thresh``, for all threads.
 
@@ -62,7 +64,8 @@ def set_approx_sample_thresh(thresh: float) -> Iterator[None]:
 
 @contextmanager
 def set_approx_log_prob_tol(tol: float) -> Iterator[None]:
-    """Score binomial and beta-binomial counts to this relative error, inside of a ``with`` block or a function.
+    """Score binomial and beta-binomial counts to this relative error, inside of a ``with`` block or a
+    function.
 
     This sets ``approx_log_prob_tol`` of both classes, for all threads.
 
@@ -83,7 +86,8 @@ def set_approx_log_prob_tol(tol: float) -> Iterator[None]:
 
 @contextmanager
 def set_relaxed_distributions(relaxed: bool = True) -> Iterator[None]:
-    """Make the binomial distributions below normal ones, in this thread, inside of a ``with`` block or a function.
+    """Make the binomial distributions below normal ones, in this thread, inside of a ``with`` block or a
+    function.
 
     Args:
         relaxed: False for the exact ones again.
@@ -137,8 +141,8 @@ def binomial_dist(total_count: Number, probs: Number, *, overdispersion: Number 
     """Binomial counts, or beta-binomial ones that are more dispersed.
 
     For ``total_count`` to infinity, the share of successes tends to a logit-normal variable with the scale
-    ``overdispersion``: the relative error of large counts does not vanish. The concentrations of the beta variable sum to
-    about ``1 / (p q overdispersion^2) - 1``, with ``p = probs`` and ``q = 1 - p``.
+    ``overdispersion``: the relative error of large counts does not vanish. The concentrations of the beta
+    variable sum to about ``1 / (p q overdispersion^2) - 1``, with ``p = probs`` and ``q = 1 - p``.
 
     Args:
         total_count: how many trials.
@@ -245,13 +249,13 @@ def infection_dist(
 ) -> Any:
     """How many are infected in one time step.
 
-    A susceptible individual escapes each infectious one with probability ``1 - individual_rate / population``. With a finite
-    population counts are binomial, or beta-binomial for a finite ``concentration``; with an infinite one they are Poisson, or
-    negative binomial.
+    A susceptible individual escapes each infectious one with probability ``1 - individual_rate /
+    population``. With a finite population counts are binomial, or beta-binomial for a finite
+    ``concentration``; with an infinite one they are Poisson, or negative binomial.
 
     Args:
-        individual_rate: how many one infectious individual infects in a step, on average, where all others are
-            susceptible: the reproductive number over the mean duration of the infection.
+        individual_rate: how many one infectious individual infects in a step, on average, where all others
+            are susceptible: the reproductive number over the mean duration of the infection.
         num_infectious: how many are infectious.
         num_susceptible: how many are susceptible.
         population: how many there are in all.
@@ -263,10 +267,10 @@ def infection_dist(
         NotImplementedError: for overdispersion in an infinite population.
 
     References:
-        J. O. Lloyd-Smith, S. J. Schreiber, P. E. Kopp, W. M. Getz (2005), "Superspreading and the effect of individual
-        variation on disease emergence".
-        L. M. Li, N. C. Grassly, C. Fraser (2017), "Quantifying transmission heterogeneity using both pathogen phylogenies
-        and incidence time series".
+        J. O. Lloyd-Smith, S. J. Schreiber, P. E. Kopp, W. M. Getz (2005), "Superspreading and the effect of
+        individual variation on disease emergence".
+        L. M. Li, N. C. Grassly, C. Fraser (2017), "Quantifying transmission heterogeneity using both pathogen
+        phylogenies and incidence time series".
 
     >>> one = infection_dist(individual_rate=0.5, num_infectious=1, num_susceptible=99, population=100)
     >>> round(one.mean.item(), 3)
@@ -283,7 +287,8 @@ def infection_dist(
         )
     pairwise = torch.as_tensor(individual_rate / population).clamp(max=1 - _SMALLEST)
     escape = (-pairwise).log1p() * num_infectious
-    # At least a hundredth of an infection in all is expected: so nothing is impossible, in large populations neither.
+    # At least a hundredth of an infection in all is expected: so nothing is impossible, in large populations
+    # neither.
     smallest = torch.as_tensor(_FEWEST / population).clamp(max=_SMALLEST)
     infected = torch.maximum(-escape.expm1(), smallest)
     if not superspreading:

@@ -29,10 +29,12 @@ class CompartmentalInterface(ABC):
     :meth:`compute_flows` and :meth:`finalize`.
 
     Args:
-        compartments: their names.
+        compartments: the names of those whose counts do not follow from the others; there is a flow for each.
         duration: the number of time steps.
-        population: how many individuals there are in all; for a model of regions a vector, one entry a region.
-        approximate: names of compartments of which the state has a real-valued estimate too, as ``state["I_approx"]``.
+        population: how many individuals there are in all; for a model of regions a vector, one entry a
+            region.
+        approximate: names of compartments of which the state has a real-valued estimate too, as
+            ``state["I_approx"]``.
 
     Attributes:
         samples: draws of the posterior by site, once the model is fitted.
@@ -43,8 +45,8 @@ class CompartmentalInterface(ABC):
         RuntimeWarning: if counts of that many are not exact in the default dtype.
 
     Raises:
-        AssertionError: for a duration below 1, a population below 2 (below 1 in a region), names that repeat, or names in
-            ``approximate`` that are no compartments.
+        AssertionError: for a duration below 1, a population below 2 (below 1 in a region), names that repeat,
+            or names in ``approximate`` that are no compartments.
     """
 
     def __init__(
@@ -125,14 +127,16 @@ class CompartmentalInterface(ABC):
 
     @cached_property
     def latent_series(self) -> dict[str, tuple[Any, bool]]:
-        """Latent variables of each step that are no flows: name -> distribution, and whether there is one for each region."""
+        """Latent variables of each step that are no flows: name -> distribution, and whether there is one for
+        each region."""
         trace, flows = self._first_step()
         found = {}
         for name, site in trace.iter_stochastic_nodes():
             if name not in flows and not site.is_subsample:
                 is_local = any(frame.name == "region" for frame in site.cond_indep_stack)
                 found[_without_time(name)] = site.fn, is_local
-        # Where there are such variables, Pyro draws the series here: so do we, for the same draws from one seed.
+        # Where there are such variables, Pyro draws the series here: so do we, for the same draws from one
+        # seed.
         assert not found or found.keys() <= self.series
         return found
 
@@ -163,7 +167,8 @@ class CompartmentalInterface(ABC):
     def transition(self, params: Any, state: State, t: Time) -> None:
         """One time step: sample the flows at sites ``S2I_{t}`` and so on, change the state, observe.
 
-        It is called for one step with an int, and for all steps at once with a slice; values may have batch dims on the left.
+        It is called for one step with an int, and for all steps at once with a slice; values may have batch
+        dims on the left.
 
         Args:
             params: what :meth:`global_model` returned.
@@ -186,8 +191,8 @@ class CompartmentalInterface(ABC):
     def compute_flows(self, prev: State, curr: State, t: Time) -> State:
         """The flows that make one state of another, by the names of their sites.
 
-        Here individuals move from each compartment to the next, and from the last to one that is named "R" and has no count;
-        for other structures this is to be overridden.
+        Here individuals move from each compartment to the next, and from the last to one that is named "R"
+        and has no count; for other structures this is to be overridden.
 
         Args:
             prev: the counts before the step.

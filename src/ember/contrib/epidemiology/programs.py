@@ -1,4 +1,5 @@
-"""The programs that a compartmental model stands for: forward in time, and given all of its states at once."""
+"""The programs that a compartmental model stands for: forward in time, and given all of its states at
+once."""
 
 from __future__ import annotations
 
@@ -20,9 +21,11 @@ from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site
 from ember.primitives import deterministic, sample
 
-#: The site of all counts as real numbers, of shape ``(compartments, time)`` or ``(compartments, time, regions)``.
+#: The site of all counts as real numbers, of shape ``(compartments, time)`` or ``(compartments, time,
+#: regions)``.
 AUXILIARY = "auxiliary"
-# How far counts may be off before a transition is said to contradict its flows, relative to the largest of both.
+# How far counts may be off before a transition is said to contradict its flows, relative to the largest of
+# both.
 _TOLERANCE = 1e-5
 
 
@@ -63,8 +66,9 @@ def relaxed(model: CompartmentalInterface) -> None:
         for name, start in model.initialize(params).items():
             if name not in curr:
                 raise ValueError(
-                    f"initialize() gives {name!r}, which is neither one of the compartments {model.compartments} nor "
-                    f"a latent site of transition(): {', '.join(others) or 'there is none'}"
+                    f"initialize() gives {name!r}, which is neither one of the compartments "
+                    f"{model.compartments} nor a latent site of "
+                    f"transition(): {', '.join(others) or 'there is none'}"
                 )
             prev[name] = cat2(start, curr[name][before_last], dim=batch_dims - curr[name].dim())
         for state in (prev, curr):
@@ -100,7 +104,8 @@ def range_of_counts(model: CompartmentalInterface) -> Any:
 
 
 def _sample_series(model: CompartmentalInterface) -> tuple[Tensor, dict[str, Tensor]]:
-    """Sample the counts, and other latent series: values of the shapes of these, with at most one batch dim on the left."""
+    """Sample the counts, and other latent series: values of the shapes of these, with at most one batch dim
+    on the left."""
     regions = tuple(getattr(model.population, "shape", ()))
     shape = (len(model.compartments), model.duration, *regions)
     # Flows given the counts have densities of their own, so that this has none.
@@ -137,7 +142,8 @@ def _given_states(model: CompartmentalInterface, params: Any, prev: State, curr:
         if not all_valid((here - there).abs() <= _TOLERANCE * (1 + torch.maximum(there.abs(), before.abs()))):
             raise ValueError(
                 f"Incorrect state['{name}'] update in .transition(), "
-                "check that .transition() matches .compute_flows()."
+                "check that .transition() matches .compute_flows(). "
+                "A compartment whose count follows from the others is none: compute it in .transition()."
             )
 
 
@@ -151,5 +157,6 @@ class _NoLatentVariables(Messenger):
     def _pyro_sample(self, msg: Site) -> None:
         if is_validation_enabled() and not msg.is_observed and not msg.is_subsample:
             raise NotImplementedError(
-                f".{self.where} contained latent variable {msg.name}; sample it in global_model() or transition()"
+                f".{self.where} contained latent variable {msg.name}; "
+                "sample it in global_model() or transition()"
             )

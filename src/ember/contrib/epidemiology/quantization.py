@@ -1,8 +1,8 @@
 """Real numbers rounded at random to integers nearby, with probabilities that are smooth in the number.
 
-The probabilities are cardinal B-splines (I. J. Schoenberg, 1946, "Contributions to the problem of approximation of
-equidistant data by analytic functions"), each smoothed by a symmetric filter over neighbours. Splines sum to one and have
-their centre at the number, so that rounding is unbiased.
+The probabilities are cardinal B-splines (I. J. Schoenberg, 1946, "Contributions to the problem of
+approximation of equidistant data by analytic functions"), each smoothed by a symmetric filter over
+neighbours. Splines sum to one and have their centre at the number, so that rounding is unbiased.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def _added(a: _Polynomial, b: _Polynomial) -> _Polynomial:
 
 
 def _pieces(degree: int) -> list[_Polynomial]:
-    """The polynomials of a B-spline on its unit intervals, from the left, each in the distance from its left end.
+    """The polynomials of a B-spline on its unit intervals, from the left, each in the distance from its left
+    end.
 
     By the recurrence of de Boor and Cox: ``d B_d(x) = x B_(d-1)(x) + (d + 1 - x) B_(d-1)(x - 1)``.
     """
@@ -93,7 +94,8 @@ def compute_bin_probs(s: Tensor, num_quant_bins: int) -> Tensor:
         )
     left = torch.tensor(_coefficients(num_quant_bins)[: num_quant_bins // 2], dtype=s.dtype, device=s.device)
     powers = torch.arange(left.size(-1), device=s.device)
-    # The right half is the left one of the mirrored number; tails in the powers of the small distance do not cancel.
+    # The right half is the left one of the mirrored number; tails in the powers of the small distance do not
+    # cancel.
     halves = [(x[..., None, None].pow(powers) * left).sum(-1) for x in (1 - s, s)]
     return torch.cat([halves[0], halves[1].flip(-1)], -1)
 
@@ -112,7 +114,8 @@ def quantize(name: str, x_real: Tensor, min: Number, max: Number, num_quant_bins
     """Round a number at random to an integer of a range.
 
     Args:
-        name: of a ``deterministic`` site with the result; the choice is at ``Q_name``, enumerated in parallel.
+        name: of a ``deterministic`` site with the result; the choice is at ``Q_name``, enumerated in
+            parallel.
         x_real: the number.
         min: the first of the range.
         max: the last.
@@ -140,7 +143,8 @@ def _counted(name: str, value: Tensor) -> Tensor:
 def quantize_enumerate(
     x_real: Tensor, min: Number, max: Number, num_quant_bins: int = 4
 ) -> tuple[Tensor, Tensor]:
-    """All integers that :func:`quantize` can give, in a new rightmost dim, and the logarithms of their probabilities.
+    """All integers that :func:`quantize` can give, in a new rightmost dim, and the logarithms of their
+    probabilities.
 
     Args:
         x_real: the number.

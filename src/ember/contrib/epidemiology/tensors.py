@@ -91,8 +91,8 @@ def align_samples(
         missing = recorded.trace.nodes[name].fn.event_dim - particle_dim - value.dim()
         if missing < 0:
             raise ValueError(
-                f"Cannot align samples, try moving particle_dim left: site {name!r} of shape {tuple(value.shape)} "
-                f"has {-missing} dims too many for particle_dim={particle_dim}"
+                f"Cannot align samples, try moving particle_dim left: site {name!r} of shape "
+                f"{tuple(value.shape)} has {-missing} dims too many for particle_dim={particle_dim}"
             )
         aligned[name] = value.reshape(value.shape[:1] + (1,) * missing + value.shape[1:])
     return aligned

@@ -1,7 +1,8 @@
 """Drawing what was enumerated from its joint posterior, or finding its most probable values.
 
-The factors are contracted as for the evidence, and then the contraction is run backwards, from the variables that were
-eliminated last to those eliminated first: forward filtering and backward sampling (temperature 1), or the Viterbi algorithm
+The factors are contracted as for the evidence, and then the contraction is run backwards, from the variables
+that were eliminated last to those eliminated first: forward filtering and backward sampling (temperature 1),
+    or the Viterbi algorithm
 (temperature 0), on a tree of plates.
 """
 
@@ -53,7 +54,8 @@ def replay_posterior_sample(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """The result of a model, run with a posterior sample of the sites that are enumerated in a packed trace of it.
+    """The result of a model, run with a posterior sample of the sites that are enumerated in a packed trace
+    of it.
 
     Args:
         model: the program.
@@ -77,7 +79,8 @@ def replay_posterior_sample(
 class BackwardSampleMessenger(SamplePosteriorMessenger):
     """Draws the enumerated sites of a model from their joint posterior, anew each time that it is entered.
 
-    The values are a joint draw by forward filtering and backward sampling; the ``fn`` of sites stays the prior.
+    The values are a joint draw by forward filtering and backward sampling; the ``fn`` of sites stays the
+    prior.
 
     Args:
         enum_trace: the trace of the model, with packed log densities.
@@ -126,7 +129,8 @@ def _is_wide(frame: CondIndepStackFrame) -> bool:
 
 
 def _collect(trace: Trace, strict: bool) -> tuple[ByOrdinal, set[str], dict[str, Tensor]]:
-    """The factors that depend on enumerated sites, the dims of these, and the factors of latent sites by name."""
+    """The factors that depend on enumerated sites, the dims of these, and the factors of latent sites by
+    name."""
     sites = [(name, site) for name, site in trace.nodes.items() if site.type == "sample"]
     sum_dims: set[str] = set()
     factors: ByOrdinal = OrderedDict()
@@ -156,7 +160,8 @@ def _collect(trace: Trace, strict: bool) -> tuple[ByOrdinal, set[str], dict[str,
 def _draw(
     factors: ByOrdinal, sum_dims: set[str], queries: dict[str, Tensor], temperature: float
 ) -> dict[str, tuple[Any, Ordinal]]:
-    """For each query the indices of the chosen values (or None), and the plates of its connected component."""
+    """For each query the indices of the chosen values (or None), and the plates of its connected
+    component."""
     sizes = {
         symbol: size
         for terms in factors.values()

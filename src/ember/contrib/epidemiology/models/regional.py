@@ -20,8 +20,8 @@ class RegionalSIR(CompartmentalModel):
 
     Args:
         population: one entry a region.
-        coupling: pairwise, of shape ``(regions, regions)``, in [0, 1]; all ones are one region, the identity is independent
-            ones.
+        coupling: pairwise, of shape ``(regions, regions)``, in [0, 1]; all ones are one region, the identity
+            is independent ones.
         recovery_time: mean number of time steps in I, above 1.
         data: new observed infections, one row a time step, one column a region.
 
@@ -113,7 +113,8 @@ class RegionalSIRModel(RegionalSIR):
 
 
 class HeterogeneousRegionalSIRModel(RegionalSIR):
-    """:class:`RegionalSIRModel` whose reproductive number drifts, and whose response rates do so in each region.
+    """:class:`RegionalSIRModel` whose reproductive number drifts, and whose response rates do so in each
+    region.
 
     Both are random walks, of a logarithm and of log odds, with drifts that are inferred.
 

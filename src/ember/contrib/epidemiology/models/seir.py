@@ -44,7 +44,8 @@ class SimpleSEIRModel(SEIR):
 
 
 class OverdispersedSEIRModel(SEIR):
-    """:class:`SimpleSEIRModel` with flows and observations that are more dispersed, by one global parameter ``od``.
+    """:class:`SimpleSEIRModel` with flows and observations that are more dispersed, by one global parameter
+    ``od``.
 
     Args:
         population: of all compartments.
@@ -128,7 +129,8 @@ class SimpleSEIRDModel(SEIR):
 class SuperspreadingSEIRModel(SEIR):
     """:class:`SimpleSEIRModel` in which few individuals infect many, as in :class:`SuperspreadingSIRModel`.
 
-    It can be told when lineages of sequenced genomes meet, too: these times depend on how many are infectious.
+    It can be told when lineages of sequenced genomes meet, too: these times depend on how many are
+    infectious.
 
     Args:
         population: of all compartments.
@@ -136,14 +138,15 @@ class SuperspreadingSEIRModel(SEIR):
         recovery_time: mean number of time steps in I, above 1.
         data: new observed infections, one entry a time step.
         leaf_times: when genomes were sampled.
-        coal_times: when their lineages meet; both or none, as in :class:`~ember.distributions.CoalescentRateLikelihood`.
+        coal_times: when their lineages meet; both or none, as in
+            :class:`~ember.distributions.CoalescentRateLikelihood`.
 
     Raises:
         AssertionError: for arguments out of range, or one of both times.
 
     References:
-        L. M. Li, N. C. Grassly, C. Fraser (2017), "Quantifying transmission heterogeneity using both pathogen phylogenies
-        and incidence time series".
+        L. M. Li, N. C. Grassly, C. Fraser (2017), "Quantifying transmission heterogeneity using both pathogen
+        phylogenies and incidence time series".
     """
 
     def __init__(

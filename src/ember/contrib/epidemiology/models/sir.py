@@ -24,8 +24,8 @@ from ember.primitives import deterministic, sample
 class SimpleSIRModel(SIR):
     """Susceptible, infected and recovered individuals.
 
-    In each time step an infectious individual infects each susceptible one with probability ``R0 / recovery_time /
-    population``, and recovers with probability ``1 / recovery_time``.
+    In each time step an infectious individual infects each susceptible one with probability ``R0 /
+    recovery_time / population``, and recovers with probability ``1 / recovery_time``.
 
     Args:
         population: of all compartments.
@@ -48,7 +48,8 @@ class SimpleSIRModel(SIR):
 
 
 class OverdispersedSIRModel(SIR):
-    """:class:`SimpleSIRModel` with flows and observations that are more dispersed, by one global parameter ``od``.
+    """:class:`SimpleSIRModel` with flows and observations that are more dispersed, by one global parameter
+    ``od``.
 
     Args:
         population: of all compartments.
@@ -59,7 +60,8 @@ class OverdispersedSIRModel(SIR):
         AssertionError: for arguments out of range.
 
     References:
-        D. Champredon, M. Li, B. M. Bolker, J. Dushoff (2018), "Two approaches to forecast Ebola synthetic epidemics".
+        D. Champredon, M. Li, B. M. Bolker, J. Dushoff (2018), "Two approaches to forecast Ebola synthetic
+        epidemics".
     """
 
     def global_model(self) -> Any:
@@ -76,8 +78,8 @@ class OverdispersedSIRModel(SIR):
 class SuperspreadingSIRModel(SIR):
     """:class:`SimpleSIRModel` in which few individuals infect many.
 
-    All infections by an individual take place in one step, as in Li et al.; their number is beta-binomial, with the
-    concentration ``k``, which is small where a few do most of it.
+    All infections by an individual take place in one step, as in Li et al.; their number is beta-binomial,
+    with the concentration ``k``, which is small where a few do most of it.
 
     Args:
         population: of all compartments.
@@ -88,10 +90,10 @@ class SuperspreadingSIRModel(SIR):
         AssertionError: for arguments out of range.
 
     References:
-        J. O. Lloyd-Smith, S. J. Schreiber, P. E. Kopp, W. M. Getz (2005), "Superspreading and the effect of individual
-        variation on disease emergence".
-        L. M. Li, N. C. Grassly, C. Fraser (2017), "Quantifying transmission heterogeneity using both pathogen phylogenies
-        and incidence time series".
+        J. O. Lloyd-Smith, S. J. Schreiber, P. E. Kopp, W. M. Getz (2005), "Superspreading and the effect of
+        individual variation on disease emergence".
+        L. M. Li, N. C. Grassly, C. Fraser (2017), "Quantifying transmission heterogeneity using both pathogen
+        phylogenies and incidence time series".
     """
 
     def global_model(self) -> Any:
@@ -120,8 +122,8 @@ class SuperspreadingSIRModel(SIR):
 class HeterogeneousSIRModel(SIR):
     """:class:`SimpleSIRModel` whose reproductive number drifts, and whose response rate has three levels.
 
-    The reproductive number is ``R0`` times ``beta``, a random walk of its logarithm. The response rate has one value for 14
-    time steps, another for 7, and a third from then on.
+    The reproductive number is ``R0`` times ``beta``, a random walk of its logarithm. The response rate has
+    one value for 14 time steps, another for 7, and a third from then on.
 
     Args:
         population: of all compartments.
@@ -160,7 +162,8 @@ class SparseSIRModel(SIR):
         population: of the compartments S, I and R.
         recovery_time: mean number of time steps in I, above 1.
         data: cumulative observed infections, one entry a time step.
-        mask: whether there is an observation, one bool a time step; elsewhere the entry of ``data`` may be anything.
+        mask: whether there is an observation, one bool a time step; elsewhere the entry of ``data`` may be
+            anything.
 
     Raises:
         AssertionError: for arguments out of range, or a mask of another length.
@@ -205,8 +208,8 @@ class SparseSIRModel(SIR):
 class UnknownStartSIRModel(SIR):
     """:class:`SimpleSIRModel` whose first infection comes from outside at an unknown time.
 
-    There is one infection from outside, on average, in a window before the data, and the same rate afterwards. The response
-    rate is one before the data, another from then on.
+    There is one infection from outside, on average, in a window before the data, and the same rate
+    afterwards. The response rate is one before the data, another from then on.
 
     Args:
         population: of all compartments.
@@ -249,7 +252,8 @@ class UnknownStartSIRModel(SIR):
         self.observe(S2I, t, _at(rho, t))
 
     def predict(self, forecast: int = 0) -> dict[str, Tensor]:
-        """As :meth:`CompartmentalModel.predict`, with ``first_infection``: the time from the start of the window.
+        """As :meth:`CompartmentalModel.predict`, with ``first_infection``: the time from the start of the
+        window.
 
         Args:
             forecast: how many more time steps.
@@ -262,7 +266,8 @@ class UnknownStartSIRModel(SIR):
 
 
 def _at(series: Tensor, t: Time) -> Tensor:
-    """A global series at a time, or at all times in the dim of the plate of time, which is the last of its batch."""
+    """A global series at a time, or at all times in the dim of the plate of time, which is the last of its
+    batch."""
     if isinstance(t, int):
         return series[..., min(t, series.size(-1) - 1)]  # the last goes on
     return series[..., t] if series.dim() == 1 else series.squeeze(-2)[..., t]
