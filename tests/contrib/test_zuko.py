@@ -60,4 +60,5 @@ def test_the_density_of_a_draw():
     drawn = wrapped.rsample((5,))
     torch.testing.assert_close(wrapped.log_prob(drawn), flow.log_prob(drawn), rtol=1e-3, atol=1e-4)
     assert wrapped.event_shape == (3,) and wrapped.expand([4]).batch_shape == (4,)
+    assert wrapped().shape == (3,) and wrapped(shape=(2,)).shape == (2, 3)
     assert wrapped.sample().requires_grad is False and wrapped.has_rsample

@@ -158,3 +158,13 @@ def test_what_cannot_be_asked() -> None:
     assert RejectionGamma(A, B).expand((2, 3)).rsample().shape == (2, 3)
     assert ShapeAugmentedDirichlet(B).expand((2,)).rsample().shape == (2, 3)
     assert ShapeAugmentedBeta(A, B).expand((2, 3)).rsample().shape == (2, 3)
+
+
+def test_the_scores_of_the_last_draws_and_their_generator() -> None:
+    fn = ShapeAugmentedGamma(B, A)
+    draws = [fn.rsample((3,), generator=torch.Generator().manual_seed(4)) for _ in range(2)]
+    assert torch.equal(draws[0], draws[1])
+    for last, given in zip(fn.score_parts(), fn.score_parts(draws[1]), strict=True):
+        assert torch.equal(torch.as_tensor(last), torch.as_tensor(given))
+    with pytest.raises(AssertionError, match="the last draws only"):
+        fn.score_parts(draws[0])

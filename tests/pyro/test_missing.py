@@ -10,11 +10,7 @@ CASES = [
         ImportError,
         ["'pyro.distributions'", "Ember's drop-in", "'SpanningTre'", "neither Ember nor Pyro"],
     ),
-    (
-        "import pyro.util; pyro.util.save_visualization",
-        AttributeError,
-        ["'save_visualization'", "Pyro 1.9.2 has it"],
-    ),
+    ("import pyro.contrib; pyro.contrib.funsor", AttributeError, ["'funsor'", "Pyro 1.9.2 has it"]),
     ("from pyro.infer import Trace_ELB", ImportError, ["Trace_ELBO", "neither Ember nor Pyro"]),
     ("from pyro.infer.svi import wibble", ImportError, ["'pyro.infer.svi'", "There is", "SVI"]),
     ("from pyro.infer.util import wibble", ImportError, ["'pyro.infer.util'", "There is", "torch_item"]),

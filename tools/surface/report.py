@@ -65,8 +65,6 @@ def _lists(rows: list[Verdict], text: Callable[[Verdict], str]) -> Iterator[str]
 
 
 def _difference(there: list[float], here: list[float]) -> float:
-    if len(there) != len(here):
-        return float("inf")
     pairs = [(a, b) for a, b in zip(there, here, strict=True) if not (a != a and b != b)]
     return max((0.0 if a == b else abs(a - b) / max(1.0, abs(a)) for a, b in pairs), default=0.0)
 
@@ -75,13 +73,22 @@ def _values(there: dict[str, Any], here: dict[str, Any]) -> str:
     """What became of the seeded numbers, of the names that Pyro can compute."""
     possible = {path: numbers for path, numbers in there.items() if not isinstance(numbers, str)}
     refused = {path: here[path] for path in possible if isinstance(here[path], str)}
-    differences = {path: _difference(n, here[path]) for path, n in possible.items() if path not in refused}
+    resized = {path for path in possible if path not in refused and len(possible[path]) != len(here[path])}
+    differences = {
+        path: _difference(n, here[path])
+        for path, n in possible.items()
+        if path not in refused and path not in resized
+    }
     other = {path: d for path, d in differences.items() if not d <= _TOLERANCE}
     lines = [
         f"Draws, log densities and log Jacobians of {len(possible)} distributions, transforms and flows from one",
         f"seed: {len(differences) - len(other)} are the same to {_TOLERANCE:g}.",
     ]
     lines += [f"- `{path}` differs by {d:.2g}" for path, d in sorted(other.items())]
+    lines += [
+        f"- `{path}` gives {len(here[path])} numbers where Pyro gives {len(possible[path])}"
+        for path in sorted(resized)
+    ]
     lines += [f"- `{path}` is not there" for path in sorted(refused)]
     return "\n".join(lines)
 

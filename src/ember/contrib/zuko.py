@@ -56,13 +56,22 @@ class ZukoToPyro(TorchDistribution):
         self._last = self.dist.rsample_and_log_prob(Size(sample_shape))
         return self._last[0]
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def __call__(self, shape: Sequence[int] = ()) -> Tensor:
+        """Draw, with gradients where there are any.
+
+        Args:
+            shape: that of the sample.
+        """
+        drawn: Tensor = super().__call__(Size(shape))
+        return drawn
+
+    def log_prob(self, x: Tensor) -> Tensor:
         """The log density."""
-        if self._last is not None and self._last[0] is value:
+        if self._last is not None and self._last[0] is x:
             return self._last[1]
-        log_prob: Tensor = self.dist.log_prob(value)
+        log_prob: Tensor = self.dist.log_prob(x)
         return log_prob
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> ZukoToPyro:
-        """Expand the distribution."""
-        return ZukoToPyro(self.dist.expand(Size(batch_shape)))
+    def expand(self, *args: Any, **kwargs: Any) -> ZukoToPyro:
+        """The distribution expanded, by arguments of its own ``expand``."""
+        return ZukoToPyro(self.dist.expand(*args, **kwargs))

@@ -17,14 +17,21 @@ T = TypeVar("T")
 COERCIONS: list[Callable[[type, tuple[Any, ...], dict[str, Any]], Any]] = []
 
 
+class _SignatureOfInit:
+    """As an attribute of a metaclass: for a class the signature of its ``__init__``; the metaclass has none."""
+
+    def __get__(self, cls: type | None, owner: type) -> inspect.Signature:
+        if cls is None:
+            raise AttributeError("__signature__")
+        init = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return init.replace(parameters=list(init.parameters.values())[1:])
+
+
 class DistributionMeta(ABCMeta):
     """Lets functions registered in ``COERCIONS`` take over the construction of distributions."""
 
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        # Without this, inspect would report the signature of __call__ below.
-        init = inspect.signature(cls.__init__)  # type: ignore[misc]
-        return init.replace(parameters=list(init.parameters.values())[1:])
+    # Without this, inspect would report the signature of __call__ below.
+    __signature__ = _SignatureOfInit()
 
     def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:
         for coerce in COERCIONS:

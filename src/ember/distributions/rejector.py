@@ -72,13 +72,13 @@ class Rejector(TorchDistribution):
             done = done | accepted
         return x  # type: ignore[no-any-return]
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor) -> Tensor:
         """The proposal's density, times the probability of acceptance, over that of all proposals."""
-        log_prob: Tensor = self.propose.log_prob(value) + self.log_prob_accept(value) - self._log_scale
+        log_prob: Tensor = self.propose.log_prob(x) + self.log_prob_accept(x) - self._log_scale
         return log_prob
 
-    def score_parts(self, value: Tensor) -> ScoreParts:
+    def score_parts(self, x: Tensor) -> ScoreParts:
         """Only the acceptance has a score; the density is pathwise."""
-        score = self.log_prob_accept(value) - self._log_scale
-        log_prob = self.log_prob(value)
+        score = self.log_prob_accept(x) - self._log_scale
+        log_prob = self.log_prob(x)
         return ScoreParts(log_prob, score, log_prob)

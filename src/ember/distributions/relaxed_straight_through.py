@@ -12,11 +12,52 @@ from torch.distributions.utils import clamp_probs
 from ember.distributions.transformed import RelaxedBernoulli, RelaxedOneHotCategorical
 
 
-def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    value: Any = hard.detach() + (soft - soft.detach())  # adds exactly 0, with the gradient of soft
-    # log_prob scores the relaxed value, since the hard one lies on the border, where the relaxed density is not finite.
-    value._unquantize = soft
-    return value  # type: ignore[no-any-return]
+class _Quantize:
+    """Rounds a relaxed value; gradients pass as if it did not.
+
+    ``apply`` is a plain function of tensors, not a ``torch.autograd.Function``, so that steps with it are captured.
+    """
+
+    @staticmethod
+    def hard(soft_value: Tensor) -> Tensor:
+        """The rounded value."""
+        raise NotImplementedError
+
+    @classmethod
+    def apply(cls, soft_value: Tensor) -> Tensor:
+        """The rounded value, with the gradient of the relaxed one."""
+        # Adds exactly 0, with the gradient of the relaxed value.
+        value: Any = cls.hard(soft_value).detach() + (soft_value - soft_value.detach())
+        # log_prob scores the relaxed value: the hard one lies on the border, where its density is not finite.
+        value._unquantize = soft_value
+        return value  # type: ignore[no-any-return]
+
+
+class QuantizeCategorical(_Quantize):
+    """Rounds a point of the simplex, along the last dim, to its nearest corner.
+
+    >>> QuantizeCategorical.apply(torch.tensor([0.2, 0.7, 0.1]))
+    tensor([0., 1., 0.])
+    """
+
+    @staticmethod
+    def hard(soft_value: Tensor) -> Tensor:
+        """One at the largest entry, and zero at the others."""
+        choices = torch.arange(soft_value.size(-1), device=soft_value.device)
+        return (soft_value.argmax(-1, keepdim=True) == choices).to(soft_value.dtype)
+
+
+class QuantizeBernoulli(_Quantize):
+    """Rounds numbers in (0, 1) to 0 or 1.
+
+    >>> QuantizeBernoulli.apply(torch.tensor([0.2, 0.7]))
+    tensor([0., 1.])
+    """
+
+    @staticmethod
+    def hard(soft_value: Tensor) -> Tensor:
+        """The nearest of 0 and 1."""
+        return soft_value.round()
 
 
 class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
@@ -33,10 +74,7 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw a relaxed value and round it to a corner of the simplex."""
-        soft = clamp_probs(super().rsample(Size(sample_shape)))
-        choices = torch.arange(soft.size(-1), device=soft.device)
-        hard = (soft.argmax(-1, keepdim=True) == choices).to(soft.dtype)
-        return _straight_through(hard, soft)
+        return QuantizeCategorical.apply(clamp_probs(super().rsample(Size(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The density of the relaxed value behind a draw, or of ``value`` itself if it is no draw."""
@@ -56,8 +94,7 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw a relaxed value and round it."""
-        soft = clamp_probs(super().rsample(Size(sample_shape)))
-        return _straight_through(soft.round(), soft)
+        return QuantizeBernoulli.apply(clamp_probs(super().rsample(Size(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The density of the relaxed value behind a draw, or of ``value`` itself if it is no draw."""

@@ -7,8 +7,9 @@ the mean over angles of a density that is known. The integral is taken by Gauss-
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Callable
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -16,10 +17,14 @@ from torch import Tensor
 _HALF_PI = math.pi / 2
 _num_points = 501
 #: Distances from stability 1, and from the value at which the integral degenerates, that are interpolated over.
-_NEAR_ONE = 0.05
-_NEAR_ZERO = 0.01
-_NEAR_ZERO_DENSITY = 0.1
-_SMALLEST_LOG, _LARGEST_LOG = -307.0, 308.0
+alpha_near_one_tolerance = 0.05
+value_near_zero_tolerance_alpha = 0.01
+value_near_zero_tolerance_density = 0.1
+finfo = torch.finfo(torch.float64)
+#: Bounds of the logarithms inside of the integral; Pyro's, which are those to base ten.
+MIN_LOG, MAX_LOG = math.log10(finfo.tiny), math.log10(finfo.max)
+
+Integrand = Callable[[Tensor], Tensor]
 
 
 def set_integrator(num_points: int) -> None:
@@ -28,7 +33,7 @@ def set_integrator(num_points: int) -> None:
     _num_points = num_points
 
 
-@functools.cache
+@cache
 def _quadrature(num_points: int) -> tuple[Tensor, Tensor]:
     """Nodes and log weights of Gauss-Legendre quadrature on (0, 1), from the eigenvalues of Jacobi's matrix
     (G. H. Golub, J. H. Welsch, 1969, "Calculation of Gauss quadrature rules")."""
@@ -58,10 +63,10 @@ def standard_stable_log_prob(stability: Tensor, skew: Tensor, z: Tensor, coords:
         z = torch.where(at_one, z, z - shift)
     elif coords != "S0":
         raise ValueError(f"Unknown coords: {coords}")
-    near = (alpha - 1).abs() < _NEAR_ONE
-    above = _log_prob_off_one(torch.where(near, 1 + _NEAR_ONE, alpha), beta, z)
-    below = _log_prob_off_one(torch.where(near, 1 - _NEAR_ONE, alpha), beta, z)
-    return _mix(near, (alpha - 1) / (2 * _NEAR_ONE) + 0.5, below, above)
+    near = (alpha - 1).abs() < alpha_near_one_tolerance
+    above = _log_prob_off_one(torch.where(near, 1 + alpha_near_one_tolerance, alpha), beta, z)
+    below = _log_prob_off_one(torch.where(near, 1 - alpha_near_one_tolerance, alpha), beta, z)
+    return _mix(near, (alpha - 1) / (2 * alpha_near_one_tolerance) + 0.5, below, above)
 
 
 def _mix(near: Tensor, weight: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
@@ -71,10 +76,51 @@ def _mix(near: Tensor, weight: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     return torch.where(near, mixed, upper)
 
 
+def create_integrator(num_points: int) -> Callable[[Integrand, Tensor], Tensor]:
+    """A quadrature rule for integrands that are given by their logarithms.
+
+    Args:
+        num_points: how many nodes of Gauss and Legendre it has.
+
+    Returns:
+        A function ``(fn, domain)``. ``domain`` is the two ends of intervals, stacked on the left. ``fn`` takes the
+        nodes, in double precision, of shape ``(num_points,) + domain.shape[1:]``. The result has the shape
+        ``domain.shape[1:]``: the logarithm of the integral.
+
+    >>> exp = create_integrator(20)
+    >>> round(exp(lambda x: x, torch.tensor([0.0, 1.0])).exp().item(), 6)  # e - 1
+    1.718282
+    """
+    nodes_there, log_weights_there = _quadrature(num_points)
+
+    def integrate(fn: Integrand, domain: Tensor) -> Tensor:
+        start, end = domain[0], domain[1]
+        shape = (-1,) + (1,) * start.dim()
+        nodes, log_weights = (x.to(start.device).reshape(shape) for x in (nodes_there, log_weights_there))
+        width = end - start
+        # Where nothing is left to integrate, the logarithm is that of zero.
+        empty = width < 1e-12
+        total = (fn(start + width * nodes) + log_weights).logsumexp(0) + torch.where(empty, 1.0, width).log()
+        return torch.where(empty, -math.inf, total)
+
+    return integrate
+
+
+def integrate(fn: Integrand, domain: Tensor) -> Tensor:
+    """The logarithm of the integral of ``exp(fn)``, by the rule that :func:`set_integrator` chose.
+
+    Args:
+        fn: as in :func:`create_integrator`.
+        domain: as there.
+    """
+    return create_integrator(_num_points)(fn, domain)
+
+
 def _log_prob_off_one(alpha: Tensor, beta: Tensor, z: Tensor) -> Tensor:
     z = z + beta * (_HALF_PI * alpha).tan()
     at_zero = (1 + alpha.reciprocal()).lgamma().exp() / math.pi
-    radius = torch.minimum(_NEAR_ZERO * alpha / (1 - alpha).abs(), _NEAR_ZERO_DENSITY / at_zero).detach()
+    farthest = value_near_zero_tolerance_alpha * alpha / (1 - alpha).abs()
+    radius = torch.minimum(farthest, value_near_zero_tolerance_density / at_zero).detach()
     near = z.abs() < radius
     upper = _log_prob_off_zero(alpha, beta, torch.where(near, radius, z))
     lower = _log_prob_off_zero(alpha, beta, torch.where(near, -radius, z))
@@ -86,16 +132,9 @@ def _log_prob_off_zero(alpha: Tensor, beta: Tensor, z: Tensor) -> Tensor:
     sign = torch.where(z < 0, -1.0, 1.0)
     z, beta = z.abs(), beta * sign
     start = -(beta * (_HALF_PI * alpha).tan()).atan() / alpha
-    nodes, log_weights = _quadrature(_num_points)
-    nodes, log_weights = nodes.to(z.device), log_weights.to(z.device)
-    shape = (-1,) + (1,) * z.dim()
-    angle = start + (_HALF_PI - start) * nodes.reshape(shape)
-    integrand = _log_prob_given_angle(angle, alpha, beta, z) + log_weights.reshape(shape)
-    width = _HALF_PI - start
     # Fully skewed variables with a stability below 1 have one sign; the other has no angles.
-    outside = width < 1e-12
-    log_prob = integrand.logsumexp(0) + torch.where(outside, 1.0, width).log() - math.log(math.pi)
-    return torch.where(outside, -math.inf, log_prob)
+    domain = torch.stack([start, torch.full_like(start, _HALF_PI)])
+    return integrate(partial(_log_prob_given_angle, alpha=alpha, beta=beta, z=z), domain) - math.log(math.pi)
 
 
 def _log_prob_given_angle(angle: Tensor, alpha: Tensor, beta: Tensor, z: Tensor) -> Tensor:
@@ -110,6 +149,6 @@ def _log_prob_given_angle(angle: Tensor, alpha: Tensor, beta: Tensor, z: Tensor)
         + (z * cos / turned.sin()).log() * (alpha / (alpha - 1))
         + ((turned - angle).cos() / cos).log()
     )
-    log_w = log_w.clamp(_SMALLEST_LOG, _LARGEST_LOG)
+    log_w = log_w.clamp(MIN_LOG, MAX_LOG)
     log_density = log_w - log_w.exp() + (alpha / (z * (alpha - 1))).abs().log()
-    return log_density.clamp(min=_SMALLEST_LOG, max=_LARGEST_LOG)
+    return log_density.clamp(min=MIN_LOG, max=MAX_LOG)

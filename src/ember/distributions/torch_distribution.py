@@ -203,13 +203,13 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
         """The base's log density, summed over the reinterpreted dims."""
         return sum_rightmost(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)  # type: ignore[no-any-return]
 
-    def score_parts(self, value: Tensor) -> ScoreParts:
+    def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
         """The base's score parts, summed over the reinterpreted dims."""
         base_method = getattr(type(self.base_dist), "score_parts", Distribution.score_parts)
         if base_method is Distribution.score_parts or "has_rsample" in self.__dict__:
-            return super().score_parts(value)
-        n = self.reinterpreted_batch_ndims
-        return ScoreParts(*(sum_rightmost(part, n) for part in base_method(self.base_dist, value)))
+            return super().score_parts(x, *args, **kwargs)
+        parts = base_method(self.base_dist, x, *args, **kwargs)
+        return ScoreParts(*(sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts))
 
     def conjugate_update(self, other: Any) -> tuple[Any, Any]:
         """Update the base; see :meth:`Distribution.conjugate_update`."""

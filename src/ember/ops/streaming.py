@@ -87,11 +87,11 @@ class StatsOfDict(StreamingStats):
 
     def __init__(
         self,
-        types: Mapping[Hashable, Callable[[], StreamingStats]] | None = None,
+        types: Mapping[Hashable, Callable[[], StreamingStats]] = {},
         default: Callable[[], StreamingStats] = CountStats,
     ) -> None:
         self.default = default
-        self.stats: dict[Hashable, StreamingStats] = {key: make() for key, make in (types or {}).items()}
+        self.stats: dict[Hashable, StreamingStats] = {key: make() for key, make in types.items()}
 
     def update(self, sample: Mapping[Hashable, Any]) -> None:
         """Take one more sample."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypedDict, TypeVar, overload
+
+from torch import Tensor
 
 from ember.poutine.enumeration.enum_allocator import ENUM_DIMS
 from ember.poutine.frames import CondIndepStackFrame
 from ember.poutine.messenger import Messenger, reset_stack
 from ember.poutine.messenger import apply_stack as apply_stack
 from ember.poutine.messenger import default_process_message as default_process_message
-from ember.poutine.site import InferDict as InferDict
 from ember.poutine.site import Message as Message
 from ember.poutine.site import Site, message
 from ember.poutine.stack import PLATE_DIMS, StackView
@@ -23,6 +24,32 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PYRO_STACK = StackView()
 _DIM_ALLOCATOR = PLATE_DIMS
 _ENUM_ALLOCATOR = ENUM_DIMS
+
+
+class InferDict(TypedDict, total=False):
+    """What ``infer`` of a sample statement may say; other keys are kept for handlers that know them.
+
+    Attributes:
+        enumerate: sum over the values of the site, all at once or one after the other.
+        expand: give enumerated values the full shape of the batch.
+        is_auxiliary: a site of the guide alone.
+        is_observed: whether a posterior took the site for observed.
+        num_samples: draw so many values, in place of all.
+        obs: what was observed, of a site that has become latent.
+        prior: the prior of a site that was a parameter.
+        tmc: how proposals of tensor Monte Carlo are mixed.
+        was_observed: whether the site was observed before a handler hid it.
+    """
+
+    enumerate: Literal["sequential", "parallel"]
+    expand: bool
+    is_auxiliary: bool
+    is_observed: bool
+    num_samples: int
+    obs: Tensor | None
+    prior: Any
+    tmc: Literal["diagonal", "mixture"]
+    was_observed: bool
 
 
 class NonlocalExit(Exception):

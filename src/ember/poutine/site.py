@@ -12,7 +12,7 @@ from ember.distributions.score_parts import ScoreParts
 from ember.poutine.frames import CondIndepStackFrame
 from ember.record import Record
 
-InferDict = dict[str, Any]
+InferOptions = dict[str, Any]
 
 
 def _option(key: str, doc: str) -> Any:
@@ -59,7 +59,7 @@ class Site(Record):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     value: Any
-    infer: InferDict
+    infer: InferOptions
     scale: float | Tensor
     mask: bool | Tensor | None
     cond_indep_stack: tuple[CondIndepStackFrame, ...]
@@ -170,7 +170,7 @@ def message(
     kwargs: dict[str, Any] | None = None,
     value: object = None,
     is_observed: bool = False,
-    infer: InferDict | None = None,
+    infer: InferOptions | None = None,
 ) -> Site:
     """A fresh message, by default of a ``sample`` statement, that no handler has seen yet."""
     return Site(

@@ -178,7 +178,7 @@ class Trace:
         return ordered if reverse else ordered[::-1]
 
     @works_for("site {!r}")
-    def log_prob_sum(self, site_filter: SiteFilter | None = None) -> Tensor | float:
+    def log_prob_sum(self, site_filter: SiteFilter = allow_all_sites) -> Tensor | float:
         """The log density of the run, a scalar: the sum over its sample sites, scaled and masked. Memoised on the sites.
 
         Args:
@@ -195,7 +195,7 @@ class Trace:
         self._warn_if_nonfinite(fresh)
         return total
 
-    def compute_log_prob(self, site_filter: SiteFilter | None = None) -> None:
+    def compute_log_prob(self, site_filter: SiteFilter = allow_all_sites) -> None:
         """Put ``unscaled_log_prob``, ``log_prob`` (both of batch shape) and ``log_prob_sum`` (a scalar) on the sample sites."""
         self._warn_if_nonfinite(self.add_log_probs(site_filter))
 
@@ -204,7 +204,7 @@ class Trace:
         self._warn_if_nonfinite(self.add_score_parts())
 
     @works_for("site {!r}")
-    def add_log_probs(self, site_filter: SiteFilter | None = None) -> list[str]:
+    def add_log_probs(self, site_filter: SiteFilter = allow_all_sites) -> list[str]:
         """As :meth:`compute_log_prob`, without a look at the values; returns the names of the sites that had none."""
         fresh = []
         for name, site in self._sample_sites(site_filter):
@@ -222,7 +222,7 @@ class Trace:
     def add_score_parts(self) -> list[str]:
         """As :meth:`compute_score_parts`, without a look at the values; returns the names of the sites that had none."""
         fresh = []
-        for name, site in self._sample_sites(None):
+        for name, site in self._sample_sites(allow_all_sites):
             if "score_parts" not in site:
                 parts = self._evaluate(name, site, "score_parts", "score_parts")
                 site.unscaled_log_prob = parts.log_prob
@@ -234,9 +234,9 @@ class Trace:
                 fresh.append(name)
         return fresh
 
-    def _sample_sites(self, site_filter: SiteFilter | None) -> Iterator[tuple[str, Site]]:
+    def _sample_sites(self, site_filter: SiteFilter) -> Iterator[tuple[str, Site]]:
         for name, site in self.nodes.items():
-            if site.type == "sample" and (site_filter is None or site_filter(name, site)):
+            if site.type == "sample" and (site_filter is allow_all_sites or site_filter(name, site)):
                 yield name, site
 
     def _evaluate(self, name: str, site: Site, method: str, quantity: str) -> Any:

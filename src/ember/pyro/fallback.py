@@ -7,13 +7,14 @@ otherwise says what is missing.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from ember.pyro import absent, missing, places, surface
+from ember.pyro import absent, constants, missing, places, surface
 from ember.pyro.views import homes, offered
 
 _HOOK = "__getattr__"
@@ -71,9 +72,9 @@ def _answers(module: ModuleType, path: str, before: Callable[[str], Any] | None)
             except ModuleNotFoundError as error:
                 if error.name != below:
                     raise
-        try:
-            return surface.passed_on(path, name)
-        except LookupError:
-            raise missing.error_for(sys._getframe(1), path, name, home=module.__name__) from None
+        for given in (constants.value_at, surface.passed_on):
+            with contextlib.suppress(LookupError):
+                return given(path, name)
+        raise missing.error_for(sys._getframe(1), path, name, home=module.__name__)
 
     return answer

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from ember.pyro import fallback, missing, places, surface
+from ember.pyro import constants, fallback, missing, places, surface
 from ember.pyro.absent import Absent
 from ember.pyro.views import View, homes
 
@@ -59,7 +59,7 @@ def _stand_in(path: str) -> tuple[str, ...]:
     if "." not in package or not _exists(package):  # the root would offer everything
         return ()
     sources = (package + ".*",)
-    own = surface.names_at(path).own
+    own = [name for name in surface.names_at(path).own if not constants.has(path, name)]
     # One name alone may be a chance: most of them make it the same module, cut otherwise.
     return sources if 2 * sum(bool(homes(name, sources)) for name in own) > len(own) else ()
 

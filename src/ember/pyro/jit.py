@@ -6,7 +6,11 @@ one wish only, which :class:`ember.infer.SVI` reads.
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from ember.infer.enumeration.traceenum_elbo import TraceEnum_ELBO
+from ember.infer.objectives.elbo import Program
 from ember.infer.objectives.trace_elbo import Trace_ELBO
 from ember.infer.objectives.trace_mean_field_elbo import TraceMeanField_ELBO
 from ember.infer.objectives.tracegraph_elbo import TraceGraph_ELBO
@@ -27,6 +31,13 @@ class JitTrace_ELBO(Trace_ELBO):
     """
 
     compile = "auto"
+
+    def loss_and_surrogate_loss(
+        self, model: Program, guide: Program, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """The negative ELBO, and what has its gradient, as scalar tensors."""
+        found = self.estimate(model, guide, args, kwargs)
+        return -torch.as_tensor(found.elbo), -torch.as_tensor(found.surrogate)
 
 
 class JitTraceGraph_ELBO(TraceGraph_ELBO):

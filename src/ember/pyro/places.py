@@ -39,7 +39,14 @@ VIEWS: dict[str, tuple[str, ...]] = {
     "pyro.logger": ("ember.pyro.legacy",),
     "pyro.ops.jit": ("ember.pyro.jit_trace", "ember.pyro.helpers"),
     "pyro.poutine.util": ("ember.poutine.*",),
-    "pyro.util": ("ember.rng", "ember.nonfinite", "ember.infer.*", "ember.poutine.*", "ember.pyro.helpers"),
+    "pyro.util": (
+        "ember.rng",
+        "ember.nonfinite",
+        "ember.infer.*",
+        "ember.poutine.*",
+        "ember.structure.render",
+        "ember.pyro.helpers",
+    ),
 }
 
 # Paths for which a view over the package above would hand out something else under the same name: in Pyro,

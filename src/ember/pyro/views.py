@@ -6,6 +6,7 @@ there too, so that a program that replaces ``pyro.infer.util.torch_item`` replac
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -13,7 +14,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from ember.pyro import missing, surface
+from ember.pyro import constants, missing, surface
 
 _ABSENT = object()
 
@@ -95,11 +96,10 @@ class View(ModuleType):
             return vars(home)[name]
         if _is_dunder(name):
             raise AttributeError(name)
-        try:
-            return surface.passed_on(self.__name__, name)
-        except LookupError:
-            frame = sys._getframe(1)
-            raise missing.error_for(frame, self.__name__, name, existing=self.__dir__()) from None
+        for given in (constants.value_at, surface.passed_on):
+            with contextlib.suppress(LookupError):
+                return given(self.__name__, name)
+        raise missing.error_for(sys._getframe(1), self.__name__, name, existing=self.__dir__())
 
     def __setattr__(self, name: str, value: Any) -> None:
         found = self._homes(name)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ember.poutine.trace_struct import Trace
 from ember.record import Record
 from ember.structure.relations import Relations, get_model_relations
 
@@ -126,6 +128,38 @@ def _digraph(**options: object) -> Any:
             "It can be installed with `pip install graphviz`."
         ) from error
     return graphviz.Digraph(**options)
+
+
+def save_visualization(trace: Trace, graph_output: str) -> None:
+    """Deprecated: use :func:`render_model`. Draw a dense trace to ``graph_output + ".pdf"``.
+
+    Observed sites are green, latent ones red, those that are reparameterised half grey.
+
+    Args:
+        trace: of ``poutine.trace(model, graph_type="dense")``.
+        graph_output: where to write it, without the suffix.
+
+    Raises:
+        ImportError: if the package graphviz is missing.
+
+    Warns:
+        UserWarning: always.
+    """
+    warnings.warn(
+        "`save_visualization` function is deprecated and will be removed in a future version.", stacklevel=2
+    )
+    graph = _digraph()
+    shown = {name for name in trace.nodes if not trace.nodes[name].is_subsample}
+    colors = dict.fromkeys(trace.stochastic_nodes, "salmon")
+    colors |= dict.fromkeys(trace.reparameterized_nodes, "lightgrey;.5:salmon")
+    colors |= dict.fromkeys(trace.observation_nodes, "darkolivegreen3")
+    for name in trace.nodes:
+        if name in shown and name in colors:
+            graph.node(name, label=name, shape="ellipse", style="filled", fillcolor=colors[name])
+    for source, target in trace.edges:
+        if source in shown and target in shown:
+            graph.edge(source, target)
+    graph.render(graph_output, view=False, cleanup=True)
 
 
 def render_graph(graph_specification: dict[str, Any], render_distributions: bool = False) -> Any:

@@ -26,7 +26,8 @@ class RejectionExponential(Rejector):
         assert bool((factor <= 1).all()), f"factor is at most 1, and not {factor}"
         self.rate = rate
         self.factor = factor
-        super().__init__(Exponential(rate * factor), self._accept, factor.log())
+        super().__init__(Exponential(rate * factor), self.log_prob_accept, factor.log())
 
-    def _accept(self, x: Tensor) -> Tensor:
+    def log_prob_accept(self, x: Tensor) -> Tensor:
+        """The log probability that a draw is accepted."""
         return (self.factor - 1) * self.rate * x

@@ -27,9 +27,9 @@ class _Cube:
         self.d, self.c = d, c
         self.batch_shape, self.event_shape = d.shape, Size()
 
-    def __call__(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+    def __call__(self, sample_shape: Sequence[int] = Size(), *, generator: Any = None) -> Tensor:
         shape = Size(sample_shape) + self.batch_shape
-        x = torch.randn(shape, dtype=self.d.dtype, device=self.d.device)
+        x = torch.randn(shape, dtype=self.d.dtype, device=self.d.device, generator=generator)
         # A negative one is accepted with probability zero.
         return self.d * (1.0 + self.c * x).pow(3)
 
@@ -96,9 +96,9 @@ class RejectionGamma(Gamma):
         shape = Size(batch_shape)
         return type(self)(self.concentration.expand(shape), self.rate.expand(shape), validate_args=False)
 
-    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = Size(), *, generator: Any = None) -> Tensor:
         """Draws of shape ``sample_shape + batch_shape``."""
-        return self._standard_gamma.rsample(sample_shape) / self.rate
+        return self._standard_gamma.rsample(sample_shape, generator=generator) / self.rate
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The density."""
@@ -140,25 +140,31 @@ class ShapeAugmentedGamma(Gamma):
         concentration, rate = self.concentration.expand(shape), self.rate.expand(shape)
         return type(self)(concentration, rate, boost=self._boost, validate_args=False)
 
-    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = Size(), *, generator: Any = None) -> Tensor:
         """Draws of shape ``sample_shape + batch_shape``; the last ones are remembered for their score."""
-        before = self._rejection_gamma.rsample(sample_shape)
+        before = self._rejection_gamma.rsample(sample_shape, generator=generator)
         x = before
         for step in range(self._boost):
-            x = x * (1.0 - torch.rand_like(x)).pow(1.0 / (step + self.concentration))
+            u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+            x = x * (1.0 - u).pow(1.0 / (step + self.concentration))
         self._unboost_x_cache = x, before
         return x
 
-    def score_parts(self, x: Tensor) -> ScoreParts:
+    def score_parts(self, boosted_x: Tensor | None = None) -> ScoreParts:
         """The density, and the score function of the acceptance of what was drawn.
+
+        Args:
+            boosted_x: what was drawn last; that is the default.
 
         Raises:
             AssertionError: for other values than the last draws.
         """
         known = self._unboost_x_cache
-        assert known is not None and x is known[0], "score_parts is known for the last draws only"
+        assert known is not None and (boosted_x is None or boosted_x is known[0]), (
+            "score_parts is known for the last draws only"
+        )
         _, score_function, _ = self._rejection_gamma.score_parts(known[1])
-        log_pdf = Gamma.log_prob(self, x)  # type: ignore[no-untyped-call]
+        log_pdf = Gamma.log_prob(self, known[0])  # type: ignore[no-untyped-call]
         return ScoreParts(log_pdf, score_function, log_pdf)
 
 
@@ -174,9 +180,9 @@ class ShapeAugmentedDirichlet(Dirichlet):
         concentration = self.concentration.expand(Size(batch_shape) + self.event_shape)
         return type(self)(concentration, boost=self._gamma._boost, validate_args=False)
 
-    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = Size(), *, generator: Any = None) -> Tensor:
         """Draws of shape ``sample_shape + batch_shape + event_shape``."""
-        gammas = self._gamma.rsample(sample_shape)
+        gammas = self._gamma.rsample(sample_shape, generator=generator)
         return gammas / gammas.sum(-1, True)
 
 
@@ -199,7 +205,7 @@ class ShapeAugmentedBeta(Beta):
         first, second = (c.expand(Size(batch_shape)) for c in (self.concentration1, self.concentration0))
         return type(self)(first, second, boost=self._gamma._boost, validate_args=False)
 
-    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = Size(), *, generator: Any = None) -> Tensor:
         """Draws of shape ``sample_shape + batch_shape``."""
-        gammas = self._gamma.rsample(sample_shape)
+        gammas = self._gamma.rsample(sample_shape, generator=generator)
         return gammas[..., 0] / gammas.sum(-1)

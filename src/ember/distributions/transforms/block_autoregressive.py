@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ember.distributions import constraints
 from ember.distributions.torch_transform import TransformModule
 from ember.distributions.transforms.remembering import OneWayTransform, activation_named
-from ember.ops.logspace import logmatmulexp as log_matrix_product
+from ember.ops.logspace import logmatmulexp
 
 _RESIDUALS = (None, "normal", "gated")
 
@@ -101,6 +101,14 @@ class BlockAutoregressive(OneWayTransform, TransformModule):
         """The sum of the log slopes, each of which is a product of the blocks on the diagonal."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
+
+
+def log_matrix_product(A: Tensor, B: Tensor) -> Tensor:
+    """The product of two matrices of logarithms.
+
+    Shapes: ``A`` is ``(..., n, k)``, ``B`` is ``(..., k, m)``, the result is ``(..., n, m)``.
+    """
+    return logmatmulexp(A, B)
 
 
 def _through(log_slopes: Tensor | None, log_weights: Tensor) -> Tensor:

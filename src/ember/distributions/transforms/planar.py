@@ -38,11 +38,14 @@ class ConditionedPlanar(OneWayTransform):
         assert self.given is not None
         return self.given() if callable(self.given) else self.given
 
+    def u_hat(self, u: Tensor, w: Tensor) -> Tensor:
+        """``u`` moved along ``w`` until ``w.u > -1``: then the map increases along ``w`` (appendix A.1 of the paper)."""
+        along = (u * w).sum(-1, keepdim=True)
+        return u + (F.softplus(along) - 1 - along) * w / w.square().sum(-1, keepdim=True)
+
     def _call(self, x: Tensor) -> Tensor:
         bias, u, w = self._params()
-        # u is moved along w until w.u > -1, which makes the map increase along w (appendix A.1 of the paper).
-        along = (u * w).sum(-1, keepdim=True)
-        u = u + (F.softplus(along) - 1 - along) * w / w.square().sum(-1, keepdim=True)
+        u = self.u_hat(u, w)
         bent = torch.tanh((x * w).sum(-1, keepdim=True) + bias)
         y = x + u * bent
         slope = (1 - bent.square()) * (u * w).sum(-1, keepdim=True)

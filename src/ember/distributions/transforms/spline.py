@@ -55,14 +55,30 @@ class ConditionedSpline(RememberingTransform):
         assert self.given is not None
         return self.given() if callable(self.given) else self.given
 
+    def spline_op(self, x: Tensor, **kwargs: bool) -> tuple[Tensor, Tensor]:
+        """The value of the splines, and the logs of the slopes.
+
+        Args:
+            x: the points.
+            kwargs: ``inverse=True`` for the inverse map and its slopes.
+        """
+        inverse = kwargs.pop("inverse", False)
+        if kwargs:
+            raise TypeError(f"spline_op() takes 'inverse' only, and not {', '.join(kwargs)}")
+        at = knots(*self._params(), self.bound)
+        if inverse:
+            value, log_slope = spline_inverse(at, x, self.bound)
+            return value, -log_slope
+        return spline_value(at, x, self.bound)
+
     def _call(self, x: Tensor) -> Tensor:
-        y, log_slope = spline_value(knots(*self._params(), self.bound), x, self.bound)
+        y, log_slope = self.spline_op(x)
         self.remember(x, y, log_slope)
         return y
 
     def _inverse(self, y: Tensor) -> Tensor:
-        x, log_slope = spline_inverse(knots(*self._params(), self.bound), y, self.bound)
-        self.remember(x, y, log_slope)
+        x, log_slope = self.spline_op(y, inverse=True)
+        self.remember(x, y, -log_slope)
         return x
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ember.distributions import constraints
+from ember.distributions.constraints import unit_lower_cholesky as unit_lower_cholesky
 from ember.distributions.tensors import eye_like
 from ember.distributions.transform_state import CopyableTransform
 from ember.distributions.typed_torch import independent
@@ -23,7 +24,7 @@ class UnitLowerCholeskyTransform(CopyableTransform):
     """
 
     domain = independent(constraints.real, 2)
-    codomain = constraints.unit_lower_cholesky
+    codomain = unit_lower_cholesky
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, UnitLowerCholeskyTransform)

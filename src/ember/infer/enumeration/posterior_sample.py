@@ -1,7 +1,8 @@
 """Drawing what was enumerated from its joint posterior, or finding its most probable values.
 
-The factors are contracted as for the evidence, and then the contraction is run backwards, from the variables that were
-eliminated last to those eliminated first: forward filtering and backward sampling (temperature 1), or the Viterbi algorithm
+The factors are contracted as for the evidence, and then the contraction is run backwards, from the variables
+that were eliminated last to those eliminated first: forward filtering and backward sampling (temperature 1),
+    or the Viterbi algorithm
 (temperature 0), on a tree of plates.
 """
 
@@ -53,7 +54,8 @@ def replay_posterior_sample(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """The result of a model, run with a posterior sample of the sites that are enumerated in a packed trace of it.
+    """The result of a model, run with a posterior sample of the sites that are enumerated in a packed trace
+    of it.
 
     Args:
         model: the program.
@@ -68,10 +70,51 @@ def replay_posterior_sample(
     """
     if temperature not in _RINGS:
         raise ValueError(f"temperature must be 0 (map) or 1 (sample) for now, got {temperature!r}")
-    factors, sum_dims, queries = _collect(enum_trace, strict_enumeration_warning)
-    found = _draw(factors, sum_dims, queries, temperature)
-    with SamplePosteriorMessenger(trace=_collapsed(enum_trace, found)):
+    with SamplePosteriorMessenger(
+        trace=_posterior_trace(enum_trace, temperature, strict_enumeration_warning)
+    ):
         return model(*args, **kwargs)
+
+
+class BackwardSampleMessenger(SamplePosteriorMessenger):
+    """Draws the enumerated sites of a model from their joint posterior, anew each time that it is entered.
+
+    The values are a joint draw by forward filtering and backward sampling; the ``fn`` of sites stays the
+    prior.
+
+    Args:
+        enum_trace: the trace of the model, with packed log densities.
+        guide_trace: that of the guide that it was run against. Its sites are left to a ``replay``.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model():
+    ...     z = ember.sample("z", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
+    ...     ember.sample("x", dist.Delta(z), obs=torch.tensor(1.0))
+    ...     return z
+    >>> with ember.poutine.enum(first_available_dim=-1):
+    ...     enumerated = ember.poutine.trace(model).get_trace()
+    >>> enumerated.compute_log_prob()
+    >>> enumerated.pack_tensors()
+    >>> with BackwardSampleMessenger(enumerated, ember.poutine.Trace()):
+    ...     model()
+    tensor(1.)
+    """
+
+    def __init__(self, enum_trace: Trace, guide_trace: Trace) -> None:
+        super().__init__(trace=Trace())
+        self.enum_trace = enum_trace
+        self.guide_trace = guide_trace
+
+    def __enter__(self) -> Any:
+        self.trace = _posterior_trace(self.enum_trace, 1, False)
+        return super().__enter__()
+
+
+def _posterior_trace(enum_trace: Trace, temperature: float, strict_enumeration_warning: bool) -> Trace:
+    """The latent sites of a packed trace, with values drawn jointly, or the most probable ones."""
+    factors, sum_dims, queries = _collect(enum_trace, strict_enumeration_warning)
+    return _collapsed(enum_trace, _draw(factors, sum_dims, queries, temperature))
 
 
 def _wide_plates(trace: Trace, site: Site) -> Ordinal:
@@ -86,7 +129,8 @@ def _is_wide(frame: CondIndepStackFrame) -> bool:
 
 
 def _collect(trace: Trace, strict: bool) -> tuple[ByOrdinal, set[str], dict[str, Tensor]]:
-    """The factors that depend on enumerated sites, the dims of these, and the factors of latent sites by name."""
+    """The factors that depend on enumerated sites, the dims of these, and the factors of latent sites by
+    name."""
     sites = [(name, site) for name, site in trace.nodes.items() if site.type == "sample"]
     sum_dims: set[str] = set()
     factors: ByOrdinal = OrderedDict()
@@ -116,7 +160,8 @@ def _collect(trace: Trace, strict: bool) -> tuple[ByOrdinal, set[str], dict[str,
 def _draw(
     factors: ByOrdinal, sum_dims: set[str], queries: dict[str, Tensor], temperature: float
 ) -> dict[str, tuple[Any, Ordinal]]:
-    """For each query the indices of the chosen values (or None), and the plates of its connected component."""
+    """For each query the indices of the chosen values (or None), and the plates of its connected
+    component."""
     sizes = {
         symbol: size
         for terms in factors.values()

@@ -52,6 +52,11 @@ class SMCState(dict[Any, Tensor]):
         self._locked = False
         super().__init__()
 
+    @property
+    def log_weights(self) -> Tensor:
+        """The logarithms of the weights of particles, up to a constant."""
+        return self._log_weights
+
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
         self._locked = True

@@ -151,7 +151,7 @@ def init_to_uniform(site: Any = None, radius: float = 2.0) -> Any:
 
 
 def init_to_value(
-    site: Any = None, values: Mapping[str, Any] | None = None, *, fallback: InitFn | None = init_to_uniform
+    site: Any = None, values: Mapping[str, Any] = {}, *, fallback: InitFn | None = init_to_uniform
 ) -> Any:
     """Start at given values.
 
@@ -169,8 +169,8 @@ def init_to_value(
     tensor(3.)
     """
     if site is None:
-        return functools.partial(init_to_value, values=values or {}, fallback=fallback)
-    if values is not None and site["name"] in values:
+        return functools.partial(init_to_value, values=values, fallback=fallback)
+    if site["name"] in values:
         return values[site["name"]]
     return _fall_back(site, fallback)
 

@@ -20,6 +20,7 @@ from ember.infer.autoguide.base.naming import deep_getattr, deep_setattr, produc
 from ember.infer.autoguide.base.point import Point, log_density_of
 from ember.infer.autoguide.base.prototype import at_full_size, full_size_of, unconstrained_start
 from ember.infer.autoguide.base.reading import reading
+from ember.nn.mixin import PyroModuleMeta
 from ember.nn.module import PyroModule, PyroParam
 from ember.poutine.handlers import block, mask
 from ember.poutine.plates.indep_messenger import CondIndepStackFrame
@@ -31,7 +32,24 @@ from ember.structure.inspect import get_dependencies, is_sample_site
 Plates = frozenset[CondIndepStackFrame]
 
 
-class AutoGaussian(AutoGuide):
+class AutoGaussianMeta(PyroModuleMeta):
+    """The class of :class:`AutoGaussian`: a subclass ``AutoGaussianX`` is its backend ``"x"``.
+
+    Attributes:
+        backends: the classes by backend.
+        default_backend: the backend where none is asked for.
+    """
+
+    backends: dict[str, Any] = {}
+    default_backend = "dense"
+
+    def __init__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **kwargs: object) -> None:
+        super().__init__(name, bases, body, **kwargs)
+        if name.startswith("AutoGaussian"):
+            cls.backends[name.removeprefix("AutoGaussian").lower()] = cls
+
+
+class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
     """A normal distribution over all sites, in unconstrained space, whose precision has a block for each dependency of the model.
 
     The family of :class:`AutoMultivariateNormal`, with fewer parameters: each site of the model, observed ones too, adds a
@@ -67,8 +85,7 @@ class AutoGaussian(AutoGuide):
     def __new__(cls, *args: object, backend: str | None = None, **kwargs: object) -> AutoGaussian:
         made: type[AutoGaussian] = cls
         if cls is AutoGaussian:
-            backends: dict[str, Any] = {"dense": AutoGaussianDense, "funsor": AutoGaussianFunsor}
-            made = backends[backend or "dense"]
+            made = cls.backends[backend or cls.default_backend]
         instance: AutoGaussian = super().__new__(made)
         return instance
 
