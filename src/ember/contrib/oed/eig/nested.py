@@ -1,0 +1,76 @@
+"""Nested Monte Carlo: no guide, no training."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ember.contrib.oed.eig.runs import Labels, Program, given, labels_of, log_prob, traced, values
+from ember.contrib.util import lexpand
+from ember.errors import ModelError
+
+
+def nmc_eig(
+    model: Program,
+    design: Tensor,
+    observation_labels: Labels,
+    target_labels: Labels | None = None,
+    N: int = 100,
+    M: int = 10,
+    M_prime: int | None = None,
+    independent_priors: bool = False,
+) -> Tensor:
+    r"""The expected information gain by nested Monte Carlo (T. Rainforth and others, 2018).
+
+    .. math:: \frac{1}{N} \sum_n \log p(y_n \mid \theta_n, d) -
+              \frac{1}{N} \sum_n \log \frac{1}{M} \sum_m p(y_n \mid \theta_m, d)
+
+    Its bias is positive, and falls as 1 / M. With ``M_prime``, latent sites that are no targets are averaged over in the
+    first term, too.
+
+    Args:
+        model: takes a design.
+        design: one or several; batch dims of the model are independent.
+        observation_labels: sites that will be observed.
+        target_labels: sites of interest; needed with ``M_prime`` only.
+        N: draws of targets and observations.
+        M: draws of latent sites, for the density of the observations.
+        M_prime: draws of other latent sites, for their density given targets.
+        independent_priors: with ``M_prime``: the other latent sites do not depend on the targets.
+
+    Returns:
+        One number for each design.
+
+    Raises:
+        ModelError: if a site is not there, or there is ``M_prime`` without targets.
+
+    See :mod:`ember.contrib.oed` for an example.
+    """
+    observed = labels_of(observation_labels)
+    trace = traced(model, lexpand(design, N))
+    y = values(trace, observed)
+    if M_prime is None:
+        conditional = log_prob(trace, observed)
+    else:
+        if target_labels is None:
+            raise ModelError("nmc_eig with M_prime averages over what is no target: give target_labels")
+        known = {**values(trace, labels_of(target_labels)), **y}
+        # Other sites may depend on the targets: then each of the N draws needs its own.
+        repeated = lexpand(design, M_prime, 1 if independent_priors else N)
+        conditional = _mean_density(model, known, repeated, observed)
+    # The targets come before the observations: the same M draws serve all of these.
+    marginal = _mean_density(model, y, lexpand(design, M, 1), observed)
+    terms = conditional - marginal
+    is_number = ~torch.isnan(terms)
+    total: Tensor = torch.where(is_number, terms, 0.0).sum(0) / is_number.sum(0).to(terms.dtype)
+    return total
+
+
+def _mean_density(model: Program, known: dict[str, Tensor], design: Tensor, observed: list[str]) -> Tensor:
+    """The log of the density of observations, averaged over draws of what is not known, which the design is repeated for."""
+    draws = design.shape[0]
+    repeated = {label: lexpand(value, draws) for label, value in known.items()}
+    density: Tensor = log_prob(traced(given(model, repeated), design), observed)
+    return density.logsumexp(0) - math.log(draws)
