@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 import torch
 from torch import Tensor
 
+from ember import poutine
 from ember.contrib.oed.eig.runs import Labels, Program, given, labels_of, log_prob, traced, values
 from ember.contrib.util import lexpand
 from ember.errors import ModelError
@@ -38,7 +40,8 @@ def nmc_eig(
         N: draws of targets and observations.
         M: draws of latent sites, for the density of the observations.
         M_prime: draws of other latent sites, for their density given targets.
-        independent_priors: with ``M_prime``: the other latent sites do not depend on the targets.
+        independent_priors: with ``M_prime``: the other latent sites do not depend on the targets, so that the same draws
+            serve for all of these.
 
     Returns:
         One number for each design.
@@ -57,11 +60,16 @@ def nmc_eig(
         if target_labels is None:
             raise ModelError("nmc_eig with M_prime averages over what is no target: give target_labels")
         known = {**values(trace, labels_of(target_labels)), **y}
-        # Other sites may depend on the targets: then each of the N draws needs its own.
-        repeated = lexpand(design, M_prime, 1 if independent_priors else N)
-        conditional = _mean_density(model, known, repeated, observed)
+        repeated = {label: lexpand(value, M_prime) for label, value in known.items()}
+        if independent_priors:
+            drawn = _others(model, lexpand(design, M_prime, 1), known)
+            repeated.update(
+                {name: value.expand(M_prime, N, *value.shape[2:]) for name, value in drawn.items()}
+            )
+        conditional = _mean_density(model, repeated, lexpand(design, M_prime, N), observed)
     # The targets come before the observations: the same M draws serve all of these.
-    marginal = _mean_density(model, y, lexpand(design, M, 1), observed)
+    repeated = {label: lexpand(value, M) for label, value in y.items()}
+    marginal = _mean_density(model, repeated, lexpand(design, M, 1), observed)
     terms = conditional - marginal
     is_number = ~torch.isnan(terms)
     total: Tensor = torch.where(is_number, terms, 0.0).sum(0) / is_number.sum(0).to(terms.dtype)
@@ -69,8 +77,12 @@ def nmc_eig(
 
 
 def _mean_density(model: Program, known: dict[str, Tensor], design: Tensor, observed: list[str]) -> Tensor:
-    """The log of the density of observations, averaged over draws of what is not known, which the design is repeated for."""
-    draws = design.shape[0]
-    repeated = {label: lexpand(value, draws) for label, value in known.items()}
-    density: Tensor = log_prob(traced(given(model, repeated), design), observed)
-    return density.logsumexp(0) - math.log(draws)
+    """The log of the density of observations, averaged over the first dim: draws of what is not known."""
+    density: Tensor = log_prob(traced(given(model, known), design), observed)
+    return density.logsumexp(0) - math.log(design.shape[0])
+
+
+def _others(model: Program, design: Tensor, known: Container[str]) -> dict[str, Tensor]:
+    """Draws of all latent sites but those that are known."""
+    trace = poutine.trace(model).get_trace(design)
+    return {name: trace.nodes[name].value for name in trace.stochastic_nodes if name not in known}
