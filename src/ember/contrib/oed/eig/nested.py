@@ -85,4 +85,5 @@ def _mean_density(model: Program, known: dict[str, Tensor], design: Tensor, obse
 def _others(model: Program, design: Tensor, known: Container[str]) -> dict[str, Tensor]:
     """Draws of all latent sites but those that are known."""
     trace = poutine.trace(model).get_trace(design)
-    return {name: trace.nodes[name].value for name in trace.stochastic_nodes if name not in known}
+    sites = {name: trace.nodes[name] for name in trace.stochastic_nodes if name not in known}
+    return {name: site.value for name, site in sites.items() if not site.is_subsample}

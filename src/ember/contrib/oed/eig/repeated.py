@@ -12,7 +12,7 @@ from torch import Tensor
 from ember import poutine
 from ember.caller import stacklevel
 from ember.contrib.oed.eig.prior_entropy import prior_entropy
-from ember.contrib.oed.eig.runs import Labels, Program, given, labels_of
+from ember.contrib.oed.eig.runs import Labels, Program, given, labels_of, mode_for
 from ember.infer import SVI, EmpiricalMarginal, Importance
 from ember.infer.autoguide import mean_field_entropy
 
@@ -45,7 +45,8 @@ def laplace_eig(
             normal after ``guide.finalize(loss, target_labels)``.
         loss: such as ``Trace_ELBO().differentiable_loss``.
         optim: an optimizer of :mod:`ember.optim`.
-        num_steps: steps to each mode; parameters begin where the observation before has left them.
+        num_steps: steps to each mode, captured where that is possible if they are 200 together. Parameters begin where the
+            observation before has left them.
         final_num_samples: how many observations are drawn.
         y_dist: what observations are drawn from, stacked by site; that of the model if None.
         eig: if false, the average posterior entropy instead.
@@ -55,7 +56,8 @@ def laplace_eig(
         One number for each design.
     """
     observed, targets = labels_of(observation_labels), labels_of(target_labels)
-    svi = _fitted_to(model, guide, observed, optim, loss)
+    mode = mode_for(num_steps * final_num_samples, design)
+    svi = _fitted_to(model, guide, observed, optim, loss, compile=mode)
 
     def entropy_after(y: dict[str, Tensor]) -> Tensor:
         guide.train()
@@ -103,7 +105,8 @@ def vi_eig(
     observed, targets = labels_of(observation_labels), labels_of(target_labels)
     options = dict(vi_parameters)
     num_steps, guide = options.pop("num_steps"), options.pop("guide")
-    svi = _fitted_to(model, guide, observed, **options)
+    mode = mode_for(num_steps * is_parameters.get("num_samples", 1), design)
+    svi = _fitted_to(model, guide, observed, **{"compile": mode, **options})
 
     def entropy_after(y: dict[str, Tensor]) -> Tensor:
         svi.run(num_steps, design, *y.values(), progress=False)

@@ -10,15 +10,29 @@ from torch import Tensor
 
 from ember import poutine
 from ember.errors import ModelError
+from ember.infer.step.compile_mode import CompileMode, effective_mode
 from ember.poutine.trace_struct import Trace
 
 Program = Callable[..., Any]
 Labels = str | Sequence[str]
+_FEWEST_CAPTURED = 200
 
 
 def labels_of(labels: Labels) -> list[str]:
     """Names of sites; one may be given alone."""
     return [labels] if isinstance(labels, str) else list(labels)
+
+
+def mode_for(num_steps: int, design: object) -> CompileMode:
+    """Whether so many steps are captured; the setting ``compile`` says otherwise.
+
+    Args:
+        num_steps: to record and to compile takes about as long as 200 eager steps.
+        design: gradients of designs are computed eagerly.
+    """
+    if isinstance(design, Tensor) and design.requires_grad:
+        return False
+    return effective_mode(None, "auto" if num_steps >= _FEWEST_CAPTURED else False)
 
 
 def traced(program: Program, *args: object) -> Trace:

@@ -11,11 +11,11 @@ from torch import Size, Tensor
 
 from ember import poutine
 from ember.contrib.oed.eig.losses import DesignLoss, GivenLoss, Purpose
+from ember.contrib.oed.eig.runs import mode_for
 from ember.errors import NonFiniteLossError
 from ember.infer import ELBO, SVI, Estimate
 from ember.infer.objectives.composition import Composition
 from ember.infer.objectives.losses.policy import Raise, applied
-from ember.infer.step.compile_mode import CompileMode, effective_mode
 from ember.infer.terms.estimate import Combination, Terms, Worth
 from ember.infer.traces.importance_trace import Traces
 from ember.infer.traces.run import Run, runner_of
@@ -23,8 +23,6 @@ from ember.infer.traces.settings import Settings
 from ember.optim import PyroLRScheduler, PyroOptim
 from ember.poutine.trace_struct import Trace
 
-# To record and to compile takes about as long as so many eager steps.
-_FEWEST_CAPTURED = 200
 _EVALUATION = Purpose(trains=False, evaluates=True)
 
 
@@ -100,7 +98,8 @@ class _Trained(Combination):
         if not self.purpose.evaluates:
             yield (), Estimate(-objective, -objective)
             return
-        self.shape = value.shape
+        if self.shape != value.shape:
+            self.shape = value.shape
         yield (), Estimate(-value.reshape(-1), -objective)
 
 
@@ -118,27 +117,25 @@ def _no_program(design: Tensor) -> None:
     """In the place of model and guide, which the loss runs itself."""
 
 
-def _mode(num_steps: int, design: Any) -> CompileMode:
-    if isinstance(design, Tensor) and design.requires_grad:
-        return False
-    return effective_mode(None, "auto" if num_steps >= _FEWEST_CAPTURED else False)
-
-
 def _train(
     loss: DesignLoss, design: Tensor, num_samples: Any, num_steps: int, optim: PyroOptim, evaluates: bool
 ) -> Tensor:
     trained = _Trained(loss, num_samples, evaluates)
-    svi = SVI(
-        _no_program, _no_program, optim, _DesignObjective(trained=trained), compile=_mode(num_steps, design)
-    )
-    try:
-        with applied(Raise()):
-            done = svi.run(num_steps, design, progress=False, scheduled=isinstance(optim, PyroLRScheduler))
-    except NonFiniteLossError as error:
-        raise ArithmeticError(f"Encountered NaN loss in opt_eig_ape_loss: {error}") from error
-    if done.interrupted:
-        raise KeyboardInterrupt
-    return done.losses.to(torch.get_default_dtype()).reshape(-1, *trained.shape)
+    svi = SVI(_no_program, _no_program, optim, _DesignObjective(trained=trained))
+    scheduled = isinstance(optim, PyroLRScheduler)
+    losses = []
+    # The first step finds the shape of the values: what changes as a step is taken cannot be captured.
+    for count, mode in ((min(num_steps, 1), False), (num_steps - 1, mode_for(num_steps, design))):
+        svi.compile = mode
+        try:
+            with applied(Raise()):
+                done = svi.run(max(count, 0), design, progress=False, scheduled=scheduled)
+        except NonFiniteLossError as error:
+            raise ArithmeticError(f"Encountered NaN loss in opt_eig_ape_loss: {error}") from error
+        if done.interrupted:
+            raise KeyboardInterrupt
+        losses += done.losses.tolist()
+    return torch.tensor(losses).reshape(-1, *trained.shape)
 
 
 def _train_by_hand(
