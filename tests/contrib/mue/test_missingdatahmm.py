@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 import ember
+from ember.contrib.mue import missingdatahmm
 from ember.contrib.mue.missingdatahmm import MissingDataDiscreteHMM
 from ember.infer import SVI, Trace_ELBO
 from ember.optim import Adam
@@ -71,6 +72,23 @@ def test_all_sequences_of_a_length_sum_to_one() -> None:
     hmm = model()
     every = torch.stack([rows(list(x)) for x in itertools.product(range(LETTERS), repeat=TIME)])
     torch.testing.assert_close(hmm.log_prob(every).logsumexp(0), torch.zeros((), dtype=torch.float64))
+
+
+def test_many_states_are_summed_one_time_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    initial, move, letters = (torch.randn(2, *shape).double() for shape in ((40,), (40, 40), (40, LETTERS)))
+    move[:, :, 3] = -torch.inf
+    x = torch.stack([rows([0, 1, None, 1, 0, 0]), rows([1, 1, 1, None, None, None])])
+
+    def found() -> tuple[Tensor, Tensor]:
+        logits = letters.clone().requires_grad_()
+        value = MissingDataDiscreteHMM(initial, move, logits).log_prob(x)
+        return value, torch.autograd.grad(value.sum(), logits)[0]
+
+    sequential = found()
+    monkeypatch.setattr(missingdatahmm, "_MOST_IN_PARALLEL", 40)
+    for one, other in zip(sequential, found(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_drawn_paths_have_their_probabilities() -> None:

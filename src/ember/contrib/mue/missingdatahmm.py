@@ -12,6 +12,9 @@ from ember.distributions import Categorical, OneHotCategorical, constraints
 from ember.distributions.shapes import broadcast_shape
 from ember.distributions.torch_distribution import TorchDistribution
 from ember.ops.chain_products import sequential_logmatmulexp
+from ember.ops.logspace import log_multiplication_by
+
+_MOST_IN_PARALLEL = 16
 
 
 class MissingDataDiscreteHMM(TorchDistribution):
@@ -78,22 +81,37 @@ class MissingDataDiscreteHMM(TorchDistribution):
 
     def _start_and_steps(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """First states with their row, and each transition with the row after it."""
-        seen = self._seen(value)
+        return self._with_steps(self._seen(value))
+
+    def _with_steps(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         steps = self.transition_logits.unsqueeze(-3) + seen[..., 1:, None, :]
         return self.initial_logits + seen[..., 0, :], steps
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log probability of sequences, all states summed out, in parallel over the time.
+        """The log probability of sequences, all states summed out.
+
+        In parallel over the time for few states. For many a product of two matrices takes longer than one of a vector and a
+        matrix at each time.
 
         Args:
             value: one-hot rows, ``(..., time, letters)``.
 
         The result has the batch dims that the arguments have; none, where these have none.
         """
-        start, steps = self._start_and_steps(value)
-        if steps.shape[-3] == 0:
-            return start.logsumexp(-1)
+        seen = self._seen(value)
+        if self.initial_logits.shape[-1] > _MOST_IN_PARALLEL or seen.shape[-2] == 1:
+            return self._forward(seen).logsumexp(-1)
+        start, steps = self._with_steps(seen)
         return (start + sequential_logmatmulexp(steps).logsumexp(-1)).logsumexp(-1)
+
+    def _forward(self, seen: Tensor) -> Tensor:
+        """The log probability of all rows with each last state (L. Rabiner, 1989, equations 19 to 21)."""
+        move = log_multiplication_by(self.transition_logits)
+        first, *later = seen.unbind(-2)
+        state = self.initial_logits + first
+        for row in later:
+            state = move(state.unsqueeze(-2)).squeeze(-2) + row
+        return state
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Sequences.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from ember.distributions.typed_torch import broadcast_shapes, broadcast_tensors
 
@@ -44,6 +45,11 @@ class Profile(nn.Module):
     (torch.Size([5, 5]), torch.Size([5, 4]))
     """
 
+    between: Tensor
+    later: Tensor
+    copied: Tensor
+    inserted: Tensor
+
     def __init__(self, M: int, epsilon: float = 1e-32) -> None:
         super().__init__()
         if M < 1:
@@ -51,6 +57,16 @@ class Profile(nn.Module):
         self.M = M
         self.K = 2 * M + 1
         self.epsilon = epsilon
+        done = torch.arange(M + 1)
+        letter = torch.cat([done[:M], done])
+        is_copy = torch.arange(self.K) < M
+        self._mask("between", done[:M] > done[:, None])
+        self._mask("later", (letter > done[:, None]).unsqueeze(-2))
+        self._mask("copied", ((letter == done[:, None]) & is_copy).unsqueeze(-2))
+        self._mask("inserted", ((letter == done[:, None]) & ~is_copy).unsqueeze(-2))
+
+    def _mask(self, name: str, mask: Tensor) -> None:
+        self.register_buffer(name, mask, persistent=False)
 
     def forward(
         self,
@@ -75,45 +91,34 @@ class Profile(nn.Module):
             ValueError: if a shape does not fit ``M``.
         """
         self._check(precursor_seq_logits, insert_seq_logits, insert_logits, delete_logits)
-        after_copy = self._onward(0, insert_logits, delete_logits)
-        after_insertion = self._onward(1, insert_logits, delete_logits)
+        onward = self._onward(insert_logits, delete_logits)
+        after_copy, after_insertion = onward.unbind(-2)
         transitions = torch.cat([after_copy[..., 1:, :], after_insertion], dim=-2)
         observed = _joined(precursor_seq_logits, insert_seq_logits)
         if substitute_logits is not None:
             observed = torch.logsumexp(observed.unsqueeze(-1) + substitute_logits.unsqueeze(-3), dim=-2)
         return after_copy[..., 0, :], transitions, observed
 
-    def _onward(self, came_from: int, insert_logits: Tensor, delete_logits: Tensor) -> Tensor:
-        """The next state, by how many letters are done: ``(..., M + 1, K)``."""
-        M = self.M
+    def _onward(self, insert_logits: Tensor, delete_logits: Tensor) -> Tensor:
+        """The next state, by how many letters are done, after a copy or an insertion: ``(..., M + 1, 2, K)``."""
         insert_logits, delete_logits = broadcast_tensors(insert_logits, delete_logits)
-        stays, inserts = insert_logits.unbind(-1)
-        copies, skips = delete_logits.unbind(-1)
-        # What happens at the letter which is next, by letters done; after the last letter, the one thing left is to insert.
-        end = torch.zeros_like(stays[..., :1, 0])
-        insert_now = torch.cat([inserts[..., came_from], end], -1)
-        nothing = torch.full_like(end, -1 / self.epsilon)
-        copy_now = torch.cat([(stays + copies)[..., came_from], nothing], -1)
-        skip_now = torch.cat([(stays + skips)[..., came_from], nothing], -1)
-        # And what happens at later letters, where the one before has been skipped.
-        over = self._skipped((stays + skips)[..., 2])
-        copy_later = skip_now.unsqueeze(-1) + over[..., :M] + (stays + copies)[..., None, :, 2]
-        insert_later = skip_now.unsqueeze(-1) + over + torch.cat([inserts[..., 2], end], -1).unsqueeze(-2)
-        now = torch.eye(M + 1, dtype=torch.bool, device=stays.device)
-        later = torch.ones_like(now).triu(1)
-        impossible = nothing[..., None]
-        to_copy = torch.where(later[:, :M], copy_later, impossible)
-        to_copy = torch.where(now[:, :M], copy_now.unsqueeze(-1), to_copy)
-        to_insertion = torch.where(later, insert_later, impossible)
-        to_insertion = torch.where(now, insert_now.unsqueeze(-1), to_insertion)
-        return torch.cat([to_copy, to_insertion], -1)
-
-    def _skipped(self, skip: Tensor) -> Tensor:
-        """The log probability of skipping all letters between the one after ``i`` and ``j``: ``(..., M + 1, M + 1)``."""
-        M = self.M
-        between = torch.ones(M + 1, M, dtype=torch.bool, device=skip.device).triu(1)
-        until = torch.where(between, skip.unsqueeze(-2), 0.0).cumsum(-1)
-        return torch.cat([torch.zeros_like(until[..., :1]), until], -1)
+        stay, insert = insert_logits.unbind(-1)
+        copy, skip = delete_logits.unbind(-1)
+        copy, skip = stay + copy, stay + skip
+        impossible = -1 / self.epsilon
+        # What happens at the letter that is next. After the last letter, the one thing left is to insert.
+        insert_now, copy_now, skip_now = (
+            pad(what[..., :2], (0, 0, 0, 1), value=end).unsqueeze(-1)
+            for what, end in ((insert, 0.0), (copy, impossible), (skip, impossible))
+        )
+        # What happens at later letters, all between having been skipped.
+        over = pad(torch.where(self.between, skip[..., None, :, 2], 0.0).cumsum(-1), (1, 0))
+        to_copy = over[..., : self.M] + copy[..., None, :, 2]
+        to_insertion = over + pad(insert[..., 2], (0, 1)).unsqueeze(-2)
+        onward = skip_now + torch.cat([to_copy, to_insertion], -1).unsqueeze(-2)
+        onward = torch.where(self.later, onward, impossible)
+        onward = torch.where(self.copied, copy_now, onward)
+        return torch.where(self.inserted, insert_now, onward)
 
     def _check(self, letters: Tensor, inserted: Tensor, insert: Tensor, delete: Tensor) -> None:
         M, alphabet = self.M, letters.shape[-1]
