@@ -217,7 +217,7 @@ def test_captured_training_is_eager_training(name: str) -> None:
 
 
 def test_bad_input_is_named() -> None:
-    with pytest.raises(ValueError, match="no site 'z' among"):
+    with pytest.raises(ValueError, match=r"no site 'z', an observation or a target; it has \['w', 'y'\]"):
         eig.nmc_eig(model(), DESIGNS, "z", "w")
     with pytest.raises(ValueError, match="give target_labels"):
         eig.nmc_eig(model(), DESIGNS, "y", M_prime=2)
@@ -225,5 +225,11 @@ def test_bad_input_is_named() -> None:
         eig.posterior_eig(
             model(), DESIGNS, "y", "w", 1, 0, PosteriorGuide(), adam(), False, None, None, True, {}, 1
         )
+    with pytest.raises(ValueError, match=r"is a pair \(N, M\), got 4"):
+        eig.vnmc_eig(model(), DESIGNS, "y", "w", 4, 0, PosteriorGuide(), None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="optim must be an optimizer"):
+        eig.posterior_eig(model(), DESIGNS, "y", "w", 1, 1, PosteriorGuide(), None)
+    with pytest.raises(TypeError, match="interpreted as an integer"):
+        eig.posterior_eig(model(), DESIGNS, "y", "w", 1, 1.5, PosteriorGuide(), adam())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="analytical"):
         eig.posterior_eig(model(), DESIGNS, "y", "w", 1, 0, PosteriorGuide(), adam(), analytical=True)

@@ -14,6 +14,7 @@ from ember import poutine
 from ember.contrib.oed import glmm
 from ember.contrib.oed.glmm import guides
 from ember.errors import ModelError
+from ember.infer import Trace_ELBO
 
 X = torch.stack([torch.eye(2).repeat(2, 1), torch.ones(4, 2)])
 
@@ -60,6 +61,49 @@ def test_unknown_noise_scales_the_coefficients() -> None:
     torch.testing.assert_close(found["w"].fn.scale_tril[0], found["tau"].value[0].rsqrt() * torch.eye(2))
     apart = poutine.trace(glmm.normal_inverse_gamma_guide(Size([2]), "v", mf=True)).get_trace(X).nodes
     torch.testing.assert_close(apart["v"].fn.scale_tril[0], torch.eye(2))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("which", ["family", "amortised"])
+def test_guides_of_unknown_noise_hold_the_conjugate_posterior(which: str) -> None:
+    designs, y, lam = (
+        X.double(),
+        torch.tensor([[1.0, -0.5, 2.0, 0.3], [0.5, 1.5, -1.0, 0.2]]),
+        torch.tensor([0.8, 0.4]),
+    )
+    alpha, beta = torch.tensor([3.0, 2.0]), torch.tensor([4.0, 1.5])
+    model = glmm.normal_inverse_gamma_linear_model(torch.zeros(2), lam, alpha, beta)
+    cov = torch.linalg.inv(designs.mT @ designs + lam.square().diag())
+    mean = (cov @ designs.mT @ y.unsqueeze(-1)).squeeze(-1)
+    rate = beta + 0.5 * (y.square().sum(-1) - (mean * (designs.mT @ y.unsqueeze(-1)).squeeze(-1)).sum(-1))
+    if which == "family":
+        guide = glmm.normal_inverse_gamma_guide(Size([2]))
+        ember.param("w_guide_mean", mean)
+        ember.param(
+            "w_guide_scale_tril", torch.linalg.cholesky(cov), constraint=dist.constraints.lower_cholesky
+        )
+        ember.param("invsoftplus_alpha", (alpha + 2).expm1().log())
+        ember.param("invsoftplus_beta", rate.expm1().log())
+    else:
+        network = guides.NormalInverseGammaGuide((2,), {"w": 2}, y_sizes={"y": 4}, use_softplus=False)
+        network.regressor["w"].data = cov @ designs.mT
+        network.scale_tril["w"].data = torch.linalg.cholesky(cov)
+        network.alpha.data, network.b0.data = alpha + 2, beta
+
+        def guide(design: Tensor) -> None:
+            with ember.plate("plate_-1", 2, dim=-1):
+                network({"y": y}, design, ["y"], ["w", "tau"])
+
+    conditioned = ember.condition(model, data={"y": y})
+    losses = [Trace_ELBO().loss(conditioned, guide, designs) for _ in range(3)]
+    # Where the guide is the posterior, each draw gives the log evidence: that of a multivariate Student's t.
+    scale = (beta / alpha)[:, None, None] * (
+        torch.eye(4) + designs @ lam.square().reciprocal().diag() @ designs.mT
+    )
+    evidence = dist.MultivariateStudentT(2 * alpha, torch.zeros(2, 4), torch.linalg.cholesky(scale)).log_prob(
+        y
+    )
+    assert losses == pytest.approx([-evidence.sum().item()] * 3)
 
 
 def test_random_effects_share_their_precisions() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -128,6 +128,8 @@ class VNMCLoss(Sited):
     guide: Program
 
     def judge(self, design: Tensor, num_samples: tuple[int, int], purpose: Purpose) -> Judged:
+        if not isinstance(num_samples, Sequence) or len(num_samples) != 2:
+            raise ValueError(f"num_samples of vnmc_eig is a pair (N, M), got {num_samples!r}")
         outer, inner = num_samples
         expanded = lexpand(design, outer)
         trace = poutine.trace(self.model).get_trace(expanded)

@@ -60,10 +60,9 @@ def log_prob(trace: Trace, labels: Sequence[str]) -> Any:
 
 def _site(trace: Trace, label: str) -> Any:
     if label not in trace.nodes:
-        there = [name for name, site in trace.nodes.items() if site.type == "sample"]
-        raise ModelError(
-            f"there is no site {label!r} among the observations and targets; the program has {there}"
-        )
+        samples = [site for site in trace.nodes.values() if site.type == "sample"]
+        there = [site.name for site in samples if not site.is_subsample]
+        raise ModelError(f"a program has no site {label!r}, an observation or a target; it has {there}")
     return trace.nodes[label]
 
 

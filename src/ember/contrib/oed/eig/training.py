@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ def opt_eig_ape_loss(
             design. With a history it is minimised under ``evaluation=True``.
         num_samples: passed on.
         num_steps: steps of training. 200 or more are captured, where that is possible; the setting ``compile`` says otherwise.
-        optim: an optimizer of :mod:`ember.optim`; its scheduler, if it has one, is stepped with it.
+        optim: an optimizer of :mod:`ember.optim`; its scheduler, if it has one, is stepped with it. Not used without steps.
         return_history: return the values of all steps, too.
         final_design: where the loss is evaluated; ``design`` if None.
         final_num_samples: as ``num_samples`` if None.
@@ -54,6 +55,7 @@ def opt_eig_ape_loss(
 
     Raises:
         ArithmeticError: if a loss or a gradient is not finite.
+        TypeError: if ``num_steps`` is no whole number, or ``optim`` no optimizer.
 
     >>> import ember
     >>> def loss(design, num_samples, evaluation):
@@ -64,6 +66,11 @@ def opt_eig_ape_loss(
     tensor([0., 0.])
     """
     loss = loss_fn if isinstance(loss_fn, DesignLoss) else GivenLoss(loss_fn)
+    num_steps = operator.index(num_steps)
+    if num_steps > 0 and not (isinstance(optim, PyroOptim) or callable(optim)):
+        raise TypeError(
+            f"optim must be an optimizer of ember.optim, such as Adam({{'lr': 0.01}}), got {optim!r}"
+        )
     train = _train if isinstance(optim, PyroOptim) else _train_by_hand
     history = train(loss, design, num_samples, num_steps, optim, return_history)
     where = design if final_design is None else final_design

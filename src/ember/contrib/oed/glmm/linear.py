@@ -90,7 +90,12 @@ def bayesian_linear_model(
 def _precision(alpha_0: Tensor | None, beta_0: Tensor | None) -> Any:
     if alpha_0 is None or beta_0 is None:
         raise ValueError("the noise of a linear model: give obs_sd, or alpha_0 and beta_0")
-    return sample("tau", dist.Gamma(alpha_0.unsqueeze(-1), beta_0.unsqueeze(-1)).to_event(1))
+    return sample("tau", precision_of_noise(alpha_0, beta_0))
+
+
+def precision_of_noise(alpha: Tensor, beta: Tensor) -> Any:
+    """The Gamma distribution of the noise's precision, one event of size 1 for each design."""
+    return dist.Gamma(alpha.unsqueeze(-1), beta.unsqueeze(-1)).to_event(1)
 
 
 def _response(response: str, mean: Tensor, noise: Tensor, k: Tensor | None) -> Any:
@@ -124,8 +129,10 @@ def normal_inv_gamma_family_guide(
     with ExitStack() as stack:
         for plate in iter_plates_to_shape(shape):
             stack.enter_context(plate)
-        noise = 1.0 / _guided_precision(shape).sqrt() if obs_sd is None else obs_sd
-        noise = noise.expand(shape).unsqueeze(-1)
+        if obs_sd is None:
+            noise = 1.0 / _guided_precision(shape).sqrt()
+        else:
+            noise = obs_sd.expand(shape).unsqueeze(-1)
         for name, size in w_sizes.items():
             loc = param(f"{name}_guide_mean", torch.zeros((*shape, *size)))
             scale_tril = param(
@@ -141,7 +148,7 @@ def _guided_precision(shape: Size) -> Any:
     alpha, beta = (
         softplus(param(f"invsoftplus_{which}", 20.0 * torch.ones(shape))) for which in ("alpha", "beta")
     )
-    return sample("tau", dist.Gamma(alpha, beta))
+    return sample("tau", precision_of_noise(alpha, beta))
 
 
 def analytic_posterior_cov(prior_cov: Tensor, x: Tensor, obs_sd: Tensor | float) -> Tensor:

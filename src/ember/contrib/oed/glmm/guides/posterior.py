@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 import ember.distributions as dist
+from ember.contrib.oed.glmm.linear import precision_of_noise
 from ember.contrib.util import lexpand, rmv, rtril, rvv
 from ember.modules import module
 from ember.primitives import sample
@@ -177,7 +178,7 @@ class NormalInverseGammaGuide(LinearModelPosteriorGuide):
         means, scales, alpha, rate = self.get_params(y_dict, design, target_labels)
         noise: Any = 1.0
         if self.tau_label in target_labels:
-            noise = 1.0 / sample(self.tau_label, dist.Gamma(alpha, rate)).sqrt()[..., None, None]
+            noise = 1.0 / sample(self.tau_label, precision_of_noise(alpha, rate)).sqrt().unsqueeze(-1)
         elif not self.mf:
             raise ValueError(
                 f"the coefficients depend on the noise's precision: name {self.tau_label!r} among the targets, or give mf=True"
