@@ -150,6 +150,9 @@ def test_bad_input_is_named() -> None:
         MissingDataDiscreteHMM(torch.zeros(2), torch.zeros(2, 2), torch.zeros(2))
     with pytest.raises(AssertionError, match="rows have 3 letters, and the observation logits 2"):
         model().log_prob(torch.zeros(4, 3))
+    for shape in ((0, 2), (2,)):
+        with pytest.raises(AssertionError, match="with one row or more; got"):
+            model().filter(torch.zeros(shape))
 
 
 def test_steps_are_native() -> None:

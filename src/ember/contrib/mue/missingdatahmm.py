@@ -77,6 +77,9 @@ class MissingDataDiscreteHMM(TorchDistribution):
         assert value.shape[-1] == letters, (
             f"rows have {value.shape[-1]} letters, and the observation logits {letters}"
         )
+        assert value.dim() > 1 and value.shape[-2] > 0, (
+            f"a sequence is (time, letters), with one row or more; got {tuple(value.shape)}"
+        )
         return value.to(self.observation_logits.dtype) @ _finite(self.observation_logits).mT
 
     def _start_and_steps(self, value: Tensor) -> tuple[Tensor, Tensor]:
