@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["logsumexp", "logmatmulexp"]
+__all__ = ["log_multiplication_by", "logmatmulexp", "logsumexp"]
 
 
 def logsumexp(x: Tensor, dims: Sequence[int]) -> Tensor:
@@ -40,14 +40,29 @@ def logmatmulexp(x: Tensor, y: Tensor) -> Tensor:
     tensor([[1., 0.],
             [0., 1.]])
     """
-    rows = _finite_maximum(x, -1)
+    return log_multiplication_by(y)(x)
+
+
+def log_multiplication_by(y: Tensor) -> Callable[[Tensor], Tensor]:
+    """As :func:`logmatmulexp` for one ``y`` and many ``x``: what depends on ``y`` alone is computed once.
+
+    >>> double = log_multiplication_by(torch.tensor([[2.0]]).log())
+    >>> double(double(torch.zeros(1, 1))).exp()
+    tensor([[4.]])
+    """
     columns = _finite_maximum(y, -2)
     # Double precision for its exponents: those of float32 end 87 below the maximum.
-    wide = torch.float64 if x.device.type in ("cpu", "cuda") else x.dtype
-    total = (x - rows).to(wide).exp() @ (y - columns).to(wide).exp()
-    nonzero = total >= torch.finfo(wide).tiny
-    logs = total.masked_fill(~nonzero, 1.0).log().masked_fill(~nonzero, -torch.inf)
-    return logs.to(x.dtype) + rows + columns
+    wide = torch.float64 if y.device.type in ("cpu", "cuda") else y.dtype
+    numbers = (y - columns).to(wide).exp()
+
+    def multiplied(x: Tensor) -> Tensor:
+        rows = _finite_maximum(x, -1)
+        total = (x - rows).to(wide).exp() @ numbers
+        nonzero = total >= torch.finfo(wide).tiny
+        logs = total.masked_fill(~nonzero, 1.0).log().masked_fill(~nonzero, -torch.inf)
+        return logs.to(x.dtype) + rows + columns
+
+    return multiplied
 
 
 def _finite_maximum(x: Tensor, dim: int) -> Tensor:
