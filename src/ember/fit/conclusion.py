@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ember.fit.outcome import CONFIRMED
 from ember.fit.state import Judged, State
 from ember.infer.density.judging.judge import gap
 from ember.infer.density.judging.verdict import Numbers, Status, Verdict, shortcomings
@@ -22,7 +23,7 @@ def concluded(state: State) -> tuple[Verdict, Judged]:
         )
         return _verdict(state, best, "poor", reasons), best
     if state.is_settled():
-        how = ("confirmed by chains that start from the draws",) if agree else ()
+        how = (CONFIRMED,) if agree else ()
         return _verdict(state, best, "ok", (*how, _modes(state))), best
     reasons = shortcomings(best.weighed, limits)
     if state.interrupted:

@@ -13,6 +13,8 @@ from ember.infer.vi.natural_gradient import Certificate
 
 AUDIT = "audit"
 """The stage whose draws are those of chains."""
+CONFIRMED = "confirmed by chains that start from the draws"
+"""A reason of a verdict."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ember.fit.outcome import AUDIT, Outcome, StageRecord
+from ember.fit.outcome import AUDIT, CONFIRMED, Outcome, StageRecord
 from ember.infer.density.judging.verdict import Numbers, Status
 
 _WORDS: dict[Status, str] = {
@@ -79,6 +79,8 @@ def _guide(outcome: Outcome, numbers: Numbers | None) -> str:
     if outcome.stage == AUDIT:
         before = [record.name for record in outcome.stages if record.k_hat is not None]
         return f"{before[-1]}; the numbers are of short chains, which have forgotten from which of its draws they began"
+    if CONFIRMED in outcome.verdict.reasons:
+        return f"{outcome.stage}; short chains from its draws keep its moments"
     if numbers is None or numbers.agreement is None:
         return outcome.stage
     gap = numbers.agreement
