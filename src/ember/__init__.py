@@ -35,6 +35,7 @@ from ember.primitives import plate as plate
 from ember.primitives import plate_stack as plate_stack
 from ember.primitives import sample as sample
 from ember.primitives import subsample as subsample
+from ember.report.assign import assign as assign
 from ember.rng import set_rng_seed as set_rng_seed
 from ember.structure.inspect import render_model as render_model
 
@@ -44,6 +45,7 @@ __all__ = [
     "Density",
     "EmberError",
     "__version__",
+    "assign",
     "barrier",
     "clear_param_store",
     "condition",

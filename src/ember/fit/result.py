@@ -18,6 +18,7 @@ from ember.fit.summary import summarised
 from ember.infer.density.judging.verdict import Verdict
 from ember.ops.entries import Scalars
 from ember.params.param_store import ParamStoreDict
+from ember.report.posterior import Posterior
 from ember.report.table import Table
 from ember.report.to_arviz import to_arviz
 
@@ -114,6 +115,12 @@ class Fit:
     def weighted(self) -> WeightedDraws:
         """The draws of the proposal with their log weights, before resampling."""
         return WeightedDraws(self.values.sites(self.outcome.draws), self.outcome.log_weights)
+
+    @property
+    def posterior(self) -> Posterior:
+        """The model at its data with the draws, as functions of :mod:`ember.report` take it."""
+        called = self.called
+        return Posterior(called.model, self.draws, called.args, called.kwargs, self.store)
 
     def summary(self) -> Table:
         """Mean, sd, Monte Carlo errors of both, 5, 50 and 95 %, k-hat and effective draws of each scalar.
