@@ -36,6 +36,7 @@ from ember.primitives import plate_stack as plate_stack
 from ember.primitives import sample as sample
 from ember.primitives import subsample as subsample
 from ember.report.assign import assign as assign
+from ember.report.summary import summary as summary
 from ember.rng import set_rng_seed as set_rng_seed
 from ember.structure.inspect import render_model as render_model
 
@@ -74,5 +75,6 @@ __all__ = [
     "set_rng_seed",
     "settings",
     "subsample",
+    "summary",
     "validation_enabled",
 ]

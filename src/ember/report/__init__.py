@@ -4,7 +4,8 @@ from ember.report.assign import Assignment as Assignment
 from ember.report.assign import assign as assign
 from ember.report.log_likelihood import log_likelihood as log_likelihood
 from ember.report.plots import forest as forest
+from ember.report.summary import summary as summary
 from ember.report.table import Table as Table
 from ember.report.to_arviz import to_arviz as to_arviz
 
-__all__ = ["Assignment", "Table", "assign", "forest", "log_likelihood", "to_arviz"]
+__all__ = ["Assignment", "Table", "assign", "forest", "log_likelihood", "summary", "to_arviz"]
