@@ -192,7 +192,7 @@ def test_torch_stream_is_used_by_the_guide_alone() -> None:
         (lambda: ember.assign(mixture, X, "z"), "does not know what was fitted, from .function, Tensor"),
         (
             lambda: ember.assign(mixture, {"w": WEIGHTS}, "z", X),
-            "'locs' has no draws, and Independent cannot be summed",
+            "no draws of the latent sites .'locs'., which cannot be summed",
         ),
         (lambda: ember.assign(mixture, {"w": WEIGHTS, "locs": LOCS[:1]}, "z", X), "same number of draws"),
     ],

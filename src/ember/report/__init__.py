@@ -2,10 +2,26 @@
 
 from ember.report.assign import Assignment as Assignment
 from ember.report.assign import assign as assign
+from ember.report.elpd import Elpd as Elpd
+from ember.report.elpd import compare as compare
+from ember.report.elpd import loo as loo
+from ember.report.elpd import waic as waic
 from ember.report.log_likelihood import log_likelihood as log_likelihood
 from ember.report.plots import forest as forest
 from ember.report.summary import summary as summary
 from ember.report.table import Table as Table
 from ember.report.to_arviz import to_arviz as to_arviz
 
-__all__ = ["Assignment", "Table", "assign", "forest", "log_likelihood", "summary", "to_arviz"]
+__all__ = [
+    "Assignment",
+    "Elpd",
+    "Table",
+    "assign",
+    "compare",
+    "forest",
+    "log_likelihood",
+    "loo",
+    "summary",
+    "to_arviz",
+    "waic",
+]
