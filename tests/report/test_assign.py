@@ -44,8 +44,8 @@ def test_mixture_given_draws() -> None:
 
 
 def test_many_draws_run_in_native_code_and_give_the_same() -> None:
-    many = {name: value.repeat(400, *[1] * (value.dim() - 1)) for name, value in DRAWS.items()}
-    torch.testing.assert_close(ember.assign(mixture, many, "z", X, num_samples=800).probs, exact(X))
+    many = {name: value.repeat(1000, *[1] * (value.dim() - 1)) for name, value in DRAWS.items()}
+    torch.testing.assert_close(ember.assign(mixture, many, "z", X, num_samples=2000).probs, exact(X))
 
 
 def test_marginalised_mixture() -> None:

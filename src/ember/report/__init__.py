@@ -8,9 +8,11 @@ from ember.report.elpd import loo as loo
 from ember.report.elpd import waic as waic
 from ember.report.log_likelihood import log_likelihood as log_likelihood
 from ember.report.plots import forest as forest
+from ember.report.predictive_check import posterior_predictive_check as posterior_predictive_check
 from ember.report.summary import summary as summary
 from ember.report.table import Table as Table
 from ember.report.to_arviz import to_arviz as to_arviz
+from ember.report.traces import traces as traces
 
 __all__ = [
     "Assignment",
@@ -21,7 +23,9 @@ __all__ = [
     "forest",
     "log_likelihood",
     "loo",
+    "posterior_predictive_check",
     "summary",
     "to_arviz",
+    "traces",
     "waic",
 ]
