@@ -136,27 +136,18 @@ class Fit:
 
         Args:
             coords: labels of the entries along a dim, by its name.
-            log_likelihood: whether the pointwise log likelihood is evaluated, which takes one run of the model a draw.
+            log_likelihood: whether the pointwise log likelihood is evaluated, by rows.
             groups: ``posterior_predictive=``, ``prior=`` and the like, draws by site.
 
         Raises:
             ImportError: without ArviZ.
         """
-        with self.store.active():
-            return to_arviz(
-                self.called.model,
-                self.draws,
-                *self.called.args,
-                coords=coords,
-                pointwise=log_likelihood,
-                attrs={
-                    "inference_library": "ember",
-                    "verdict": self.verdict.status,
-                    "reasons": "; ".join(self.verdict.reasons),
-                },
-                **groups,
-                **self.called.kwargs,
-            )
+        attrs = {
+            "inference_library": "ember",
+            "verdict": self.verdict.status,
+            "reasons": "; ".join(self.verdict.reasons),
+        }
+        return to_arviz(self, coords=coords, pointwise=log_likelihood, attrs=attrs, **groups)
 
     def plot(self, names: Sequence[str] | None = None) -> Figure:
         """The densities of some quantities, corrected and as the guide had them, and the ELBO of the fit.

@@ -52,6 +52,11 @@ class Posterior:
         return self.source if callable(self.source) else None
 
     @property
+    def given(self) -> Draws:
+        """Draws that are given; none with a guide."""
+        return {} if callable(self.source) else self.source
+
+    @property
     def pair(self) -> Pair:
         """Model and guide, for draws that are weighed.
 
