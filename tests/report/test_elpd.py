@@ -193,3 +193,14 @@ def test_mixtures_are_compared_with_their_labels_summed_out() -> None:
     nothing: dict[str, Tensor] = {"unused": torch.zeros(200)}
     table = ember.compare({"one": (one, nothing), "two": (mixture, nothing)}, y)
     assert table.names == ("two", "one")
+
+
+def test_a_chain_is_one_observation() -> None:
+    def chain(y: Tensor) -> None:
+        state = torch.tensor(0)
+        for t in ember.markov(range(3)):
+            state = ember.sample(f"s_{t}", dist.Categorical(torch.tensor([[0.9, 0.1], [0.3, 0.7]])[state]))
+            ember.sample(f"y_{t}", dist.Normal(2.0 * state, 1.0), obs=y[t])
+
+    with pytest.raises(ValueError, match=r"two observations or more, \['y_0\+y_1\+y_2'\] is 1"):
+        ember.loo(chain, {}, torch.zeros(3))

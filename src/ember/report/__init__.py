@@ -6,6 +6,7 @@ from ember.report.elpd import Elpd as Elpd
 from ember.report.elpd import compare as compare
 from ember.report.elpd import loo as loo
 from ember.report.elpd import waic as waic
+from ember.report.joint_draws import joint_draws as joint_draws
 from ember.report.log_likelihood import log_likelihood as log_likelihood
 from ember.report.plots import forest as forest
 from ember.report.predictive_check import posterior_predictive_check as posterior_predictive_check
@@ -21,6 +22,7 @@ __all__ = [
     "assign",
     "compare",
     "forest",
+    "joint_draws",
     "log_likelihood",
     "loo",
     "posterior_predictive_check",

@@ -76,7 +76,7 @@ def loo(
 
     Raises:
         ImportError: without ArviZ (``pip install arviz``).
-        ModelError: for a model without observations, or with several observed sites where none is named.
+        ModelError: for a model with fewer than two observations, or several observed sites where none is named.
 
     References:
         A. Vehtari, A. Gelman and J. Gabry (2017), "Practical Bayesian model evaluation using leave-one-out
@@ -268,6 +268,12 @@ def _columns(
         )
     columns = torch.cat([found[name].reshape(len(found[name]), -1) for name in wanted], 1)
     columns = columns[:, (columns != 0).any(0)]
+    if columns.shape[1] < 2:
+        raise ModelError(
+            f"{caller} needs two observations or more, {wanted} is {columns.shape[1]}: what depends on the same site "
+            "that is summed out, as the states of a chain, is one observation\n"
+            "The way out: ember.report.joint_draws(...) draws the discrete sites, too; give its draws."
+        )
     # Densities of a model without latent sites are those of any number of draws.
     return columns.expand(max(len(columns), _FEWEST), -1) if len(columns) == 1 else columns, draws
 

@@ -20,6 +20,7 @@ from ember.report.posterior import Posterior, taken_apart
 from ember.report.table import Column, Table
 
 _COLUMNS_AT_ONCE = 64
+_REASONS = 2
 _LEVELS = {"5%": 0.05, "50%": 0.5, "95%": 0.95}
 
 
@@ -161,4 +162,6 @@ def _scalars(values: Mapping[str, Tensor]) -> Scalars:
 
 
 def _said(status: Status, reasons: Sequence[str]) -> str:
-    return f"the guide is {status}: {'; '.join(reasons)}"
+    left = len(reasons) - _REASONS
+    more = f"; svi.verdict(...) has {left} more reason{'s' if left > 1 else ''}" if left > 0 else ""
+    return f"the guide is {status}: {'; '.join(reasons[:_REASONS])}{more}"

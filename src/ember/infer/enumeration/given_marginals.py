@@ -93,9 +93,14 @@ class Given:
             },
         )
 
+    def marked(self, values: Values) -> Program:
+        """The model at values, with the sites summed out marked to be enumerated."""
+        program: Program = infer_config(condition(self.model, data=dict(values)), config_fn=self._enumerated)
+        return program
+
     def run(self, values: Values) -> tuple[Trace, ModelFactors]:
         """The packed trace of the model with the sites summed out enumerated, and its factors."""
-        model = infer_config(condition(self.model, data=dict(values)), config_fn=self._enumerated)
+        model = self.marked(values)
         if self.summed:
             model = EnumMessenger(first_available_dim=-1 - self.nesting)(model)
         with structure_unchecked() if is_recording() else nullcontext():
@@ -139,7 +144,8 @@ class Given:
             if name not in self.summed and name not in data:
                 raise ModelError(
                     f"site {name!r} depends on a site that is summed out, as {data} do: their log density given "
-                    f"{name!r} is not known\nThe way out: draw the discrete sites, and give the draws."
+                    f"{name!r} is not known\n"
+                    "The way out: ember.report.joint_draws(...) draws the discrete sites, too; give its draws."
                 )
             own = site.packed.unscaled_log_prob if name in self.summed else masked_log_prob(site)
             factors.setdefault(parts.ordering[name], []).append(own)
@@ -150,7 +156,7 @@ class Given:
                 raise ModelError(
                     f"the data of {data} depend on each other through {sorted(self.summed & set(names))}, which are "
                     "summed out: they have no log density of their own, one by one\n"
-                    "The way out: draw the discrete sites (ember.infer.infer_discrete), and give the draws."
+                    "The way out: ember.report.joint_draws(...) draws the discrete sites, too; give its draws."
                 )
         together = sum(packed.unpack(term, recorded.symbol_to_dim) for term in terms)
         return torch.as_tensor(together).expand(self.shapes[data[0]])
