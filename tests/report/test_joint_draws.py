@@ -29,11 +29,11 @@ def exact(level: Tensor) -> Tensor:
 
 def test_discrete_sites_have_their_posterior() -> None:
     torch.manual_seed(0)
-    level = torch.full((1500,), 2.0, dtype=torch.float64)
-    found = joint_draws(switch, {"level": level}, Y, num_samples=1500)
+    level = torch.full((400,), 2.0, dtype=torch.float64)
+    found = joint_draws(switch, {"level": level}, Y, num_samples=400)
     assert torch.equal(found["level"], level)
-    shares = found["tau"].flatten().bincount(minlength=5) / 1500
-    torch.testing.assert_close(shares.double(), exact(level[:1]), atol=0.04, rtol=0.0)
+    shares = found["tau"].flatten().bincount(minlength=5) / 400
+    torch.testing.assert_close(shares.double(), exact(level[:1]), atol=0.08, rtol=0.0)
     assigned = ember.assign(switch, {"level": level[:2]}, "tau", Y)
     torch.testing.assert_close(assigned.probs, exact(level[:1]))
 
@@ -41,11 +41,11 @@ def test_discrete_sites_have_their_posterior() -> None:
 def test_a_change_point_can_be_left_out_by_observation() -> None:
     pytest.importorskip("arviz")
     torch.manual_seed(0)
-    fit = ember.fit(switch, Y, seed=0, draws=400, progress=False)
+    fit = ember.fit(switch, Y, seed=0, draws=100, progress=False)
     with pytest.raises(ValueError, match="joint_draws"):
         ember.loo(fit)
     draws = joint_draws(fit)
-    assert draws["tau"].shape[0] == 400
+    assert draws["tau"].shape[0] == 100
     found = ember.waic(switch, draws, Y)
     assert len(found.pointwise) == 5
 

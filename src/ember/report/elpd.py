@@ -54,7 +54,7 @@ class Elpd:
 def loo(
     fitted: object,
     *rest: Any,
-    num_samples: int = 4000,
+    num_samples: int = 2000,
     site: str | Sequence[str] | None = None,
     **kwargs: Any,
 ) -> Elpd:
@@ -125,7 +125,7 @@ def loo(
 def waic(
     fitted: object,
     *rest: Any,
-    num_samples: int = 4000,
+    num_samples: int = 2000,
     site: str | Sequence[str] | None = None,
     **kwargs: Any,
 ) -> Elpd:
@@ -167,7 +167,7 @@ def waic(
 
 
 def compare(
-    fits: Mapping[str, object], *args: Any, num_samples: int = 4000, site: str | None = None, **kwargs: Any
+    fits: Mapping[str, object], *args: Any, num_samples: int = 2000, site: str | None = None, **kwargs: Any
 ) -> Table:
     """Models side by side by leave-one-out cross-validation, the best first.
 

@@ -12,7 +12,7 @@ from ember.ops.psis import k_hat_limit, psis
 from ember.ops.resampled import resampled
 from ember.report.posterior import Posterior
 
-_POOL = 4
+_POOL = 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Corrected:
 def corrected(posterior: Posterior, number: int) -> Corrected:
     """So many draws of a posterior, or fewer if fewer are given.
 
-    Of a guide, four times as many are drawn and weighed by the model, and draws of equal weight chosen among
+    Of a guide, twice as many are drawn and weighed by the model, and draws of equal weight chosen among
     them. Where weights cannot be had, or k-hat is above its limit, the draws are those of the guide itself.
 
     Args:
