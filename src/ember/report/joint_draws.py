@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ember import poutine
+from ember.capture.rows.function import rows
 from ember.infer.enumeration.discrete import infer_discrete
 from ember.infer.enumeration.given_marginals import Given
 from ember.report.posterior import number_of, taken_apart
@@ -20,7 +22,6 @@ def joint_draws(fitted: object, *rest: Any, num_samples: int = 1000, **kwargs: A
     Called as ``joint_draws(fit)``, ``joint_draws(svi, *args)``, ``joint_draws(model, guide, *args)`` or
     ``joint_draws(model, draws, *args)``. With them a function such as :func:`loo` can ask for the density of each
     observation where they depend on each other through a discrete site: a change point, the states of a chain.
-    One run of the model a draw, in Python.
 
     Args:
         fitted: what :func:`ember.fit` returns, an SVI, or a model.
@@ -52,10 +53,15 @@ def joint_draws(fitted: object, *rest: Any, num_samples: int = 1000, **kwargs: A
         given = Given.of(posterior.whole, posterior.args, posterior.kwargs, at_first)
         if not given.summed:
             return draws
-        rows = []
-        for index in range(number):
-            values = {name: value[index] for name, value in draws.items()}
-            model = infer_discrete(given.marked(values), first_available_dim=-1 - given.nesting)
-            trace = poutine.trace(model).get_trace(*posterior.args, **posterior.kwargs)
-            rows.append({name: trace.nodes[name].value for name in trace.nodes if name in given.summed})
-    return draws | {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+        def one(row: Tensor, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            with posterior.store.active(), poutine.block():
+                model = infer_discrete(given.marked(values), first_available_dim=-1 - given.nesting)
+                trace = poutine.trace(model).get_trace(*posterior.args, **posterior.kwargs)
+            # A row that is not an argument of anything would be shared by all.
+            return 0.0 * row.sum(), {name: trace.nodes[name].value for name in sorted(given.summed)}
+
+        # Backward sampling asks for the values of indices, and cannot be captured.
+        run = rows(one, compile=False)
+        _, drawn = run(torch.zeros(number, 1), draws)
+    return draws | drawn
