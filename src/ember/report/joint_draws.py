@@ -63,5 +63,5 @@ def joint_draws(fitted: object, *rest: Any, num_samples: int = 1000, **kwargs: A
 
         # Backward sampling asks for the values of indices, and cannot be captured.
         run = rows(one, compile=False)
-        _, drawn = run(torch.zeros(number, 1), draws)
-    return draws | drawn
+        found: tuple[Tensor, dict[str, Tensor]] = run(torch.zeros(number, 1), draws)
+    return draws | found[1]
