@@ -72,3 +72,23 @@ def test_leave_one_out_is_near_the_exact_one() -> None:
         found = arviz.loo(data)
     elpd = found["elpd_loo"] if int(arviz.__version__[0]) < 1 else found.elpd
     assert float(elpd) == pytest.approx(exact, abs=0.1)
+
+
+def test_a_guide_and_a_mixture_whose_labels_are_summed_out() -> None:
+    def mixture(y: torch.Tensor) -> None:
+        low = ember.sample("low", dist.Normal(0.0, 1.0))
+        with ember.plate("rows", len(y)):
+            z = ember.sample("z", dist.Bernoulli(0.5))
+            ember.sample("y", dist.Normal(low + 4.0 * z, 1.0), obs=y)
+
+    def guide(y: torch.Tensor) -> None:
+        ember.sample("low", dist.Normal(ember.param("loc", torch.tensor(0.0)), 0.1))
+
+    y = torch.tensor([0.0, 4.0, 2.0])
+    data = to_arviz(mixture, guide, y, num_samples=30)
+    assert data.posterior["low"].shape == (1, 30)
+    low = torch.as_tensor(data.posterior["low"].values[0])[:, None]
+    terms = [dist.Normal(low + shift, 1.0).log_prob(y) for shift in (0.0, 4.0)]
+    expected = torch.logaddexp(*terms) - torch.tensor(2.0).log()
+    torch.testing.assert_close(torch.as_tensor(data.log_likelihood["y"].values[0]), expected)
+    assert data.log_likelihood["y"].dims == ("chain", "draw", "rows")

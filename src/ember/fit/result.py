@@ -18,6 +18,7 @@ from ember.fit.summary import summarised
 from ember.infer.density.judging.verdict import Verdict
 from ember.ops.entries import Scalars
 from ember.params.param_store import ParamStoreDict
+from ember.report.posterior import Posterior
 from ember.report.table import Table
 from ember.report.to_arviz import to_arviz
 
@@ -115,6 +116,12 @@ class Fit:
         """The draws of the proposal with their log weights, before resampling."""
         return WeightedDraws(self.values.sites(self.outcome.draws), self.outcome.log_weights)
 
+    @property
+    def posterior(self) -> Posterior:
+        """The model at its data with the draws, as functions of :mod:`ember.report` take it."""
+        called = self.called
+        return Posterior(called.model, self.draws, called.args, called.kwargs, self.store)
+
     def summary(self) -> Table:
         """Mean, sd, Monte Carlo errors of both, 5, 50 and 95 %, k-hat and effective draws of each scalar.
 
@@ -129,27 +136,18 @@ class Fit:
 
         Args:
             coords: labels of the entries along a dim, by its name.
-            log_likelihood: whether the pointwise log likelihood is evaluated, which takes one run of the model a draw.
+            log_likelihood: whether the pointwise log likelihood is evaluated, by rows.
             groups: ``posterior_predictive=``, ``prior=`` and the like, draws by site.
 
         Raises:
             ImportError: without ArviZ.
         """
-        with self.store.active():
-            return to_arviz(
-                self.called.model,
-                self.draws,
-                *self.called.args,
-                coords=coords,
-                pointwise=log_likelihood,
-                attrs={
-                    "inference_library": "ember",
-                    "verdict": self.verdict.status,
-                    "reasons": "; ".join(self.verdict.reasons),
-                },
-                **groups,
-                **self.called.kwargs,
-            )
+        attrs = {
+            "inference_library": "ember",
+            "verdict": self.verdict.status,
+            "reasons": "; ".join(self.verdict.reasons),
+        }
+        return to_arviz(self, coords=coords, pointwise=log_likelihood, attrs=attrs, **groups)
 
     def plot(self, names: Sequence[str] | None = None) -> Figure:
         """The densities of some quantities, corrected and as the guide had them, and the ELBO of the fit.

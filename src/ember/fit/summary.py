@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from ember.infer.density.judging.judge import Weighed
 from ember.infer.density.judging.verdict import Status
-from ember.ops.stats import weighed_quantile
+from ember.report.summary import moment_columns, quantiles_of
 from ember.report.table import Column, Table
-
-_COLUMNS_AT_ONCE = 64
 
 
 def summarised(names: Sequence[str], weighed: Weighed, status: Status) -> Table:
@@ -27,28 +23,20 @@ def summarised(names: Sequence[str], weighed: Weighed, status: Status) -> Table:
         status: of the verdict.
     """
     moments = weighed.moments
-    levels = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
     log_weights = weighed.log_weights
-    quantiles = torch.cat(
-        [
-            weighed_quantile(part, levels, log_weights)
-            for part in torch.split(weighed.values, _COLUMNS_AT_ONCE, 1)
-        ],
-        1,
-    )
-    no_means = status not in ("ok", "means only")
-    no_spread = status != "ok"
+    columns = moment_columns(moments.mean, moments.sd, quantiles_of(weighed.values, log_weights), status)
     ess = (moments.sd / moments.mcse_mean).square().nan_to_num(0.0, 0.0, 0.0).clamp(max=len(log_weights))
+    errors = {
+        "mcse_mean": Column(moments.mcse_mean, format=".1g"),
+        "mcse_sd": Column(moments.mcse_sd, format=".1g"),
+    }
     return Table(
         tuple(names),
         {
-            "mean": Column(moments.mean, brackets=no_means),
-            "sd": Column(moments.sd, brackets=no_spread),
-            "mcse_mean": Column(moments.mcse_mean, format=".1g"),
-            "mcse_sd": Column(moments.mcse_sd, format=".1g"),
-            "5%": Column(quantiles[0], brackets=no_spread),
-            "50%": Column(quantiles[1], brackets=no_means),
-            "95%": Column(quantiles[2], brackets=no_spread),
+            "mean": columns.pop("mean"),
+            "sd": columns.pop("sd"),
+            **errors,
+            **columns,
             "k_hat": Column(weighed.k_means, format=".2f"),
             "ess": Column(ess, format=",.0f"),
         },

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
-from ember import poutine
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
-
-Program = Callable[..., Any]
-
-
-def trace_of(model: Program, *args: Any, **kwargs: Any) -> Trace:
-    """One run of a model, which leaves torch's random stream and the surrounding handlers alone."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.block():
-        trace: Trace = poutine.trace(model).get_trace(*args, **kwargs)
-    return trace
 
 
 def dims_of(trace: Trace) -> dict[str, list[str]]:
@@ -29,7 +16,7 @@ def dims_of(trace: Trace) -> dict[str, list[str]]:
     >>> def model():
     ...     with ember.plate("schools", 3):
     ...         ember.sample("theta", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-    >>> dims_of(trace_of(model))
+    >>> dims_of(ember.poutine.trace(model).get_trace())
     {'theta': ['schools', 'theta_dim_0']}
     """
     return {

@@ -46,6 +46,8 @@ class Table:
 
     names: tuple[str, ...]
     columns: Mapping[str, Column]
+    note: str = ""
+    """What is said below the numbers."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -103,7 +105,8 @@ class Table:
             for line in grid
         ]
         left = len(self.names) - len(cells)
-        return "\n".join([*lines, *([f"… and {left} more"] if left > 0 else [])])
+        more = [f"… and {left} more"] if left > 0 else []
+        return "\n".join([*lines, *more, *([self.note] if self.note else [])])
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(key)}</th>" for key in ["", *self.columns])
@@ -111,7 +114,8 @@ class Table:
             f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
             for name, cells in zip(self.names, self.cells(), strict=True)
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        note = f"<caption>{escape(self.note)}</caption>" if self.note else ""
+        return f"<table>{note}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _digits(spread: float) -> int:

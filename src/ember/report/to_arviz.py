@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ember.errors import ModelError
-from ember.report.dims import dims_of, trace_of
-from ember.report.log_likelihood import log_likelihood
+from ember.report.dims import dims_of
+from ember.report.log_likelihood import by_draw
+from ember.report.posterior import number_of, taken_apart
 
-Program = Callable[..., Any]
 Groups = dict[str, dict[str, Any]]
 
 
 def to_arviz(
-    model: Program,
-    posterior: Mapping[str, Tensor],
-    *args: Any,
+    fitted: object,
+    *rest: Any,
+    num_samples: int = 1000,
     posterior_predictive: Mapping[str, Tensor] | None = None,
     prior: Mapping[str, Tensor] | None = None,
     sample_stats: Mapping[str, Tensor] | None = None,
@@ -31,12 +31,14 @@ def to_arviz(
 ) -> Any:
     """Put draws, data and the log likelihood into ArviZ's container: ``InferenceData``, or ``DataTree`` from ArviZ 1.0 on.
 
-    The draws make one chain. Dims are named after plates, and after the site for the dims of events.
+    The draws make one chain. Dims are named after plates, and after the site for the dims of events. Called as
+    ``to_arviz(model, draws, *args)``, ``to_arviz(model, guide, *args)`` or ``to_arviz(svi, *args)``; what ``ember.fit``
+    returns has a method of that name.
 
     Args:
-        model: the program, with its data observed.
-        posterior: draws by site, along dim 0.
-        args: of the model.
+        fitted: a model with its data observed, an SVI, or what ``ember.fit`` returns.
+        rest: draws by site, along dim 0, or a guide, after a model; then the arguments of the model.
+        num_samples: draws of a guide.
         posterior_predictive: draws of the observed sites, along dim 0.
         prior: draws from the prior by site, along dim 0.
         sample_stats: numbers by draw, such as log densities.
@@ -57,19 +59,20 @@ def to_arviz(
     ...         ember.sample("y", dist.Normal(mu, 1.0), obs=y)
     >>> data = to_arviz(model, {"mu": torch.randn(100)}, torch.zeros(3))  # doctest: +SKIP
     """
-    if not posterior:
+    posterior, rest = taken_apart("report.to_arviz", fitted, rest)
+    posterior = posterior.at(rest, kwargs)
+    draws = posterior.draw(num_samples if posterior.guide is not None else number_of(posterior.given))
+    if not draws:
         raise ModelError("to_arviz needs draws of at least one site, got none")
-    trace = trace_of(model, *args, **kwargs)
+    trace = posterior.first()
     observed = {
         site.name: _array(site.value)
         for site in trace.samples()
         if site.is_observed and not (site.is_subsample or site.is_factor or site.is_deterministic)
     }
-    groups: Groups = {"posterior": _chain(posterior)}
+    groups: Groups = {"posterior": _chain(draws)}
     if pointwise and observed:
-        latent = {site.name for site in trace.samples() if site.is_latent}
-        given = {name: value for name, value in posterior.items() if name in latent}
-        groups["log_likelihood"] = _chain(log_likelihood(model, given, *args, **kwargs))
+        groups["log_likelihood"] = _chain(by_draw(posterior, posterior.latent(draws, trace)))
     groups |= {
         name: _chain(values)
         for name, values in (
@@ -82,7 +85,7 @@ def to_arviz(
     if observed:
         groups["observed_data"] = observed
     dims = {name: names for name, names in dims_of(trace).items() if any(name in g for g in groups.values())}
-    return _container(groups, _known(coords, dims), dims, dict(attrs or {}))
+    return container(groups, _known(coords, dims), dims, dict(attrs or {}))
 
 
 def _known(
@@ -108,14 +111,34 @@ def _chain(values: Mapping[str, Tensor]) -> dict[str, Any]:
     return {name: _array(value)[None] for name, value in values.items()}
 
 
-def _container(
-    groups: Groups, coords: dict[str, Sequence[Any]], dims: dict[str, list[str]], attrs: dict[str, Any]
-) -> Any:
+def imported() -> Any:
+    """ArviZ.
+
+    Raises:
+        ImportError: without it; says how to install it.
+    """
     with warnings.catch_warnings():
         # ArviZ 0.x announces its own future at import.
         warnings.simplefilter("ignore", FutureWarning)
-        import arviz
-    from_dict: Any = arviz.from_dict
+        try:
+            import arviz
+        except ImportError as error:
+            raise ImportError("this needs ArviZ: pip install arviz") from error
+    return arviz
+
+
+def container(
+    groups: Groups, coords: dict[str, Sequence[Any]], dims: dict[str, list[str]], attrs: dict[str, Any]
+) -> Any:
+    """ArviZ's container, of whichever version.
+
+    Args:
+        groups: arrays by group and name.
+        coords: labels of the entries along dims.
+        dims: names of the dims of variables.
+        attrs: what else is to be known.
+    """
+    arviz = imported()
     if int(arviz.__version__.split(".")[0]) >= 1:
-        return from_dict(groups, coords=coords, dims=dims, attrs={"/": attrs} if attrs else None)
-    return from_dict(**groups, coords=coords, dims=dims, attrs=attrs)
+        return arviz.from_dict(groups, coords=coords, dims=dims, attrs={"/": attrs} if attrs else None)
+    return arviz.from_dict(**groups, coords=coords, dims=dims, attrs=attrs)

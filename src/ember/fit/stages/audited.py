@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ember.fit.draws import resampled
 from ember.fit.outcome import AUDIT
 from ember.fit.state import Judged, State, around
 from ember.infer.vi.families.charts import AffineChart, BentChart, Chart
 from ember.infer.vi.families.warped import Warped
 from ember.infer.vi.hmc import Audit, Chained, Chains, audit, chains
 from ember.ops.psis import Moments
+from ember.ops.resampled import resampled
 
 COUNT = 256
 CHECKED = 60  # iterations between looks whether chains have forgotten their start

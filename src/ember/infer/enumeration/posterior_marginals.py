@@ -35,6 +35,20 @@ def posterior_marginals(
         Distributions of the sites' families, with the batch shapes of their plates. For families without a logit for each value,
         such as Binomial, it is a Categorical over the values in the order of the support.
     """
+    logits = posterior_logits(trace, sites, parts)
+    return OrderedDict((name, _like(sites[name].fn, own)) for name, own in logits.items())
+
+
+def posterior_logits(
+    trace: Trace, sites: Mapping[str, Site], parts: ModelFactors
+) -> OrderedDict[str, Tensor]:
+    """The posterior of each enumerated site, as normalised log probabilities of its values along the rightmost dim.
+
+    Args:
+        trace: the packed trace of the model.
+        sites: its enumerated sites.
+        parts: its factors.
+    """
     factors: dict[str, Any] = {name: site.packed.unscaled_log_prob for name, site in sites.items()}
     for factor in factors.values():
         require_backward(factor)
@@ -42,13 +56,13 @@ def posterior_marginals(
         contracted = contract_tensor_tree(parts.factors, parts.sum_dims, ring=MarginalRing(cache=cache))
         for term in [term for terms in contracted.values() for term in terms]:
             term._pyro_backward()  # type: ignore[attr-defined]
-    marginals: OrderedDict[str, Any] = OrderedDict()
+    marginals: OrderedDict[str, Tensor] = OrderedDict()
     for name, factor in factors.items():
         # A factor that nothing had to be done to, that of a site with one value, has no message.
         message = factor._pyro_backward_result
         joint = factor if message is None else tagged(message, dims_of(factor))
         del factor._pyro_backward, factor._pyro_backward_result
-        marginals[name] = _like(sites[name].fn, _logits(trace, sites[name], joint))
+        marginals[name] = _logits(trace, sites[name], joint)
     return marginals
 
 

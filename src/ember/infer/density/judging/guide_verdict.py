@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ember.errors import EmberError
 from ember.infer.density.judging.guide_certificate import guide_certificate
-from ember.infer.density.judging.guide_rows import Pair
+from ember.infer.density.judging.guide_rows import GuideRows, Pair
 from ember.infer.density.judging.judge import Limits, Weighed, of_ratios
 from ember.infer.density.judging.verdict import Numbers, Status, Verdict, shortcomings
 from ember.infer.vi.natural_gradient import Certificate
@@ -58,6 +58,17 @@ def judge_guide(pair: Pair, draws: int, limits: Limits = _LIMITS) -> GuideVerdic
         drawn = pair.draw(draws)
     except EmberError as error:
         return GuideVerdict("unverified", (str(error).partition("\n")[0],), None)
+    return judge_rows(pair, drawn, limits)
+
+
+def judge_rows(pair: Pair, drawn: GuideRows, limits: Limits = _LIMITS) -> GuideVerdict:
+    """Judge a guide by draws that are there already.
+
+    Args:
+        pair: model and guide.
+        drawn: draws of the guide with their densities.
+        limits: what is asked for.
+    """
     entries = Scalars.of(drawn.values)
     names, values = list(entries.names), entries.values
     if not names:
@@ -155,4 +166,4 @@ def _some(items: list[str]) -> str:
     return ", ".join(items[:3]) + (f" and {len(items) - 3} more" if len(items) > 3 else "")
 
 
-__all__ = ["GuideVerdict", "judge_guide"]
+__all__ = ["GuideVerdict", "judge_guide", "judge_rows"]

@@ -1,0 +1,67 @@
+"""Draws of all latent sites of a fit, those that were summed out among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ember import poutine
+from ember.capture.rows.function import rows
+from ember.infer.enumeration.discrete import infer_discrete
+from ember.infer.enumeration.given_marginals import Given
+from ember.report.posterior import number_of, taken_apart
+from ember.report.weighed import corrected
+
+
+def joint_draws(fitted: object, *rest: Any, num_samples: int = 1000, **kwargs: Any) -> dict[str, Tensor]:
+    """Draws of the latent sites, with discrete ones that were summed out drawn jointly, given each draw of the others.
+
+    Called as ``joint_draws(fit)``, ``joint_draws(svi, *args)``, ``joint_draws(model, guide, *args)`` or
+    ``joint_draws(model, draws, *args)``. With them a function such as :func:`loo` can ask for the density of each
+    observation where they depend on each other through a discrete site: a change point, the states of a chain.
+
+    Args:
+        fitted: what :func:`ember.fit` returns, an SVI, or a model.
+        rest: a guide or draws, after a model; then the arguments of the model, which are those of the fit by default.
+        num_samples: draws, at most.
+        kwargs: of the model.
+
+    Returns:
+        Values by site, draws along dim 0.
+
+    Raises:
+        ModelError: for continuous sites without draws.
+
+    >>> import ember
+    >>> from ember import distributions as dist
+    >>> def model(x):
+    ...     k = ember.sample("k", dist.Bernoulli(0.5))
+    ...     with ember.plate("rows", len(x)):
+    ...         ember.sample("x", dist.Normal(4.0 * k, 1.0), obs=x)
+    >>> joint_draws(model, lambda x: None, torch.tensor([3.5, 4.5]), num_samples=5)["k"]
+    tensor([1., 1., 1., 1., 1.])
+    """
+    posterior, rest = taken_apart("report.joint_draws", fitted, rest)
+    posterior = posterior.at(rest, kwargs)
+    draws = posterior.latent(corrected(posterior, num_samples).draws, posterior.first())
+    number = number_of(draws) or num_samples
+    with torch.no_grad(), posterior.store.active(), poutine.block():
+        at_first = {name: value[0] for name, value in draws.items()}
+        given = Given.of(posterior.whole, posterior.args, posterior.kwargs, at_first)
+        if not given.summed:
+            return draws
+
+        def one(row: Tensor, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            with posterior.store.active(), poutine.block():
+                model = infer_discrete(given.marked(values), first_available_dim=-1 - given.nesting)
+                trace = poutine.trace(model).get_trace(*posterior.args, **posterior.kwargs)
+            # A row that is not an argument of anything would be shared by all.
+            return 0.0 * row.sum(), {name: trace.nodes[name].value for name in sorted(given.summed)}
+
+        # Backward sampling asks for the values of indices, and cannot be captured.
+        run = rows(one, compile=False)
+        found: tuple[Tensor, dict[str, Tensor]] = run(torch.zeros(number, 1), draws)
+    return draws | found[1]
