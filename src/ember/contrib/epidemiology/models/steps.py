@@ -15,9 +15,10 @@ from ember.contrib.epidemiology.interface import State, Time
 from ember.primitives import sample
 
 Data = Sequence[Any] | Tensor
+Number = float | Tensor
 
 
-def mean_duration(name: str, value: Any) -> float:
+def mean_duration(name: str, value: object) -> float:
     """A mean number of time steps in a compartment.
 
     Raises:
@@ -27,7 +28,7 @@ def mean_duration(name: str, value: Any) -> float:
     return float(value)
 
 
-def observed_at(series: Data, t: Time, duration: int) -> Any:
+def observed_at(series: Data, t: Time, duration: int) -> Tensor | None:
     """The data at a time, or at all times; None after the last.
 
     Args:
@@ -50,9 +51,10 @@ def observed_at(series: Data, t: Time, duration: int) -> Any:
     return torch.as_tensor(values, dtype=torch.get_default_dtype())
 
 
-def flow(name: str, t: Time, fn: Any, obs: Any = None) -> Any:
+def flow(name: str, t: Time, fn: dist.Distribution, obs: Tensor | None = None) -> Tensor:
     """Sample, or observe, a site of a time step."""
-    return sample(f"{name}_{t}", fn, obs=obs)
+    value: Tensor = sample(f"{name}_{t}", fn, obs=obs)
+    return value
 
 
 def reproduction_and_response() -> tuple[Tensor, Tensor]:
@@ -77,13 +79,13 @@ class SIR(CompartmentalModel):
         self.recovery_time = mean_duration("recovery_time", recovery_time)
         self.data = data
 
-    def initialize(self, params: Any) -> State:
+    def initialize(self, params: object) -> State:
         """One infected individual."""
         return {"S": self.population - 1, "I": 1}
 
     def spread(
-        self, state: State, t: Time, *, rate: Any, overdispersion: Any = 0.0, imported: Any = 0
-    ) -> Any:
+        self, state: State, t: Time, *, rate: Number, overdispersion: Number = 0.0, imported: Number = 0
+    ) -> Tensor:
         """Infections at a rate for each infectious individual, and recoveries; returns the infections.
 
         Args:
@@ -107,7 +109,7 @@ class SIR(CompartmentalModel):
         state["I"] = state["I"] + S2I - I2R
         return S2I
 
-    def observe(self, infections: Any, t: Time, rho: Any, overdispersion: Any = 0.0) -> None:
+    def observe(self, infections: Number, t: Time, rho: Number, overdispersion: Number = 0.0) -> None:
         """Each infection is seen with probability ``rho``."""
         fn = binomial_dist(infections, rho, overdispersion=overdispersion)
         flow("obs", t, fn, obs=observed_at(self.data, t, self.duration))
@@ -141,12 +143,12 @@ class SEIR(CompartmentalModel):
         self.recovery_time = mean_duration("recovery_time", recovery_time)
         self.data = data
 
-    def initialize(self, params: Any) -> State:
+    def initialize(self, params: object) -> State:
         """One infected individual."""
         empty = dict.fromkeys(self.compartments, 0)
         return {**empty, "S": self.population - 1, "I": 1}
 
-    def infect(self, state: State, t: Time, *, rate: Any, **options: Any) -> Any:
+    def infect(self, state: State, t: Time, *, rate: Number, **options: Any) -> Tensor:
         """Sample the infections of a step."""
         fn = infection_dist(
             individual_rate=rate,
@@ -157,25 +159,25 @@ class SEIR(CompartmentalModel):
         )
         return flow("S2E", t, fn)
 
-    def progress(self, state: State, t: Time, overdispersion: Any = 0.0) -> Any:
+    def progress(self, state: State, t: Time, overdispersion: Number = 0.0) -> Tensor:
         """Sample how many become infectious in a step."""
         return flow(
             "E2I", t, binomial_dist(state["E"], 1 / self.incubation_time, overdispersion=overdispersion)
         )
 
-    def recover(self, state: State, t: Time, overdispersion: Any = 0.0) -> Any:
+    def recover(self, state: State, t: Time, overdispersion: Number = 0.0) -> Tensor:
         """Sample how many recover in a step."""
         return flow(
             "I2R", t, binomial_dist(state["I"], 1 / self.recovery_time, overdispersion=overdispersion)
         )
 
-    def observe(self, infections: Any, t: Time, rho: Any, overdispersion: Any = 0.0) -> None:
+    def observe(self, infections: Number, t: Time, rho: Number, overdispersion: Number = 0.0) -> None:
         """Each infection is seen with probability ``rho``."""
         fn = binomial_dist(infections, rho, overdispersion=overdispersion)
         flow("obs", t, fn, obs=observed_at(self.data, t, self.duration))
 
 
-def move(state: State, *, S2E: Any, E2I: Any, I2R: Any) -> None:
+def move(state: State, *, S2E: Number, E2I: Number, I2R: Number) -> None:
     """Change the state by the flows of S-E-I-R."""
     state["S"] = state["S"] - S2E
     state["E"] = state["E"] + S2E - E2I

@@ -228,14 +228,16 @@ def lmer_model(
     """
     return partial(
         bayesian_linear_model,
-        w_means={fixed_effects_label: torch.tensor(0.0)},
-        w_sqrtlambdas={fixed_effects_label: 1.0 / fixed_effects_sd},
-        obs_sd=torch.tensor(1.0),
-        re_group_sizes={random_effects_label: n_groups},
-        re_alphas={random_effects_label: random_effects_alpha},
-        re_betas={random_effects_label: random_effects_beta},
         response=response,
         response_label=observation_label,
+        obs_sd=torch.tensor(1.0),
+        w_means={fixed_effects_label: torch.tensor(0.0)},
+        w_sqrtlambdas={fixed_effects_label: fixed_effects_sd.reciprocal()},
+        re_group_sizes={random_effects_label: n_groups},
+        **{
+            name: {random_effects_label: value}
+            for name, value in (("re_alphas", random_effects_alpha), ("re_betas", random_effects_beta))
+        },
     )
 
 
