@@ -234,10 +234,8 @@ def lmer_model(
         w_means={fixed_effects_label: torch.tensor(0.0)},
         w_sqrtlambdas={fixed_effects_label: fixed_effects_sd.reciprocal()},
         re_group_sizes={random_effects_label: n_groups},
-        **{
-            name: {random_effects_label: value}
-            for name, value in (("re_alphas", random_effects_alpha), ("re_betas", random_effects_beta))
-        },
+        re_betas={random_effects_label: random_effects_beta},
+        re_alphas={random_effects_label: random_effects_alpha},
     )
 
 
