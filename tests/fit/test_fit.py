@@ -344,3 +344,21 @@ def test_a_torch_module_whose_parameters_cannot_be_set_is_refused() -> None:
 
     with pytest.raises(ModelError, match="torch module 'net', which reads its own tensors"):
         ember.fit(model, torch.ones(3, 1), torch.ones(3), progress=False)
+
+
+def test_data_of_float64_meet_priors_of_float32() -> None:
+    """In plain runs torch refuses the product; a fit computes in double precision, in all of its coordinates."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 2, dtype=torch.double, generator=generator)
+    y = torch.randn(40, dtype=torch.double, generator=generator)
+
+    def model(x: torch.Tensor, y: torch.Tensor) -> None:
+        slope = ember.sample("slope", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        spread = ember.sample("spread", dist.HalfCauchy(1.0))
+        with ember.plate("groups", 4):
+            level = ember.sample("level", dist.Normal(0.0, spread))
+        with ember.plate("rows", 40):
+            ember.sample("y", dist.Normal(level[torch.arange(40) % 4] + x @ slope, 1.0), obs=y)
+
+    fit = ember.fit(model, x, y, seed=0, progress=False, budget=120.0)
+    assert fit.verdict and {value.dtype for value in fit.draws.values()} == {torch.double}

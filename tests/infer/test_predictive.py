@@ -427,3 +427,25 @@ def test_weights_where_the_mask_is_drawn(parallel):
         result.model_log_prob, dist.Normal(0.0, 1.0).log_prob(z).squeeze(-1) + likelihood
     )
     assert 0 < (z > 0).sum() < 8
+
+
+@pytest.mark.parametrize("how", [{}, {"parallel": True}, {"by_rows": True}])
+def test_deterministic_sites_follow_the_arguments_of_now(how):
+    """Also where samples of them are given, from a fit of other data."""
+
+    def model(x):
+        slope = ember.sample("slope", dist.Normal(0.0, 1.0))
+        mean = ember.deterministic("mean", slope * x)
+        with ember.plate("rows", len(x)):
+            ember.sample("y", dist.Normal(mean, 1e-3))
+
+    samples = {"slope": torch.ones(6), "mean": torch.full((6, 3), 7.0)}
+    for x in (torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 5.0])):
+        found = Predictive(model, samples, **how)(x)
+        assert set(found) == {"y"}
+        torch.testing.assert_close(found["y"], x.expand(6, -1), rtol=0, atol=0.01)
+    if "parallel" not in how:
+        # What it follows from is not given: then the given values are all that is known.
+        del samples["slope"]
+        given = Predictive(model, samples, return_sites=["y"], **how)(torch.ones(3))["y"]
+        torch.testing.assert_close(given, torch.full((6, 3), 7.0), rtol=0, atol=0.01)

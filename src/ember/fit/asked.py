@@ -11,6 +11,7 @@ from typing import Any
 
 from ember.errors import ModelError
 from ember.fit.decentred import Decentred, decentred
+from ember.ops.in_double import InDouble
 
 Program = Callable[..., Any]
 _SEEDS = 1 << 53  # a thousand for each, one a stage, and all of them 64-bit words
@@ -64,7 +65,8 @@ class Asked:
     @cached_property
     def decentred(self) -> Decentred | None:
         """The model in noise coordinates; None if no latent site has a prior that depends on others."""
-        return decentred(self.model, self.args, dict(self.kwargs))
+        with InDouble():  # as the density is
+            return decentred(self.model, self.args, dict(self.kwargs))
 
 
 def _is_whole(value: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from ember.fit.asked import Asked
 from ember.fit.guides import moments_of, normal_guide
 from ember.fit.maximise import maximised
 from ember.fit.outcome import Outcome
+from ember.fit.own_dtypes import own_dtypes
 from ember.fit.pipeline import INTERRUPTED, Climb
 from ember.fit.quantities import SiteValues
 from ember.fit.result import Called, Fit
@@ -25,6 +26,7 @@ from ember.fit.state import Options
 from ember.infer.density.density import Density, density
 from ember.infer.density.judging.verdict import Status, Verdict
 from ember.modules import parameters_put_back
+from ember.ops.in_double import InDouble
 from ember.ops.resampled import resampled
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block
@@ -120,14 +122,14 @@ def _settle_parameters(asked: Asked, store: ParamStoreDict) -> tuple[str, dict[s
             f"{asked.name} has parameters but no latent sites: there is no posterior to fit\n"
             "The way out: maximise its likelihood by SVI with an empty guide, def guide(*args, **kwargs): pass."
         )
-    own = density(asked.model, *asked.args, params="coordinates", **asked.kwargs)
+    types = own_dtypes(asked.model, asked.args, dict(asked.kwargs))
     found = maximised(target, _options(asked, target))
     values = target.constrain(
         torch.cat([target.start[: target.param_slice.start], found.parameters]).unsqueeze(0)
     )
     for part in target.param_layout:
         param(part.name, values[part.name][0], constraint=part.support)
-    return found.reason, {part.name: part.dtype for part in own.param_layout}
+    return found.reason, {part.name: types.get(part.name, part.dtype) for part in target.param_layout}
 
 
 def _options(asked: Asked, target: Density) -> Options:
@@ -244,17 +246,18 @@ def _fitted(
 ) -> Fit:
     rows = resampled(outcome.log_weights, outcome.weighed.ess, asked.draws, asked.seed)
     kwargs = dict(asked.kwargs)
-    own = density(asked.model, *asked.args, **kwargs)
-    dtypes = {name: value.dtype for name, value in own.joint.constrained(own.start).items()}
+    types = own_dtypes(asked.model, asked.args, kwargs)
     all_draws = SiteValues(chosen.density, _shapes_of_all(plain.density)).sites(outcome.draws[rows])
     u = plain.density.unconstrain(plain.values.sites(outcome.draws)) if chosen is not plain else outcome.draws
+    with nullcontext() if types else InDouble():
+        guide = normal_guide(
+            without(asked.model, plain.density), asked.args, kwargs, store, moments_of(u, outcome.log_weights)
+        )
     return Fit(
         replace(outcome, seconds=seconds),
         Called(asked.model, asked.args, kwargs),
-        {name: value.to(dtypes[name]) for name, value in all_draws.items()},
-        normal_guide(
-            without(asked.model, own), asked.args, kwargs, store, moments_of(u, outcome.log_weights)
-        ),
+        {name: value.to(types.get(name, value.dtype)) for name, value in all_draws.items()},
+        guide,
         {name: store[name].detach() for name in store},
         store,
         chosen.values,

@@ -44,15 +44,19 @@ class Settled(Messenger):
 
     Args:
         values: by site; dims of size 1 may stand for plates that are not around the site.
+        recompute: leave deterministic sites to the program.
     """
 
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
+    def __init__(self, values: Mapping[str, Tensor], recompute: bool = False) -> None:
         super().__init__()
         self.values = values
+        self.recompute = recompute
 
     def _pyro_sample(self, msg: Site) -> None:
         value = self.values.get(msg.name)
         if value is None or msg.is_observed or site_is_subsample(msg):
+            return
+        if self.recompute and msg.is_deterministic:
             return
         shape = getattr(msg.fn, "shape", lambda: value.shape)()
         msg.value = value.reshape(shape) if value.numel() == Size(shape).numel() else value

@@ -76,7 +76,7 @@ class Prediction:
         size = self.batch_size or max(1, _NUMBERS_AT_ONCE // max(1, sum(map(_size, layout.shapes.values()))))
         for start in range(0, self.num_samples, size):
             stop = min(start + size, self.num_samples)
-            given = {name: value[start:stop] for name, value in self.samples.items()}
+            given = {name: value[start:stop] for name, value in layout.conditioned(self.samples).items()}
             _, part = run(torch.zeros(stop - start, 1), given)
             for name in list(part):
                 value = part.pop(name)

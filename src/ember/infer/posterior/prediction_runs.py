@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,12 @@ class Layout:
     event_dims: dict[str, int]
     order: tuple[str, ...] = ()
     """Of all sample sites, as they come."""
+    recomputed: frozenset[str] = frozenset()
+    """Deterministic sites with given values, where all that is drawn before them is given: the arguments may be others now."""
+
+    def conditioned(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The samples that the program is run on."""
+        return {name: value for name, value in samples.items() if name not in self.recomputed}
 
     def aligned(self, name: str, value: Tensor) -> Tensor:
         """Samples with size-1 dims put between the dim of samples and their own, as plates to the left of them need."""
@@ -83,7 +89,8 @@ def layout_of(
         kwargs: the program's.
         mask: evaluate no densities.
     """
-    settled = Settled({name: value[0] for name, value in given.items()})(program) if given else program
+    first = {name: value[0] for name, value in given.items()}
+    settled = Settled(first, recompute=True)(program) if given else program
     with torch.no_grad(), poutine.block():
         whole = poutine.trace(_masked(settled) if mask else settled).get_trace(*args, **kwargs)
     trace = prune_subsample_sites(whole)
@@ -100,8 +107,23 @@ def layout_of(
         returned = trace.nodes[RETURN].value
         shapes[RETURN] = returned.shape if isinstance(returned, Tensor) else None
     return Layout(
-        nesting, shapes, event_dims, tuple(site.name for site in trace.nodes.values() if site.is_sample)
+        nesting,
+        shapes,
+        event_dims,
+        tuple(site.name for site in trace.nodes.values() if site.is_sample),
+        frozenset(_that_follow(trace, given)),
     )
+
+
+def _that_follow(trace: Trace, given: Mapping[str, Tensor]) -> Iterator[str]:
+    """The deterministic sites with given values for which all that is drawn before them is given."""
+    for site in trace.nodes.values():
+        if not site.is_sample:
+            continue
+        if site.is_deterministic and site.name in given:
+            yield site.name
+        elif not site.is_observed and site.name not in given:
+            return
 
 
 @dataclass(frozen=True)

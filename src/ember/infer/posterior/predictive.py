@@ -41,7 +41,8 @@ class Predictive(torch.nn.Module):
 
     Args:
         model: the program to run.
-        posterior_samples: values by site, stacked along dim 0. All must have the same number.
+        posterior_samples: values by site, stacked along dim 0. All must have the same number. Those of deterministic sites are
+            computed anew, if all that is drawn before them has values: the arguments may be others than in the fit.
         guide: draws the latents instead, if there are no ``posterior_samples``.
         num_samples: how many samples to draw; given by ``posterior_samples`` if there are any.
         return_sites: the sites to return; ``"_RETURN"`` is what the model returns. By default all but those of
@@ -157,9 +158,8 @@ class Predictive(torch.nn.Module):
                 samples = drawn.samples
             if layout is None:
                 layout = layout_of(self.model, samples, return_sites, args, kwargs)
-            yield run(
-                Asked(self.model, samples, size, layout, args, kwargs, bar=bar, check=start == 0)
-            ).samples
+            given = layout.conditioned(samples)
+            yield run(Asked(self.model, given, size, layout, args, kwargs, bar=bar, check=start == 0)).samples
 
     def get_samples(self, *args: object, **kwargs: object) -> Any:
         """Deprecated: call the object."""
@@ -183,7 +183,8 @@ class Predictive(torch.nn.Module):
             layout = layout_of(self.guide, samples, (), args, kwargs)
             samples = run(Asked(self.guide, samples, self.num_samples, layout, args, kwargs)).samples
         layout = layout_of(self.model, samples, (), args, kwargs)
-        trace = in_parallel(Asked(self.model, samples, self.num_samples, layout, args, kwargs)).trace
+        given = layout.conditioned(samples)
+        trace = in_parallel(Asked(self.model, given, self.num_samples, layout, args, kwargs)).trace
         assert trace is not None
         return trace
 
