@@ -1,0 +1,85 @@
+"""# A panel: how much does each firm invest?
+
+**Question.** Eleven American firms, 1935 to 1954 (Grunfeld, 1958; shipped with statsmodels): gross investment, the
+market value of the firm, its stock of plant. By how much does a firm with more capital invest more, and is that
+the same for all? A supplier of machines wants the next five years.
+
+**Model.** In logarithms, so that slopes are elasticities. Each firm has a level of its own. The elasticity of
+capital differs between firms, but firms resemble each other: the eleven slopes come from one normal, whose mean
+and spread are learnt. Firms with little information borrow from the others. Errors have Student's heavy tails.
+"""
+
+import ember
+import ember.distributions as dist
+import matplotlib.pyplot as plt
+import torch
+from statsmodels.datasets import grunfeld
+
+frame = grunfeld.load_pandas().data
+names = frame["firm"].astype("category")
+firm = torch.tensor(names.cat.codes.to_numpy()).long()
+year = torch.tensor(frame["year"].to_numpy())
+value, capital, invested = torch.tensor(frame[["value", "capital", "invest"]].to_numpy()).float().log().T
+past = year < 1950
+firms = range(len(names.cat.categories))
+
+# Relative to the firm's own mean in the past: so levels and slopes are nearly independent.
+value, capital = (x - torch.stack([x[past & (firm == i)].mean() for i in firms])[firm] for x in (value, capital))
+train, test = ((firm[rows], value[rows], capital[rows], invested[rows]) for rows in (past, ~past))
+
+# %%
+# The second program says that all firms share one elasticity.
+
+
+def partial(firm, value, capital, invested=None):
+    of_value = ember.sample("of_value", dist.Normal(0.5, 0.5))
+    of_capital = ember.sample("of_capital", dist.Normal(0.5, 0.5))
+    spread = ember.sample("spread", dist.LogNormal(-1.0, 0.5))
+    noise = ember.sample("noise", dist.HalfNormal(0.5))
+    with ember.plate("firms", 11):
+        level = ember.sample("level", dist.Normal(4.0, 3.0))
+        own = ember.sample("own", dist.Normal(of_capital, spread))
+    with ember.plate("rows", len(firm)):
+        mean = level[firm] + of_value * value + own[firm] * capital
+        ember.sample("invested", dist.StudentT(4.0, mean, noise), obs=invested)
+
+
+def pooled(firm, value, capital, invested=None):
+    of_value = ember.sample("of_value", dist.Normal(0.5, 0.5))
+    of_capital = ember.sample("of_capital", dist.Normal(0.5, 0.5))
+    noise = ember.sample("noise", dist.HalfNormal(0.5))
+    with ember.plate("firms", 11):
+        level = ember.sample("level", dist.Normal(4.0, 3.0))
+    with ember.plate("rows", len(firm)):
+        mean = level[firm] + of_value * value + of_capital * capital
+        ember.sample("invested", dist.StudentT(4.0, mean, noise), obs=invested)
+
+
+fits = {model.__name__: ember.fit(model, *train, seed=0, progress=False) for model in (partial, pooled)}
+for name, fit in fits.items():
+    print(f"{name}: {fit.verdict.status}, {fit.seconds:.1f} s")
+fit = fits["partial"]
+print(fit)
+
+# %%
+# **Held out.** Both models forecast the five years after 1949, from the value and the capital of those years. Leave-one-out
+# cross-validation within the past says the same.
+
+for name, found in fits.items():
+    log_prob = ember.report.log_likelihood(found.called.model, found.draws, *test)["invested"]
+    score = (log_prob.logsumexp(0) - torch.tensor(len(log_prob)).log()).mean()
+    print(f"{name:8} {score:6.3f} nats a firm and year")
+print(ember.compare(fits))
+
+# %%
+# **Decision.**
+
+figure, axes = plt.subplots(figsize=(7.5, 4), dpi=130, layout="constrained")
+low, middle, high = fit.draws["own"].quantile(torch.tensor([0.05, 0.5, 0.95]), dim=0)
+order = middle.argsort()
+axes.errorbar(middle[order], list(firms), xerr=[(middle - low)[order], (high - middle)[order]], fmt="o")
+axes.set_yticks(list(firms), names.cat.categories[order.tolist()])
+axes.axvline(fit.draws["of_capital"].mean(), color="black", linewidth=0.8, label="mean of all firms")
+axes.set(xlabel="elasticity of investment to capital, 90 % interval")
+axes.legend(frameon=False)
+figure.savefig("elasticities.png")
