@@ -36,6 +36,9 @@ from ember.primitives import plate_stack as plate_stack
 from ember.primitives import sample as sample
 from ember.primitives import subsample as subsample
 from ember.report.assign import assign as assign
+from ember.report.elpd import compare as compare
+from ember.report.elpd import loo as loo
+from ember.report.elpd import waic as waic
 from ember.report.summary import summary as summary
 from ember.rng import set_rng_seed as set_rng_seed
 from ember.structure.inspect import render_model as render_model
@@ -49,6 +52,7 @@ __all__ = [
     "assign",
     "barrier",
     "clear_param_store",
+    "compare",
     "condition",
     "density",
     "deterministic",
@@ -59,6 +63,7 @@ __all__ = [
     "fit",
     "get_param_store",
     "infer",
+    "loo",
     "markov",
     "module",
     "nn",
@@ -77,4 +82,5 @@ __all__ = [
     "subsample",
     "summary",
     "validation_enabled",
+    "waic",
 ]

@@ -15,7 +15,6 @@ from ember.errors import ModelError, SubsamplingError
 from ember.fit.advice import advice
 from ember.fit.asked import Asked
 from ember.fit.decentred import Decentred, decentred
-from ember.fit.draws import resampled
 from ember.fit.guides import moments_of, normal_guide
 from ember.fit.maximise import maximised
 from ember.fit.outcome import Outcome
@@ -27,6 +26,7 @@ from ember.fit.state import Options
 from ember.infer.density.density import Density, density
 from ember.infer.density.judging.verdict import Verdict
 from ember.modules import parameters_put_back
+from ember.ops.resampled import resampled
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block
 from ember.primitives import param

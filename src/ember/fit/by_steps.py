@@ -14,7 +14,6 @@ from torch import Tensor
 from ember import poutine
 from ember.errors import EmberError, ModelError
 from ember.fit.asked import Asked, name_of
-from ember.fit.draws import resampled
 from ember.fit.outcome import Outcome, StageRecord
 from ember.fit.result import Called, Fit
 from ember.infer.autoguide.base.guide import AutoGuide
@@ -31,6 +30,7 @@ from ember.infer.step.loop import SVIResult
 from ember.infer.step.svi import SVI
 from ember.infer.vi.natural_gradient import Certificate
 from ember.ops.entries import Scalars, labels_of
+from ember.ops.resampled import resampled
 from ember.optim import Adam
 from ember.params.param_store import ParamStoreDict
 from ember.rng import fork_rng

@@ -135,7 +135,8 @@ def _assigned(
         raise ModelError(
             f"sites {known} are drawn and the others of {list(names)} summed out: ask for them apart"
         )
-    return _summed_out(posterior, draws, names), supports
+    shapes = {name: first.nodes[name].fn.batch_shape for name in names}
+    return _summed_out(posterior, draws, shapes), supports
 
 
 def _check_site(name: str, trace: Trace) -> None:
@@ -189,22 +190,21 @@ def _components(site: Site) -> Tensor:
     return torch.log_softmax(joint, -1)
 
 
-def _summed_out(posterior: Posterior, draws: Mapping[str, Tensor], names: Sequence[str]) -> list[Tensor]:
-    """Mean probabilities given draws of all other sites."""
+def _summed_out(
+    posterior: Posterior, draws: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
+) -> list[Tensor]:
+    """Mean probabilities given draws of all other sites, of sites of these batch shapes."""
     at_first = {name: value[0] for name, value in draws.items()}
-    with torch.random.fork_rng(devices=[]):
-        first = first_run(posterior.whole, posterior.args, posterior.kwargs, at_first)
-    given = Given.of(posterior.whole, posterior.args, posterior.kwargs, first)
-    of_data = [name for name in names if name not in given.summed]
-    shapes = {name: first.nodes[name].fn.batch_shape for name in names}
+    given = Given.of(posterior.whole, posterior.args, posterior.kwargs, at_first)
+    of_data = [name for name in shapes if name not in given.summed]
 
     def one(row: Tensor, values: Mapping[str, Tensor]) -> list[Tensor]:
         with posterior.store.active():
-            logs = given.marginals(values) if len(of_data) < len(names) else {}
+            logs = given.marginals(values) if len(of_data) < len(shapes) else {}
             if of_data:
                 trace, _ = given.run(values)
                 logs |= {name: _components(trace.nodes[name]) for name in of_data}
-        return [logs[name].exp().expand(*shapes[name], -1) + 0.0 * row.sum() for name in names]
+        return [logs[name].exp().expand(*shapes[name], -1) + 0.0 * row.sum() for name in shapes]
 
     return _mean(posterior, one, draws)
 

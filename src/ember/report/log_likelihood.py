@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember import poutine
+from ember.capture.rows.function import rows
 from ember.errors import ModelError
-from ember.poutine.site import Site
-from ember.poutine.trace_struct import Trace
+from ember.infer.enumeration.given_marginals import Given
+from ember.infer.traces.validate_all import switches
+from ember.params.param_store import get_param_store
+from ember.report.posterior import WORTH_A_PROGRAM, Posterior, number_of
 
 Program = Callable[..., Any]
 
@@ -22,6 +24,8 @@ def log_likelihood(
     """Log densities of the observations, one by one, without the scales of plates.
 
     The input of leave-one-out cross-validation (Vehtari, Gelman and Gabry, 2017). Entries that a mask hides are 0.
+    Plates that take a part of their rows take all. Discrete latent sites without draws are summed out; data
+    that depend on the same one are one entry, ``"y1+y2"``.
 
     Args:
         model: the program, with its data observed.
@@ -33,7 +37,8 @@ def log_likelihood(
         By observed site, tensors of shape ``(draws,) + batch shape of the site``.
 
     Raises:
-        ValueError: for a latent site without draws, draws of different numbers, or a model without observations.
+        ValueError: for a continuous latent site without draws, draws of different numbers, a model without
+            observations, or data that depend on each other through discrete sites that are summed out.
 
     >>> import ember
     >>> from ember import distributions as dist
@@ -45,42 +50,34 @@ def log_likelihood(
     torch.Size([5, 2])
     """
     sizes = {name: len(value) for name, value in posterior.items()}
-    if len(set(sizes.values())) != 1:
+    if len(set(sizes.values())) > 1:
         raise ModelError(f"log_likelihood needs the same number of draws at all sites, got {sizes}")
-    rows = []
-    with torch.no_grad(), poutine.block():
-        for row in range(next(iter(sizes.values()))):
-            given = {name: value[row] for name, value in posterior.items()}
-            trace = poutine.trace(poutine.condition(model, data=given)).get_trace(*args, **kwargs)
-            rows.append(_terms(trace, posterior))
-    return {name: torch.stack([terms[name] for terms in rows]) for name in rows[0]}
+    return by_draw(Posterior(model, posterior, args, kwargs, get_param_store()), posterior)
 
 
-def _terms(trace: Trace, posterior: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The unscaled densities of the data of one run.
+def by_draw(posterior: Posterior, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The log densities of the data of a posterior at draws; see :func:`log_likelihood`.
+
+    Args:
+        posterior: a model at its data.
+        draws: of its latent sites, along dim 0; one that is empty stands for a model without any.
 
     Raises:
         ValueError: see :func:`log_likelihood`.
     """
-    missing = [site.name for site in trace.samples() if site.is_latent and not site.is_subsample]
-    if missing:
-        raise ModelError(
-            f"log_likelihood has no draws of the latent sites {missing}; it has those of {list(posterior)}. "
-            "Discrete sites that were summed out can be drawn by ember.infer.infer_discrete."
-        )
-    terms = {
-        site.name: _term(site)
-        for site in trace.samples()
-        if site.name not in posterior and not (site.is_subsample or site.is_factor or site.is_deterministic)
-    }
-    if not terms:
+    with torch.no_grad(), posterior.store.active():
+        at_first = {name: value[0] for name, value in draws.items()}
+        given = Given.of(posterior.whole, posterior.args, posterior.kwargs, at_first)
+    if not given.shapes:
         raise ModelError("log_likelihood needs a model with observed sites (obs=...); this one has none")
-    return terms
 
+    def one(row: Tensor, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with posterior.store.active():
+            found = given.log_likelihood(values)
+        # A row that is not an argument of anything would be shared by all.
+        return {name: value + 0.0 * row.sum() for name, value in found.items()}
 
-def _term(site: Site) -> Tensor:
-    density: Tensor = site.fn.log_prob(site.value)
-    if site.mask is None:
-        return density
-    mask = torch.as_tensor(site.mask)
-    return torch.where(mask, density, torch.zeros_like(density))
+    number = number_of(draws) or 1
+    run = rows(one, reads=posterior.reads, facts=switches, compile=number >= WORTH_A_PROGRAM)
+    found: dict[str, Tensor] = run(torch.zeros(number, 1), dict(draws))
+    return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ember.errors import ModelError
 from ember.ops.entries import Scalars
+from ember.report.posterior import taken_apart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,21 +20,39 @@ _BLUE, _GREY = "#2a6f97", "#8d99ae"
 _MOST = 40
 
 
-def forest(draws: Mapping[str, Tensor], *, most: int = _MOST, title: str = "") -> Figure:
+def forest(
+    fitted: object, *rest: Any, most: int = _MOST, title: str = "", num_samples: int = 4000, **kwargs: Any
+) -> Figure:
     """Intervals of each quantity: a point at the median, a bar over the middle 50 %, a line over the middle 90 %.
 
+    Called as ``forest(draws)``, ``forest(fit)``, ``forest(svi, *args)`` or ``forest(model, guide, *args)``.
+
     Args:
-        draws: values by site, along dim 0.
+        fitted: draws by site, along dim 0; or what :func:`ember.fit` returns, an SVI, or a model.
+        rest: a guide or draws, after a model; then the arguments of the model.
         most: how many quantities are drawn at most, from the first on.
         title: of the figure.
+        num_samples: draws of a guide.
+        kwargs: of the model.
 
     Raises:
         ImportError: without matplotlib (``pip install matplotlib``).
+        ModelError: without quantities.
     """
+    if isinstance(fitted, Mapping):
+        return forest_of(fitted, most, title)
+    posterior, rest = taken_apart("report.forest", fitted, rest)
+    return forest_of(posterior.at(rest, kwargs).draw(num_samples), most, title)
+
+
+def forest_of(draws: Mapping[str, Tensor], most: int, title: str) -> Figure:
+    """The picture of :func:`forest`."""
     from matplotlib.figure import Figure
 
     scalars = Scalars.of(draws)
     names = scalars.names[:most]
+    if not names:
+        raise ModelError("there are no draws of any quantity to be shown")
     levels = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95], dtype=torch.float64)
     quantiles = torch.quantile(scalars.values[:, : len(names)], levels, dim=0)
     figure = Figure(figsize=(6.5, 0.8 + 0.24 * len(names)), dpi=150, layout="constrained")
@@ -41,7 +61,8 @@ def forest(draws: Mapping[str, Tensor], *, most: int = _MOST, title: str = "") -
     axes.hlines(rows, quantiles[0], quantiles[4], color=_BLUE, linewidth=1)
     axes.hlines(rows, quantiles[1], quantiles[3], color=_BLUE, linewidth=4)
     axes.plot(quantiles[2], rows, "o", color="white", markeredgecolor=_BLUE, markersize=5)
-    axes.set_yticks(rows, names, fontsize=8)
+    axes.set_yticks(rows, names)
+    axes.tick_params(labelsize=8)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3, linewidth=0.5)
     left = len(scalars.names) - len(names)
@@ -93,5 +114,6 @@ def loss_curve(axes: Axes, losses: Tensor) -> None:
         last = float(finite[len(finite) // 2 :].median())
         spread = max(float((finite[len(finite) // 4 :] - last).abs().max()), 1e-3)
         axes.set_ylim(last - 1.2 * spread, last + 3 * spread)
+    axes.margins(x=0.01)
     axes.set_title("negative ELBO by step", fontsize=9)
     axes.tick_params(labelsize=7)

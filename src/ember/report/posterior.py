@@ -22,7 +22,7 @@ from ember.poutine.trace_struct import Trace
 
 Program = Callable[..., Any]
 Draws = Mapping[str, Tensor]
-WORTH_A_PROGRAM = 500
+WORTH_A_PROGRAM = 2000
 """So many rows of Python take about as long as to make a program of one."""
 _WAYS = (
     "give what ember.fit returns; or an SVI and the model's arguments; or a model, its guide or draws by site, "

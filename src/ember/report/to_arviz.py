@@ -82,7 +82,7 @@ def to_arviz(
     if observed:
         groups["observed_data"] = observed
     dims = {name: names for name, names in dims_of(trace).items() if any(name in g for g in groups.values())}
-    return _container(groups, _known(coords, dims), dims, dict(attrs or {}))
+    return container(groups, _known(coords, dims), dims, dict(attrs or {}))
 
 
 def _known(
@@ -108,14 +108,34 @@ def _chain(values: Mapping[str, Tensor]) -> dict[str, Any]:
     return {name: _array(value)[None] for name, value in values.items()}
 
 
-def _container(
-    groups: Groups, coords: dict[str, Sequence[Any]], dims: dict[str, list[str]], attrs: dict[str, Any]
-) -> Any:
+def imported() -> Any:
+    """ArviZ.
+
+    Raises:
+        ImportError: without it; says how to install it.
+    """
     with warnings.catch_warnings():
         # ArviZ 0.x announces its own future at import.
         warnings.simplefilter("ignore", FutureWarning)
-        import arviz
-    from_dict: Any = arviz.from_dict
+        try:
+            import arviz
+        except ImportError as error:
+            raise ImportError("this needs ArviZ: pip install arviz") from error
+    return arviz
+
+
+def container(
+    groups: Groups, coords: dict[str, Sequence[Any]], dims: dict[str, list[str]], attrs: dict[str, Any]
+) -> Any:
+    """ArviZ's container, of whichever version.
+
+    Args:
+        groups: arrays by group and name.
+        coords: labels of the entries along dims.
+        dims: names of the dims of variables.
+        attrs: what else is to be known.
+    """
+    arviz = imported()
     if int(arviz.__version__.split(".")[0]) >= 1:
-        return from_dict(groups, coords=coords, dims=dims, attrs={"/": attrs} if attrs else None)
-    return from_dict(**groups, coords=coords, dims=dims, attrs=attrs)
+        return arviz.from_dict(groups, coords=coords, dims=dims, attrs={"/": attrs} if attrs else None)
+    return arviz.from_dict(**groups, coords=coords, dims=dims, attrs=attrs)

@@ -10,6 +10,7 @@ from ember.train.compiled_loss import CompiledLoss as CompiledLoss
 from ember.train.distributed import DataParallel as DataParallel
 from ember.train.early_stopping import EarlyStopping as EarlyStopping
 from ember.train.history import History as History
+from ember.train.iterates import Iterates as Iterates
 from ember.train.plateau import Plateau as Plateau
 from ember.train.rates import Rates as Rates
 from ember.train.rates import Scheduler as Scheduler
@@ -25,6 +26,7 @@ __all__ = [
     "EarlyStopping",
     "History",
     "InMemory",
+    "Iterates",
     "Plateau",
     "Rates",
     "Rollback",
