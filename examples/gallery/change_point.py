@@ -1,20 +1,21 @@
 """# A change point and an autoregression: when did the Nile change?
 
-**Question.** The Nile's flow at Aswan was measured in each year from 1871 to 1970 (Cobb, 1978; shipped with
-statsmodels). Did its level change, when, and by how much? A dam must be planned for the level that holds now, not
-for the mean of all years.
+**Question.** The Nile's flow at Aswan was measured in each year from 1871 to 1970 (Cobb, 1978; shipped
+with statsmodels). Did its level change, when, and by how much? A dam must be planned for the level that
+holds now, not for the mean of all years.
 
-**Model.** There is one level before the change and one after it. Around the level, a year remembers the year
-before by some fraction: an autoregression of order one. Without memory, a few dry years in a row would count as
-proof of a change. The year of the change is a discrete unknown, and "never" is one of its values, with prior
-probability 1/2.
+**Model.** There is one level before the change and one after it. Around the level, a year remembers the
+year before by some fraction: an autoregression of order one. Without memory, a few dry years in a row
+would count as proof of a change. The year of the change is a discrete unknown, and "never" is one of its
+values, with prior probability 1/2.
 """
 
-import ember
-import ember.distributions as dist
 import matplotlib.pyplot as plt
 import torch
 from statsmodels.datasets import nile
+
+import ember
+import ember.distributions as dist
 
 frame = nile.load_pandas().data
 years = torch.tensor(frame["year"].to_numpy()).long()
@@ -22,8 +23,8 @@ flow = torch.tensor(frame["volume"].to_numpy()).float() / 100  # in 10^10 cubic 
 past, held_out = flow[:80], flow[79:]  # 1871 to 1950, and what follows, with the last year known
 
 # %%
-# `last` is the last year of the old level. All its values are summed out during the fit, so the code is written for
-# many values at once: `years <= last` has one row for each.
+# `last` is the last year of the old level. All its values are summed out during the fit, so the code is
+# written for many values at once: `years <= last` has one row for each.
 
 
 def change(flow):
@@ -85,7 +86,9 @@ top.axvspan(1950.5, 1970.5, color="0.93", label="held out")
 for site, begin, end in (("before", 1871, years[order[0]]), ("after", years[order[0]] + 1, 1970)):
     low, middle, high = fit.draws[site].quantile(torch.tensor([0.05, 0.5, 0.95])).tolist()
     top.fill_between([begin, end], low, high, color="tab:blue", alpha=0.3)
-    top.plot([begin, end], [middle, middle], color="tab:blue", label="level, 90 %" if site == "after" else None)
+    top.plot(
+        [begin, end], [middle, middle], color="tab:blue", label="level, 90 %" if site == "after" else None
+    )
 top.set(ylabel="10 billion m³ a year")
 top.legend(frameon=False, fontsize=9, loc="upper right")
 bottom.bar(years[:79], when[:-1], color="tab:red", width=1.0)

@@ -54,7 +54,9 @@ def page(script: Path) -> tuple[str, list[Path]]:
         lines += [*([cell["text"], ""] if cell["text"] else []), "```python", cell["code"], "```", ""]
         if cell["output"].strip():
             lines += ["```text", _shortened(cell["output"]), "```", ""]
-        lines += [line for name in cell["pictures"] for line in (f"![{_words(name)}]({name})", "")]
+        lines += [
+            line for name in cell["pictures"] for line in (f"![{_words(name)}]({script.stem}/{name})", "")
+        ]
     lines += [
         "---",
         "",
