@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ember import poutine
-from ember.capture.rows.function import rows
+from ember.capture.rows.function import WORTH_A_PROGRAM, rows
 from ember.distributions import ExpandedDistribution, MaskedDistribution
 from ember.errors import ModelError
 from ember.infer.density.judging.guide_rows import WholePlates
@@ -18,7 +18,7 @@ from ember.infer.enumeration.given_marginals import Given, first_run
 from ember.infer.traces.validate_all import switches
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
-from ember.report.posterior import WORTH_A_PROGRAM, Posterior, number_of, taken_apart
+from ember.report.posterior import Posterior, number_of, taken_apart
 
 _NUMBERS_AT_ONCE = 1 << 22
 

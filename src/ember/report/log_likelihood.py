@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.capture.rows.function import rows
+from ember.capture.rows.function import WORTH_A_PROGRAM, rows
 from ember.errors import ModelError
 from ember.infer.enumeration.given_marginals import Given
 from ember.infer.traces.validate_all import switches
 from ember.params.param_store import get_param_store
-from ember.report.posterior import WORTH_A_PROGRAM, Posterior, number_of
+from ember.report.posterior import Posterior, number_of
 
 Program = Callable[..., Any]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ember import poutine
-from ember.capture.rows.function import rows
+from ember.capture.rows.function import WORTH_A_PROGRAM, rows
 from ember.errors import ModelError
 from ember.infer.density.judging.guide_rows import Pair, WholePlates
 from ember.infer.step.svi import SVI
@@ -22,8 +22,6 @@ from ember.poutine.trace_struct import Trace
 
 Program = Callable[..., Any]
 Draws = Mapping[str, Tensor]
-WORTH_A_PROGRAM = 2000
-"""So many rows of Python take about as long as to make a program of one."""
 _WAYS = (
     "give what ember.fit returns; or an SVI and the model's arguments; or a model, its guide or draws by site, "
     "and its arguments"

@@ -19,12 +19,13 @@ class Iterates(Callback):
 
     >>> import torch, ember
     >>> from ember import distributions as dist
-    >>> def model():
-    ...     ember.sample("x", dist.Normal(ember.param("loc", torch.tensor(0.0)), 1.0), obs=torch.tensor(3.0))
-    >>> def guide(): ...
+    >>> def model(x):
+    ...     with ember.plate("rows", len(x)):
+    ...         ember.sample("x", dist.Normal(ember.param("loc", torch.tensor(0.0)), 1.0), obs=x)
+    >>> def guide(x): ...
     >>> iterates = Iterates(every=10)
     >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.1}), ember.infer.Trace_ELBO())
-    >>> _ = svi.fit(steps=100, callbacks=[iterates], progress=False)
+    >>> _ = svi.fit(torch.ones(5), steps=100, callbacks=[iterates], progress=False)
     >>> iterates.steps[-1], iterates.params["loc"].shape
     (100, torch.Size([10]))
     """

@@ -22,6 +22,8 @@ from ember.rng import fork_torch_rng
 logger = logging.getLogger("ember.capture")
 Roots = tuple[tuple[str, object], ...]
 """Objects with their names, where a walk through what the function reads begins."""
+WORTH_A_PROGRAM = 2000
+"""So many rows take Python about as long as to make a program of a small function."""
 _MOST_PROGRAMS = 16
 _MOST_VARIANTS = 8
 _MOST_TRIED = 8

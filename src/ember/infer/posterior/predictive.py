@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ember.errors import ModelError
 from ember.infer.posterior.importance import log_prob_by_row
+from ember.infer.posterior.prediction_rows import Prediction
 from ember.infer.posterior.prediction_runs import (
     PLATE,
     Asked,
@@ -48,6 +49,9 @@ class Predictive(torch.nn.Module):
         parallel: run the model once, inside of a plate, instead of once for each sample. Its batch dims must all have plates.
         batch_size: run on so many samples at a time, which bounds the memory that a parallel run needs; all if None.
         progress: show a progress bar.
+        by_rows: one run of guide and model for each sample, in native code where they can be captured and samples are many.
+            The programs need not broadcast, and nothing but the sites to return takes memory in proportion to their number.
+            The samples are those of a loop that runs the guide and then the model.
 
     Called with the model's arguments, it returns a dict of tensors by site, with the samples along dim 0. No gradients are
     recorded, and no densities are evaluated (``poutine.mask(mask=False)``).
@@ -77,9 +81,14 @@ class Predictive(torch.nn.Module):
         *,
         batch_size: int | None = None,
         progress: bool = False,
+        by_rows: bool = False,
     ) -> None:
         super().__init__()
         _check_arguments(model, posterior_samples, guide)
+        if parallel and by_rows:
+            raise ModelError(
+                "parallel=True makes one run of all samples, by_rows=True one of each: choose one of them"
+            )
         if posterior_samples is None and num_samples is None:
             raise ValueError("Either posterior_samples or num_samples must be specified.")
         samples = {} if posterior_samples is None else posterior_samples
@@ -100,6 +109,7 @@ class Predictive(torch.nn.Module):
         self.parallel = parallel
         self.batch_size = batch_size
         self.progress = progress
+        self.by_rows = by_rows
 
     def call(self, *args: object, **kwargs: object) -> Any:
         """The same as a tuple, sorted by site, which :func:`torch.jit.trace_module` can trace."""
@@ -112,7 +122,25 @@ class Predictive(torch.nn.Module):
             fitted(self.guide, self.model),
             tqdm(total=self.num_samples) if self.progress else nullcontext() as bar,
         ):
-            return _joined(list(self._batches(args, kwargs, bar)))
+            found = self._rows(args, kwargs, bar) if self.by_rows else None
+            return _joined(list(self._batches(args, kwargs, bar))) if found is None else found
+
+    def _rows(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: object) -> Samples | None:
+        """Samples by rows; None where a value is no tensor."""
+        sites = self.return_sites if self.guide is None else self.return_sites or None
+        asked = Prediction(
+            self.model,
+            self.guide,
+            self.posterior_samples,
+            self.num_samples,
+            sites,
+            args,
+            kwargs,
+            self.batch_size,
+            bar,
+        )
+        layout = asked.layout()
+        return None if None in layout.shapes.values() else asked.collected(layout)
 
     def _batches(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: object) -> Iterator[Samples]:
         run = in_parallel if self.parallel else in_sequence
@@ -251,6 +279,8 @@ class WeighedPredictive(Predictive):
         model_guide = kwargs.pop("model_guide", self.model)
         if self.guide is None:
             raise ValueError("WeighedPredictive needs a guide: WeighedPredictive(model, guide=guide, ...)")
+        if self.by_rows:
+            raise ModelError("WeighedPredictive has no by_rows=True: leave it out, and give batch_size")
         step = self.batch_size or self.num_samples
         sizes = [min(step, self.num_samples - start) for start in range(0, self.num_samples, step)]
         layouts = _Layouts()
