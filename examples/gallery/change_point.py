@@ -48,7 +48,7 @@ def steady(flow):
         ember.sample("flow", dist.Normal(level + memory * (flow[:-1] - level), noise), obs=flow[1:])
 
 
-fit = ember.fit(change, past, seed=0, progress=False)
+fit = ember.fit(change, past, seed=0, budget=120, progress=False)
 print(fit)
 
 # %%
@@ -65,7 +65,7 @@ print(f"the flow fell by {drop.mean():.1f}, 90 % interval {low:.1f} to {high:.1f
 # %%
 # **Held out.** Predict each of the 20 years after 1950 from the year before it.
 
-other = ember.fit(steady, past, seed=0, progress=False)
+other = ember.fit(steady, past, seed=0, budget=120, progress=False)
 print(f"a level that never changes: {other.verdict.status}")
 scores = {}
 for name, found, level in (("change", fit, "after"), ("steady", other, "level")):

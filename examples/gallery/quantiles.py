@@ -45,15 +45,16 @@ def curve(x, sines, level, food=None):
     with ember.plate("sines", 10):
         weight = ember.sample("weight", dist.Normal(0.0, 1.0))
     power = bend * (length * 2.5066).sqrt() * (-((length * frequency) ** 2) / 4).exp()
-    line = ember.deterministic("curve", height + slope * x + sines @ (power * weight))
+    line = height + slope * x + sines @ (power * weight)
     asymmetry = (level / (1 - level)) ** 0.5
     with ember.plate("households", len(x)):
         ember.sample("food", dist.AsymmetricLaplace(line, spread, asymmetry), obs=food)
+    return line
 
 
 train = (x[~held_out], sines[~held_out])
 fits = {
-    name: ember.fit(curve, *train, tau, food[~held_out], seed=0, progress=False)
+    name: ember.fit(curve, *train, tau, food[~held_out], seed=0, budget=120, progress=False)
     for name, tau in LEVELS.items()
 }
 for name, fit in fits.items():
@@ -64,12 +65,10 @@ print(fit)
 # **Held out.** A curve for nine in ten should have nine in ten of the new households below it. The *pinball
 # loss* scores a quantile, in hundreds of francs; beside it that of straight lines, by statsmodels.
 
-draws = {name: fit.draws for name, fit in fits.items()}
-new = x[held_out], sines[held_out]
 print("             below the curve   pinball loss   straight line")
 curves = {}
 for name, tau in LEVELS.items():
-    every = Predictive(curve, draws[name], return_sites=["curve"])(x, sines, tau)["curve"]
+    every = Predictive(curve, fits[name].draws, return_sites=["_RETURN"])(x, sines, tau)["_RETURN"]
     curves[name] = every
     line = (
         QuantReg(food[~held_out].numpy(), torch.stack([x * 0 + 1, x], -1)[~held_out].numpy()).fit(tau).params

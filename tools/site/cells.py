@@ -78,7 +78,7 @@ def _cell(body: str, start: int, end: int, first: int) -> Cell:
 
 
 def run(script: Path, folder: Path) -> list[dict[str, Any]]:
-    """Run a script in a folder; for each cell, its text, code, output, and the names of its pictures.
+    """Run a script in a folder; for each cell, its output and the names of its pictures.
 
     Args:
         script: the file.
@@ -95,9 +95,7 @@ def run(script: Path, folder: Path) -> list[dict[str, Any]]:
                 exec(compile("\n" * cell.line + cell.code, str(script), "exec"), namespace)
             new = sorted({path.name for path in Path().glob("*.png")} - seen)
             seen |= set(new)
-            record.append(
-                {"text": cell.text, "code": cell.code, "output": output.getvalue(), "pictures": new}
-            )
+            record.append({"output": output.getvalue(), "pictures": new})
     return record
 
 

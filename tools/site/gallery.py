@@ -1,7 +1,8 @@
 """Pages of the gallery: each script of ``examples/gallery/`` with its text, its code, what it printed and drew.
 
-Scripts run when the site is built. Outputs are kept in ``build/gallery/``, under a hash of the script, of the package
-and of the versions that it rests on, so that nothing runs twice. ``python -m tools.site.gallery`` runs them all.
+Scripts run when the site is built. Outputs are kept in ``build/gallery/``, under a hash of the script's code, of
+the package and of the versions that it rests on: nothing runs twice, and text can be changed without a run.
+``python -m tools.site.gallery`` runs them all.
 """
 
 from __future__ import annotations
@@ -50,20 +51,19 @@ def page(script: Path) -> tuple[str, list[Path]]:
     read = Script.of(script.read_text())
     record: list[dict[str, Any]] = json.loads((folder / RECORD).read_text())
     lines = [f"# {read.title}", "", read.text, ""]
-    for cell in record:
-        lines += [*([cell["text"], ""] if cell["text"] else []), "```python", cell["code"], "```", ""]
-        if cell["output"].strip():
-            lines += ["```text", _shortened(cell["output"]), "```", ""]
-        lines += [
-            line for name in cell["pictures"] for line in (f"![{_words(name)}]({script.stem}/{name})", "")
-        ]
+    for cell, made in zip(read.cells, record, strict=True):
+        lines += [*([cell.text, ""] if cell.text else []), "```python", cell.code, "```", ""]
+        if made["output"].strip():
+            lines += ["```text", _shortened(made["output"]), "```", ""]
+        for name in made["pictures"]:
+            lines += [f"![{_words(name)}]({script.stem}/{name})", ""]
     lines += [
         "---",
         "",
         f"The whole file is `examples/gallery/{script.name}`. Run it with "
         f"`python examples/gallery/{script.name}`, or run all with `make gallery`.",
     ]
-    return "\n".join(lines), [folder / name for cell in record for name in cell["pictures"]]
+    return "\n".join(lines), [folder / name for made in record for name in made["pictures"]]
 
 
 def index(pages: dict[str, list[Path]]) -> str:
@@ -89,7 +89,7 @@ def index(pages: dict[str, list[Path]]) -> str:
 
 
 def _key(script: Path) -> str:
-    found = hashlib.sha256(script.read_bytes())
+    found = hashlib.sha256("\0".join(cell.code for cell in Script.of(script.read_text()).cells).encode())
     for path in [Path(__file__).with_name("cells.py"), *sorted((ROOT / "src" / "ember").rglob("*.py"))]:
         found.update(path.read_bytes())
     found.update(" ".join(version(name) for name in _RESTS_ON).encode())
