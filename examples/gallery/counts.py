@@ -99,7 +99,7 @@ figure.savefig("rates.png")
 
 figure, axes = plt.subplots(figsize=(7.5, 3.2), dpi=130, layout="constrained")
 for name, model, draws in (("one rate", same, plain.draws), ("rates differ", differ, fit.draws)):
-    drawn = ember.infer.Predictive(model, draws, return_sites=["deaths"])(women)["deaths"]
+    drawn = ember.infer.Predictive(model, draws, return_sites=["deaths"], by_rows=True)(women)["deaths"]
     off = ((drawn - women * 0.0035) ** 2 / (women * 0.0035)).mean(-1)
     axes.hist(off.numpy(), bins=40, density=True, alpha=0.6, label=f"counties drawn, {name}")
 axes.axvline(

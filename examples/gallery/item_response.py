@@ -51,7 +51,7 @@ def trained(asked):
     svi = SVI(answers, guide, Adam({"lr": 0.02}), Trace_ELBO())
     svi.run(yes, asked, until="converged", progress=False)
     sites = ["trait", "easiness", "sharpness"]
-    draws = Predictive(answers, guide=guide, num_samples=500, return_sites=sites)(yes, asked)
+    draws = Predictive(answers, guide=guide, num_samples=500, return_sites=sites, by_rows=True)(yes, asked)
     return svi.verdict(yes, asked), psis_by_plate(answers, guide, yes, asked, plate="people"), draws
 
 

@@ -97,7 +97,7 @@ figure.savefig("elasticities.png")
 # What the supplier gets: for each firm, the sum of the five years that were held out. The model is given the values and
 # the stocks of those years, and not the investments.
 
-draws = Predictive(partial, fit.draws, return_sites=["invested"])(*test[:3])["invested"].exp()
+draws = Predictive(partial, fit.draws, return_sites=["invested"], by_rows=True)(*test[:3])["invested"].exp()
 sums = torch.zeros(len(draws), 11).index_add(1, test[0], draws)
 truth = torch.zeros(11).index_add(0, test[0], test[3].exp())
 low, middle, high = sums.quantile(torch.tensor([0.05, 0.5, 0.95]), dim=0)

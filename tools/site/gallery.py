@@ -39,10 +39,15 @@ def outputs(script: Path) -> Path:
     Raises:
         RuntimeError: if the script fails; what it printed is in the message.
     """
-    folder = KEPT / script.stem / _key(script)
+    folder = kept(script)
     if not (folder / RECORD).exists():
         _run(script, folder)
     return folder
+
+
+def kept(script: Path) -> Path:
+    """Where the outputs of a script are, if it was run with this package and these versions."""
+    return KEPT / script.stem / _key(script)
 
 
 def page(script: Path) -> tuple[str, list[Path]]:
