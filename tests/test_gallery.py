@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,7 +48,7 @@ def test_an_analysis_takes_no_more_than_80_lines(script: Path) -> None:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fits that end early, whatever they are worth: it is the script that is tested."""
     fit, run = ember.fit, SVI.run
 
@@ -53,12 +56,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         return fit(*args, **{**kwargs, "guide": "mean-field", "draws": 100, "budget": 0.5})
 
     def short_run(self, *args, until=None, **kwargs):
-        return run(self, 100, *args, **kwargs)
+        return run(self, 20, *args, **kwargs)
 
     monkeypatch.setattr(ember, "fit", short_fit)
     monkeypatch.setattr(SVI, "run", short_run)
     monkeypatch.setattr(sys, "argv", ["script", "--small"])
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    with ember.settings.context(compile=False):  # compiling would take longer than so few steps
+        yield
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")

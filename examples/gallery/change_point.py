@@ -48,7 +48,7 @@ def steady(flow):
         ember.sample("flow", dist.Normal(level + memory * (flow[:-1] - level), noise), obs=flow[1:])
 
 
-fit = ember.fit(change, past, seed=0, budget=120, progress=False)
+fit = ember.fit(change, past, seed=0, budget=300, progress=False)
 print(fit)
 
 # %%
@@ -65,7 +65,7 @@ print(f"the flow fell by {drop.mean():.1f}, 90 % interval {low:.1f} to {high:.1f
 # %%
 # **Held out.** Predict each of the 20 years after 1950 from the year before it.
 
-other = ember.fit(steady, past, seed=0, budget=120, progress=False)
+other = ember.fit(steady, past, seed=0, budget=300, progress=False)
 print(f"a level that never changes: {other.verdict.status}")
 scores = {}
 for name, found, level in (("change", fit, "after"), ("steady", other, "level")):
@@ -91,6 +91,6 @@ for site, begin, end in (("before", 1871, years[order[0]]), ("after", years[orde
     )
 top.set(ylabel="10 billion m³ a year")
 top.legend(frameon=False, fontsize=9, loc="upper right")
-bottom.bar(years[:79], when[:-1], color="tab:red", width=1.0)
+bottom.bar(years[:79].numpy(), when[:-1].numpy(), color="tab:red", width=1.0)
 bottom.set(ylabel="probability", xlabel="last year of the old level")
 figure.savefig("nile.png")

@@ -43,8 +43,8 @@ def differ(women, deaths=None):
         ember.sample("deaths", dist.GammaPoisson(shape, shape / (women * log_rate.exp())), obs=deaths)
 
 
-plain = ember.fit(same, women, deaths, seed=0, progress=False)
-fit = ember.fit(differ, women, deaths, seed=0, progress=False)
+plain = ember.fit(same, women, deaths, seed=0, budget=300, progress=False)
+fit = ember.fit(differ, women, deaths, seed=0, budget=300, progress=False)
 print(fit)
 print(f"one rate for all: {plain.verdict.status}")
 

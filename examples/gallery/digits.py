@@ -64,10 +64,10 @@ print(f"test: {first:.1f} nats an image after an epoch, {last:.1f} after {result
 # **The Bayesian network.** One hidden layer. The same program learns from pixels, for comparison.
 
 
-def reading(x, label=None, hidden=32):
+def reading(x, label=None, hidden=16):
     first = ember.sample("first", dist.Normal(torch.zeros(x.shape[1] + 1, hidden), 1.0).to_event(2))
     second = ember.sample("second", dist.Normal(torch.zeros(hidden + 1, 10), 1.0).to_event(2))
-    layer = torch.tanh(x @ first[1:] / x.shape[1] ** 0.5 + first[0])
+    layer = torch.tanh(2 * x @ first[1:] / x.shape[1] ** 0.5 + first[0])
     logits = layer @ second[1:] / hidden**0.5 * 4 + second[0]
     with ember.plate("readings", len(x)):
         ember.sample("label", dist.Categorical(logits=logits), obs=label)
@@ -84,7 +84,9 @@ for name, x, new in (("pixels", images / 8 - 1, test_images / 8 - 1), ("codes", 
     svi = SVI(reading, guide, Adam({"lr": 0.01}), Trace_ELBO())
     svi.fit((x[labelled], labels[labelled]), steps=STEPS, progress=False)
     verdict = svi.verdict(x[labelled], labels[labelled])
-    logits = Predictive(reading, guide=guide, num_samples=200, return_sites=["_RETURN"], by_rows=True)(new)["_RETURN"]
+    logits = Predictive(reading, guide=guide, num_samples=200, return_sites=["_RETURN"], by_rows=True)(new)[
+        "_RETURN"
+    ]
     probs[f"Bayesian network, {name}"] = logits.softmax(-1).mean(0)
     ember.clear_param_store()
     plain = LogisticRegression(max_iter=2000).fit(x[labelled], labels[labelled])
@@ -115,7 +117,7 @@ rows = {"surest": test_images[order[:12]], "left to a person": test_images[order
 figure, grid = plt.subplots(3, 12, figsize=(8, 2.2), dpi=130, layout="constrained")
 for axes_row, (name, shown) in zip(grid, rows.items(), strict=True):
     for axes, image in zip(axes_row, shown, strict=True):
-        axes.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=DOTS)
+        axes.imshow(image.reshape(8, 8).numpy(), cmap="gray_r", vmin=0, vmax=DOTS)
         axes.set(xticks=[], yticks=[])
     axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
 figure.savefig("digits.png")

@@ -43,7 +43,7 @@ def mixture(x, kinds):
         ember.sample("x", dist.Normal(mean[kind], spread[kind]).to_event(1), obs=x)
 
 
-fit = ember.fit(mixture, x, 3, seed=0, budget=120, progress=False)
+fit = ember.fit(mixture, x, 3, seed=0, budget=300, progress=False)
 print(fit)
 
 # %%
@@ -58,7 +58,7 @@ print(f"agreement with the true cultivars: {agreement:.2f} (1 is perfect, 0 is c
 # **How many kinds?** Leave-one-out cross-validation compares two kinds with three. A kind of the second fit
 # is a union.
 
-fits = {"two": ember.fit(mixture, x, 2, seed=0, budget=120, progress=False), "three": fit}
+fits = {"two": ember.fit(mixture, x, 2, seed=0, budget=300, progress=False), "three": fit}
 print(f"two kinds: {fits['two'].verdict.status}")
 print(ember.compare(fits))
 

@@ -61,7 +61,7 @@ def pooled(firm, value, capital, invested=None):
 
 
 fits = {
-    model.__name__: ember.fit(model, *train, seed=0, budget=120, progress=False)
+    model.__name__: ember.fit(model, *train, seed=0, budget=300, progress=False)
     for model in (partial, pooled)
 }
 for name, fit in fits.items():

@@ -48,7 +48,7 @@ def curve(x, level, food=None):
 
 
 fits = {
-    name: ember.fit(curve, x[~held_out], tau, food[~held_out], seed=0, budget=120, progress=False)
+    name: ember.fit(curve, x[~held_out], tau, food[~held_out], seed=0, budget=300, progress=False)
     for name, tau in LEVELS.items()
 }
 for name, fit in fits.items():
@@ -64,7 +64,9 @@ curves = {}
 for name, tau in LEVELS.items():
     every = Predictive(curve, fits[name].draws, return_sites=["_RETURN"], by_rows=True)(x, tau)["_RETURN"]
     curves[name] = every
-    line = QuantReg(food[~held_out].numpy(), torch.stack([x * 0 + 1, x], -1)[~held_out].numpy()).fit(tau).params
+    line = (
+        QuantReg(food[~held_out].numpy(), torch.stack([x * 0 + 1, x], -1)[~held_out].numpy()).fit(tau).params
+    )
     losses = []
     for guess in (every.mean(0)[held_out], line[0] + line[1] * x[held_out]):
         off = food[held_out] - guess

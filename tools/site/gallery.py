@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -102,13 +104,16 @@ def _key(script: Path) -> str:
 
 
 def _run(script: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    """Run a script, and put what it leaves into the folder once all is there."""
     env = {**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(ROOT), env.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "tools.site.cells", str(script), str(folder)]
-    done = subprocess.run(command, env=env, text=True, capture_output=True, cwd=ROOT)
-    if done.returncode:
-        raise RuntimeError(f"{script.name} failed:\n{done.stdout}{done.stderr}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        command = [sys.executable, "-m", "tools.site.cells", str(script), scratch]
+        done = subprocess.run(command, env=env, text=True, capture_output=True, cwd=ROOT)
+        if done.returncode:
+            raise RuntimeError(f"{script.name} failed:\n{done.stdout}{done.stderr}")
+        shutil.copytree(scratch, folder, dirs_exist_ok=True)
 
 
 def _shortened(output: str) -> str:
