@@ -52,7 +52,8 @@ fit = ember.fit(change, past, seed=0, budget=300, progress=False)
 print(fit)
 
 # %%
-# `ember.assign` gives the probability of each value of `last`.
+# **The verdict** is ok, and the table has no row for `last`: it was summed out. `ember.assign` gives the
+# probability of each value of `last`.
 
 when = ember.assign(fit, "last").probs
 print(f"probability that the level never changed: {when[-1]:.1g}")

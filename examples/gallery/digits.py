@@ -94,9 +94,9 @@ for name, x, new in (("pixels", images / 8 - 1, test_images / 8 - 1), ("codes", 
 print(verdict)
 
 # %%
-# **The verdict** is about the weights of the network. It says what to expect of a guide without correlations
-# on a posterior in which hidden units can change places: the weights cannot be used. Predictions can still be
-# good. They are judged by images that were held out.
+# **The verdict** is about the weights of the network. It says what to expect of a guide without
+# correlations on a posterior in which hidden units can change places: the weights cannot be used.
+# Predictions can still be good. They are judged by images that were held out.
 
 print(f"{'400 test images':30} accuracy  nats an image")
 for name, p in probs.items():

@@ -30,8 +30,8 @@ asked = torch.rand(yes.shape) < 0.9
 print(f"{len(yes)} people, {len(names)} questions, {(~asked).sum()} answers held out")
 
 # %%
-# There are 364 unknowns. `svi.run(until="converged")` trains a guide of independent normals until the averages of its
-# parameters stand still.
+# There are 364 unknowns. `svi.run(until="converged")` trains a guide of independent normals until the
+# averages of its parameters stand still.
 
 
 def answers(yes, asked):
@@ -61,10 +61,10 @@ print(f"k-hat of single people, given the questions: {people.k.median():.2f} in 
 print(f"above 0.7 for {(people.k > 0.7).sum()} of {len(yes)}")
 
 # %%
-# **The verdict** on all 364 unknowns at once is that they cannot be vouched for. The guide draws them independently of each
-# other; in the posterior they are not, and what is small for each adds up. Of single people, given the questions, the
-# second line speaks: there the guide is good. So this analysis rests on no interval of the guide, and is judged by
-# answers that were held out.
+# **The verdict** on all 364 unknowns at once is that they cannot be vouched for. The guide draws them
+# independently of each other; in the posterior they are not, and what is small for each adds up. Of single
+# people, given the questions, the second line speaks: there the guide is good. So this analysis rests on no
+# interval of the guide, and is judged by answers that were held out.
 #
 # **Held out.** The rival predicts each answer by the question's own share of yes.
 
@@ -94,8 +94,8 @@ print(
 )
 
 # %%
-# **Decision.** Eight questions rank people roughly as all 24 do. The picture shows where they do not: those who say yes to
-# all eight are alike to the short form, and not to the long one.
+# **Decision.** Eight questions rank people roughly as all 24 do. The picture shows where they do not: those
+# who say yes to all eight are alike to the short form, and not to the long one.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 4), dpi=130, layout="constrained")
 for which, color, label in ((~best, "0.6", "others"), (best, "tab:red", "short form")):

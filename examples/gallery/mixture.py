@@ -47,6 +47,9 @@ fit = ember.fit(mixture, x, 3, seed=0, budget=300, progress=False)
 print(fit)
 
 # %%
+# **The verdict** is ok. Because the kinds are sorted, there is one mode; the spreads are skewed, so that a
+# mixture of normals was needed to draw from the posterior.
+#
 # `ember.assign` gives the probability of each kind for each bottle, averaged over the posterior.
 
 kinds = ember.assign(fit, "kind")

@@ -30,9 +30,9 @@ held_out = torch.arange(len(x)) % 4 == 1
 LEVELS = {"one in ten": 0.1, "half": 0.5, "nine in ten": 0.9}
 
 # %%
-# A Gaussian process of one input is nearly a sum of a few sines with independent normal weights (Solin and Särkkä, 2020).
-# So there are 12 unknowns instead of 235. Its length is one standard deviation of the logarithm of income; how far it
-# bends away from the line is learnt.
+# A Gaussian process of one input is nearly a sum of a few sines with independent normal weights (Solin and
+# Särkkä, 2020). So there are 12 unknowns instead of 235. Its length is one standard deviation of the
+# logarithm of income; how far it bends away from the line is learnt.
 
 
 def curve(x, level, food=None):

