@@ -76,6 +76,40 @@ def test_it_runs(script: Path, tmp_path: Path, small: None) -> None:
     assert any(cell["output"] for cell in record)
 
 
+def test_a_page_has_text_code_output_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "KEPT", tmp_path)
+    script = tmp_path / "small.py"
+    script.write_text('"""# Small\n\n**Question.** What?\n"""\n\nx = 1\n\n# %%\n# Print it.\n\nprint(x)\n')
+    record = [{"output": "", "pictures": []}, {"output": "1\n" * 100, "pictures": ["one.png"]}]
+    gallery.kept(script).mkdir(parents=True)
+    (gallery.kept(script) / cells.RECORD).write_text(json.dumps(record))
+    text, pictures = gallery.page(script)
+    assert (
+        "# Small\n\n**Question.** What?\n\n```python\nx = 1\n```\n\nPrint it.\n\n```python\nprint(x)\n```"
+        in text
+    )
+    assert "... (60 more lines)" in text and "![one](small/one.png)" in text
+    assert pictures == [gallery.kept(script) / "one.png"]
+
+
+def test_text_can_change_without_a_run_and_code_cannot(tmp_path: Path) -> None:
+    script = tmp_path / "small.py"
+    kept = set()
+    for text, code in (("It.", "x = 1"), ("Other words.", "x = 1"), ("It.", "x = 2")):
+        script.write_text(f'"""# Small\n\n{text}\n"""\n\n{code}\n\n# %%\n# {text}\nprint(x)\n')
+        kept.add(gallery.kept(script))
+    assert len(kept) == 2
+
+
+def test_a_script_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "KEPT", tmp_path / "kept")
+    script = tmp_path / "wrong.py"
+    script.write_text('"""# Wrong\n\nText.\n"""\n\nprint("so far")\nraise KeyError("here")\n')
+    with pytest.raises(RuntimeError, match=r"wrong.py failed:\n(.|\n)*KeyError: 'here'"):
+        gallery.outputs(script)
+    assert not gallery.kept(script).exists()
+
+
 def test_a_script_without_a_heading_is_refused() -> None:
     with pytest.raises(ValueError, match="begins with a docstring '# Title', got ''"):
         cells.Script.of("x = 1\n")
