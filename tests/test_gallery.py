@@ -7,12 +7,13 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import ember
-from ember.infer import SVI
+from ember.infer import SVI, psis_by_plate
 from tools.site import cells, gallery
 
 # What the scripts use besides Ember: the extra "examples".
@@ -60,6 +61,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(ember, "fit", short_fit)
     monkeypatch.setattr(SVI, "run", short_run)
+    monkeypatch.setattr(ember.infer, "psis_by_plate", partial(psis_by_plate, num_particles=20))
     monkeypatch.setattr(sys, "argv", ["script", "--small"])
     monkeypatch.setenv("MPLBACKEND", "Agg")
     with ember.settings.context(compile=False):  # compiling would take longer than so few steps
@@ -148,6 +150,7 @@ CLAIMS: dict[str, dict[str, tuple[float, float]]] = {
         r"item response: ([\d.]+) right": (0.7, 0.85),
         r"share of yes: ([\d.]+) right": (0.6, 0.7),
         r"all questions: ([\d.]+)": (0.85, 0.95),
+        r"above 0.7 for (\d+)": (20, 70),
     },
 }
 """What the texts rest on: numbers in the outputs, and where they lie."""
