@@ -47,10 +47,10 @@ help:
 demo: .venv/examples.stamp
 	$(BIN)/python examples/breast_cancer.py
 
-gallery: .venv/examples.stamp
+gallery: .venv/gallery.stamp
 	$(BIN)/python -m tools.site.gallery
 
-test: .venv/test.stamp .venv/examples.stamp
+test: .venv/test.stamp .venv/examples.stamp .venv/gallery.stamp
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: .venv/test.stamp .venv/check.stamp

