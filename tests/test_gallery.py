@@ -135,7 +135,11 @@ CLAIMS: dict[str, dict[str, tuple[float, float]]] = {
         r"pooled +(-[\d.]+) nats": (-0.7, -0.5),
         r"(\d+) of 11 sums": (7, 11),
     },
-    "counts": {r"same .* (-?[\d.]+) +[\d.]+ +[\d.]+\n": (50, 200), r"highest raw rates, (\d+) are": (0, 2)},
+    "counts": {
+        r"same .* (-?[\d.]+) +[\d.]+ +[\d.]+\n": (50, 200),
+        r"highest raw rates: (\d+)": (1, 1),
+        r"to visit: (\d+)": (2, 4),
+    },
     "mixture": {
         r"true cultivars: ([\d.]+)": (0.8, 1.0),
         r"labelled at once: \d+ bottles, of which (\d+)": (0, 3),

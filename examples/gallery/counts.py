@@ -73,8 +73,8 @@ for i in order[:10].tolist():
     print(
         f"{i:6}  {women[i]:6.0f}  {deaths[i]:6.0f}  {raw[i]:8.2f}  {rates[:, i].mean():4.2f}  {excess[i]:.2f}"
     )
-print(f"of the ten counties with the highest raw rates, {visit[top].sum()} are worth a visit:", end=" ")
-print(f"they have {women[top].median():.0f} women in the median, against {women.median():.0f} in all")
+print(f"to visit: {visit.sum()} counties; among the ten with the highest raw rates: {visit[top].sum()}")
+print(f"women in these ten: {women[top].median():.0f} in the median, against {women.median():.0f} in all")
 
 figure, axes = plt.subplots(figsize=(7.5, 4.5), dpi=130, layout="constrained")
 middle, (low, high) = rates.mean(0), rates.quantile(torch.tensor([0.05, 0.95]), dim=0)
