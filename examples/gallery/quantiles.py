@@ -59,8 +59,13 @@ for name, fit in fits.items():
 print(fit)
 
 # %%
+# **The verdict** is ok for the first two curves. For nine in ten it is `means only`: the curve itself can
+# be used, and how wide its posterior is cannot. The density has corners, at each household, and how far the
+# curve bends depends on the weights of the sines; that is harder than it looks, and takes most of the
+# families that Ember has.
+#
 # **Held out.** A curve for nine in ten should have nine in ten of the new households below it. The *pinball
-# loss* scores a quantile, in hundreds of francs; beside it that of straight lines, by statsmodels.
+# loss* scores a quantile, in hundreds of francs. The rival is a straight line in income, by statsmodels.
 
 print("             below the curve   pinball loss   straight line")
 curves = {}
@@ -82,7 +87,10 @@ for name, tau in LEVELS.items():
     print(f"{name:12} {below:15.2f}   {losses[0]:12.3f}   {losses[1]:13.3f}")
 
 # %%
-# **Decision.** What the fund pays, by income.
+# **Decision.** The shares below the curves are right. The bends pay for one in ten alone: for the other
+# two, Engel's straight line predicts new households better, and a fund may as well use that. Where both
+# agree, below an income of some 2,000 francs, the sums below are what it pays. The band around the red
+# curve is the one that the verdict does not vouch for.
 
 figure, axes = plt.subplots(figsize=(7.5, 4.5), dpi=130, layout="constrained")
 axes.plot(income[~held_out] * 100, food[~held_out] * 100, ".", color="0.6", label="households")

