@@ -84,10 +84,8 @@ for name, x, new in (("pixels", images / 8 - 1, test_images / 8 - 1), ("codes", 
     svi = SVI(reading, guide, Adam({"lr": 0.01}), Trace_ELBO())
     svi.fit((x[labelled], labels[labelled]), steps=STEPS, progress=False)
     verdict = svi.verdict(x[labelled], labels[labelled])
-    logits = Predictive(reading, guide=guide, num_samples=200, return_sites=["_RETURN"], by_rows=True)(new)[
-        "_RETURN"
-    ]
-    probs[f"Bayesian network, {name}"] = logits.softmax(-1).mean(0)
+    draw = Predictive(reading, guide=guide, num_samples=200, return_sites=["_RETURN"], by_rows=True)
+    probs[f"Bayesian network, {name}"] = draw(new)["_RETURN"].softmax(-1).mean(0)
     ember.clear_param_store()
     plain = LogisticRegression(max_iter=2000).fit(x[labelled], labels[labelled])
     probs[f"logistic regression, {name}"] = torch.tensor(plain.predict_proba(new))
