@@ -11,10 +11,11 @@ export MKL_NUM_THREADS := 1
 BIN   := .venv/bin
 BENCH := .venv-bench/bin
 
-.PHONY: help demo test check bench surface trust soak clean
+.PHONY: help demo gallery test check bench surface trust soak docs clean
 
 help:
 	@echo "make demo    fit eighteen batters, with a verdict, and score the rest of their season: batting.png"
+	@echo "make gallery seven analyses of real data, in full: what they print and draw, in build/gallery"
 	@echo "make test    all tests, in two processes"
 	@echo "make check   format, lint, types, and the contracts of the house: layers, cycles, private names, sizes"
 	@echo "make bench   times of a step, eager and compiled: Ember, Pyro, hand-written torch, NumPyro (ARGS=--quick: does it run?)"
@@ -46,7 +47,10 @@ help:
 demo: .venv/examples.stamp
 	$(BIN)/python examples/batting.py
 
-test: .venv/test.stamp .venv/examples.stamp
+gallery: .venv/gallery.stamp
+	$(BIN)/python -m tools.site.gallery
+
+test: .venv/test.stamp .venv/examples.stamp .venv/gallery.stamp
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: .venv/test.stamp .venv/check.stamp

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mkdocs.structure.files import File, Files
 
+from tools.site import gallery
 from tools.site.reference import MODULES, page
 
 PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
@@ -18,7 +19,7 @@ PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages of the reference."""
+    """Add the pages of the reference and of the gallery."""
     for module, title in MODULES.items():
         name = f"reference/{module.removeprefix('ember.').replace('.', '-')}.md"
         files.append(File.generated(config, name, content=page(module, title)))
@@ -26,7 +27,19 @@ def on_files(files: Files, config: Any) -> Files:
     for source, name in PAGES.items():
         text = (root / source).read_text()
         files.append(File.generated(config, name, content=text.replace("](docs/", "](")))
+    _add_gallery(files, config)
     return files
+
+
+def _add_gallery(files: Files, config: Any) -> None:
+    pages = {}
+    for script in gallery.sources():
+        content, pages[script.stem] = gallery.page(script)
+        files.append(File.generated(config, f"gallery/{script.stem}.md", content=content))
+        for picture in pages[script.stem]:
+            name = f"gallery/{script.stem}/{picture.name}"
+            files.append(File.generated(config, name, abs_src_path=str(picture)))
+    files.append(File.generated(config, "gallery/index.md", content=gallery.index(pages)))
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
