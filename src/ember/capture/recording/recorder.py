@@ -17,6 +17,7 @@ from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ember.capture.recording.asked import MOST_BYTES, Asked, noted, whole
+from ember.capture.recording.assumptions import CURRENT, Assumptions
 from ember.capture.recording.meta import Meta, Source, Storage, Tracked, meta_of
 from ember.capture.recording.mutation_guard import MutationGuard
 from ember.capture.recording.operators import Operator, operator_facts, tensors_in
@@ -27,6 +28,8 @@ from ember.errors import CaptureError, Reason
 aten = torch.ops.aten
 _PLAIN = torch._C._disabled_torch_dispatch_impl
 _PUTS = (aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
+_WHOLE = (aten.any.default, aten.all.default)
+_EQUALITY = (aten.eq.Scalar, aten.eq.Tensor, aten.ne.Scalar, aten.ne.Tensor)
 _SAME_TENSOR = (aten.detach.default, aten.alias.default)
 
 
@@ -122,6 +125,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = tensors_in((*args, *kwargs.values()))
         source = min((self._known(tensor)[1].source for tensor in tensors), default=Source.CONSTANT)
         if source == Source.VARIES:
+            assumptions = CURRENT.assumptions
+            if assumptions is not None and self._finds_odd_cases(func, args):
+                return self._granted(assumptions, func, args)
             raise ValueTakenError(f"aten._local_scalar_dense: {func} of a tensor")
         value = func(*args, **kwargs)
         if source == Source.GIVEN:
@@ -131,6 +137,27 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             question = Record(func, given, named, uses, self._origins.of_current())
             self._log.append(question)
             self._questions[id(question)] = noted(value)
+        return value
+
+    def _finds_odd_cases(self, func: Any, args: Any) -> bool:
+        """Whether this asks what is hardly ever answered otherwise: whether floats are exactly equal, or whether something holds
+        anywhere, or everywhere, in a tensor (a variance below zero, a matrix without a factor)."""
+        if func is aten.equal.default:
+            return True
+        if func is not aten._local_scalar_dense.default or args[0].dtype != torch.bool:
+            return False
+        asked = self._known(args[0])[0]
+        return asked.target in _WHOLE or (
+            asked.target in _EQUALITY and asked.uses[0].meta.dtype.is_floating_point
+        )
+
+    def _granted(self, assumptions: Assumptions, func: Any, args: Any) -> bool:
+        """The answer, which later runs take for granted."""
+        value = bool(func(*args))
+        if func is not aten.equal.default:
+            self._run_again(assumptions.turn, (args[0], value), {})
+        elif args[0].shape == args[1].shape:
+            self._run_again(lambda one, other: assumptions.turn((one == other).all(), value), args, {})
         return value
 
     def ask(self, tensor: Tensor) -> None:

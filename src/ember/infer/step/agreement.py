@@ -114,6 +114,7 @@ def _answer(program: StepProgram, inputs: Sequence[Tensor]) -> Sequence[Tensor] 
     try:
         return program.program(inputs)
     except Unforeseen:
+        program.num_left += 1
         return None
 
 

@@ -32,6 +32,8 @@ logger = logging.getLogger("ember.capture")
 _MAX_ENTRIES = 64
 # After so many kinds of arguments that differ in numbers alone, a program that takes any number is tried.
 _MAX_NUMBERS = 3
+# So often must the same numbers come again then, before they get a program of their own.
+_MAX_WAITING = 8
 # So many times a program may change what it reads before nobody tries to capture it any more.
 _MAX_SELF_CHANGES = 3
 # So many programs are made for calls that differ in nothing but values that Python asks for, and so many of them begin eagerly.
@@ -40,6 +42,10 @@ _MAX_VARIANTS, _MAX_MISSES = 8, 32
 _MAX_RESUMPTIONS = 8
 # What loading over a fit changes.
 _LOADED = frozenset({Fact.PARAMETERS, Fact.MEMORY, Fact.CONSTRAINTS, Fact.STATE})
+_TURNS = (
+    "the step cannot be captured: Python asks for values of tensors that are others in too many steps\n"
+    "The way out: compute with tensor operations such as torch.where or a mask, or run eagerly (compile=False)."
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,10 @@ class Programs:
         self._steady = False
         """Whether a run has been seen to leave what it reads as it was."""
         self._seen_with_numbers: dict[Key, int] = {}
+        self._waiting = Counter[Place]()
+        """Calls with numbers for which there is no program that takes any."""
+        self._turned = Counter[Key]()
+        """How often a program was recorded again, since code has gone elsewhere than in the recording."""
         self._last_key: Key | None = None
         self._variants: defaultdict[Key, Variants] = defaultdict(Variants)
         self._misses = Counter[Key]()
@@ -121,7 +131,7 @@ class Programs:
         tensors: list[Tensor] = []
         place = self._place(request, world, tensors)
         if place not in self.entries and (general := request.for_any_number()) is not None:
-            found = self._for_any_number(general, world)
+            found = self._for_any_number(general, place, world)
             if found is not None:
                 return found
         return self._find(request, place, world, tensors)
@@ -131,13 +141,23 @@ class Programs:
         key = request.key(world, tensors)
         return key, self._variants[key].place(tensors) if key in self._variants else ()
 
-    def _for_any_number(self, request: Request, world: World) -> Ready | Taken | None:
-        """Where numbers among the arguments are others in call after call: a program that takes any; None if there is none."""
+    def _for_any_number(self, request: Request, exact: Place, world: World) -> Ready | Taken | None:
+        """Where numbers among the arguments are others in call after call: a program that takes any; None if there is none.
+
+        Raises:
+            CaptureError: if there is none, and calls with just these numbers are too few for a program of their own.
+        """
         tensors: list[Tensor] = []
         place = self._place(request, world, tensors)
         key = place[0]
         seen = self._seen_with_numbers[key] = self._seen_with_numbers.get(key, 0) + 1
-        if seen <= _MAX_NUMBERS or isinstance(self.entries.get(place), Refused):
+        if seen <= _MAX_NUMBERS:
+            return None
+        refused = self.entries.get(place)
+        if isinstance(refused, Refused):
+            self._waiting[exact] += 1
+            if self._waiting[exact] <= _MAX_WAITING:
+                raise refused.error()
             return None
         try:
             return self._find(request, place, world, tensors)
@@ -165,10 +185,29 @@ class Programs:
             if fact in _LOADED and state.program.record.calls:
                 self._resumption.look_again()
             return self._first(request, place, fact, state.first)
+        if state.program.is_left_often:
+            return self._recorded_again(request, place, state, world, tensors)
         if isinstance(state, Recorded):
             return self._checked(request, place, state, world, tensors)
         self._last_key = place[0]
         return Ready(state, tensors, world)
+
+    def _recorded_again(
+        self, request: Request, place: Place, state: Recorded | Trusted, world: World, tensors: list[Tensor]
+    ) -> Taken:
+        """Code goes elsewhere now than in the recording: another one may be right for longer.
+
+        Raises:
+            CaptureError: if there have been many already.
+        """
+        self._turned[place[0]] += 1
+        if self._turned[place[0]] > _MAX_VARIANTS:
+            self.entries[place] = Refused(_TURNS, Reason.VALUE_READ)
+            raise CaptureError(_TURNS, Reason.VALUE_READ)
+        recorded, place = self._recorded(request, place, state.first, world, tensors)
+        if recorded is None:
+            return self._first(request, place, Fact.PROGRAMS)
+        return self._checked(request, place, recorded, world, tensors)
 
     def _read(self, roots: Roots) -> World:
         """What the programs read now; not looked for again while all of it is as it was."""
@@ -227,6 +266,7 @@ class Programs:
             _MAX_ENTRIES,
         )
         self._seen_with_numbers.clear()
+        self._waiting.clear()
         firsts = [key for key, entry in self.entries.items() if isinstance(entry, First)]
         for key in firsts[:-1] or list(self.entries)[:1]:
             del self.entries[key]
@@ -283,6 +323,9 @@ class Programs:
             self._draws_elsewhere = True
         self._self_changes += 1
         self._changes = world.first_difference()
+        if self._self_changes == _MAX_SELF_CHANGES:
+            why = str(changes_itself(self._changes))
+            self._report.captures.append(Capture("all calls", "it is not the same twice", failure=why))
         logger.info("the program changes %s as it runs: the step is taken eagerly", self._changes)
         return True
 
