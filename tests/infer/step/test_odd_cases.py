@@ -109,7 +109,7 @@ def test_answers_that_are_others_in_most_steps_are_refused_in_the_end() -> None:
     def alternates(z: Tensor) -> Tensor:
         return 2 * z if (z > 0.3).any() else z
 
-    with pytest.warns(UserWarning, match="others in too many steps"):
+    with pytest.warns(UserWarning, match="others in call after call"):
         losses, svi = fit(alternates, "auto", steps=200)
     assert losses == pytest.approx(fit(alternates, False, steps=200)[0], rel=1e-9)
     assert 2 <= explain(svi).num_captures <= 9

@@ -20,6 +20,7 @@ from ember.capture.recording.asked import MOST_BYTES, Asked, noted, whole
 from ember.capture.recording.assumptions import CURRENT, Assumptions
 from ember.capture.recording.meta import Meta, Source, Storage, Tracked, meta_of
 from ember.capture.recording.mutation_guard import MutationGuard
+from ember.capture.recording.odd_cases import finds_odd_cases
 from ember.capture.recording.operators import Operator, operator_facts, tensors_in
 from ember.capture.recording.provenance import Origins
 from ember.capture.recording.value_guard import ShapeOfValuesError, ValueTakenError
@@ -28,8 +29,6 @@ from ember.errors import CaptureError, Reason
 aten = torch.ops.aten
 _PLAIN = torch._C._disabled_torch_dispatch_impl
 _PUTS = (aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
-_WHOLE = (aten.any.default, aten.all.default)
-_EQUALITY = (aten.eq.Scalar, aten.eq.Tensor, aten.ne.Scalar, aten.ne.Tensor)
 _SAME_TENSOR = (aten.detach.default, aten.alias.default)
 
 
@@ -126,7 +125,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         source = min((self._known(tensor)[1].source for tensor in tensors), default=Source.CONSTANT)
         if source == Source.VARIES:
             assumptions = CURRENT.assumptions
-            if assumptions is not None and self._finds_odd_cases(func, args):
+            if assumptions is not None and finds_odd_cases(func, args, self._known(args[0])[0]):
                 return self._granted(assumptions, func, args)
             raise ValueTakenError(f"aten._local_scalar_dense: {func} of a tensor")
         value = func(*args, **kwargs)
@@ -138,18 +137,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._log.append(question)
             self._questions[id(question)] = noted(value)
         return value
-
-    def _finds_odd_cases(self, func: Any, args: Any) -> bool:
-        """Whether this asks what is hardly ever answered otherwise: whether floats are exactly equal, or whether something holds
-        anywhere, or everywhere, in a tensor (a variance below zero, a matrix without a factor)."""
-        if func is aten.equal.default:
-            return True
-        if func is not aten._local_scalar_dense.default or args[0].dtype != torch.bool:
-            return False
-        asked = self._known(args[0])[0]
-        return asked.target in _WHOLE or (
-            asked.target in _EQUALITY and asked.uses[0].meta.dtype.is_floating_point
-        )
 
     def _granted(self, assumptions: Assumptions, func: Any, args: Any) -> bool:
         """The answer, which later runs take for granted."""

@@ -6,7 +6,6 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from types import MethodType
 
 from torch import Tensor
 
@@ -18,12 +17,13 @@ from ember.capture.report import Capture, Report
 from ember.capture.state.world import World, scan
 from ember.errors import CaptureError, CaptureMismatchError, Reason
 from ember.infer.objectives.losses.values import is_finite
+from ember.infer.step import recording
+from ember.infer.step.agreement import taken_already
 from ember.infer.step.function import Gradients
 from ember.infer.step.given import Parameters
 from ember.infer.step.guards import Bound, Fact, Key, first_difference
 from ember.infer.step.live import Taken, TakenBack, taken_back
-from ember.infer.step.recording import changes_itself, draws_elsewhere, record, refuse_handlers, refuse_unseen
-from ember.infer.step.request import Request, Roots
+from ember.infer.step.request import Request, Roots, is_same
 from ember.infer.step.states import First, Recorded, Refused, State, Trusted
 from ember.modules import registered_modules
 from ember.rng import get_rng_state, set_rng_state
@@ -42,10 +42,6 @@ _MAX_VARIANTS, _MAX_MISSES = 8, 32
 _MAX_RESUMPTIONS = 8
 # What loading over a fit changes.
 _LOADED = frozenset({Fact.PARAMETERS, Fact.MEMORY, Fact.CONSTRAINTS, Fact.STATE})
-_TURNS = (
-    "the step cannot be captured: Python asks for values of tensors that are others in too many steps\n"
-    "The way out: compute with tensor operations such as torch.where or a mask, or run eagerly (compile=False)."
-)
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ class Programs:
             return self.find(request)
         except CaptureError as error:
             refused(error)
-            if (taken := _taken_already(error)) is not None:
+            if (taken := taken_already(error)) is not None:
                 return taken
             self._report.eager_calls += 1
             return request.take(None)
@@ -122,11 +118,11 @@ class Programs:
         Raises:
             CaptureError: if there can be none.
         """
-        refuse_handlers(request.setup.handlers)
+        recording.refuse_handlers(request.setup.handlers)
         if self._draws_elsewhere:
-            raise draws_elsewhere(self._changes)
+            raise recording.draws_elsewhere(self._changes)
         if self._self_changes >= _MAX_SELF_CHANGES:
-            raise changes_itself(self._changes)
+            raise recording.changes_itself(self._changes)
         world = self._read(request.setup.roots)
         tensors: list[Tensor] = []
         place = self._place(request, world, tensors)
@@ -162,7 +158,7 @@ class Programs:
         try:
             return self._find(request, place, world, tensors)
         except CaptureError as error:
-            return _taken_already(error)
+            return taken_already(error)
 
     def _find(self, request: Request, place: Place, world: World, tensors: list[Tensor]) -> Ready | Taken:
         state = self.entries.get(place)
@@ -202,8 +198,9 @@ class Programs:
         """
         self._turned[place[0]] += 1
         if self._turned[place[0]] > _MAX_VARIANTS:
-            self.entries[place] = Refused(_TURNS, Reason.VALUE_READ)
-            raise CaptureError(_TURNS, Reason.VALUE_READ)
+            refusal = recording.values_differ("tensors")
+            self.entries[place] = Refused(str(refusal), refusal.reason)
+            raise refusal
         recorded, place = self._recorded(request, place, state.first, world, tensors)
         if recorded is None:
             return self._first(request, place, Fact.PROGRAMS)
@@ -212,7 +209,7 @@ class Programs:
     def _read(self, roots: Roots) -> World:
         """What the programs read now; not looked for again while all of it is as it was."""
         same = len(roots) == len(self._roots) and all(
-            _is_same(new, old) for (_, new), (_, old) in zip(roots, self._roots, strict=True)
+            is_same(new, old) for (_, new), (_, old) in zip(roots, self._roots, strict=True)
         )
         self._steady = self._steady and same
         if self._world is None or not same or not self._world.holds():
@@ -276,8 +273,8 @@ class Programs:
     ) -> tuple[Recorded | None, Place]:
         """A program for this call, and its place; None if nothing can be said yet."""
         try:
-            refuse_unseen(world)
-            program = record(request, first, tensors, self._report)
+            recording.refuse_unseen(world)
+            program = recording.record(request, first, tensors, self._report)
         except (MemoryError, OSError) as error:
             # It may not come again: nothing is kept.
             logger.warning("recording failed: %s: %s; the step is taken eagerly", type(error).__name__, error)
@@ -301,11 +298,7 @@ class Programs:
             return
         self._misses[key] += 1
         if len(self._variants[key]) >= _MAX_VARIANTS or self._misses[key] > _MAX_MISSES:
-            raise CaptureError(
-                "the step cannot be captured: Python asks for values of the arguments that are others in call after call\n"
-                "The way out: compute with tensor operations such as torch.where or a mask, or run eagerly (compile=False).",
-                Reason.VALUE_READ,
-            )
+            raise recording.values_differ("the arguments")
 
     def _say_that_others_draw(self) -> None:
         """The next call is checked too."""
@@ -324,7 +317,7 @@ class Programs:
         self._self_changes += 1
         self._changes = world.first_difference()
         if self._self_changes == _MAX_SELF_CHANGES:
-            why = str(changes_itself(self._changes))
+            why = str(recording.changes_itself(self._changes))
             self._report.captures.append(Capture("all calls", "it is not the same twice", failure=why))
         logger.info("the program changes %s as it runs: the step is taken eagerly", self._changes)
         return True
@@ -404,20 +397,3 @@ def _taken_for_its_names(request: Request) -> Taken | TakenBack:
     undoable.guard.put_back()
     set_rng_state(state)
     return request.take(None) if names is None else TakenBack(names)
-
-
-def _taken_already(error: CaptureError) -> Taken | None:
-    """The call, if it has been taken by Python for a comparison."""
-    if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
-        return Taken(error.eager_result, None)
-    return None
-
-
-def _is_same(new: object, old: object) -> bool:
-    """Whether two roots are one object, or one method of one object."""
-    return new is old or (
-        isinstance(new, MethodType)
-        and isinstance(old, MethodType)
-        and new.__func__ is old.__func__
-        and new.__self__ is old.__self__
-    )
