@@ -79,7 +79,10 @@ def _did(*results: Mapping[str, Any]) -> str:
 def _milliseconds(result: Mapping[str, Any]) -> str:
     """The median of the later half of the steps."""
     steps = result.get("steps", [])
-    return f"{1e3 * statistics.median(steps[len(steps) // 2 :]):.3g}" if steps else "-"
+    if not steps:
+        return "-"
+    found = 1e3 * statistics.median(steps[len(steps) // 2 :])
+    return f"{found:.0f}" if found >= 10 else f"{found:.2g}"
 
 
 def _captured(result: Mapping[str, Any]) -> str:

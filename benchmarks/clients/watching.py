@@ -14,6 +14,7 @@ class Steps:
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.seconds: list[float] = []
+        """Of the processor: one thread works, and others on the machine do not count."""
         self.svis: list[Any] = []
         """Each of those that took a step, once."""
 
@@ -23,9 +24,9 @@ class Steps:
         def step(svi: Any, *args: Any, **kwargs: Any) -> Any:
             if not any(svi is known for known in self.svis):
                 self.svis.append(svi)
-            started = time.perf_counter()
+            started = time.process_time()
             loss = own(svi, *args, **kwargs)
-            self.seconds.append(time.perf_counter() - started)
+            self.seconds.append(time.process_time() - started)
             self.losses.append(float(loss))
             return loss
 

@@ -138,23 +138,20 @@ class Programs:
         return key, self._variants[key].place(tensors) if key in self._variants else ()
 
     def _for_any_number(self, request: Request, exact: Place, world: World) -> Ready | Taken | None:
-        """Where numbers among the arguments are others in call after call: a program that takes any; None if there is none.
-
-        Raises:
-            CaptureError: if there is none, and calls with just these numbers are too few for a program of their own.
-        """
+        """Where numbers among the arguments are others in call after call: a program that takes any. None if there is none, and
+        these numbers may have one of their own; until they have come some times, their calls are eager."""
         tensors: list[Tensor] = []
         place = self._place(request, world, tensors)
         key = place[0]
         seen = self._seen_with_numbers[key] = self._seen_with_numbers.get(key, 0) + 1
         if seen <= _MAX_NUMBERS:
             return None
-        refused = self.entries.get(place)
-        if isinstance(refused, Refused):
+        if isinstance(self.entries.get(place), Refused):
             self._waiting[exact] += 1
-            if self._waiting[exact] <= _MAX_WAITING:
-                raise refused.error()
-            return None
+            if self._waiting[exact] > _MAX_WAITING:
+                return None
+            self._report.eager_calls += 1
+            return request.take(None)
         try:
             return self._find(request, place, world, tensors)
         except CaptureError as error:
