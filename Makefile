@@ -10,8 +10,9 @@ export MKL_NUM_THREADS := 1
 
 BIN   := .venv/bin
 BENCH := .venv-bench/bin
+CLIENTS := .venv-clients/bin
 
-.PHONY: help demo gallery test check bench surface trust soak docs clean
+.PHONY: help demo gallery test check bench surface clients trust soak docs clean
 
 help:
 	@echo "make demo    fit eighteen batters, with a verdict, and score the rest of their season: batting.png"
@@ -21,6 +22,7 @@ help:
 	@echo "make bench   times of a step, eager and compiled: Ember, Pyro, hand-written torch, NumPyro (ARGS=--quick: does it run?)"
 	@echo "make trust   fit posteriors whose truth is known, with several seeds: are the verdicts right? (ARGS=NAME ...: some of them)"
 	@echo "make surface Pyro's public names beside Ember's: docs/surface.md (ARGS=--names pyro.infer lists those that differ)"
+	@echo "make clients scvi-tools, cell2location, CellBender, chirho, GPyTorch and pyroved on Ember, beside pyro-ppl: docs/from-pyro.md"
 	@echo "make soak    break things at random for an hour (SECONDS=3600): threads, signals, kills, full disks, forks, many programs"
 	@echo "make docs    the site, in build/site"
 	@echo "make clean   remove the environments and caches"
@@ -80,6 +82,22 @@ trust: .venv/test.stamp
 surface: .venv-bench/bench.stamp
 	$(BENCH)/python -m tools.surface $(ARGS)
 
+# Libraries written for Pyro, as they are published (ARGS=NAME ...: some of benchmarks/clients, without writing the page).
+clients: .venv-clients/clients.stamp
+	$(CLIENTS)/python -m benchmarks.clients $(ARGS)
+
+.venv-clients/torch.stamp:
+	$(PYTHON) -m venv .venv-clients
+	$(CLIENTS)/python $(PIP) $(TORCH)
+	@touch $@
+
+# pyroved asks for torchvision to draw pictures; cell2location for a name that left Pyro in 1.9.2.
+.venv-clients/clients.stamp: .venv-clients/torch.stamp pyproject.toml
+	$(CLIENTS)/python $(PIP) --editable '.[clients]'
+	$(CLIENTS)/python $(PIP) --no-deps pyroved==0.3.0
+	$(CLIENTS)/python $(PIP) --no-deps --upgrade --target .venv-clients/pyro-1.9.1 pyro-ppl==1.9.1
+	@touch $@
+
 SECONDS ?= 3600
 
 soak: .venv/test.stamp
@@ -100,5 +118,5 @@ docs: .venv-docs/docs.stamp
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-bench .venv-docs build/site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-docs .venv-clients build/site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -46,11 +46,6 @@ def asks_for_a_draw(data):
     observed(z, (z * data.sum()).item())  # the line
 
 
-def compares_draws(data):
-    z = ember.sample("z", dist.Normal(0.0, 1.0))
-    observed(z, 1.0 if torch.equal(z, z + data[0]) else 0.0)  # the line
-
-
 def converts_to_numpy(data):
     z = ember.sample("z", dist.Normal(0.0, 1.0))
     observed(z, float(np.asarray(z.detach())))  # the line
@@ -78,7 +73,7 @@ def nonzero(data):
     observed(z, (data > z).nonzero().sum())  # the line
 
 
-VALUES = [branches, asks_for_a_draw, compares_draws, converts_to_numpy, makes_a_list, loops_over_a_parameter]
+VALUES = [branches, asks_for_a_draw, converts_to_numpy, makes_a_list, loops_over_a_parameter]
 VALUES += [boolean_index, nonzero]
 
 

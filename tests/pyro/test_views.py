@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import pickle
 import sys
+from types import ModuleType
 from unittest import mock
 
 import pytest
 
 import ember
+from ember.pyro import views
 
 
 def test_names_of_helper_modules_import(alias: None) -> None:
@@ -86,3 +88,30 @@ def test_a_patch_of_a_view_is_undone_by_mock_too(alias: None) -> None:
         assert sys.modules[original.__module__].torch_item(1.0) == 7.0
     assert util.torch_item is sys.modules[original.__module__].torch_item is original
     assert not [name for name in vars(util) if name == "torch_item"]
+
+
+def test_a_name_that_is_read_again_is_not_looked_for_again(
+    alias: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_for: list[str] = []
+    own = views.homes
+    monkeypatch.setattr(views, "homes", lambda name, sources: looked_for.append(name) or own(name, sources))
+    util = importlib.import_module("pyro.distributions.util")
+    first = [(util.sum_rightmost, util.broadcast_all) for _ in range(3)]
+    assert len(set(first)) == 1 and max(looked_for.count(name) for name in set(looked_for)) == 1
+
+
+def test_a_name_is_read_from_a_module_that_came_later(alias: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    util = importlib.import_module("pyro.distributions.util")
+    assert not hasattr(util, "_made_up_later")
+    late = ModuleType("ember.distributions.late")
+    vars(late)["_made_up_later"] = 7
+    monkeypatch.setitem(sys.modules, late.__name__, late)
+    assert util._made_up_later == 7
+
+
+@pytest.mark.parametrize("path", ["pyro.util", "pyro.infer.autoguide.utils", "pyro.infer.autoguide.guides"])
+def test_names_of_earlier_releases_import(alias: None, path: str) -> None:
+    importlib.import_module("pyro.infer.autoguide")
+    deep_getattr = importlib.import_module(path).deep_getattr
+    assert deep_getattr(ember, "infer.SVI.__name__") == "SVI"

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from ember.pyro import absent, constants, missing, places, surface
-from ember.pyro.views import homes, offered
+from ember.pyro.views import FirstHomes, offered
 
 _HOOK = "__getattr__"
 _attached: dict[str, tuple[ModuleType, Callable[[str], Any] | None]] = {}
@@ -52,6 +52,8 @@ def _elsewhere(path: str, module: ModuleType) -> tuple[str, ...]:
 
 
 def _answers(module: ModuleType, path: str, before: Callable[[str], Any] | None) -> Callable[[str], Any]:
+    first = FirstHomes(_elsewhere(path, module))
+
     def answer(name: str) -> Any:
         if before is not None:
             try:
@@ -60,9 +62,8 @@ def _answers(module: ModuleType, path: str, before: Callable[[str], Any] | None)
                 pass
         if name.startswith("__"):
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
-        if offered(path, name):
-            for home in homes(name, _elsewhere(path, module)):
-                return vars(home)[name]
+        if offered(path, name) and (home := first.of(name)) is not None:
+            return vars(home)[name]
         if absent.is_absent(path, name):
             return absent.placeholder(f"{path}.{name}")
         below = f"{path}.{name}"

@@ -49,6 +49,14 @@ VIEWS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# Names that Pyro had at a path before 1.9.2, and that libraries still import.
+EARLIER: dict[str, tuple[str, ...]] = {
+    "pyro.infer.autoguide.effect": ("deep_getattr",),
+    "pyro.infer.autoguide.guides": ("deep_getattr",),
+    "pyro.infer.autoguide.utils": ("deep_getattr",),
+    "pyro.util": ("deep_getattr",),
+}
+
 # Paths for which a view over the package above would hand out something else under the same name: in Pyro,
 # these hold torch optimizers, while the package holds the wrappers of that name.
 NO_STAND_IN: frozenset[str] = frozenset(

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from ember.pyro import constants, missing, surface
+from ember.pyro import constants, missing, places, surface
 
 _ABSENT = object()
 
@@ -50,9 +50,8 @@ def modules_in(source: str) -> Iterator[ModuleType]:
     if source.endswith(".*"):
         prefix = root + "."
         # Modules under another name, such as the aliases and views below "pyro", are not Ember's own.
-        yield from (
-            m for name, m in sorted(sys.modules.items()) if name.startswith(prefix) and m.__name__ == name
-        )
+        below = sorted(name for name in sys.modules if name.startswith(prefix))
+        yield from (m for name in below if (m := sys.modules[name]).__name__ == name)
 
 
 def homes(name: str, sources: tuple[str, ...]) -> list[ModuleType]:
@@ -67,35 +66,59 @@ def homes(name: str, sources: tuple[str, ...]) -> list[ModuleType]:
     return [first] + [m for m in modules if m is not first and vars(m).get(name, _ABSENT) is value]
 
 
+class FirstHomes:
+    """The first home of each name that programs read, looked for anew when modules have come or gone.
+
+    Args:
+        sources: as for :func:`modules_in`.
+    """
+
+    def __init__(self, sources: tuple[str, ...]) -> None:
+        self._sources = sources
+        self._known: dict[str, tuple[int, ModuleType | None]] = {}
+
+    def of(self, name: str) -> ModuleType | None:
+        """The module to read a name from; None if there is none."""
+        count, home = self._known.get(name, (0, None))
+        if count != len(sys.modules) or (home is not None and name not in vars(home)):
+            home = next(iter(homes(name, self._sources)), None)
+            # Looking may have imported some.
+            self._known[name] = len(sys.modules), home
+        return home
+
+
 def offered(path: str, name: str) -> bool:
-    """Whether a name may be looked for elsewhere on behalf of a path: one that Pyro has, or private."""
-    return name.startswith("_") or surface.names_at(path).has(name)
+    """Whether a name may be looked for elsewhere on behalf of a path: one that Pyro has or had, or private."""
+    return name.startswith("_") or surface.names_at(path).has(name) or name in places.EARLIER.get(path, ())
 
 
 class View(ModuleType):
     """A module that reads from and writes to other modules; deleting a name takes back what was written.
 
-    Public names are those that Pyro has at the path; private ones are found wherever a source has them.
+    Public names are those that Pyro has or had at the path; private ones are found wherever a source has them.
     """
 
     def __init__(self, path: str, sources: tuple[str, ...]) -> None:
         super().__init__(path, f"Ember's names at Pyro's path {path!r}, from {', '.join(sources)}.")
         # Not through __setattr__, which writes to the sources.
-        vars(self).update(__ember_sources__=sources, __ember_before__={})
+        vars(self).update(__ember_sources__=sources, __ember_before__={}, __ember_first__=FirstHomes(sources))
+
+    def _looks_for(self, name: str) -> bool:
+        path = vars(self)["__name__"]
+        # Where Pyro imports a module, a module of Ember's may have the same name.
+        is_module = surface.names_at(path).passed_on.get(name, "").endswith(":")
+        return not _is_dunder(name) and not is_module and offered(path, name)
 
     def _homes(self, name: str) -> list[ModuleType]:
-        if _is_dunder(name):
-            return []
-        own = vars(self)
-        if surface.names_at(own["__name__"]).passed_on.get(name, "").endswith(":"):
-            return []  # a module that Pyro imports there: a module of Ember's may have the same name
-        return homes(name, own["__ember_sources__"]) if offered(own["__name__"], name) else []
+        return homes(name, vars(self)["__ember_sources__"]) if self._looks_for(name) else []
 
     def __getattr__(self, name: str) -> Any:
-        for home in self._homes(name):
-            return vars(home)[name]
         if _is_dunder(name):
             raise AttributeError(name)
+        first: FirstHomes = vars(self)["__ember_first__"]
+        home = first.of(name) if self._looks_for(name) else None
+        if home is not None:
+            return vars(home)[name]
         for given in (constants.value_at, surface.passed_on):
             with contextlib.suppress(LookupError):
                 return given(self.__name__, name)

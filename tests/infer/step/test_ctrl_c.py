@@ -54,6 +54,12 @@ def state(svi: SVI) -> tuple[dict[str, float], list[Any]]:
     return values, entries
 
 
+def numbers(found: tuple[dict[str, float], list[Any]]) -> list[float]:
+    """The numbers of a state, in order."""
+    values, entries = found
+    return [*values.values(), *(number for _, rate, kept in entries for number in (rate, *kept.values()))]
+
+
 class _Stopper:
     """Ctrl-C before a certain line of Ember's code is run, counted from the beginning of a call."""
 
@@ -123,8 +129,10 @@ def test_wherever_it_comes(taken: int, optimizer: Any, options: dict[str, Any]) 
             assert stopper.seen < place or taken == 1, place
         except KeyboardInterrupt:
             now = state(svi)
-            assert now in (before, after), place
-            seen.add(now == after)
+            # While a program is compared, the step that counts is Python's: the same up to rounding.
+            close = taken == 1 and numbers(now) == pytest.approx(numbers(after), rel=1e-5)
+            assert now in (before, after) or close, place
+            seen.add(now != before)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         assert all(
             leaf.grad is None or not leaf.grad.any() for _, leaf in ember.get_param_store().named_parameters()

@@ -125,7 +125,7 @@ MODELS = [
 ]  # fmt: skip
 
 
-def guide(x: Tensor) -> None:
+def guide(x: Tensor, weight: float = 1.0) -> None:
     loc = ember.param("loc", torch.tensor(0.3))
     ember.sample("z", dist.Normal(loc, 0.8))
 
@@ -239,6 +239,28 @@ def test_values_that_are_others_in_every_call_are_refused_in_the_end() -> None:
         warnings.simplefilter("ignore")
         found = losses(new_svi(takes_an_item, "auto"))
     assert found == pytest.approx(losses(new_svi(takes_an_item, False)))
+
+
+def test_numbers_that_change_beside_values_that_are_asked_get_few_programs() -> None:
+    """As a weight that grows from epoch to epoch does, in a model that asks for the largest count of a batch."""
+
+    def model(x: Tensor, weight: float) -> None:
+        with ember.poutine.scale(scale=weight):
+            z = latent()
+        observed(z * int(x.abs().max()), x)
+
+    def losses(svi: SVI) -> list[float]:
+        return [svi.step(torch.tensor(START), 0.1 + 0.05 * (i // 4)) for i in range(40)]
+
+    svi = new_svi(model, True)
+    found = losses(svi)
+    assert found == pytest.approx(losses(new_svi(model, False)))
+    programs = ember.capture.explain(svi).num_captures
+    assert programs <= 4
+    for _ in range(20):
+        svi.step(torch.tensor(START), 1.0)
+    report = ember.capture.explain(svi)
+    assert report.num_captures == programs + 1 and report.captures[-1].calls > 5
 
 
 def test_a_step_that_changes_what_was_asked_is_refused() -> None:

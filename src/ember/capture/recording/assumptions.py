@@ -1,8 +1,9 @@
 """What a recorded run takes for granted: conditions that its code branches on, which every later run looks at again.
 
 Validation asks whether all values are valid, and goes on if they are. A recording goes on without a look at them, and notes
-the question. A run of the program in which an answer is no ends with :class:`Unforeseen`, and changes nothing. Python then
-takes the step: it raises its own error, or does whatever else it does there.
+the question. So it does where code asks what is hardly ever answered otherwise, such as whether two tensors are equal: it goes
+where the answer leads. A run of the program in which an answer is another ends with :class:`Unforeseen`, and changes nothing.
+Python then takes the step: it raises its own error, or does whatever else it does there.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class Assumptions:
     def __init__(self, is_constant: Callable[[Tensor], bool]) -> None:
         self.conditions: list[Tensor] = []
         """Truth values without dims."""
+        self.turns: list[Tensor] = []
+        """Truth values that say where the code goes; without dims, and never excused: elsewhere it would do other things."""
         self._is_constant = is_constant
 
     def holds(self, condition: Tensor) -> bool:
@@ -60,6 +63,10 @@ class Assumptions:
             return bool(whole)
         self.conditions.append(whole)
         return True
+
+    def turn(self, condition: Tensor, answer: bool) -> None:
+        """Take for granted what code asks, and where it goes upon that answer."""
+        self.turns.append(condition if answer else ~condition)
 
     def excuse(self, excused: Tensor) -> None:
         """Where this is true, none of the conditions so far needs to hold."""

@@ -47,6 +47,8 @@ class CapturedGraph:
     """Which of the function's own inputs the graph changes."""
     asked: Asked | None = None
     """The values on which it depends that Python asked for."""
+    has_turns: bool = False
+    """Whether Python asked for more, which the run has taken for granted."""
 
     @property
     def num_nodes(self) -> int:
@@ -88,14 +90,14 @@ def capture(
         with _no_casts_kept(), recorder, ValueGuard(recorder.ask, assumptions):
             outputs = fn(list(inputs))
         asked = recorder.asked()
-        graph = recorder.graph(outputs, assumptions.conditions)
+        graph = recorder.graph(outputs, [*assumptions.conditions, *assumptions.turns])
     draw_out_of_place(graph)
     guard = recorder.guard
     tensors = tuple(tensor for tensor, _ in recorder.lifted)
     _check_no_overlap([*inputs, *tensors], guard)
     mutated = tuple(index for index, value in enumerate(tensors) if guard.has_changed(value))
     mutated_inputs = tuple(index for index, value in enumerate(inputs) if guard.has_changed(value))
-    return CapturedGraph(graph, tensors, mutated, mutated_inputs, asked)
+    return CapturedGraph(graph, tensors, mutated, mutated_inputs, asked, bool(assumptions.turns))
 
 
 def _batch_norm(

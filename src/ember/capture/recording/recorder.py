@@ -17,8 +17,10 @@ from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ember.capture.recording.asked import MOST_BYTES, Asked, noted, whole
+from ember.capture.recording.assumptions import CURRENT, Assumptions
 from ember.capture.recording.meta import Meta, Source, Storage, Tracked, meta_of
 from ember.capture.recording.mutation_guard import MutationGuard
+from ember.capture.recording.odd_cases import finds_odd_cases
 from ember.capture.recording.operators import Operator, operator_facts, tensors_in
 from ember.capture.recording.provenance import Origins
 from ember.capture.recording.value_guard import ShapeOfValuesError, ValueTakenError
@@ -122,6 +124,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = tensors_in((*args, *kwargs.values()))
         source = min((self._known(tensor)[1].source for tensor in tensors), default=Source.CONSTANT)
         if source == Source.VARIES:
+            assumptions = CURRENT.assumptions
+            if assumptions is not None and finds_odd_cases(func, args, self._known(args[0])[0]):
+                return self._granted(assumptions, func, args)
             raise ValueTakenError(f"aten._local_scalar_dense: {func} of a tensor")
         value = func(*args, **kwargs)
         if source == Source.GIVEN:
@@ -131,6 +136,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             question = Record(func, given, named, uses, self._origins.of_current())
             self._log.append(question)
             self._questions[id(question)] = noted(value)
+        return value
+
+    def _granted(self, assumptions: Assumptions, func: Any, args: Any) -> bool:
+        """The answer, which later runs take for granted."""
+        value = bool(func(*args))
+        if func is not aten.equal.default:
+            self._run_again(assumptions.turn, (args[0], value), {})
+        elif args[0].shape == args[1].shape:
+            self._run_again(lambda one, other: assumptions.turn((one == other).all(), value), args, {})
         return value
 
     def ask(self, tensor: Tensor) -> None:

@@ -15,6 +15,7 @@ from ember.capture.recording.assumptions import CURRENT, Assumptions, is_validat
 from ember.capture.recording.scalar_index import index
 from ember.errors import Reason
 
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 _READERS = (Tensor.numpy, Tensor.tolist, Tensor.__array__)
 
 
@@ -79,6 +80,11 @@ class ValueGuard(TorchFunctionMode):
         if func in _READERS:
             self._ask(args[0])
             return _unchangeable(func(args[0].detach().clone(), *args[1:], **(kwargs or {})))
+        if func is Tensor.__deepcopy__ and _is_plain_leaf(args[0]):
+            return _deep_copy(args[0], args[1])
+        if func is _DATA:
+            # By an operator: what the attribute gives is a tensor that no one has seen being made.
+            return args[0].detach()
         if func is Tensor.__getitem__:
             return index(*args)
         if func is torch.nn.functional.one_hot:
@@ -91,6 +97,18 @@ def _unchangeable(values: Any) -> Any:
     if hasattr(values, "setflags"):
         values.setflags(write=False)
     return values
+
+
+def _is_plain_leaf(tensor: Tensor) -> bool:
+    return type(tensor) is Tensor and tensor.is_leaf and tensor.layout is torch.strided and not vars(tensor)
+
+
+def _deep_copy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """By an operator; torch copies the memory behind the tensor."""
+    if id(tensor) not in memo:
+        memo[id(tensor)] = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+    copied: Tensor = memo[id(tensor)]
+    return copied
 
 
 def _one_hot(input: Tensor, num_classes: int = -1) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.signals import Unbroken
-from ember.errors import CaptureMismatchError
+from ember.errors import CaptureError, CaptureMismatchError
 from ember.infer.objectives.losses.values import is_finite, to_floats
 from ember.infer.step.function import Gradients
 from ember.infer.step.live import Observer, Taken
@@ -109,11 +109,19 @@ def _keeping(loss: Any) -> Iterator[None]:
         raise
 
 
+def taken_already(error: CaptureError) -> Taken | None:
+    """The call, if it has been taken by Python for a comparison."""
+    if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
+        return Taken(error.eager_result, None)
+    return None
+
+
 def _answer(program: StepProgram, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
     """The outputs of a program; None where it leaves the call to Python."""
     try:
         return program.program(inputs)
     except Unforeseen:
+        program.num_left += 1
         return None
 
 

@@ -240,8 +240,8 @@ def _check_gradient(tensor: Tensor, is_leaf: bool) -> None:
     if is_leaf:
         raise CaptureError(
             f"the step cannot be captured: it uses a tensor of shape {tuple(tensor.shape)} itself that shares its memory with "
-            "a parameter (it does not come from ember.param or ember.module)\n"
-            "The way out: use what ember.param returns, or run eagerly (compile=False).",
+            "a parameter (it does not come from ember.param or ember.module, or was kept from an earlier step, as by a cache)\n"
+            "The way out: use what ember.param returns, clear the cache in each step, or run eagerly (compile=False).",
             Reason.SHARED_MEMORY,
         )
     if tensor.grad is None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ember.capture import backend as backends
+from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.recording.graph import CapturedGraph
 from ember.capture.report import Capture
 from ember.capture.signals import Unbroken
@@ -23,6 +24,9 @@ from ember.infer.step.given import FlatStep
 from ember.infer.step.live import gradients_finite, settle
 from ember.ops.scalars import zero_grads
 from ember.optim import PyroOptim
+
+# A program that has left fewer calls than this to Python has not left many.
+_FEWEST_LEFT = 3
 
 
 class StepProgram:
@@ -59,9 +63,17 @@ class StepProgram:
         self._writes_back = flat.update is not None and flat.update.writes_back
         # Python's handlers of signals run before such a step or after it, never within.
         self._is_one_call = flat.update is not None and program.in_blocks and not self._writes_back
+        self.num_left = 0
+        """How many calls it has left to Python."""
         self._known: tuple[list[Tensor], list[int], list[Tensor]] | None = None
         on_cpu = self.bad_steps.device.type == "cpu"
         self._bad = ctypes.c_int64.from_address(self.bad_steps.data_ptr()) if on_cpu else None
+
+    @property
+    def is_left_often(self) -> bool:
+        """Whether code goes elsewhere than in the recording in more than a few calls."""
+        few = self.num_left < _FEWEST_LEFT or 4 * self.num_left <= self.record.calls
+        return self.graph.has_turns and not few
 
     @property
     def has_value(self) -> bool:
@@ -113,9 +125,13 @@ class StepProgram:
             NonFiniteLossError, LeftOut: as the policy says.
         """
         self.record.calls += 1
-        if self.flat.update is None:
-            return self._step_by_torch(inputs)
-        loss = self.program.loss(inputs) if self._is_one_call else self._loss_unbroken(inputs)
+        try:
+            if self.flat.update is None:
+                return self._step_by_torch(inputs)
+            loss = self.program.loss(inputs) if self._is_one_call else self._loss_unbroken(inputs)
+        except Unforeseen:
+            self.num_left += 1
+            raise
         if self.policy.guarded:
             bad = self._bad.value if self._bad is not None else self.bad_steps.item()
             if bad:
@@ -135,9 +151,14 @@ class StepProgram:
 
     def many(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool) -> Iterator[Tensor]:
         """Losses of many steps, as tensors, none of them waited for; the optimizer must have been recorded."""
-        self.record.calls += num_steps
         try:
-            yield from self.program.run(inputs, num_steps, until_bad)
+            for losses in self.program.run(inputs, num_steps, until_bad):
+                self.record.calls += len(losses) if self.program.in_blocks else 1
+                yield losses
+        except Unforeseen:
+            self.record.calls += 1
+            self.num_left += 1
+            raise
         finally:
             assert self.flat.update is not None
             self.flat.update.write_back()
@@ -156,7 +177,11 @@ class StepProgram:
     def evaluate(self, inputs: Sequence[Tensor]) -> Any:
         """The loss alone."""
         self.record.calls += 1
-        loss = self.program.loss(inputs)
+        try:
+            loss = self.program.loss(inputs)
+        except Unforeseen:
+            self.num_left += 1
+            raise
         if not is_finite(loss):
             warn_if_nan(loss)
         return loss

@@ -6,7 +6,6 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from types import MethodType
 
 from torch import Tensor
 
@@ -18,12 +17,13 @@ from ember.capture.report import Capture, Report
 from ember.capture.state.world import World, scan
 from ember.errors import CaptureError, CaptureMismatchError, Reason
 from ember.infer.objectives.losses.values import is_finite
+from ember.infer.step import recording
+from ember.infer.step.agreement import taken_already
 from ember.infer.step.function import Gradients
 from ember.infer.step.given import Parameters
 from ember.infer.step.guards import Bound, Fact, Key, first_difference
 from ember.infer.step.live import Taken, TakenBack, taken_back
-from ember.infer.step.recording import changes_itself, draws_elsewhere, record, refuse_handlers, refuse_unseen
-from ember.infer.step.request import Request, Roots
+from ember.infer.step.request import Request, Roots, is_same
 from ember.infer.step.states import First, Recorded, Refused, State, Trusted
 from ember.modules import registered_modules
 from ember.rng import get_rng_state, set_rng_state
@@ -32,6 +32,8 @@ logger = logging.getLogger("ember.capture")
 _MAX_ENTRIES = 64
 # After so many kinds of arguments that differ in numbers alone, a program that takes any number is tried.
 _MAX_NUMBERS = 3
+# So often must the same numbers come again then, before they get a program of their own.
+_MAX_WAITING = 8
 # So many times a program may change what it reads before nobody tries to capture it any more.
 _MAX_SELF_CHANGES = 3
 # So many programs are made for calls that differ in nothing but values that Python asks for, and so many of them begin eagerly.
@@ -76,6 +78,10 @@ class Programs:
         self._steady = False
         """Whether a run has been seen to leave what it reads as it was."""
         self._seen_with_numbers: dict[Key, int] = {}
+        self._waiting = Counter[Place]()
+        """Calls with numbers for which there is no program that takes any."""
+        self._turned = Counter[Key]()
+        """How often a program was recorded again, since code has gone elsewhere than in the recording."""
         self._last_key: Key | None = None
         self._variants: defaultdict[Key, Variants] = defaultdict(Variants)
         self._misses = Counter[Key]()
@@ -101,7 +107,7 @@ class Programs:
             return self.find(request)
         except CaptureError as error:
             refused(error)
-            if (taken := _taken_already(error)) is not None:
+            if (taken := taken_already(error)) is not None:
                 return taken
             self._report.eager_calls += 1
             return request.take(None)
@@ -112,16 +118,16 @@ class Programs:
         Raises:
             CaptureError: if there can be none.
         """
-        refuse_handlers(request.setup.handlers)
+        recording.refuse_handlers(request.setup.handlers)
         if self._draws_elsewhere:
-            raise draws_elsewhere(self._changes)
+            raise recording.draws_elsewhere(self._changes)
         if self._self_changes >= _MAX_SELF_CHANGES:
-            raise changes_itself(self._changes)
+            raise recording.changes_itself(self._changes)
         world = self._read(request.setup.roots)
         tensors: list[Tensor] = []
         place = self._place(request, world, tensors)
         if place not in self.entries and (general := request.for_any_number()) is not None:
-            found = self._for_any_number(general, world)
+            found = self._for_any_number(general, place, world)
             if found is not None:
                 return found
         return self._find(request, place, world, tensors)
@@ -131,18 +137,25 @@ class Programs:
         key = request.key(world, tensors)
         return key, self._variants[key].place(tensors) if key in self._variants else ()
 
-    def _for_any_number(self, request: Request, world: World) -> Ready | Taken | None:
-        """Where numbers among the arguments are others in call after call: a program that takes any; None if there is none."""
+    def _for_any_number(self, request: Request, exact: Place, world: World) -> Ready | Taken | None:
+        """Where numbers among the arguments are others in call after call: a program that takes any. None if there is none, and
+        these numbers may have one of their own; until they have come some times, their calls are eager."""
         tensors: list[Tensor] = []
         place = self._place(request, world, tensors)
         key = place[0]
         seen = self._seen_with_numbers[key] = self._seen_with_numbers.get(key, 0) + 1
-        if seen <= _MAX_NUMBERS or isinstance(self.entries.get(place), Refused):
+        if seen <= _MAX_NUMBERS:
             return None
+        if isinstance(self.entries.get(place), Refused):
+            self._waiting[exact] += 1
+            if self._waiting[exact] > _MAX_WAITING:
+                return None
+            self._report.eager_calls += 1
+            return request.take(None)
         try:
             return self._find(request, place, world, tensors)
         except CaptureError as error:
-            return _taken_already(error)
+            return taken_already(error)
 
     def _find(self, request: Request, place: Place, world: World, tensors: list[Tensor]) -> Ready | Taken:
         state = self.entries.get(place)
@@ -165,15 +178,35 @@ class Programs:
             if fact in _LOADED and state.program.record.calls:
                 self._resumption.look_again()
             return self._first(request, place, fact, state.first)
+        if state.program.is_left_often:
+            return self._recorded_again(request, place, state, world, tensors)
         if isinstance(state, Recorded):
             return self._checked(request, place, state, world, tensors)
         self._last_key = place[0]
         return Ready(state, tensors, world)
 
+    def _recorded_again(
+        self, request: Request, place: Place, state: Recorded | Trusted, world: World, tensors: list[Tensor]
+    ) -> Taken:
+        """Code goes elsewhere now than in the recording: another one may be right for longer.
+
+        Raises:
+            CaptureError: if there have been many already.
+        """
+        self._turned[place[0]] += 1
+        if self._turned[place[0]] > _MAX_VARIANTS:
+            refusal = recording.values_differ("tensors")
+            self.entries[place] = Refused(str(refusal), refusal.reason)
+            raise refusal
+        recorded, place = self._recorded(request, place, state.first, world, tensors)
+        if recorded is None:
+            return self._first(request, place, Fact.PROGRAMS)
+        return self._checked(request, place, recorded, world, tensors)
+
     def _read(self, roots: Roots) -> World:
         """What the programs read now; not looked for again while all of it is as it was."""
         same = len(roots) == len(self._roots) and all(
-            _is_same(new, old) for (_, new), (_, old) in zip(roots, self._roots, strict=True)
+            is_same(new, old) for (_, new), (_, old) in zip(roots, self._roots, strict=True)
         )
         self._steady = self._steady and same
         if self._world is None or not same or not self._world.holds():
@@ -227,6 +260,7 @@ class Programs:
             _MAX_ENTRIES,
         )
         self._seen_with_numbers.clear()
+        self._waiting.clear()
         firsts = [key for key, entry in self.entries.items() if isinstance(entry, First)]
         for key in firsts[:-1] or list(self.entries)[:1]:
             del self.entries[key]
@@ -236,8 +270,8 @@ class Programs:
     ) -> tuple[Recorded | None, Place]:
         """A program for this call, and its place; None if nothing can be said yet."""
         try:
-            refuse_unseen(world)
-            program = record(request, first, tensors, self._report)
+            recording.refuse_unseen(world)
+            program = recording.record(request, first, tensors, self._report)
         except (MemoryError, OSError) as error:
             # It may not come again: nothing is kept.
             logger.warning("recording failed: %s: %s; the step is taken eagerly", type(error).__name__, error)
@@ -261,11 +295,7 @@ class Programs:
             return
         self._misses[key] += 1
         if len(self._variants[key]) >= _MAX_VARIANTS or self._misses[key] > _MAX_MISSES:
-            raise CaptureError(
-                "the step cannot be captured: Python asks for values of the arguments that are others in call after call\n"
-                "The way out: compute with tensor operations such as torch.where or a mask, or run eagerly (compile=False).",
-                Reason.VALUE_READ,
-            )
+            raise recording.values_differ("the arguments")
 
     def _say_that_others_draw(self) -> None:
         """The next call is checked too."""
@@ -283,6 +313,9 @@ class Programs:
             self._draws_elsewhere = True
         self._self_changes += 1
         self._changes = world.first_difference()
+        if self._self_changes == _MAX_SELF_CHANGES:
+            why = str(recording.changes_itself(self._changes))
+            self._report.captures.append(Capture("all calls", "it is not the same twice", failure=why))
         logger.info("the program changes %s as it runs: the step is taken eagerly", self._changes)
         return True
 
@@ -361,20 +394,3 @@ def _taken_for_its_names(request: Request) -> Taken | TakenBack:
     undoable.guard.put_back()
     set_rng_state(state)
     return request.take(None) if names is None else TakenBack(names)
-
-
-def _taken_already(error: CaptureError) -> Taken | None:
-    """The call, if it has been taken by Python for a comparison."""
-    if isinstance(error, CaptureMismatchError) and error.eager_result is not None:
-        return Taken(error.eager_result, None)
-    return None
-
-
-def _is_same(new: object, old: object) -> bool:
-    """Whether two roots are one object, or one method of one object."""
-    return new is old or (
-        isinstance(new, MethodType)
-        and isinstance(old, MethodType)
-        and new.__func__ is old.__func__
-        and new.__self__ is old.__self__
-    )

@@ -58,6 +58,15 @@ def changes_itself(what: str) -> CaptureError:
     )
 
 
+def values_differ(whose: str) -> CaptureError:
+    """Why a program that asks for values is not captured any more."""
+    return CaptureError(
+        f"the step cannot be captured: Python asks for values of {whose} that are others in call after call\n"
+        "The way out: compute with tensor operations such as torch.where or a mask, or run eagerly (compile=False).",
+        Reason.VALUE_READ,
+    )
+
+
 def draws_elsewhere(what: str) -> CaptureError:
     """Why a program that draws from Python's or NumPy's generators is not captured."""
     return CaptureMismatchError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import MethodType
 
 from torch import Tensor
 
@@ -130,3 +131,13 @@ class Request:
             CaptureMismatchError: shows both.
         """
         return agrees(program, self.take, tensors)
+
+
+def is_same(new: object, old: object) -> bool:
+    """Whether two roots are one object, or one method of one object."""
+    return new is old or (
+        isinstance(new, MethodType)
+        and isinstance(old, MethodType)
+        and new.__func__ is old.__func__
+        and new.__self__ is old.__self__
+    )

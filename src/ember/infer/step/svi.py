@@ -180,7 +180,8 @@ class SVI(Trainable):
             program = found.state.program
             return program.step(program.inputs(found.tensors))
         except Unforeseen:
-            pass
+            if warm is not None and warm.program.is_left_often:
+                object.__setattr__(self, "_warm", None)
         return self._by_python("step", args, kwargs)
 
     def evaluate_loss(self, *args: object, **kwargs: object) -> Any:
