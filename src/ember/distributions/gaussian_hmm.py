@@ -133,6 +133,21 @@ class GaussianHMM(HiddenMarkovModel):
         new._trans, new._obs = self._trans, self._obs
         return self._completed(new, shape, self.event_shape).last_for(self.duration)
 
+    def reshaped(self, batch_shape: Sequence[int]) -> GaussianHMM:
+        """The same sequences with another batch shape of as many elements."""
+        old, new = self.batch_shape, self._get_checked_instance(GaussianHMM)
+        new.hidden_dim, new.obs_dim = self.hidden_dim, self.obs_dim
+        new._init = self._init.reshape(batch_shape)
+
+        def steps(x: Gaussian | AffineNormal) -> Gaussian | AffineNormal:
+            if len(x.batch_shape) <= 1:
+                return x  # the same for the whole batch
+            time = x.batch_shape[-1:]
+            return x.expand(old + time).reshape((*batch_shape, *time))
+
+        new._trans, new._obs = steps(self._trans), steps(self._obs)
+        return self._completed(new, new._init.batch_shape, self.event_shape).last_for(self.duration)
+
     def _steps(self, evidence: Gaussian) -> Gaussian:
         """The factors of neighbouring states, with evidence of the later one."""
         return self._trans + evidence.event_pad(left=self.hidden_dim)
