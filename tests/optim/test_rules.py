@@ -132,6 +132,15 @@ def test_a_time_series_moves_in_both_domains(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(param.detach(), -0.1 * (grad.sign() + torch.from_numpy(waves)))
 
 
+def test_frequencies_that_are_rounding_errors_are_no_steps() -> None:
+    param = torch.zeros(20, requires_grad=True)
+    param._pyro_dct_dim = -1  # type: ignore[attr-defined]
+    param.grad = torch.full((20,), 30.0)
+    DCTAdam([param], lr=0.1).step()
+    # Cut off at all times, the gradient has one frequency, which is zero: its wave has the height of a root of 1/20.
+    torch.testing.assert_close(param.detach(), torch.full((20,), -0.1 * (1 + 20**-0.5)))
+
+
 def test_subsampled_parameters_change_in_the_drawn_entries_only() -> None:
     param = torch.zeros(4, 3, dtype=torch.float64, requires_grad=True)
     rule = DCTAdam([param], lr=0.1, subsample_aware=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ember import distributions as dist
 from ember.contrib.forecast.elementwise import reshape_transform_batch
 from ember.distributions.over_time import apart
+from ember.infer.reparam.reparam import as_ember
 
 Shape = tuple[int, ...]
 Change = Callable[[Tensor, int], Tensor]
@@ -75,6 +76,11 @@ def with_parameters(d: Any, change: Change, what: str) -> Any:
     return part.build([changed(value, right) for value, right in zip(part.tensors, part.rights, strict=True)])
 
 
+def has_parameters(d: Any) -> bool:
+    """Whether parameters alone make a distribution again."""
+    return type(d) in UNIVARIATE_DISTS or apart(d) is not None
+
+
 def _dims_in_event(d: Any, name: str) -> int:
     constraint = d.arg_constraints.get(name)
     return 0 if constraint is None else int(constraint.event_dim)
@@ -107,9 +113,7 @@ def reshape_batch(d: Any, batch_shape: Shape) -> Any:
     )
 
 
-for _family in UNIVARIATE_DISTS:
-    # Some are transformed distributions too, for which there is another way.
-    reshape_batch.register(_family, reshape_batch.dispatch(object))
+_by_parameters = reshape_batch.dispatch(object)
 
 
 @reshape_batch.register(dist.MaskedDistribution)
@@ -132,8 +136,11 @@ def _(d: Any, batch_shape: Shape) -> Any:
 
 @reshape_batch.register(dist.TransformedDistribution)
 def _(d: Any, batch_shape: Shape) -> Any:
-    base = reshape_batch(d.base_dist, batch_shape)
-    shapes = d.base_dist.shape(), base.shape()
+    if has_parameters(d):
+        return _by_parameters(d, batch_shape)
+    old = as_ember(d.base_dist)  # torch may have put its own Independent around it
+    base = reshape_batch(old, batch_shape)
+    shapes = old.shape(), base.shape()
     return dist.TransformedDistribution(base, [reshape_transform_batch(t, *shapes) for t in d.transforms])
 
 

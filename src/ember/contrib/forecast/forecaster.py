@@ -179,7 +179,7 @@ class Forecaster(nn.Module):
             if data.size(-2) == covariates.size(-2):
                 return poutine.replay(self.model, trace=tr.trace)(data, covariates)  # type: ignore[no-any-return]
             known = self._own_sites(tr.trace, data, covariates)
-            with PrefixReplayMessenger(known), PrefixConditionMessenger(self.model.seen):
+            with PrefixReplayMessenger(known, data.size(-2)), PrefixConditionMessenger(self.model.seen):
                 return self.model(data, covariates)  # type: ignore[no-any-return]
 
     def _own_sites(self, trace: Trace, data: Tensor, covariates: Tensor) -> Trace:
@@ -194,7 +194,12 @@ class Forecaster(nn.Module):
 
 
 def check_times(data: Tensor, covariates: Tensor) -> None:
-    """Raise AssertionError if data and covariates are of other lengths."""
+    """Raise AssertionError if data and covariates have no dim of time, or are of other lengths."""
+    assert data.dim() >= 2 and covariates.dim() >= 2, (
+        f"data and covariates have a dim of time and one more, got shapes {tuple(data.shape)} and "
+        f"{tuple(covariates.shape)}; unsqueeze(-1) makes one series of a vector"
+    )
+    assert data.size(-2) > 0, f"there are data of no times: their shape is {tuple(data.shape)}"
     assert data.size(-2) == covariates.size(-2), (
         f"data and covariates are of as many times, got {data.size(-2)} and {covariates.size(-2)}"
     )
@@ -209,6 +214,7 @@ def _handled(program: Program, warm_start: bool, dct_gradients: bool) -> Program
 def _svi(
     programs: tuple[Program, Program], optim: PyroOptim | None, elbo: Trace_ELBO, num_steps: int
 ) -> SVI | None:
+    assert num_steps >= 0, f"num_steps is at least 0, got {num_steps}"
     if optim is None or not num_steps:
         return None
     mode = effective_mode(None, "auto" if num_steps >= _WORTH_COMPILING else False)

@@ -36,8 +36,8 @@ class _Call:
 class ForecastingModel(PyroModule, metaclass=_Meta):
     """Base of forecasting models; subclasses define :meth:`model`.
 
-    Called with data of ``t`` times and covariates of ``t + f``, it returns draws of the ``f`` later times, which are
-    none in training. Time is dim -2 of both.
+    Called by a forecaster with data of ``t`` times and covariates of ``t + f``, it returns draws of the ``f`` later times,
+    which are none in training. Time is dim -2 of both.
 
     Raises:
         AssertionError: if there are more times of data than of covariates, or :meth:`predict` is not called once.
@@ -48,8 +48,11 @@ class ForecastingModel(PyroModule, metaclass=_Meta):
     ...         with self.time_plate:
     ...             steps = ember.sample("steps", dist.Normal(zero_data, 1.0).to_event(1))
     ...         self.predict(dist.Normal(0.0, 0.1), steps.cumsum(-2))
-    >>> RandomWalk()(torch.zeros(10, 1), torch.empty(14, 0)).shape
-    torch.Size([4, 1])
+    >>> from ember.contrib.forecast import Forecaster
+    >>> x, covariates = torch.zeros(10, 1), torch.empty(14, 0)
+    >>> forecaster = Forecaster(RandomWalk(), x, covariates[:10], num_steps=20)
+    >>> forecaster(x, covariates, num_samples=3).shape
+    torch.Size([3, 4, 1])
     """
 
     def __init__(self) -> None:
@@ -97,6 +100,10 @@ class ForecastingModel(PyroModule, metaclass=_Meta):
             f"noise_dist is a distribution, got {type(noise_dist).__name__}"
         )
         assert isinstance(prediction, Tensor), f"prediction is a tensor, got {type(prediction).__name__}"
+        times = call.time_plate.size
+        assert prediction.dim() >= 2 and prediction.size(-2) == times, (
+            f"the prediction is of all {times} times of the covariates, on dim -2; got shape {tuple(prediction.shape)}"
+        )
         noise = _over_time_and_series(noise_dist, prediction.shape[-2:])
         # The time has moved from the batch to the event; a dim of size 1 keeps the others of the batch in their places.
         noise = reshape_batch(noise, (*noise.batch_shape, 1))
@@ -114,7 +121,8 @@ class ForecastingModel(PyroModule, metaclass=_Meta):
             del self.seen[RESIDUAL]
         expected = prediction[..., seen:, :]
         assert later.shape[-data.dim() :] == expected.shape[-data.dim() :], (
-            f"site {RESIDUAL!r}: noise of shape {tuple(later.shape)} for a prediction of shape {tuple(expected.shape)}"
+            f"site {RESIDUAL!r}: noise of shape {tuple(later.shape)} for a prediction of shape {tuple(expected.shape)}; "
+            "a Forecaster draws later times, the model alone does not"
         )
         call.forecast = (expected + later).squeeze(-3)
 

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from ember import distributions as dist
-from ember.contrib.forecast.batches import UNIVARIATE_DISTS, with_parameters
+from ember.contrib.forecast.batches import has_parameters, with_parameters
 from ember.contrib.forecast.elementwise import at_times
+from ember.infer.reparam.reparam import as_ember
 
 
 @singledispatch
@@ -52,8 +53,7 @@ def prefix_condition(d: Any, data: Tensor) -> Any:
     )
 
 
-for _family in UNIVARIATE_DISTS:
-    prefix_condition.register(_family, prefix_condition.dispatch(object))
+_by_parameters = prefix_condition.dispatch(object)
 
 
 @prefix_condition.register(dist.MaskedDistribution)
@@ -77,11 +77,14 @@ def _(d: Any, data: Tensor) -> Any:
 
 @prefix_condition.register(dist.TransformedDistribution)
 def _(d: Any, data: Tensor) -> Any:
-    shape, seen = d.base_dist.shape(), data.size(-2)
+    if has_parameters(d):
+        return _by_parameters(d, data)
+    base = as_ember(d.base_dist)  # torch may have put its own Independent around it
+    shape, seen = base.shape(), data.size(-2)
     end = shape[-2]
     for t in reversed(d.transforms):
         data = at_times(t, shape, 0, seen).inv(data)
-    base = prefix_condition(d.base_dist, data)
+    base = prefix_condition(base, data)
     return dist.TransformedDistribution(base, [at_times(t, shape, seen, end) for t in d.transforms])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +10,23 @@ import torch
 from torch import Tensor
 from torch.distributions import transform_to
 
+from ember.caller import stacklevel
 from ember.contrib.forecast.prefix_condition import prefix_condition
 from ember.params.param_store import get_param_store
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
+
+
+def _time_dim(first: Tensor, whole: Tensor, what: str) -> int:
+    """The dim along which the first of two tensors is a beginning of the other."""
+    dims = [d for d, sizes in enumerate(zip(first.shape, whole.shape, strict=False)) if sizes[0] != sizes[1]]
+    fits = first.dim() == whole.dim() and len(dims) == 1 and first.size(dims[0]) < whole.size(dims[0])
+    assert fits, (
+        f"{what}: values of shape {tuple(first.shape)} are no beginning, along one dim, of values of shape "
+        f"{tuple(whole.shape)}"
+    )
+    return dims[0]
 
 
 def spliced(first: Tensor, whole: Tensor, what: str) -> Tensor:
@@ -32,14 +45,9 @@ def spliced(first: Tensor, whole: Tensor, what: str) -> Tensor:
     """
     if first.shape == whole.shape:
         return first
-    dims = [d for d, sizes in enumerate(zip(first.shape, whole.shape, strict=False)) if sizes[0] != sizes[1]]
-    fits = first.dim() == whole.dim() and len(dims) == 1 and first.size(dims[0]) < whole.size(dims[0])
-    assert fits, (
-        f"{what}: values of shape {tuple(first.shape)} are no beginning, along one dim, of values of shape "
-        f"{tuple(whole.shape)}"
-    )
-    seen = first.size(dims[0])
-    return torch.cat([first, whole.narrow(dims[0], seen, whole.size(dims[0]) - seen)], dims[0])
+    dim = _time_dim(first, whole, what)
+    seen = first.size(dim)
+    return torch.cat([first, whole.narrow(dim, seen, whole.size(dim) - seen)], dim)
 
 
 class PrefixWarmStartMessenger(Messenger):
@@ -81,19 +89,33 @@ class PrefixReplayMessenger(Messenger):
 
     Args:
         trace: of the guide, over the first times.
+        observed: of how many times there are data, if the guide may have been fitted to fewer.
 
     Raises:
         AssertionError: at a site whose shapes differ otherwise than in the length of one dim.
+
+    Warns:
+        UserWarning: at a site that the guide does not know at all of those times.
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, observed: int = 0) -> None:
         super().__init__()
         self.trace = trace
+        self.observed = observed
 
     def _pyro_post_sample(self, msg: Site) -> None:
         name = msg["name"]
-        if name in self.trace and not msg["is_observed"] and not msg.is_subsample:
-            msg["value"] = spliced(self.trace.nodes[name]["value"], msg["value"], f"site {name!r}")
+        if name not in self.trace or msg["is_observed"] or msg.is_subsample:
+            return
+        known, drawn, what = self.trace.nodes[name]["value"], msg["value"], f"site {name!r}"
+        if known.shape != drawn.shape and known.size(_time_dim(known, drawn, what)) < self.observed:
+            warnings.warn(
+                f"{what} was fitted to {known.size(_time_dim(known, drawn, what))} times, and there are data of "
+                f"{self.observed}: what those of later times say of it does not count. Fit a forecaster to all of them",
+                UserWarning,
+                stacklevel=stacklevel(),
+            )
+        msg["value"] = spliced(known, drawn, what)
 
 
 class PrefixConditionMessenger(Messenger):
