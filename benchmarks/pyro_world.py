@@ -4,8 +4,8 @@
                                     [--seconds 3] [--json results.json] [--show results.json]
 
 Every pair is a process of its own with one thread and empty caches of compiled code. A step is one of ``SVI`` whose loss is
-fetched as a float; "run" is many in one call. Steps are timed by the processor's time, first steps by the clock. NumPyro has neither Gaussian HMMs nor Gaussian processes nor these couplings.
-The first losses of Ember and Pyro are from one seed and are compared.
+fetched as a float; "run" is many in one call. Steps are timed by the processor's time, first steps by the clock. NumPyro has
+neither Gaussian HMMs nor Gaussian processes nor these couplings. First losses of Ember and Pyro are from one seed and compared.
 """
 
 from __future__ import annotations
