@@ -81,11 +81,12 @@ def sparse_gp(library: Any, quick: bool) -> Program:
     """Sparse regression on 2,000 rows with 1,000 inducing points."""
     gp = importlib.import_module(f"{library.__name__}.contrib.gp")
     count, inducing = (100, 10) if quick else (ROWS, INDUCING)
-    x = torch.linspace(0.0, 10.0, count)
-    y = x.sin() + 0.1 * torch.tensor(walk(count)[0])
-    points = torch.linspace(0.0, 10.0, inducing)
-    kernel = gp.kernels.RBF(input_dim=1, lengthscale=torch.tensor(0.05))
-    fitted = gp.models.SparseGPRegression(x, y, kernel, Xu=points, noise=torch.tensor(0.1), jitter=1e-3)
+    # Four dims: on a line so many points are too close for single precision.
+    x = torch.tensor(rows(count, 4)[0])
+    y = x[:, 0].sin() + 0.1 * torch.tensor(walk(count)[0])
+    kernel = gp.kernels.RBF(input_dim=4, lengthscale=torch.tensor(0.5))
+    points, noise = x[:inducing].clone(), torch.tensor(0.1)
+    fitted = gp.models.SparseGPRegression(x, y, kernel, Xu=points, noise=noise, jitter=1e-3)
     return Program(fitted.model, fitted.guide, (), library.optim.Adam({"lr": 1e-3}))
 
 
