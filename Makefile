@@ -73,6 +73,7 @@ bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.larger_models $(ARGS)
 	$(BENCH)/python -m benchmarks.fit $(filter --quick,$(ARGS))
 	$(BENCH)/python -m benchmarks.training $(filter --quick,$(ARGS))
+	$(BENCH)/python -m benchmarks.pyro_world $(filter --quick,$(ARGS))
 
 trust: .venv/test.stamp
 	$(BIN)/python -m tools.trust

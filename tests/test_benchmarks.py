@@ -277,3 +277,42 @@ def test_fits_over_batches_are_measured(worker: ModuleType, capsys: pytest.Captu
     training.main(["--quick", "--models", "logistic_million"])
     lines = capsys.readouterr().out.splitlines()
     assert sum("svi.fit" in line for line in lines) == 2 and "| bare native steps |" in lines[4]
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    "model", ["hmm_100", "flow_iaf", "flow_coupling", "flow_spline", "sparse_gp", "forecaster"]
+)
+def test_programs_of_pyros_world_run(model: str) -> None:
+    ember.clear_param_store()
+    ember.set_rng_seed(0)
+    program = importlib.import_module("benchmarks.pyro_world_programs").MODELS[model](ember, True)
+    svi = ember.infer.SVI(program.model, program.guide, program.optim, ember.infer.Trace_ELBO())
+    losses = [svi.step(*program.args) for _ in range(3)]
+    assert all(map(math.isfinite, losses)) and len(set(losses)) == 3
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_page_of_pyros_world_names_what_falls_short() -> None:
+    page = importlib.import_module("benchmarks.pyro_world").page
+    ours = {"step": 10.0, "first": 1.0, "losses": [1.0, 2.0], "note": "step: 5 operators, native"}
+    theirs = {"step": 300.0, "first": 1.0, "losses": [1.0, 2.0], "note": ""}
+    assert "All goals are met" in page({"hmm_100": {"ember": ours, "pyro": theirs}})
+    text = page(
+        {
+            "forecaster": {
+                "ember": ours | {"losses": [1.0, 2.1], "note": "x, inductor (not native: complex64)"},
+                "pyro": theirs | {"step": 50.0},
+                "numpyro": {"step": 5.0, "first": 1.0},
+                "ember-run": {"error": "failed: no memory"},
+            }
+        }
+    )
+    for part in (
+        "5.0 times as fast",
+        "differ from Pyro's by 5.0e-02",
+        "NumPyro: 0.50",
+        "not native",
+        "no memory",
+    ):
+        assert part in text

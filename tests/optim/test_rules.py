@@ -8,14 +8,11 @@ from typing import Any
 import pytest
 import scipy.fft
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ember.optim.adagrad_rmsprop import AdagradRMSProp, adagrad_rmsprop
 from ember.optim.clipped_adam import ClippedAdam, clipped_adam
 from ember.optim.dct_adam import DCTAdam
-from ember.optim.rules import cosine
 
 from .training import give_gradient, leaves
 
@@ -119,22 +116,6 @@ def test_the_rules_can_be_captured_with_the_learning_rate_as_an_input() -> None:
         assert float(one[-1 if function is ada else 4]) == 3.0
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(1, 40), st.integers(0, 10**6))
-def test_the_cosine_transform_is_scipys_and_its_inverse_inverts(n: int, seed: int) -> None:
-    x = torch.randn(2, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    y = cosine.dct(x)
-    torch.testing.assert_close(
-        y, torch.from_numpy(scipy.fft.dct(x.numpy(), norm="ortho")), rtol=1e-9, atol=1e-9
-    )
-    torch.testing.assert_close(cosine.idct(y), x, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize(("size", "fast"), [(1, 1), (7, 8), (11, 12), (13, 15), (31, 32), (121, 125)])
-def test_fast_lengths(size: int, fast: int) -> None:
-    assert cosine.fast_length(size) == fast
-
-
 @pytest.mark.parametrize("shape", [(7,), (7, 2)])
 def test_a_time_series_moves_in_both_domains(shape: tuple[int, ...]) -> None:
     dim = -len(shape)
@@ -149,6 +130,15 @@ def test_a_time_series_moves_in_both_domains(shape: tuple[int, ...]) -> None:
     spectrum = torch.from_numpy(scipy.fft.dct(padded.numpy(), axis=0, norm="ortho"))
     waves = scipy.fft.idct(spectrum.sign().numpy(), axis=0, norm="ortho")[:7]
     torch.testing.assert_close(param.detach(), -0.1 * (grad.sign() + torch.from_numpy(waves)))
+
+
+def test_frequencies_that_are_rounding_errors_are_no_steps() -> None:
+    param = torch.zeros(20, requires_grad=True)
+    param._pyro_dct_dim = -1  # type: ignore[attr-defined]
+    param.grad = torch.full((20,), 30.0)
+    DCTAdam([param], lr=0.1).step()
+    # Cut off at all times, the gradient has one frequency, which is zero: its wave has the height of a root of 1/20.
+    torch.testing.assert_close(param.detach(), torch.full((20,), -0.1 * (1 + 20**-0.5)))
 
 
 def test_subsampled_parameters_change_in_the_drawn_entries_only() -> None:

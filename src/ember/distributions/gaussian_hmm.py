@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -64,6 +65,10 @@ def linear_shape(
         observation_matrix.shape[:-2],
         observation_dist.batch_shape,
     )
+
+
+def _double(x: Tensor, event: int) -> Tensor:
+    return x.double()
 
 
 class GaussianHMM(HiddenMarkovModel):
@@ -133,6 +138,34 @@ class GaussianHMM(HiddenMarkovModel):
         new._trans, new._obs = self._trans, self._obs
         return self._completed(new, shape, self.event_shape).last_for(self.duration)
 
+    def reshaped(self, batch_shape: Sequence[int]) -> GaussianHMM:
+        """The same sequences with another batch shape of as many elements."""
+        old, new = self.batch_shape, self._get_checked_instance(GaussianHMM)
+        new.hidden_dim, new.obs_dim = self.hidden_dim, self.obs_dim
+        new._init = self._init.reshape(batch_shape)
+
+        def steps(x: Gaussian | AffineNormal) -> Gaussian | AffineNormal:
+            if len(x.batch_shape) <= 1:
+                return x  # the same for the whole batch
+            time = x.batch_shape[-1:]
+            return x.expand(old + time).reshape((*batch_shape, *time))
+
+        new._trans, new._obs = steps(self._trans), steps(self._obs)
+        return self._completed(new, new._init.batch_shape, self.event_shape).last_for(self.duration)
+
+    def _in_double(self, value: Tensor) -> tuple[GaussianHMM, Tensor]:
+        """The same with factors in double precision, and a value.
+
+        Where observations say much, their log densities are large and cancel: in single precision the gradient by a noise of
+        0.01 has no correct digit.
+        """
+        if value.device.type == "mps":  # it has no double precision
+            return self, value
+        wide = copy.copy(self)
+        wide._init = self._init.changed(_double)
+        wide._trans, wide._obs = self._trans.changed(_double), self._obs.changed(_double)
+        return wide, value.double()
+
     def _steps(self, evidence: Gaussian) -> Gaussian:
         """The factors of neighbouring states, with evidence of the later one."""
         return self._trans + evidence.event_pad(left=self.hidden_dim)
@@ -154,7 +187,9 @@ class GaussianHMM(HiddenMarkovModel):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density of a sequence ``(..., time, obs_dim)``."""
-        return self._last(self._given(value)).event_logsumexp()
+        dtype = torch.promote_types(value.dtype, self._init.info_vec.dtype)
+        wide, value = self._in_double(value)
+        return wide._last(wide._given(value)).event_logsumexp().to(dtype)
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw all states, then what is observed of them.
@@ -171,9 +206,13 @@ class GaussianHMM(HiddenMarkovModel):
 
     def filter(self, value: Tensor) -> MultivariateNormal:
         """The distribution of the last state given a sequence ``(..., time, obs_dim)``; it can start another model."""
-        last = self._last(self._given(value))
+        dtype = torch.promote_types(value.dtype, self._init.info_vec.dtype)
+        wide, value = self._in_double(value)
+        last = wide._last(wide._given(value))
         loc = cholesky_solve(last.info_vec.unsqueeze(-1), safe_cholesky(last.precision)).squeeze(-1)
-        return MultivariateNormal(loc, precision_matrix=last.precision, validate_args=self._validate_args)
+        return MultivariateNormal(
+            loc.to(dtype), precision_matrix=last.precision.to(dtype), validate_args=self._validate_args
+        )
 
     def conjugate_update(self, other: Any) -> tuple[GaussianHMM, Tensor]:
         """Fuse with a distribution of the observations: an ``Independent`` ``Normal`` over ``(time, obs_dim)``.
@@ -188,7 +227,8 @@ class GaussianHMM(HiddenMarkovModel):
         evidence = mvn_to_gaussian(other.to_event(-1)).event_pad(left=self.hidden_dim)  # type: ignore[attr-defined]
         new._obs = self._obs + evidence
         new.last_for(other.event_shape[0])
-        log_normalizer = new._last(new._unseen()).event_logsumexp()
+        wide, _ = new._in_double(evidence.info_vec)
+        log_normalizer = wide._last(wide._unseen()).event_logsumexp().to(evidence.info_vec.dtype)
         new._init = new._init - log_normalizer
         return new, log_normalizer
 
@@ -206,7 +246,9 @@ class GaussianHMM(HiddenMarkovModel):
         trans, obs = (x.expand((*x.batch_shape[:-1], self.duration)) for x in (self._trans, self._obs))
         new = self.expand(shape)
         new._trans, new._obs = trans[..., :seen], obs[..., :seen]
-        last = new._last(new._steps(new._obs.condition(data)))
-        new._init = (last - last.event_logsumexp()).expand(shape)
+        wide, known = new._in_double(data)
+        last = wide._last(wide._steps(wide._obs.condition(known)))
+        first = (last - last.event_logsumexp()).expand(shape)
+        new._init = first.changed(lambda x, event: x.to(self._init.info_vec.dtype))
         new._trans, new._obs = trans[..., seen:], obs[..., seen:]
         return new.last_for(self.duration - seen)

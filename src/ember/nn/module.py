@@ -163,7 +163,7 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
             return False
         return name.removesuffix(_SUFFIX) not in self._pyro_params
 
-    def _read_constrained(self, name: str) -> Tensor:
+    def _read_constrained(self, name: str, init: Any = None) -> Tensor:
         constraint, event_dim = self._pyro_params[name]
         leaf: Any = super().__getattr__(name + _SUFFIX)
         if not self._pyro_context.active:
@@ -173,13 +173,11 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
             own, leaf = leaf, leaves.synchronized(fullname, leaf, constraint)
             if leaf is not own:
                 put_parameter(self, name + _SUFFIX, leaf)
-        if (
-            not leaf.requires_grad
-        ):  # frozen: a constant, no statement; plates take their rows of it all the same
+        if not leaf.requires_grad:  # frozen: a constant, no statement; plates take their rows all the same
             value = leaves.constrained(leaf, constraint)
             return value if event_dim is None else subsample(value, event_dim)
         if not module_local_params():
-            return param(fullname, constraint=constraint, event_dim=event_dim)
+            return param(fullname, init, constraint=constraint, event_dim=event_dim)
         note_local_param(fullname, self, name + _SUFFIX)
         return leaves.local_param(fullname, leaves.constrained(leaf, constraint), constraint, event_dim)
 
@@ -273,7 +271,7 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
         self._pyro_params[name] = constraint, event_dim
         super().__setattr__(name + _SUFFIX, leaf)
         if self._pyro_context.active:
-            self._read_constrained(name)
+            self._read_constrained(name, init)  # handlers see the declared value, whatever the store has
 
     def _set_parameter(self, name: str, value: nn.Parameter) -> None:
         self._forget(name)

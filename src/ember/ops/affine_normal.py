@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -89,18 +89,19 @@ class AffineNormal:
 
     def expand(self, batch_shape: Sequence[int]) -> AffineNormal:
         """The same factors, repeated to that batch shape."""
-        return self._with(lambda x, event: x.expand((*batch_shape, *x.shape[x.dim() - event :])))
+        return self.changed(lambda x, event: x.expand((*batch_shape, *x.shape[x.dim() - event :])))
 
     def reshape(self, batch_shape: Sequence[int]) -> AffineNormal:
         """The same factors, the batch in another shape."""
-        return self._with(lambda x, event: x.reshape((*batch_shape, *x.shape[x.dim() - event :])))
+        return self.changed(lambda x, event: x.reshape((*batch_shape, *x.shape[x.dim() - event :])))
 
     def __getitem__(self, index: object) -> AffineNormal:
         """Some of the batch; the index is a tuple."""
         assert isinstance(index, tuple)
-        return self._with(lambda x, event: x[index + (slice(None),) * event])
+        return self.changed(lambda x, event: x[index + (slice(None),) * event])
 
-    def _with(self, change: Any) -> AffineNormal:
+    def changed(self, change: Callable[[Tensor, int], Tensor]) -> AffineNormal:
+        """With all tensors changed by a function of the tensor and how many of its dims lie in an event."""
         return AffineNormal(change(self.matrix, 2), change(self.loc, 1), change(self.scale, 1))
 
     def event_permute(self, perm: Tensor) -> Gaussian:

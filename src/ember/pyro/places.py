@@ -87,11 +87,14 @@ ALSO: dict[str, tuple[str, ...]] = {
 HIDDEN: tuple[str, ...] = ("ember.pyro",)
 
 _SAMPLE = "Ember fits by variational inference only; sample with NUTS in Pyro or NumPyro"
+_FORECASTER = "pyro.contrib.forecast.Forecaster, which fits by variational inference; a wider guide= where it is too narrow"
 _COLLAPSE = "pyro.contrib.conjugate for conjugate pairs, TraceEnum_ELBO for discrete sites; it needs funsor in Pyro too"
 _HOROVOD = "any rule of ember.optim in one process; gather the gradients of several by torch.distributed"
 
 # What to use instead of a name or path of Pyro that Ember does not carry.
 INSTEAD: dict[str, str] = {
+    "pyro.contrib.forecast.HMCForecaster": _FORECASTER,
+    "pyro.contrib.forecast.forecaster.HMCForecaster": _FORECASTER,
     "pyro.contrib.funsor": "enumeration, markov and vectorised chains of Ember's own, in pyro.infer and pyro.poutine",
     "pyro.infer.mcmc": _SAMPLE,
     "pyro.infer.MCMC": _SAMPLE,

@@ -14,6 +14,7 @@ from ember import settings
 from ember.capture.native import pipeline
 from ember.capture.native.loops import sweep
 from ember.capture.threads import num_threads
+from ember.contrib import gp
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoNormal
 from ember.optim import Adam
@@ -138,3 +139,19 @@ def test_the_setting():
 def test_a_setting_that_is_none(value):
     with pytest.raises(ValueError, match="threads must be None or a whole number from 1 on"):
         settings.set(threads=value)
+
+
+def test_a_long_sum_inside_of_a_pass_over_rows_keeps_to_its_block() -> None:
+    """A sum over more columns than are added at once goes over them in parts, while the pass goes over blocks of rows.
+
+    Both loops had one name: what was kept of a block was written far behind its memory.
+    """
+    x = torch.randn(600, 4, generator=torch.Generator().manual_seed(0))
+    kernel = gp.kernels.RBF(input_dim=4, lengthscale=torch.tensor(0.5))
+    model = gp.models.SparseGPRegression(
+        x, x[:, 0].sin(), kernel, Xu=x[:300].clone(), noise=torch.tensor(0.1), jitter=1e-3
+    )
+    with settings.context(backend="native"):
+        svi = SVI(model.model, model.guide, Adam({"lr": 1e-3}), Trace_ELBO(), compile=True)
+        losses = [svi.step() for _ in range(3)]
+    assert losses[0] > losses[1] > losses[2]

@@ -250,7 +250,7 @@ class _NestWriter:
         if over_rows:
             start, end = "b", "e"
         elif in_blocks:
-            start, end = "b", f"(b + {BLOCK} < {size} ? b + {BLOCK} : {size})"
+            start, end = "part", f"(part + {BLOCK} < {size} ? part + {BLOCK} : {size})"
         elif in_tile:
             wide = self._tile(depth)
             start, end = f"t{depth}", f"(t{depth} + {wide} < {size} ? t{depth} + {wide} : {size})"
@@ -261,7 +261,7 @@ class _NestWriter:
         if not cutting:
             return loop
         return [
-            f"for (int64_t b = 0; b < {size}; b += {BLOCK}) {{" if in_blocks else "{",
+            f"for (int64_t part = 0; part < {size}; part += {BLOCK}) {{" if in_blocks else "{",
             *(line for way in cutting for line in way.block_opened()),
             *loop,
             *(line for way in cutting for line in way.block_closed()),
