@@ -48,7 +48,7 @@ class Savable(PyroModule):
         kind, prototype = type(self), self.prototype_trace
         if _options(kind) is None:
             raise ModelError(
-                f"a {kind.__name__} runs or differentiates its model, or has functions of yours: it cannot be told by its "
+                f"{kind.__name__} runs or differentiates its model, or has functions of yours: it cannot be told by its "
                 f"parameters alone, as {', '.join(sorted(_kinds()))} can. Save the fit by svi.save(...), and make the guide by "
                 "its own code"
             )
@@ -102,7 +102,7 @@ class Savable(PyroModule):
         kind = _kinds().get(str(loaded.get("kind")))
         if kind is not None and not issubclass(kind, cls):
             raise SaveFileError(
-                f"{name!r} holds an {kind.__name__}, and {cls.__name__}.load was asked for it"
+                f"{name!r} holds a guide of class {kind.__name__}, and {cls.__name__}.load was asked for it"
             )
         try:
             return _read(kind, loaded, path)  # type: ignore[no-any-return]
