@@ -35,6 +35,11 @@ def agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Tak
     Raises:
         CaptureMismatchError: shows both.
     """
+    with Unbroken() as changing:
+        return _compared(program, eager, tensors, changing)
+
+
+def _compared(program: StepProgram, eager: Eager, tensors: Sequence[Tensor], changing: Unbroken) -> Taken:
     started = time.perf_counter()
     trains = program.flat.train
     inputs = program.copied_inputs(tensors)
@@ -50,9 +55,11 @@ def agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Tak
     def note(found: Gradients) -> Gradients:
         grads.update({id(p): p.grad.detach().clone() for p in found.leaves if p.grad is not None})
         eager_losses.append(found.loss)
-        return (
-            found if program.flat.update is not None else _given(program, found, captured_loss, outputs[1:])
-        )
+        # From the eager update on, until the program's is taken over: Ctrl-C between them would leave the eager one.
+        changing.begin()
+        if program.flat.update is not None:
+            return found
+        return _given(program, found, captured_loss, outputs[1:])
 
     taken = eager(note if trains else None)
     eager_loss = eager_losses[0] if eager_losses else taken.loss
@@ -68,9 +75,8 @@ def agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Tak
     program.record.check_seconds += time.perf_counter() - started
     if taken.left_out:
         return taken
-    with Unbroken() as changing:
-        changing.begin()
-        program.take_over(inputs, tensors)
+    changing.begin()
+    program.take_over(inputs, tensors)
     return replace(taken, loss=captured_loss)
 
 
