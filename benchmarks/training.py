@@ -1,9 +1,11 @@
-"""Rows a second of fits over batches: ``svi.fit`` on tensors and on a loader, loops by hand, and Pyro with a loader.
+"""Rows a second of fits over batches: ``svi.fit`` on tensors and on a loader, loops by hand, and other libraries.
 
-    python -m benchmarks.training [--limit 20] [--models vae,logistic_million] [--quick]
+    python -m benchmarks.training [--limit 12] [--models vae,logistic_million] [--only fit,Pyro] [--quick]
 
-Each contender takes steps for about ``--limit`` seconds, its first ones, compilation included, left out. "bare" is ``svi.run``
-on one batch again and again: what the native step alone costs, without taking rows. Times are of one thread's processor.
+Each contender takes steps for about ``--limit`` seconds of the processor, its first ones, compilation included, left out: the
+whole takes some five minutes. "bare" is ``svi.run`` on one batch again and again: what the native step alone costs, without
+taking rows. "outside" is the part of a fit that is not within ``Run.take``: drawing orders, hooks, looking what comes next.
+NumPyro and Lightning take part where they are installed.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import ember
+from benchmarks.training_elsewhere import lightning_compiled, numpyro_scan, products_alone, torch_by_hand
+from ember.infer.step.loop import Run
 from ember.train import Callback
 
 WARM = 40
@@ -35,6 +39,7 @@ class Problem:
 
     data: tuple[Tensor, ...]
     batch_size: int
+    name: str
     programs: Callable[[Any, Callable[[int], Any]], tuple[Callable[..., Any], Callable[..., Any]]]
     """Of a library, and of a plate of so many rows."""
 
@@ -64,7 +69,7 @@ def vae(quick: bool) -> Problem:
 
         return model, guide
 
-    return Problem((images,), 256, programs)
+    return Problem((images,), 256, "vae", programs)
 
 
 def logistic_million(quick: bool) -> Problem:
@@ -84,7 +89,7 @@ def logistic_million(quick: bool) -> Problem:
 
         return model, library.infer.autoguide.AutoNormal(model)
 
-    return Problem((x, y), 1000, programs)
+    return Problem((x, y), 1000, "logistic_million", programs)
 
 
 PROBLEMS = {"vae": vae, "logistic_million": logistic_million}
@@ -165,11 +170,38 @@ def stepped(svi: Any, batches: Iterator[Any], limit: float) -> float:
     raise AssertionError("the batches have no end")
 
 
+@contextmanager
+def within_steps() -> Iterator[list[float]]:
+    """The seconds that a fit spends taking steps, as one number in a list."""
+    found, take = [0.0], Run.take
+
+    def timed_take(run: Run, num_steps: int) -> None:
+        started = time.process_time()
+        take(run, num_steps)
+        found[0] += time.process_time() - started
+
+    Run.take = timed_take  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        Run.take = take  # type: ignore[method-assign]
+
+
 def fitted(svi: Any, data: Any, limit: float, **options: Any) -> float:
     """``svi.fit``."""
     clock = Clock(limit, 100)
     svi.fit(data, steps=10**9, callbacks=[clock], progress=False, **options)
     return clock.seconds_a_step()
+
+
+def outside_steps(svi: Any, problem: Problem, limit: float) -> float:
+    """Of ``svi.fit`` on tensors: the part of its time that is not spent taking steps."""
+    clock = Clock(limit, 100)
+    with within_steps() as found:
+        svi.fit(problem.data, steps=WARM, batch_size=problem.batch_size, progress=False)
+        found[0], started = 0.0, time.process_time()
+        svi.fit(problem.data, steps=10**9, batch_size=problem.batch_size, progress=False, callbacks=[clock])
+        return 1 - found[0] / (time.process_time() - started)
 
 
 def bare(svi: Any, problem: Problem, limit: float) -> float:
@@ -182,21 +214,28 @@ def bare(svi: Any, problem: Problem, limit: float) -> float:
     return clock.seconds_a_step()
 
 
-def contenders(problem: Problem, limit: float) -> dict[str, Callable[[], float]]:
-    """What is measured; Pyro where it is installed."""
-    found: dict[str, Callable[[], float]] = {
+Contender = Callable[[], float | None]
+
+
+def contenders(problem: Problem, limit: float) -> dict[str, Contender]:
+    """What is measured; other libraries where they are installed."""
+    name, data, rows = problem.name, problem.data, problem.batch_size
+    found: dict[str, Contender] = {
         "bare native steps": lambda: bare(new_svi(ember, problem, compile=True), problem, limit),
-        "svi.fit, tensors": lambda: fitted(
-            new_svi(ember, problem, False), problem.data, limit, batch_size=problem.batch_size
+        "svi.fit, tensors": lambda: fitted(new_svi(ember, problem, False), data, limit, batch_size=rows),
+        "svi.fit, tensors in order": lambda: fitted(
+            new_svi(ember, problem, False), data, limit, batch_size=rows, shuffle=False
         ),
         "svi.step by hand, randperm().split": lambda: stepped(
             new_svi(ember, problem, compile=True), split(problem), limit
         ),
         "svi.fit, DataLoader": lambda: fitted(new_svi(ember, problem, False), loader(problem), limit),
-        "svi.step by hand, DataLoader": lambda: stepped(
-            new_svi(ember, problem, compile=True), endless(loader(problem)), limit
-        ),
+        "torch by hand, randperm().split": lambda: torch_by_hand(name, data, rows, limit),
+        "NumPyro, scan over batches": lambda: numpyro_scan(name, data, rows, limit),
+        "Lightning, torch.compile, DataLoader": lambda: lightning_compiled(name, data, rows, limit),
     }
+    if name == "vae":
+        found["its matrix products alone"] = lambda: products_alone(rows, limit)
     try:
         pyro = import_module("pyro")
         import_module("pyro.infer.autoguide")
@@ -207,26 +246,38 @@ def contenders(problem: Problem, limit: float) -> dict[str, Callable[[], float]]
     return found
 
 
+def table(problem: Problem, limit: float, only: list[str]) -> None:
+    """Print the figures of a model."""
+    print(f"\n{problem.name}: {len(problem.data[0]):,} rows, {problem.batch_size} a step")
+    print("| | µs a step | rows a second | beside bare |")
+    print("|---|---:|---:|---:|")
+    first = 0.0
+    for title, measure in contenders(problem, limit).items():
+        if only and not any(part in title for part in only):
+            continue
+        seconds = measure()
+        if seconds is None:
+            print(f"| {title} | not installed | | |")
+            continue
+        first = first or seconds
+        rate = problem.batch_size / seconds
+        print(f"| {title} | {seconds * 1e6:,.1f} | {rate:,.0f} | {seconds / first:.2f} |", flush=True)
+    outside = outside_steps(new_svi(ember, problem, False), problem, min(limit, 3.0))
+    print(f"\nOf svi.fit on tensors, outside of steps: {100 * outside:.1f} %", flush=True)
+
+
 def main(argv: list[str]) -> None:
     """Print a table a model."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
-    parser.add_argument("--limit", type=float, default=20.0, help="seconds a contender (20)")
+    parser.add_argument("--limit", type=float, default=12.0, help="seconds a contender (12)")
     parser.add_argument("--models", default=",".join(PROBLEMS))
+    parser.add_argument("--only", default="", help="contenders whose names have one of these parts")
     parser.add_argument("--quick", action="store_true", help="does it run?")
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
+    only = [part for part in given.only.split(",") if part]
     for name in given.models.split(","):
-        problem = PROBLEMS[name](given.quick)
-        limit = 0.2 if given.quick else given.limit
-        print(f"\n{name}: {len(problem.data[0]):,} rows, {problem.batch_size} a step")
-        print("| | µs a step | rows a second | beside bare |")
-        print("|---|---:|---:|---:|")
-        first = 0.0
-        for title, measure in contenders(problem, limit).items():
-            seconds = measure()
-            first = first or seconds
-            rate = problem.batch_size / seconds
-            print(f"| {title} | {seconds * 1e6:,.0f} | {rate:,.0f} | {seconds / first:.2f} |", flush=True)
+        table(PROBLEMS[name](given.quick), 0.2 if given.quick else given.limit, only)
 
 
 if __name__ == "__main__":

@@ -274,9 +274,21 @@ def test_who_takes_part(worker: ModuleType) -> None:
 @needs_compiler
 def test_fits_over_batches_are_measured(worker: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     training = importlib.import_module("benchmarks.training")
-    training.main(["--quick", "--models", "logistic_million"])
+    training.main(["--quick", "--models", "logistic_million", "--only", "bare,svi.fit,torch by hand"])
     lines = capsys.readouterr().out.splitlines()
-    assert sum("svi.fit" in line for line in lines) == 2 and "| bare native steps |" in lines[4]
+    assert sum("| svi.fit" in line for line in lines) == 3 and "| bare native steps |" in lines[4]
+    assert "| torch by hand" in lines[8] and "outside of steps" in lines[-1]
+
+
+def test_what_more_machines_would_give() -> None:
+    study = importlib.import_module("benchmarks.data_parallel")
+    latency, bandwidth = 1e-4, 1e9
+    reduces = [study.modelled(0.0, count, 2, latency, bandwidth)[1] for count in study.PARAMETERS]
+    assert study.fitted_network(reduces) == pytest.approx((latency, 2 * bandwidth / 2), rel=1e-6)
+    assert study.modelled(0.8, 10**6, 1, latency, bandwidth) == (0.8, 0.0)
+    step, reduce = study.modelled(0.8, 10**6, 8, latency, bandwidth)
+    # Each of 14 messages carries an eighth of 4 MB.
+    assert reduce == pytest.approx(14 * (1e-4 + 0.5e6 / 1e9)) and step == pytest.approx(0.1 + reduce)
 
 
 @pytest.mark.usefixtures("worker")

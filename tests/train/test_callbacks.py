@@ -203,6 +203,15 @@ def test_history() -> None:
     assert history.rows[0]["largest rate"] == 0.05
 
 
+def test_progress_shows_loss_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    fitted(Callback(), epochs=4, validation=data(10), progress=True)
+    shown = capsys.readouterr().err.split("\r")[-1]
+    assert "16/16" in shown and "step/s" in shown and "<00:00" in shown, "steps, rate, time left"
+    assert "epoch=4" in shown and "loss=" in shown and "validation=" in shown
+    fitted(Callback(), epochs=1, progress=False)
+    assert capsys.readouterr().err == ""
+
+
 # Annealing
 
 

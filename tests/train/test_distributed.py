@@ -71,3 +71,16 @@ def test_it_needs_a_process_group() -> None:
         DataParallel()
     with pytest.raises(ModelError, match="noise must be"):
         DataParallel(noise="none")
+
+
+def test_the_loss_that_others_are_told_is_the_one_that_counts() -> None:
+    """That of the program, also in the step whose eager loss it is compared with: a resumed fit compares another step."""
+    told: list[float] = []
+
+    def exchange(loss: float, grads: list[Any]) -> float:
+        told.append(loss)
+        return loss
+
+    svi = new_svi(compile=True)
+    svi.optim.exchange_by(exchange)
+    assert [svi.step(*data(50_000)) for _ in range(4)] == told

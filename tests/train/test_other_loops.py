@@ -1,75 +1,43 @@
-"""Lightning and Accelerate take the compiled loss as any module, where they are installed."""
+"""Lightning and Accelerate take the compiled loss as any module, where they are installed: their examples find the truth."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
+import importlib
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
 
 import ember
-import ember.distributions as dist
-from ember.infer import Trace_ELBO
+from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoNormal
-from ember.train import CompiledLoss
-from tests.train.regression import DIMS, data
-
-TRUTH = torch.tensor([1.0, -2.0, 0.5])
+from ember.optim import Adam
 
 
-def model(x: torch.Tensor, y: torch.Tensor) -> None:
-    w = ember.sample("w", dist.Normal(torch.zeros(DIMS), 1.0).to_event(1))
-    with ember.plate("data", 640, subsample_size=len(x)):
-        ember.sample("y", dist.Normal(x @ w, 0.3), obs=y)
-
-
-def loader() -> DataLoader[Any]:
-    return DataLoader(TensorDataset(*data(640)), batch_size=64, shuffle=True)
-
-
-def new_loss() -> CompiledLoss:
+@pytest.fixture(autouse=True)
+def fresh() -> None:
     ember.clear_param_store()
+
+
+def main_of(example: str, library: str) -> Callable[[int], float]:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    found: Callable[[int], float] = importlib.import_module(f"examples.{example}").main
+    return found
+
+
+@pytest.mark.parametrize("library", ["lightning", "accelerate"])
+def test_its_example(library: str) -> None:
+    assert main_of(f"{library}_loop", library)(20) < 0.1
+
+
+def test_the_same_model_by_svi() -> None:
+    """What the examples should find is found by Ember's own loop."""
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+    example = importlib.import_module("examples.accelerate_loop")
     ember.set_rng_seed(0)
-    return CompiledLoss(model, AutoNormal(model), Trace_ELBO())
-
-
-def check(loss: CompiledLoss) -> None:
-    torch.testing.assert_close(loss.guide.median()["w"].detach(), TRUTH, atol=0.1, rtol=0.0)
-
-
-def test_lightning() -> None:
-    lightning = pytest.importorskip("lightning")
-
-    class Fit(lightning.LightningModule):  # type: ignore[name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.loss = new_loss()
-
-        def training_step(self, batch: Any, index: int) -> torch.Tensor:
-            return self.loss(*batch)
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.Adam(self.loss.leaves(*data(64)), lr=0.02)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fit = Fit()
-        quiet = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False}
-        lightning.Trainer(max_epochs=20, accelerator="cpu", **quiet).fit(fit, loader())
-    check(fit.loss)
-
-
-def test_accelerate() -> None:
-    accelerate = pytest.importorskip("accelerate")
-    accelerator = accelerate.Accelerator(cpu=True)
-    loss = new_loss()
-    adam = torch.optim.Adam(loss.leaves(*data(64)), lr=0.02)
-    prepared, adam, batches = accelerator.prepare(loss, adam, loader())
-    for _ in range(20):
-        for batch in batches:
-            adam.zero_grad()
-            accelerator.backward(prepared(*batch))
-            adam.step()
-    check(loss)
+    x = torch.randn(example.ROWS, 3)
+    y = x @ example.TRUTH + 0.3 * torch.randn(example.ROWS)
+    guide = AutoNormal(example.model)
+    svi = SVI(example.model, guide, Adam({"lr": 0.02}), Trace_ELBO())
+    svi.fit((x, y), epochs=20, batch_size=64, progress=False)
+    torch.testing.assert_close(guide.median()["weights"].detach(), example.TRUTH, atol=0.1, rtol=0.0)

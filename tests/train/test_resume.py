@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 import ember
 import ember.distributions as dist
@@ -23,7 +24,8 @@ from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoNormal, AutoNormalizingFlow
 from ember.train import Callback, Checkpoint, EarlyStopping
 from tests.train.regression import data, final, new_svi, of_batch
-from tools.soak.resuming import Kind, alike, fit, killed_while_fitting, told
+from tools.soak.killing import Killed
+from tools.soak.resuming import Kind, alike, fit, told
 
 MODES = {"eager": False, "compiled": True}
 modes = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
@@ -154,10 +156,23 @@ def test_a_fit_goes_on_from_any_step(
     assert [key for key in straight if not alike(straight[key], found[key])] == []
 
 
-def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """A few here; ``make soak ARGS=killed_while_fitting`` kills more."""
-    rounds = killed_while_fitting(random.Random(3), tmp_path)
-    next(rounds)
+KILLED = [
+    Kind(True, False, False, 1),
+    Kind(False, False, True, 3),
+    Kind(True, False, True, 3, "run"),
+    Kind(False, False, False, 1, "run"),
+    Kind(True, False, False, 1, "step"),
+    *([Kind(True, False, True, 1, processes=2)] if distributed.is_available() else []),
+]
+
+
+def test_killed_at_fifty_random_moments(tmp_path: Path) -> None:
+    """More of them, of all kinds: ``make soak ARGS=killed_while_fitting``."""
+    killed, kills, kinds = Killed(random.Random(3), tmp_path), 0, cycle(KILLED)
+    while kills < 50:
+        kind = next(kinds)
+        kills += len(list(killed.kills(kind, 8 if kind.processes == 1 else 2))) - 1
+    assert killed.straight.keys() == set(KILLED)
 
 
 def test_in_a_new_process(tmp_path: Path) -> None:

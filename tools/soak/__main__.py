@@ -14,8 +14,8 @@ import time
 
 from tools.soak.drawing import loader_threads
 from tools.soak.interrupts import ctrl_c_in_a_run, ctrl_c_in_a_step
+from tools.soak.killing import killed_while_fitting
 from tools.soak.processes import forks, many_fits, many_programs, threads_with_fits
-from tools.soak.resuming import killed_while_fitting
 from tools.soak.saving import full_disk, killed_while_saving, saves_at_once
 from tools.soak.scenario import Outcome, Scenario, soak
 

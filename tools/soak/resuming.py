@@ -1,14 +1,9 @@
-"""Fits over batches that are killed, and go on from their file."""
+"""Trainings that go on from their file: fits over batches by one process or two, runs of steps, steps one by one."""
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +16,24 @@ from ember import distributions as dist
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoNormal
 from ember.infer.step.training.saved import read_file
-from ember.train import Checkpoint, Plateau, Scheduler, TrainResult
-from tools.soak.saving import in_a_child
+from ember.train import Checkpoint, DataParallel, Plateau, Scheduler, TrainResult
 
-ROWS, BATCH, EPOCHS = 70, 16, 5
+ROWS, TRAINED, BATCH, EPOCHS, STEPS = 70, 52, 16, 5, 18
+"""A last batch has 4 rows, 2 for each of two processes: as few as can be normalised."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of fit."""
+    """One kind of training."""
 
     compile: bool
     loader: bool
     network: bool
     every: int | None
+    """Steps from one file to the next; None for an epoch."""
+    how: str = "fit"
+    """``"fit"``, ``"run"`` or ``"step"``."""
+    processes: int = 1
 
 
 def _data() -> tuple[Tensor, Tensor]:
@@ -71,35 +70,67 @@ def _network() -> tuple[Callable[..., Any], Callable[..., Any]]:
     return model, guide
 
 
-def fit(kind: Kind, path: Path) -> TrainResult:
-    """One fit, from the beginning or from the file."""
+def _new_svi(kind: Kind) -> SVI:
     ember.clear_param_store()
     ember.set_rng_seed(5)
     model, guide = _network() if kind.network else _regression()
     optim = ember.optim.StepLR(
         {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.02}, "step_size": 2, "gamma": 0.7}
     )
-    svi = SVI(model, guide, optim, Trace_ELBO(), compile=kind.compile)
-    x, y = _data()
-    batches: Any = (x[:50], y[:50])
+    return SVI(model, guide, optim, Trace_ELBO(), compile=kind.compile)
+
+
+def resumed(kind: Kind, path: Path) -> None:
+    """One training, from the beginning or from the file."""
+    if kind.how == "fit":
+        fit(kind, path)
+    else:
+        _steps(kind, path)
+
+
+def _steps(kind: Kind, path: Path) -> None:
+    """Steps by ``run`` or ``step``; how many there have been is a parameter that nothing trains."""
+    svi, (x, y) = _new_svi(kind), _data()
+    done = ember.param("done", torch.zeros(()))
+    if path.exists():
+        svi.load(path)
+        done = ember.param("done")
+    every = kind.every or STEPS // 2
+    while done < STEPS:
+        if kind.how == "run":
+            svi.run(every, x, y, progress=False, scheduled=True)
+        else:
+            for count in range(every):
+                rows = ROWS if count % 2 else BATCH
+                svi.step(x[:rows], y[:rows])
+                svi.optim.step()  # type: ignore[attr-defined]
+        with torch.no_grad():
+            done += every
+        svi.save(path)
+
+
+def fit(kind: Kind, path: Path) -> TrainResult:
+    """One fit, from the beginning or from the file."""
+    svi, (x, y) = _new_svi(kind), _data()
+    batches: Any = (x[:TRAINED], y[:TRAINED])
     if kind.loader:
         batches = DataLoader(TensorDataset(*batches), batch_size=BATCH, shuffle=True)
     return svi.fit(
         batches,
         epochs=EPOCHS,
         batch_size=None if kind.loader else BATCH,
-        validation=(x[50:], y[50:]),
+        validation=(x[TRAINED:], y[TRAINED:]),
         callbacks=[Scheduler(), Plateau(patience=1), Checkpoint(path, every=kind.every)],
         progress=False,
         resume=path,
+        parallel=DataParallel() if kind.processes > 1 else None,
     )
 
 
 def told(path: Path) -> Any:
-    """All that a file of a fit holds, without the versions and the random state of the last epoch's beginning."""
+    """All that a file holds, without the versions and the random state of the last epoch's beginning."""
     state, fit = read_file(path)
-    assert fit is not None
-    return {**state, **{key: value for key, value in fit.items() if key != "epoch_began"}}
+    return {**state, **{key: value for key, value in (fit or {}).items() if key != "epoch_began"}}
 
 
 def alike(value: Any, other: Any) -> bool:
@@ -113,35 +144,4 @@ def alike(value: Any, other: Any) -> bool:
     return bool(value == other)
 
 
-def killed_while_fitting(dice: random.Random, folder: Path) -> Iterator[None]:
-    """A fit that is killed at any moments, and goes on from its file, ends as one that is not, bit for bit."""
-    expected: dict[Kind, tuple[Any, float]] = {}
-    path = folder / "fit.pt"
-    while True:
-        kind = Kind(dice.random() < 0.7, dice.random() < 0.3, dice.random() < 0.5, dice.choice([1, 3, None]))
-        if kind not in expected:
-            # The first time programs are compiled; the second tells how long it takes.
-            for _ in range(2):
-                path.unlink(missing_ok=True)
-                started = time.monotonic()
-                _to_the_end(partial(fit, kind, path))
-            expected[kind] = told(path), time.monotonic() - started
-        straight, seconds = expected[kind]
-        path.unlink(missing_ok=True)
-        for _ in range(dice.randrange(1, 4)):
-            child = in_a_child(partial(fit, kind, path))
-            time.sleep(dice.random() * seconds)
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        _to_the_end(partial(fit, kind, path))
-        found = told(path)
-        different = [key for key in straight if not alike(straight[key], found[key])]
-        assert not different, (kind, different)
-        yield
-
-
-def _to_the_end(work: Callable[[], object]) -> None:
-    assert os.waitstatus_to_exitcode(os.waitpid(in_a_child(work), 0)[1]) == 0
-
-
-__all__ = ["Kind", "alike", "fit", "killed_while_fitting", "told"]
+__all__ = ["Kind", "alike", "fit", "resumed", "told"]

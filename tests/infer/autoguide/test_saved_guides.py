@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -35,7 +38,7 @@ def test_it_gives_what_it_gave(kind, tmp_path):
     x = torch.randn(3, 5)
     guide = getattr(autoguide, kind)(model, **KINDS[kind])
     SVI(model, guide, ember.optim.Adam({"lr": 0.05}), Trace_ELBO()).run(20, x, progress=False)
-    save_guide(guide, tmp_path / "guide.pt")
+    guide.save(tmp_path / "guide.pt")
 
     def draws(guide, *args):
         ember.set_rng_seed(3)
@@ -49,7 +52,8 @@ def test_it_gives_what_it_gave(kind, tmp_path):
     ember.set_rng_seed(4)
     samples = predicted(x)["loc"]
     ember.clear_param_store()
-    loaded = load_guide(tmp_path / "guide.pt")
+    loaded = autoguide.AutoGuide.load(tmp_path / "guide.pt")
+    assert type(loaded) is type(guide)
     found = draws(loaded)
     assert found.keys() == expected.keys()
     for name in expected:
@@ -78,3 +82,43 @@ def test_other_files(tmp_path):
     torch.save({"ember guide": 1, "kind": "AutoNormal", "sites": 3}, tmp_path / "odd.pt")
     with pytest.raises(SaveFileError, match="malformed guide"):
         load_guide(tmp_path / "odd.pt")
+
+
+def test_the_functions_are_the_methods(tmp_path):
+    guide = autoguide.AutoNormal(model).prepare(torch.zeros(3, 5))
+    save_guide(guide, tmp_path / "guide.pt")
+    found = [load(tmp_path / "guide.pt").median()["loc"] for load in (load_guide, autoguide.AutoNormal.load)]
+    assert torch.equal(found[0], guide.median()["loc"]) and torch.equal(*found)
+
+
+def test_another_class_than_asked_for(tmp_path):
+    autoguide.AutoNormal(model).prepare(torch.zeros(3, 5)).save(tmp_path / "guide.pt")
+    with pytest.raises(
+        SaveFileError, match=r"holds a guide of class AutoNormal, and AutoDelta\.load was asked for it"
+    ):
+        autoguide.AutoDelta.load(tmp_path / "guide.pt")
+
+
+def test_what_inherits_may_have_functions_of_its_own(tmp_path):
+    class Shifted(autoguide.AutoNormal):
+        pass
+
+    with pytest.raises(ModelError, match="Shifted runs or differentiates"):
+        Shifted(model).prepare(torch.zeros(3, 5)).save(tmp_path / "guide.pt")
+
+
+def test_in_a_new_process(tmp_path):
+    """Neither the model's code nor the store is there."""
+    ember.set_rng_seed(0)
+    guide = autoguide.AutoMultivariateNormal(model)
+    x = torch.randn(3, 5)
+    SVI(model, guide, ember.optim.Adam({"lr": 0.05}), Trace_ELBO()).run(5, x, progress=False)
+    guide.save(tmp_path / "guide.pt")
+    code = (
+        "import torch, ember; from ember.infer.autoguide import AutoGuide; "
+        f"guide = AutoGuide.load({str(tmp_path / 'guide.pt')!r}); ember.set_rng_seed(3); "
+        "print(sum(float(value.detach().double().sum()) for value in guide().values()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ember.set_rng_seed(3)
+    assert float(done.stdout) == sum(float(value.detach().double().sum()) for value in guide(x).values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +35,11 @@ def agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Tak
     Raises:
         CaptureMismatchError: shows both.
     """
+    with Unbroken() as changing:
+        return _compared(program, eager, tensors, changing)
+
+
+def _compared(program: StepProgram, eager: Eager, tensors: Sequence[Tensor], changing: Unbroken) -> Taken:
     started = time.perf_counter()
     trains = program.flat.train
     inputs = program.copied_inputs(tensors)
@@ -45,59 +50,78 @@ def agrees(program: StepProgram, eager: Eager, tensors: Sequence[Tensor]) -> Tak
         return replace(eager(None), compared=False)
     captured_loss = to_floats(outputs[0])
     grads: dict[int, Tensor] = {}
+    eager_losses: list[Any] = []
 
-    def note_gradients(found: Gradients) -> None:
+    def note(found: Gradients) -> Gradients:
         grads.update({id(p): p.grad.detach().clone() for p in found.leaves if p.grad is not None})
-        if program.flat.update is None:
-            _give_gradients(program, outputs[1:])
+        eager_losses.append(found.loss)
+        # From the eager update on, until the program's is taken over: Ctrl-C between them would leave the eager one.
+        changing.begin()
+        if program.flat.update is not None:
+            return found
+        return _given(program, found, captured_loss, outputs[1:])
 
-    taken = eager(note_gradients if trains else None)
-    if trains and program.has_value and not (is_finite(taken.loss) or is_finite(captured_loss)):
+    taken = eager(note if trains else None)
+    eager_loss = eager_losses[0] if eager_losses else taken.loss
+    if trains and program.has_value and not (is_finite(eager_loss) or is_finite(captured_loss)):
         # Eager execution stops at the first particle whose loss is not finite: there is nothing to compare.
         return taken
-    with _keeping(taken.loss):
+    with _keeping(eager_loss):
         if not _can_be_compared(drawn, program):
             return replace(taken, compared=False, others_drew=True)
-        _compare("the loss", torch.tensor(captured_loss), torch.tensor(taken.loss), None)
+        _compare("the loss", torch.tensor(captured_loss), torch.tensor(eager_loss), None)
         if trains:
             _compare_step(program, outputs, copies, grads)
     program.record.check_seconds += time.perf_counter() - started
     if taken.left_out:
         return taken
-    with Unbroken() as changing:
-        changing.begin()
-        program.take_over(inputs, tensors)
+    changing.begin()
+    program.take_over(inputs, tensors)
     return replace(taken, loss=captured_loss)
 
 
-def _give_gradients(program: StepProgram, captured: Sequence[Tensor]) -> None:
-    """Let torch's optimizer take its step with the program's gradients, unless they differ from the eager ones."""
+def _given(program: StepProgram, found: Gradients, loss: Any, captured: Sequence[Tensor]) -> Gradients:
+    """The program's loss and gradients, with which torch's optimizer takes its step and other processes are told; the eager ones
+    where they differ."""
     pairs = [
         (leaf.grad, grad)
         for leaf, grad in zip(program.leaves, captured, strict=True)
         if leaf.grad is not None
     ]
-    if all(_close(grad, own, None) for own, grad in pairs):
-        for own, grad in pairs:
-            own.copy_(grad)
+    largest = _largest(own for own, _ in pairs)
+    if not all(_close(grad, own, _is_rounding(largest, grad, own)) for own, grad in pairs):
+        return found
+    for own, grad in pairs:
+        own.copy_(grad)
+    return replace(found, loss=loss)
 
 
 def _compare_step(
     program: StepProgram, outputs: Sequence[Tensor], copies: list[Tensor], grads: dict[int, Tensor]
 ) -> None:
     """Compare parameters, or gradients where torch's optimizer takes the step."""
-    largest = max((float(g.abs().max()) for g in grads.values() if g.numel()), default=0.0)
+    largest = _largest(grads.values())
     names = program.flat.leaf_names()
     if program.flat.update is None:
         compared = zip(names, outputs[1:], [grads.get(id(leaf)) for leaf in program.leaves], strict=True)
         for name, captured, eager in compared:
             if eager is not None:
-                _compare(f"the gradient of parameter {name!r}", captured, eager, None)
+                noise = _is_rounding(largest, captured, eager)
+                _compare(f"the gradient of parameter {name!r}", captured, eager, noise)
     else:
         for name, captured, leaf in zip(names, copies, program.leaves, strict=False):
             grad = grads.get(id(leaf))
-            noise = None if grad is None else grad.abs() <= 1e-4 * largest
-            _compare(f"parameter {name!r}", captured, leaf.detach(), noise)
+            rounding = None if grad is None else _is_rounding(largest, grad)
+            _compare(f"parameter {name!r}", captured, leaf.detach(), rounding)
+
+
+def _largest(grads: Iterable[Tensor]) -> float:
+    return max((float(grad.abs().max()) for grad in grads if grad.numel()), default=0.0)
+
+
+def _is_rounding(largest: float, *grads: Tensor) -> Tensor:
+    """Where gradients may be no more than the rounding of larger ones: all of them are small."""
+    return torch.stack([grad.abs() <= 1e-4 * largest for grad in grads]).all(0)
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from ember.poutine.stack import THREAD
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.rng import fork_torch_rng, get_rng_state, set_rng_state, set_torch_states, torch_states
 
-Observer = Callable[[Gradients], None]
-"""Sees the gradients, which are those of the parameters still, before these are updated."""
+Observer = Callable[[Gradients], Gradients]
+"""Sees the gradients, which are those of the parameters still, before these are updated; gives those that count."""
 
 
 class _Stopped(Exception):
@@ -115,7 +115,7 @@ class Live:
 
     def update(self, found: Gradients, finite: bool, policy: BadLoss) -> Any:
         if self._observe is not None:
-            self._observe(found)
+            found = self._observe(found)
         if self._optimizer.exchange is not None:
             mean = self._optimizer.exchange(found.loss, found.grads)
             found = replace(found, checked=mean if self._has_value else 0.0)
@@ -142,11 +142,12 @@ def taken_back(
 ) -> Taken | TakenBack:
     """Take a step by Python; but where ``when`` holds after its gradients, end it there, and put back what it has changed."""
 
-    def stop(found: Gradients) -> None:
+    def stop(found: Gradients) -> Gradients:
         # Under a mode all tensors look as if they had changed.
         watching.close()
         if when(found):
             raise _Stopped(found.names)
+        return found
 
     undoable, state = Undoable(), get_rng_state()
     try:

@@ -29,6 +29,13 @@
 #define EMBER_PIECE static __attribute__((noinline))
 #endif
 
+/* Ask for a row of so many bytes of a large array, which will be read soon; the place need not be one of the array's. */
+EMBER_INLINE void ember_fetch(const void *first, uint64_t offset, uint64_t bytes) {
+    const uintptr_t row = (uintptr_t)first + (uintptr_t)offset;
+    __builtin_prefetch((const void *)row);
+    __builtin_prefetch((const void *)(row + (bytes < 128 ? bytes : 128) - 1));
+}
+
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 #define EMBER_MULADD(F, a, b, c) F(a, b, c)
 #else

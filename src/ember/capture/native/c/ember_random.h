@@ -231,12 +231,25 @@ EMBER_FN void ember_randint_i64(ember_rng *g, int64_t *restrict out, int64_t n, 
     }
 }
 
+/* A permutation of 0 .. n - 1: aten.randperm. The places to exchange with are drawn for some steps ahead, so that these lines of a
+ * large array are on their way when their turn comes. Long ones take 64 bits. */
 EMBER_FN void ember_randperm_i64(ember_rng *g, int64_t *restrict out, int64_t n) {
+    enum { AHEAD = 64 };
+    const bool is_long = n >= (int64_t)(UINT32_MAX / 20);
+    int64_t with[AHEAD];
     for (int64_t i = 0; i < n; i++) out[i] = i;
-    for (int64_t i = 0; i < n - 1; i++) {
-        const int64_t j = i + (int64_t)(ember_r32(g) % (uint64_t)(n - i)), kept = out[i];
-        out[i] = out[j];
-        out[j] = kept;
+    for (int64_t b = 0; b < n - 1; b += AHEAD) {
+        const int64_t e = b + AHEAD < n - 1 ? b + AHEAD : n - 1;
+        for (int64_t i = b; i < e; i++) {
+            const uint64_t left = (uint64_t)(n - i);
+            with[i - b] = i + (int64_t)(is_long ? ember_r64(g) % left : ember_r32(g) % (uint32_t)left);
+            __builtin_prefetch(&out[with[i - b]], 1);
+        }
+        for (int64_t i = b; i < e; i++) {
+            const int64_t kept = out[i];
+            out[i] = out[with[i - b]];
+            out[with[i - b]] = kept;
+        }
     }
 }
 

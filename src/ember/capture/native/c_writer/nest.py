@@ -18,6 +18,11 @@ from ember.capture.native.values.checks import is_requirement, never_zero
 from ember.capture.native.values.dtypes import as_dtype, c_type
 from ember.capture.native.values.expressions import COPY
 
+AHEAD = 32
+"""So many rows before it is read a row is asked for."""
+LARGE = 2**21
+"""Bytes that caches near a core do not hold."""
+
 
 def written_nest(nest: Nest, places: Places, memory: Memory, *, comments: bool = True) -> list[str]:
     """The lines of a nest."""
@@ -70,6 +75,8 @@ class _NestWriter:
         self._dots = dots_of(nest, self.geometry, places) if isinstance(memory, Pointers) else None
         self._names: dict[Value, str] = {}
         self._walked = 0
+        self._around_inner: list[str] = []
+        """What comes before the innermost loop; known when the body has been written."""
         self.checks = False
         """Whether it finds data that torch raises for; known when it has been written."""
 
@@ -199,24 +206,51 @@ class _NestWriter:
             name = f"at{self._walked}"
             self._walked += 1
             number = walk.index.number
+            here = self._around_inner if self._is_the_same_inside(walk) else lines
             text = (
                 self._read(walk.index, torch.int64) if number is None else literal(int(number), torch.int64)
             )
-            lines.append(f"int64_t {name} = {text};")
+            here.append(f"int64_t {name} = {text};")
             if walk.wraps:
-                lines.append(f"{name} += {name} < 0 ? {walk.size} : 0;")
-            lines += [
+                here.append(f"{name} += {name} < 0 ? {walk.size} : 0;")
+            here += [
                 f"bad |= (uint64_t){name} >= {walk.size}u;",
                 f"{name} = (uint64_t){name} >= {walk.size}u ? 0 : {name};",
             ]
             parts.append(f"{walk.stride} * {name}")
         return lines, parts
 
+    def _fetched_ahead(self, take: Take) -> None:
+        """Ask for a row of a large array some rows before it is read, where an index leads to it: no cache has it."""
+        outer = len(self.dims) - 2
+        if len(take.walks) != 1 or self.tiled or not self._is_the_same_inside(walk := take.walks[0]):
+            return
+        source, over = take.source.value, self.geometry.over_loops(walk.index.strides)
+        if source.extent * source.dtype.itemsize < LARGE or not over[outer] or self.dims[outer] < 2 * AHEAD:
+            return
+        last = "e - 1" if self._in_sweep and outer == 0 else str(self.dims[outer] - 1)
+        name, own = self.indices[outer], self.indices
+        self.indices = [*own[:outer], f"({name} + {AHEAD} < {last} ? {name} + {AHEAD} : {last})", own[-1]]
+        row = self._read(walk.index, torch.int64)
+        self.indices = own
+        size, strides = source.dtype.itemsize, take.source.strides
+        first = self._element(self.places.base(source), take.source.offset, [0] * len(strides))
+        bytes_read = size * (1 + (self.dims[-1] - 1) * self.geometry.over_loops(strides)[-1])
+        offset = f"{size * walk.stride} * (uint64_t){row}"
+        self._around_inner.append(f"ember_fetch(&{first}, {offset}, {bytes_read});")
+
+    def _is_the_same_inside(self, walk: Walk) -> bool:
+        """Whether an index is one number for the whole innermost loop: then this walks memory in order, without gathering."""
+        if self._tiles is not None or len(self.dims) < 2 or walk.index.value in self._names:
+            return False
+        return walk.index.number is None and self.geometry.over_loops(walk.index.strides)[-1] == 0
+
     def _taken(self, take: Take) -> tuple[list[str], str]:
         lines, parts = self._steps(take.walks)
         source = take.source
         if source.number is not None:
             return lines, literal(source.number, source.value.dtype)
+        self._fetched_ahead(take)
         return lines, self._element(self.places.base(source.value), source.offset, source.strides, parts)
 
     def _stored_part(self, store: Store) -> list[str]:
@@ -256,6 +290,8 @@ class _NestWriter:
             start, end = f"t{depth}", f"(t{depth} + {wide} < {size} ? t{depth} + {wide} : {size})"
         head = pragma if last and size > 1 else []
         loop = [*head, f"for (int64_t {name} = {start}; {name} < {end}; {name}++) {{", *inner, "}"]
+        if last:
+            loop = [*self._around_inner, *loop]
         if in_tile and not last:
             return [*(self._over_tiles(d) for d in (depth, depth + 1)), "{", *loop, "}"]
         if not cutting:

@@ -18,6 +18,7 @@ from ember.infer.autoguide.base.layout import SiteLayout, layouts_of
 from ember.infer.autoguide.base.masks import Mask, add_mask, masks_of
 from ember.infer.autoguide.base.parts import Part
 from ember.infer.autoguide.base.prototype import full_size_of, prototype_hide_fn, record, vectorized_frames
+from ember.infer.autoguide.saving import Savable
 from ember.params.param_store import get_param_store
 from ember.poutine.handlers import block, condition
 from ember.poutine.messenger import unwrap
@@ -30,7 +31,7 @@ from ember.rng import fork_rng
 Program = Callable[..., Any]
 
 
-class AutoGuide(Part):
+class AutoGuide(Part, Savable):
     """Base of guides that are made from a model.
 
     The first call runs the model once, hidden from all handlers, to learn its latent sites; parameters come into being then.

@@ -34,6 +34,8 @@ class AutoDiagonalNormal(ScaledGuide):
     {'x': tensor(0.), 'y': tensor(2.)}
     """
 
+    saved_options = ()
+
     def get_base_dist(self) -> Any:
         """Standard normal."""
         return dist.Normal(torch.zeros_like(self.loc), torch.ones_like(self.loc)).to_event(1)

@@ -38,6 +38,8 @@ class AutoLowRankMultivariateNormal(AutoContinuous):
     torch.Size([9, 3])
     """
 
+    saved_options = ("rank",)
+
     scale_constraint: Any = constraints.softplus_positive
 
     def __init__(

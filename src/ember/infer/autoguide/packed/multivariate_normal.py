@@ -37,6 +37,8 @@ class AutoMultivariateNormal(ScaledGuide):
             [0.0000, 0.0100]], grad_fn=<ExpandBackward0>)
     """
 
+    saved_options = ()
+
     scale_tril_constraint: Any = constraints.unit_lower_cholesky
 
     def _setup_prototype(self, *args: object, **kwargs: object) -> None:

@@ -38,6 +38,8 @@ class AutoDelta(AutoGuide):
     {'x': tensor(2., grad_fn=<ExpandBackward0>)}
     """
 
+    saved_options = ()
+
     def __init__(
         self, model: Program, init_loc_fn: InitFn = init_to_median, *, create_plates: Program | None = None
     ) -> None:

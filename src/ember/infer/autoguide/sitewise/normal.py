@@ -49,6 +49,8 @@ class AutoNormal(AutoGuide):
     (torch.Size([]), {'x': tensor(1.)})
     """
 
+    saved_options = ()
+
     scale_constraint: Any = constraints.softplus_positive
 
     def __init__(

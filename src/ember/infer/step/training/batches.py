@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from ember import tree
+from ember.capture.native.torch_side.permutation import permute
 from ember.errors import ModelError
 from ember.infer.step.function import Args, Kwargs
 
@@ -198,8 +199,7 @@ class InMemory:
             yield Span(*self.columns, self._rows, sys.maxsize)
             return
         if self.shuffle:
-            # Drawn on the CPU, so that a seed means the same order on every device.
-            self._order.copy_(torch.randperm(self._rows, generator=self._generator()))
+            self._draw_order()
         first = 0
         for size, count in self._parts:
             start = max(skip * self.batch_size, first)
@@ -215,11 +215,14 @@ class InMemory:
         """The next epoch is the one of this number: its order follows from that, where processes share it."""
         self._epoch = epoch
 
-    def _generator(self) -> torch.Generator | None:
+    def _draw_order(self) -> None:
+        """A new order; drawn on the CPU, so that a seed means the same order on every device."""
         if self._shard is None:
-            return None
+            permute(self._order)
+            return
         # Apart from all streams that noise is drawn from.
-        return torch.Generator().manual_seed(self._shard.seed + 1_000_003 * self._epoch)
+        own = torch.Generator().manual_seed(self._shard.seed + 1_000_003 * self._epoch)
+        self._order.copy_(torch.randperm(self._rows, generator=own))
 
     def in_order(self) -> Iterator[Span]:
         """The batches as slices, in the order of the rows."""

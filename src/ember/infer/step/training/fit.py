@@ -176,6 +176,7 @@ class Fit:
         with self._users_code():
             if self.plan.validate_every is None:
                 self._validate()
+            self.progress.show(training)
             for callback in self.callbacks:
                 callback.after_epoch(training)
 
