@@ -41,3 +41,8 @@ next_number: Number = entry_point(
         "torch.autograd._get_sequence_nr", lambda call: isinstance(call(), int), _no_number, _UNNAMED
     )
 )
+
+
+def number_of(node: AutogradNode) -> int:
+    """The number that a node got when it was made."""
+    return node._sequence_nr()

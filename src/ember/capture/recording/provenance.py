@@ -14,7 +14,7 @@ from types import CodeType, FrameType
 from typing import Any, Literal, TypeVar
 
 from ember.capture import folders
-from ember.torch_private.autograd import current_node, next_number
+from ember.torch_private.autograd import current_node, next_number, number_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 Label = Callable[[FrameType, FrameType], "str | None"]
@@ -69,7 +69,7 @@ class Origins:
         """The origin of the operator that the caller is recording."""
         node = current_node()
         if node is not None:
-            origin = self._of_backward(node._sequence_nr())
+            origin = self._of_backward(number_of(node))
         else:
             origin = self._of_frames(sys._getframe(3))
         number = next_number() - 1
