@@ -11,7 +11,7 @@ export MKL_NUM_THREADS := 1
 BIN   := .venv/bin
 BENCH := .venv-bench/bin
 
-.PHONY: help demo test check bench surface trust soak clean
+.PHONY: help demo test check bench surface trust soak docs wheel matrix clean
 
 help:
 	@echo "make demo    fit the breast-cancer example: accuracy and log-likelihood on held-out patients, elbo.png"
@@ -22,6 +22,8 @@ help:
 	@echo "make surface Pyro's public names beside Ember's: docs/surface.md (ARGS=--names pyro.infer lists those that differ)"
 	@echo "make soak    break things at random for an hour (SECONDS=3600): threads, signals, kills, full disks, forks, many programs"
 	@echo "make docs    the site, in build/site"
+	@echo "make wheel   wheel and sdist, in build/dist; the README's first program run from the wheel in an empty environment"
+	@echo "make matrix  the tests on the oldest, the pinned and the newest torch, on several Pythons: docs/versions.md"
 	@echo "make clean   remove the environments and caches"
 
 # A stamp is a file that records an installation; it is older than pyproject.toml when that has changed.
@@ -57,6 +59,7 @@ check: .venv/test.stamp .venv/check.stamp
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.house
 	$(BIN)/python -m tools.draw_house --check
+	$(BIN)/python -m tools.typed_programs
 
 bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.eager $(filter --quick,$(ARGS))
@@ -95,6 +98,13 @@ docs: .venv-docs/docs.stamp
 	.venv-docs/bin/python $(PIP) --editable ".[docs]"
 	@touch $@
 
+wheel: .venv/package.stamp
+	$(BIN)/python -m tools.wheel_check --torch "$(TORCH)"
+
+# Builds of torch for CUDA take 5 to 7 GB each.
+matrix: .venv/test.stamp
+	$(BIN)/python -m tools.matrix $(ARGS)
+
 clean:
-	rm -rf .venv .venv-bench .venv-docs build/site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-docs build/site build/dist build/matrix .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -124,7 +124,7 @@ def run_installed(wheel: Path, torch: str, place: Path) -> str:
     (place / "first.py").write_text(
         first_program((ROOT / "README.md").read_text(encoding="utf-8")), encoding="utf-8"
     )
-    return run([python, "-W", "error", "first.py"], place)
+    return run([python, "first.py"], place)
 
 
 def main() -> int:
