@@ -47,7 +47,8 @@ is_all_true: AllTrue = entry_point(
         "torch._is_all_true",
         lambda call: bool(call(torch.ones(1, dtype=torch.bool, device="cpu"))),
         _all,
-        "Tensor.all, where validation calls it",
+        "Tensor.all; what validates could not be told from what a program asks, so that steps run eagerly",
+        needed=True,
     )
 )
 _STORAGE: Number = entry_point(

@@ -13,10 +13,9 @@ from types import CodeType, FrameType
 
 import torch
 from torch import Tensor
-from torch.distributions import ContinuousBernoulli, Distribution, Geometric, constraints
+from torch.distributions import ContinuousBernoulli, Geometric, constraints
 
 from ember.ops.provenance import detach_provenance
-from ember.torch_private.values import all_hold
 
 
 class Unforeseen(Exception):
@@ -30,10 +29,6 @@ _VALIDATING: frozenset[CodeType] = frozenset(
         type(constraints.positive_semidefinite).check,
         ContinuousBernoulli.__init__,
         Geometric.__init__,
-        # These ask for a tensor in a torch without a check of its own.
-        Distribution.__init__,
-        Distribution._validate_sample,
-        all_hold,
     )
 )
 """Functions of torch that go on where a tensor is true, and where it is not know that a value is invalid."""
