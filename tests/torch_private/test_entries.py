@@ -238,12 +238,3 @@ def test_an_error_of_the_graph_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(TypeError, match="the graph"):
         inductor.compile_graph(torch.fx.symbolic_trace(lambda x: (x,)), [torch.ones(2)])
     assert not LOSSES
-
-
-def test_inductor_goes_by_torch_compile_in_old_releases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inductor, "_compile_directly", lambda module, inputs: pytest.fail("the direct way"))
-    monkeypatch.setattr(inductor, "compile_graph_publicly", lambda module, inputs: "public")
-    monkeypatch.setattr(torch, "__version__", "2.9.1+cu128")
-    monkeypatch.setattr("ember.torch_private.entry.LOSSES", losses := [])
-    assert inductor.compile_graph(torch.fx.symbolic_trace(lambda x: (x,)), [torch.ones(2)]) == "public"
-    assert "wrong numbers with torch 2.9.1" in str(losses[0])

@@ -78,9 +78,6 @@ def _torch_quiet() -> Iterator[None]:
 @_torch_quiet()
 def compile_graph(module: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
     """Compile a graph for inputs of these shapes, dtypes and devices: directly, or where this torch has no such way, publicly."""
-    if _release() < _DIRECT_SINCE:
-        lose(_DIRECT, RuntimeError(f"it gives wrong numbers with torch {torch.__version__}"))
-        return compile_graph_publicly(module, inputs)
     try:
         return _compile_directly(module, inputs)
     except (ImportError, AttributeError, TypeError) as error:
@@ -95,13 +92,6 @@ _DIRECT: Entry[None] = Entry(
     None,
     "torch.compile, which looks at its inputs in every call",
 )
-
-_DIRECT_SINCE = (2, 13)
-"""With torch 2.9.1 programs that update their inputs give wrong numbers the direct way; releases in between were not tried."""
-
-
-def _release() -> tuple[int, ...]:
-    return tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
 def _compile_directly(module: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
