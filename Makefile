@@ -12,7 +12,7 @@ BIN   := .venv/bin
 BENCH := .venv-bench/bin
 CLIENTS := .venv-clients/bin
 
-.PHONY: help demo gallery test check bench surface clients trust soak docs clean
+.PHONY: help demo gallery test check bench surface clients trust soak docs wheel matrix clean
 
 help:
 	@echo "make demo    fit eighteen batters, with a verdict, and score the rest of their season: batting.png"
@@ -25,6 +25,8 @@ help:
 	@echo "make clients scvi-tools, cell2location, CellBender, chirho, GPyTorch and pyroved on Ember, beside pyro-ppl: docs/from-pyro.md"
 	@echo "make soak    break things at random for an hour (SECONDS=3600): threads, signals, kills, full disks, forks, many programs"
 	@echo "make docs    the site, in build/site"
+	@echo "make wheel   wheel and sdist, in build/dist; the README's first program run from the wheel in an empty environment"
+	@echo "make matrix  the tests on the oldest, the pinned and the newest torch, on several Pythons: docs/versions.md"
 	@echo "make clean   remove the environments and caches"
 
 # A stamp is a file that records an installation; it is older than pyproject.toml when that has changed.
@@ -63,6 +65,7 @@ check: .venv/test.stamp .venv/check.stamp
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.house
 	$(BIN)/python -m tools.draw_house --check
+	$(BIN)/python -m tools.typed_programs
 
 bench: .venv-bench/bench.stamp
 	$(BENCH)/python -m benchmarks.eager $(filter --quick,$(ARGS))
@@ -118,6 +121,13 @@ docs: .venv-docs/docs.stamp
 	.venv-docs/bin/python $(PIP) --editable ".[docs]"
 	@touch $@
 
+wheel: .venv/package.stamp
+	$(BIN)/python -m tools.wheel_check --torch "$(TORCH)"
+
+# Builds of torch for CUDA take 5 to 7 GB each.
+matrix: .venv/test.stamp
+	$(BIN)/python -m tools.matrix $(ARGS)
+
 clean:
-	rm -rf .venv .venv-bench .venv-docs .venv-clients build/site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-docs .venv-clients build/site build/dist build/matrix .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

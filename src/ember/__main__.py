@@ -21,6 +21,8 @@ from ember import settings
 from ember.capture import Backend, Inductor, Interpreter, Native, capture
 from ember.capture.native.build.compiler import find_compiler
 from ember.capture.native.build.store import cache_folder
+from ember.capture.native.torch_side.generator import engine
+from ember.torch_private import ENTRIES, LOSSES
 
 EXTRAS = {
     "matplotlib": "pictures of fits",
@@ -48,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         backends: tuple[Backend, ...] = (Native(), Inductor(), Interpreter())
         for backend in backends:
             _say(f"backend {backend.name}", _tried(partial(_compiled, backend)))
+        _say("random stream", engine().reason or "drawn from in place")
+    _say("names in torch", f"{len(ENTRIES)} that are not public, {len(LOSSES)} of them lacking")
+    for loss in LOSSES:
+        _say("MISSING in torch", str(loss))
     for name, purpose in EXTRAS.items():
         _say(name, _installed(name) or f"missing: {purpose} (pip install {name})")
     _say("settings", ", ".join(f"{name}={value}" for name, value in settings.get().items()))

@@ -75,6 +75,7 @@ class Reason(Enum):
     DISAGREES = "the captured step gives other numbers than the eager one"
     NO_COMPILER = "there is no C++ compiler"
     BACKEND = "the backend lacks an operator"
+    TORCH = "this torch lacks what recording needs"
     ERROR = "the program failed while it was recorded"
 
 

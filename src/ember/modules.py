@@ -14,6 +14,7 @@ import torch
 from ember.params.names import MODULE_NAMESPACE_DIVIDER, param_with_module_name
 from ember.params.param_store import get_param_store
 from ember.primitives import param
+from ember.torch_private.values import number_of_tensor
 
 _RECORDING = threading.local()
 
@@ -89,7 +90,7 @@ def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any
             full_name = param_with_module_name(name, param_name)
             stored = param(full_name, own)
             # The same tensor may be wrapped by another Python object.
-            if own._cdata != stored._cdata:
+            if number_of_tensor(own) != number_of_tensor(stored):
                 replaced[param_name] = stored
                 if full_name in awaited:
                     del awaited[full_name]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import torch
 from torch.distributions.constraints import Constraint
@@ -19,7 +19,29 @@ from ember.poutine.plates.plate_messenger import PlateMessenger
 from ember.poutine.runtime import THREAD, apply_stack, effectful
 from ember.poutine.site import message
 
+T = TypeVar("T")
 
+
+@overload
+def sample(
+    name: str,
+    fn: dist.Distribution,
+    *args: object,
+    obs: object = None,
+    obs_mask: torch.Tensor | bool | None = None,
+    infer: dict[str, Any] | None = None,
+    **kwargs: object,
+) -> torch.Tensor: ...
+@overload
+def sample(
+    name: str,
+    fn: Callable[..., T],
+    *args: object,
+    obs: object = None,
+    obs_mask: torch.Tensor | bool | None = None,
+    infer: dict[str, Any] | None = None,
+    **kwargs: object,
+) -> T: ...
 def sample(
     name: str,
     fn: Any,
@@ -138,7 +160,7 @@ def factor(name: str, log_factor: torch.Tensor, *, has_rsample: bool | None = No
     sample(name, unit, obs=unit.sample(), infer={"is_auxiliary": True})
 
 
-def deterministic(name: str, value: torch.Tensor, event_dim: int | None = None) -> Any:
+def deterministic(name: str, value: torch.Tensor, event_dim: int | None = None) -> torch.Tensor:
     """Record a value that follows from others; it does not count in the log density.
 
     Args:
@@ -148,7 +170,8 @@ def deterministic(name: str, value: torch.Tensor, event_dim: int | None = None) 
     """
     event_dim = value.ndim if event_dim is None else event_dim
     fn = dist.Delta(value, event_dim=event_dim).mask(False)
-    return sample(name, fn, obs=value, infer={"_deterministic": True})
+    recorded: torch.Tensor = sample(name, fn, obs=value, infer={"_deterministic": True})
+    return recorded
 
 
 @effectful(type="subsample")

@@ -19,6 +19,8 @@ from ember.capture.failure import error_of, twin
 from ember.capture.recording.graph import CapturedGraph
 from ember.capture.recording.meta import Meta
 from ember.rng import set_torch_states, torch_states
+from ember.torch_private.foreach import foreach_copy_
+from ember.torch_private.operators import OpOverload
 
 aten = torch.ops.aten
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -103,7 +105,7 @@ class CheckedGraph:
         except Exception as raised:
             error = raised
         if changed:
-            torch._foreach_copy_(changed, self._copies)
+            foreach_copy_(changed, self._copies)
         set_torch_states(random_states)
         raise error_of(self._graph.module, inputs) or error or _unknown() from None
 
@@ -111,7 +113,7 @@ class CheckedGraph:
         if len(self._copies) != len(changed):
             self._copies = [twin(tensor) for tensor in changed]
         elif changed:
-            torch._foreach_copy_(self._copies, changed)
+            foreach_copy_(self._copies, changed)
 
 
 def _unknown() -> Exception:
@@ -145,7 +147,7 @@ class _Checks:
 
     def visit(self, node: Node) -> None:
         """Check the arguments of an operator."""
-        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        if node.op != "call_function" or not isinstance(node.target, OpOverload):
             return
         name = node.target._schema.name.removeprefix("aten::").rstrip("_")
         with self._graph.inserting_before(node):

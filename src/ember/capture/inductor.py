@@ -1,4 +1,4 @@
-"""The one place that touches torch's semi-private compiler entry points.
+"""The one place that touches the private entry points of torch's compiler.
 
 :func:`compile_graph` calls Inductor directly, without guards and without the wrappers that would check inputs at every call.
 :func:`compile_graph_publicly` does the same through :func:`torch.compile`, for a torch in which the direct way is gone.
@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
+
+from ember.torch_private.entry import Entry, lose
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
 """Takes the list of all inputs (and empties it), updates inputs in place, returns the outputs."""
@@ -75,16 +77,31 @@ def _torch_quiet() -> Iterator[None]:
 
 @_torch_quiet()
 def compile_graph(module: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
-    """Compile a graph for inputs of these shapes, dtypes and devices."""
+    """Compile a graph for inputs of these shapes, dtypes and devices: directly, or where this torch has no such way, publicly."""
     try:
-        # The cache on disk works within a tracing context with a shape environment only.
-        from torch._functorch import config as functorch_config
-        from torch._guards import TracingContext, tracing
-        from torch._inductor.compile_fx import compile_fx, compile_fx_inner
-        from torch._subclasses.fake_tensor import FakeTensorMode
-        from torch.fx.experimental.symbolic_shapes import ShapeEnv
-    except ImportError:
-        return compile_graph_publicly(module, inputs)
+        return _compile_directly(module, inputs)
+    except (ImportError, AttributeError, TypeError) as error:
+        compiled = compile_graph_publicly(module, inputs)  # if the graph is at fault, that says so
+        lose(_DIRECT, error)
+        return compiled
+
+
+_DIRECT: Entry[None] = Entry(
+    "torch._inductor.compile_fx",
+    lambda found: None,
+    None,
+    "torch.compile, which looks at its inputs in every call",
+)
+
+
+def _compile_directly(module: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
+    # The cache on disk works within a tracing context with a shape environment only.
+    from torch._functorch import config as functorch_config
+    from torch._guards import TracingContext, tracing
+    from torch._inductor.compile_fx import compile_fx, compile_fx_inner
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
     _keep_samplers(module)
     inner: list[Any] = []
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from ember.capture.recording.value_guard import recording_number
+from ember.torch_private.jit import jit_tracing_state
+from ember.torch_private.modes import transform_level
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class CachedUnder:
             return False
         if self.program:
             return True
-        if torch._C._functorch.maybe_current_level() is not None:
+        if transform_level() is not None:
             return False  # values cannot be compared there
         present = tuple(module.parameters())
         return len(present) == len(self.parameters) and all(
@@ -46,4 +48,4 @@ class CachedUnder:
 
 
 def _program() -> int:
-    return -1 if torch._C._get_tracing_state() is not None else recording_number()
+    return -1 if jit_tracing_state() is not None else recording_number()

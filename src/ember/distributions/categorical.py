@@ -10,6 +10,7 @@ from torch import Size, Tensor
 
 from ember.distributions import constraints
 from ember.distributions.torch_distribution import WrappedDistribution
+from ember.torch_private.jit import jit_tracing_state
 
 
 class Categorical(torch.distributions.Categorical, WrappedDistribution):
@@ -41,7 +42,7 @@ class Categorical(torch.distributions.Categorical, WrappedDistribution):
 
     def _is_enumerated_at(self, dim: int, value: Tensor, logits: Tensor) -> bool:
         # The value is arange(n) along a dim left of the batch: then its log density is the logits, moved there.
-        if torch._C._get_tracing_state():
+        if jit_tracing_state() is not None:
             return True
         if value.size(0) != logits.size(-1) or value.numel() != value.size(0) or logits.size(dim) != 1:
             return False

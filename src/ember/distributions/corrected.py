@@ -10,6 +10,7 @@ from torch import Size, Tensor
 
 from ember.distributions.torch_distribution import WrappedDistribution
 from ember.distributions.typed_torch import positive_definite
+from ember.torch_private.jit import jit_tracing_state
 
 # Below this, the tail of a generalised Pareto distribution is taken as exponential.
 _TINY_CONCENTRATION = 1e-8
@@ -79,7 +80,7 @@ class Wishart(torch.distributions.Wishart, WrappedDistribution):
         sample = self._draw_once(sample_shape)
         for _ in range(10 if max_try_correction is None else max_try_correction):
             valid: Tensor = positive_definite.check(sample)
-            if torch._C._get_tracing_state() or bool(valid.all()):
+            if jit_tracing_state() is not None or bool(valid.all()):
                 break
             sample = torch.where(valid[..., None, None], sample, self._draw_once(sample_shape))
         return sample

@@ -51,7 +51,7 @@ class Distribution(metaclass=DistributionMeta):
     has_rsample: bool = False
     has_enumerate_support: bool = False
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Draw a value: the same as ``.sample(*args, **kwargs)``."""
         return self.sample(*args, **kwargs)
 

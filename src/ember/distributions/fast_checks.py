@@ -18,6 +18,7 @@ from torch.distributions.utils import lazy_property
 from torch.nn import Parameter
 
 from ember.capture.recording.value_guard import is_recording
+from ember.torch_private.jit import jit_tracing_state
 
 #: Exact types whose operators are torch's; subclasses (functorch wrappers, user types) go torch's way.
 PLAIN_TENSORS = frozenset({Tensor, Parameter})
@@ -121,7 +122,7 @@ def is_surely_valid(constraint: object, value: Tensor) -> bool:
     check = _CHECKS.get(type(constraint))
     if check is None or type(value) not in PLAIN_TENSORS or value.numel() == 0:
         return False
-    if torch._C._get_tracing_state() is not None or is_recording():
+    if jit_tracing_state() is not None or is_recording():
         return False  # reading a number would warn in other words than torch's check; a recording notes what torch's asks
     return check(constraint, value)
 

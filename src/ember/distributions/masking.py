@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.torch_private.jit import jit_tracing_state
+
 
 def _is_identically(x: object, number: int) -> bool:
     if isinstance(x, torch.Tensor):
         # Only integer scalars are looked into: reading a float would synchronise and break tracing.
-        if x.dtype is torch.int64 and not x.shape and not torch._C._get_tracing_state():
+        if x.dtype is torch.int64 and not x.shape and jit_tracing_state() is None:
             return bool(x.item() == number)
         return False
     return isinstance(x, numbers.Number) and x == number  # type: ignore[comparison-overlap]

@@ -8,17 +8,19 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.distributions.utils import _standard_normal, broadcast_all
+from torch.distributions.utils import broadcast_all
 
 from ember.distributions.fast_checks import PLAIN_TENSORS
 from ember.distributions.torch_distribution import WrappedDistribution
+from ember.ops.normals import standard_normal
+from ember.torch_private.jit import jit_tracing_state
 
 _MINUS_HALF_LOG_2PI = -0.5 * math.log(2 * math.pi)
 
 
 def _broadcast(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """What ``broadcast_all`` does, with short ways for the usual kinds of arguments."""
-    if torch._C._get_tracing_state() is not None:
+    if jit_tracing_state() is not None:
         first, second = broadcast_all(a, b)  # a tensor made here of a number would give a warning
         return first, second
     kinds = type(a), type(b)
@@ -55,7 +57,7 @@ class Normal(torch.distributions.Normal, WrappedDistribution):
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """``loc + scale * eps`` with standard normal noise of shape ``sample_shape + batch_shape``."""
         loc = self.loc
-        noise = _standard_normal(Size(sample_shape) + self._batch_shape, dtype=loc.dtype, device=loc.device)
+        noise = standard_normal(Size(sample_shape) + self._batch_shape, dtype=loc.dtype, device=loc.device)
         return torch.addcmul(loc, noise, self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:

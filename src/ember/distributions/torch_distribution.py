@@ -39,14 +39,14 @@ class TorchDistributionMixin(Distribution, OldNames):
     batch_shape: Any
     event_shape: Any
 
-    def __call__(self, sample_shape: Sequence[int] = Size()) -> Any:
+    def __call__(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         """Draw a value, by ``rsample`` if the instance has it, else by ``sample``.
 
         Shapes:
             result: ``sample_shape + batch_shape + event_shape``.
         """
         if self.has_rsample:
-            return self.rsample(sample_shape)  # type: ignore[attr-defined]
+            return cast(Tensor, self.rsample(sample_shape))  # type: ignore[attr-defined]
         return self.sample(sample_shape)
 
     @property
@@ -82,15 +82,15 @@ class TorchDistributionMixin(Distribution, OldNames):
         """This distribution with its batch dims expanded to ``batch_shape``."""
         return ExpandedDistribution(self, Size(batch_shape))
 
-    def expand_by(self, sample_shape: Sequence[int]) -> Any:
+    def expand_by(self, sample_shape: Sequence[int]) -> WrappedDistribution:
         """Add ``sample_shape`` to the left of ``batch_shape``."""
         batch_shape = Size(sample_shape) + self.batch_shape
         try:
-            return self.expand(batch_shape)
+            return cast(WrappedDistribution, self.expand(batch_shape))
         except NotImplementedError:
-            return TorchDistributionMixin.expand(self, batch_shape)
+            return cast(WrappedDistribution, TorchDistributionMixin.expand(self, batch_shape))
 
-    def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Any:
+    def to_event(self, reinterpreted_batch_ndims: int | None = None) -> WrappedDistribution:
         """Turn the rightmost batch dims into event dims.
 
         Args:
@@ -119,7 +119,7 @@ class TorchDistributionMixin(Distribution, OldNames):
             result.has_rsample = self.__dict__["has_rsample"]
         return result
 
-    def mask(self, mask: bool | Tensor) -> Any:
+    def mask(self, mask: bool | Tensor) -> WrappedDistribution:
         """Mask the log density by a bool, or by a tensor that broadcasts with ``batch_shape``."""
         return MaskedDistribution(self, mask)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 
 from ember import settings
+from ember.torch_private.values import all_hold
 
 _VALIDATION_ENABLED: bool = __debug__
 
@@ -39,7 +40,7 @@ def all_valid(valid: torch.Tensor) -> bool:
     >>> all_valid(torch.tensor([True, False]))
     False
     """
-    return bool(torch._is_all_true(valid))
+    return all_hold(valid)
 
 
 class _ValueChecks(threading.local):

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
-import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
@@ -28,6 +27,7 @@ from ember.params.names import param_with_module_name
 from ember.params.param_store import get_param_store
 from ember.poutine.validation import is_validation_enabled
 from ember.primitives import deterministic, param, sample, subsample
+from ember.torch_private.jit import copied_to_script
 
 _SUFFIX = "_unconstrained"
 # Pyro's name for it.
@@ -388,7 +388,7 @@ class PyroModuleList(nn.ModuleList, PyroModule):
     def __getitem__(self, idx: slice) -> nn.ModuleList: ...
     @overload
     def __getitem__(self, idx: int) -> nn.Module: ...
-    @torch._jit_internal._copy_to_script_wrapper
+    @copied_to_script
     def __getitem__(self, idx: int | slice) -> nn.Module | nn.ModuleList:
         if isinstance(idx, slice):
             return nn.ModuleList(list(self._modules.values())[idx])

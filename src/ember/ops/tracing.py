@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from ember.torch_private.jit import jit_tracing_state
+
 __all__ = ["ignore_jit_warnings", "jit_iter", "sizes_of"]
 
 
@@ -18,7 +20,7 @@ def ignore_jit_warnings(filter: Iterable[str | tuple[str, type[Warning]]] | None
     Args:
         filter: messages, or pairs of a message and its class, to silence; all tracer warnings if None.
     """
-    if torch._C._get_tracing_state() is None:
+    if jit_tracing_state() is None:
         yield
         return
     with warnings.catch_warnings():
@@ -30,7 +32,7 @@ def ignore_jit_warnings(filter: Iterable[str | tuple[str, type[Warning]]] | None
 
 def jit_iter(tensor: torch.Tensor) -> list[torch.Tensor]:
     """The slices of a tensor along its first dim, without the tracer's warning about iterating."""
-    if torch._C._get_tracing_state() is None:
+    if jit_tracing_state() is None:
         return list(tensor.unbind())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Iterating over a tensor")
@@ -40,7 +42,7 @@ def jit_iter(tensor: torch.Tensor) -> list[torch.Tensor]:
 
 def sizes_of(tensor: torch.Tensor) -> tuple[int, ...]:
     """The shape in ints: while ``torch.jit`` traces, that of a tensor is of tensors."""
-    if torch._C._get_tracing_state() is None:
+    if jit_tracing_state() is None:
         return tensor.shape
     with ignore_jit_warnings():
         return tuple(int(size) for size in tensor.shape)

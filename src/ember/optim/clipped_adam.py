@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from ember.optim.flat.lists import step_in_place
 from ember.optim.rule_state import dense_batches, new_step, restore_steps
 from ember.optim.rules.clipped_adam import CLIPPED_ADAM, ClippedAdamOptions
+from ember.torch_private.foreach import foreach_clamp_max_, foreach_clamp_min_
 
 
 def clipped_adam(
@@ -114,8 +115,8 @@ class ClippedAdam(Optimizer):
         for group in self.param_groups:
             group["lr"] *= group["lrd"]
             for params, grads in dense_batches(group["params"]):
-                torch._foreach_clamp_min_(grads, -group["clip_norm"])
-                torch._foreach_clamp_max_(grads, group["clip_norm"])
+                foreach_clamp_min_(grads, -group["clip_norm"])
+                foreach_clamp_max_(grads, group["clip_norm"])
                 states = [self._state_of(param) for param in params]
                 clipped_adam(
                     params,

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from ember.optim.rules.clipping import Clipping
+from ember.torch_private.foreach import foreach_mul_, foreach_norm
 
 
 @torch.no_grad()
@@ -23,10 +24,10 @@ def clip_each_norm_(params: list[Tensor], limit: float) -> None:
     """
     grads = [param.grad for param in params if param.grad is not None]
     if grads:
-        norms = torch.stack(torch._foreach_norm(grads))
+        norms = torch.stack(list(foreach_norm(grads)))
         # The small number and the clamp are those of torch.nn.utils.clip_grad_norm_, to get the same bits.
         scales = (limit / (norms + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_(grads, scales.to(grads[0].dtype).unbind())
+        foreach_mul_(grads, scales.to(grads[0].dtype).unbind())
 
 
 class Clipper:

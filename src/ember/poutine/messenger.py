@@ -6,11 +6,14 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 from ember.capture.recording.provenance import works_for
 from ember.poutine.site import Site
 from ember.poutine.stack import THREAD
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Handled:
@@ -54,7 +57,7 @@ class Messenger:
         sampling x
     """
 
-    def __call__(self, fn: Callable[..., Any]) -> Any:
+    def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
         if not callable(fn):
             raise ValueError(f"{fn!r} is not callable, did you mean to pass it as a keyword arg?")
         return Handled(self, fn)

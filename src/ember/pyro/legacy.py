@@ -66,7 +66,7 @@ def random_module(
         "pyro.random_module is deprecated; use pyro.nn.PyroModule instead", FutureWarning, stacklevel=2
     )
     assert hasattr(nn_module, "parameters"), "Module is not a NN module."
-    register = ember.poutine.lift(ember.module, prior=prior)
+    register: Callable[..., Any] = ember.poutine.lift(ember.module, prior=prior)
 
     def draw() -> Any:
         # The samples are written into the module that is registered, so each draw has one of its own.

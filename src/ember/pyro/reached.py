@@ -44,7 +44,8 @@ def _make_handler(
     """
 
     def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
-        handler = functools.wraps(fn)(make_handler(fn.__name__, msngr_cls))
+        plain: Callable[..., Any] = make_handler(fn.__name__, msngr_cls)
+        handler = functools.wraps(fn)(plain)
         handler.__doc__ = (
             f"Handler made of :class:`~{msngr_cls.__module__}.{msngr_cls.__name__}`.\n\n{msngr_cls.__doc__}"
         )

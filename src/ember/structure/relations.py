@@ -98,7 +98,7 @@ def followed_trace(
     assert isinstance(args, tuple), f"model_args must be a tuple, got {args!r}"
     assert isinstance(kwargs, dict), f"model_kwargs must be a dict, got {kwargs!r}"
     with left_as_it_was(), TrackProvenance(include_deterministic=include_deterministic):
-        return poutine.trace(model).get_trace(*args, **kwargs)  # type: ignore[no-any-return]
+        return poutine.trace(model).get_trace(*args, **kwargs)
 
 
 def get_model_relations(

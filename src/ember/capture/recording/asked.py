@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ember.torch_private.modes import without_autocast
+
 MOST_BYTES = 1 << 22
 """Tensors that are larger than this are not compared as wholes."""
 
@@ -112,7 +114,7 @@ class Asked:
         for place, tensor in self._others:
             slots[place] = tensor
         try:
-            with torch.no_grad(), torch._C._DisableAutocast():
+            with torch.no_grad(), without_autocast():
                 for line in self._lines:
                     value = line.function(*_filled(line.args, slots), **_filled(line.kwargs, slots))
                     if line.result < 0:

@@ -25,6 +25,8 @@ from ember.capture.recording.provenance import Origins
 from ember.capture.recording.recorder import Recorder
 from ember.capture.recording.value_guard import ValueGuard
 from ember.errors import CaptureError, Reason
+from ember.torch_private import missing_for_capture
+from ember.torch_private.values import number_of_storage
 
 aten = torch.ops.aten
 Flat = Sequence[Tensor]
@@ -83,7 +85,16 @@ def capture(
         inputs: its inputs.
         num_arguments: how many of the inputs, the last ones, ``fn`` may ask for values, as it may ask tensors that it finds
             outside: the graph is for these values then. None if it may not ask at all.
+
+    Raises:
+        CaptureError: if it cannot be recorded.
     """
+    if lacks := missing_for_capture():
+        raise CaptureError(
+            f"the step cannot be captured with torch {torch.__version__}: {lacks}\n"
+            "The way out: another torch (docs/versions.md), or run eagerly (compile=False).",
+            Reason.TORCH,
+        )
     recorder = Recorder(inputs, _DECOMPOSITIONS, Origins(capture.__code__), num_arguments)
     assumptions = Assumptions(recorder.is_constant)
     with collector_paused(), _random_state_kept(), recorder.guard.undone():
@@ -158,7 +169,7 @@ def _check_no_overlap(tensors: Flat, guard: MutationGuard) -> None:
     """A compiler may reorder a read and a write of memory that it takes for two different tensors."""
     seen: set[int] = set()
     for tensor in tensors:
-        storage = tensor.untyped_storage()._cdata
+        storage = number_of_storage(tensor)
         if storage in seen and guard.has_changed(tensor):
             raise CaptureError(
                 f"the step cannot be captured: it changes a tensor of shape {tuple(tensor.shape)} in place and uses "

@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from ember.torch_private.values import number_of_storage
+
 T = TypeVar("T")
 
 
@@ -45,7 +47,7 @@ class Storage:
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether a tensor lies in it."""
-        return _address(tensor) == self.address
+        return number_of_storage(tensor) == self.address
 
     def __init__(self, address: int, number: int, own: bool) -> None:
         self.address = address
@@ -82,11 +84,11 @@ class Tracked(Generic[T]):
 
     def was_made(self, tensor: Tensor) -> bool:
         """Whether the run has made memory at the address of this tensor's."""
-        return _address(tensor) in self._made
+        return number_of_storage(tensor) in self._made
 
     def storage(self, tensor: Tensor, own: bool = False) -> Storage:
         """The memory of a tensor; a new one (``own`` or not) if no live tensor is known to lie in it."""
-        address = _address(tensor)
+        address = number_of_storage(tensor)
         known = self._storages.get(address)
         if known is None:
             known = self._storages[address] = Storage(address, self._count, own)
@@ -123,10 +125,6 @@ class Tracked(Generic[T]):
         storage.tensors -= 1
         if not storage.tensors and self._storages.get(storage.address) is storage:
             del self._storages[storage.address]
-
-
-def _address(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def meta_of(tensor: Tensor, storage: Storage) -> Meta:

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ember.capture.recording.operators import operator_facts, tensors_in
+from ember.torch_private.operators import TorchDispatchMode
+from ember.torch_private.values import number_of_storage
 
 
 class MutationGuard:
@@ -24,11 +25,11 @@ class MutationGuard:
         """Copy a tensor that is about to change. The tensor is kept alive, so that its storage's address stays its own."""
         if id(tensor) not in self._saved:
             self._saved[id(tensor)] = (tensor, tensor.detach().clone())
-            self._changed.add(_storage(tensor))
+            self._changed.add(number_of_storage(tensor))
 
     def has_changed(self, tensor: Tensor) -> bool:
         """Whether the run changed a tensor from outside."""
-        return _storage(tensor) in self._changed
+        return number_of_storage(tensor) in self._changed
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -60,17 +61,13 @@ class Undoable(TorchDispatchMode):  # type: ignore[no-untyped-call]
         unsaid = args[3:5] if func is torch.ops.aten.native_batch_norm.default else ()
         written = [*operator_facts(func).written_tensors(args, kwargs), *tensors_in(unsaid)]
         for tensor in written:
-            if tensor.layout is torch.strided and _storage(tensor) not in self._made:
+            if tensor.layout is torch.strided and number_of_storage(tensor) not in self._made:
                 self.guard.save(tensor)
         result = func(*args, **kwargs)
-        given = {_storage(tensor) for tensor in _strided((args, tuple(kwargs.values())))}
-        self._made |= {_storage(tensor) for tensor in _strided(result)} - given
+        given = {number_of_storage(tensor) for tensor in _strided((args, tuple(kwargs.values())))}
+        self._made |= {number_of_storage(tensor) for tensor in _strided(result)} - given
         return result
 
 
 def _strided(values: Any) -> list[Tensor]:
     return [tensor for tensor in tensors_in((values,)) if tensor.layout is torch.strided]
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

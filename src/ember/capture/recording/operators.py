@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.torch_private.operators import has_kernel, key_of_device
+
 aten = torch.ops.aten
 # They answer from the tensor's sizes; below autograd torch asks them of tensors of other kinds only.
 _SIZES = (aten.size.default, aten.stride.default, aten.storage_offset.default)
@@ -42,9 +44,7 @@ class Operator:
     def __init__(self, func: Any) -> None:
         schema, tags = func._schema, func.tags
         self._func = func
-        self._composite = func not in _SIZES and torch._C._dispatch_has_kernel_for_dispatch_key(
-            func.name(), "CompositeImplicitAutograd"
-        )
+        self._composite = func not in _SIZES and has_kernel(func.name(), "CompositeImplicitAutograd")
         self.written: tuple[tuple[int, str], ...] = tuple(
             (position, argument.name)
             for position, argument in enumerate(schema.arguments)
@@ -73,9 +73,9 @@ class Operator:
         devices = {tensor.device.type for tensor in tensors_in(args)}
         name = self._func.name()
         return not any(
-            torch._C._dispatch_has_kernel_for_dispatch_key(
+            has_kernel(
                 name,
-                torch._C._dispatch_key_for_device(device),
+                key_of_device(device),
             )
             for device in devices
         )

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, Literal, TypeVar
 
-import torch
-
 from ember.capture import folders
+from ember.torch_private.autograd import current_node, next_number, number_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 Label = Callable[[FrameType, FrameType], "str | None"]
@@ -68,12 +67,12 @@ class Origins:
 
     def of_current(self) -> str:
         """The origin of the operator that the caller is recording."""
-        node: Any = torch._C._current_autograd_node()
+        node = current_node()
         if node is not None:
-            origin = self._of_backward(node._sequence_nr())
+            origin = self._of_backward(number_of(node))
         else:
             origin = self._of_frames(sys._getframe(3))
-        number = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]
+        number = next_number() - 1
         if not self._numbers or number > self._numbers[-1]:
             self._numbers.append(number)
             self._origins.append(origin)

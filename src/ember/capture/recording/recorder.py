@@ -14,7 +14,6 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 from torch.fx import Graph, Node
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ember.capture.recording.asked import MOST_BYTES, Asked, noted, whole
 from ember.capture.recording.assumptions import CURRENT, Assumptions
@@ -25,9 +24,9 @@ from ember.capture.recording.operators import Operator, operator_facts, tensors_
 from ember.capture.recording.provenance import Origins
 from ember.capture.recording.value_guard import ShapeOfValuesError, ValueTakenError
 from ember.errors import CaptureError, Reason
+from ember.torch_private.operators import TorchDispatchMode, plain_dispatch
 
 aten = torch.ops.aten
-_PLAIN = torch._C._disabled_torch_dispatch_impl
 _PUTS = (aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
 _SAME_TENSOR = (aten.detach.default, aten.alias.default)
 
@@ -96,7 +95,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if types and not all(kind.__torch_dispatch__ is _PLAIN for kind in types):
+        if types and not all(kind.__torch_dispatch__ is plain_dispatch for kind in types):
             return NotImplemented
         replacement = self._decompositions.get(func)
         if replacement is not None:

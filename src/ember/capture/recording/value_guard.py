@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from ember.capture.recording.assumptions import CURRENT, Assumptions, is_validating
 from ember.capture.recording.scalar_index import index
 from ember.errors import Reason
+from ember.torch_private.values import is_all_true
 
 _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 _READERS = (Tensor.numpy, Tensor.tolist, Tensor.__array__)
@@ -72,7 +73,7 @@ class ValueGuard(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assumptions = self._assumptions
         if assumptions is not None and (
-            func is torch._is_all_true or (func is Tensor.__bool__ and is_validating(sys._getframe(1)))
+            func is is_all_true or (func is Tensor.__bool__ and is_validating(sys._getframe(1)))
         ):
             return assumptions.holds(args[0])
         if func is Tensor.data_ptr:

@@ -17,6 +17,7 @@ from ember.infer import SVI
 from ember.infer.traces.validate_all import validation_enabled
 from ember.optim import ClippedAdam
 from ember.primitives import plate
+from ember.torch_private.jit import jit_tracing_state
 
 # The logger that programs written for Pyro turn down.
 logger = logging.getLogger("pyro.contrib.cevae")
@@ -138,7 +139,7 @@ class CEVAE(nn.Module):
             AssertionError: for other shapes.
             AttributeError: before :meth:`fit`.
         """
-        if not torch._C._get_tracing_state():
+        if jit_tracing_state() is None:
             self._check_features(x)
         draws = self.num_samples if num_samples is None else num_samples
         batches: Any = [x] if batch_size is None else DataLoader(cast(Any, x), batch_size=batch_size)
@@ -155,7 +156,7 @@ class CEVAE(nn.Module):
                 with poutine.do(data={"t": torch.ones(())}):
                     treated = replayed(white)
             effect = (treated - untreated).mean(0)
-            if not torch._C._get_tracing_state():
+            if jit_tracing_state() is None:
                 logger.debug(f"batch ate = {effect.mean():0.6g}")
             result.append(effect)
         return torch.cat(result)

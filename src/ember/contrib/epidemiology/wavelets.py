@@ -42,7 +42,7 @@ class Wavelets:
     def reparam(self, program: Callable[[], Any]) -> Callable[[], Any]:
         """The program with the series sampled in wavelets, at ``<name>_haar``."""
         config = {name: HaarReparam(dim=dim, flip=True) for name, dim in self.dims.items()}
-        return poutine.reparam(program, config)  # type: ignore[no-any-return]
+        return poutine.reparam(program, config)
 
     def to_series(self, samples: dict[str, Tensor]) -> dict[str, Tensor]:
         """Draws with the wavelets of each series replaced by the series."""

@@ -135,7 +135,7 @@ class Forecaster(nn.Module):
     def _reparametrised(self) -> Program:
         if self._time_reparam is None:
             return self.model
-        return poutine.reparam(self.model, _REPARAMS[self._time_reparam])  # type: ignore[no-any-return]
+        return poutine.reparam(self.model, _REPARAMS[self._time_reparam])
 
     def __call__(
         self, data: Tensor, covariates: Tensor, num_samples: int, batch_size: int | None = None

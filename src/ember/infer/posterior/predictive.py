@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -71,6 +71,9 @@ class Predictive(torch.nn.Module):
     torch.Size([50, 3])
     """
 
+    if TYPE_CHECKING:
+        __call__: Callable[..., dict[str, Tensor]]
+
     def __init__(
         self,
         model: Program,
@@ -112,11 +115,11 @@ class Predictive(torch.nn.Module):
         self.progress = progress
         self.by_rows = by_rows
 
-    def call(self, *args: object, **kwargs: object) -> Any:
+    def call(self, *args: object, **kwargs: object) -> tuple[Tensor, ...]:
         """The same as a tuple, sorted by site, which :func:`torch.jit.trace_module` can trace."""
         return tuple(value for _, value in sorted(self.forward(*args, **kwargs).items()))
 
-    def forward(self, *args: object, **kwargs: object) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Samples by site."""
         with (
             torch.no_grad(),
@@ -265,7 +268,10 @@ class WeighedPredictive(Predictive):
         progress: show a progress bar.
     """
 
-    def call(self, *args: object, **kwargs: object) -> WeighedPredictiveResults:
+    if TYPE_CHECKING:
+        __call__: Callable[..., WeighedPredictiveResults]  # type: ignore[assignment]
+
+    def call(self, *args: object, **kwargs: object) -> WeighedPredictiveResults:  # type: ignore[override]
         """The same with the samples as a tuple, sorted by site."""
         result = self.forward(*args, **kwargs)
         return WeighedPredictiveResults(
@@ -275,7 +281,7 @@ class WeighedPredictive(Predictive):
             model_log_prob=result.model_log_prob,
         )
 
-    def forward(self, *args: Any, **kwargs: Any) -> WeighedPredictiveResults:
+    def forward(self, *args: Any, **kwargs: Any) -> WeighedPredictiveResults:  # type: ignore[override]
         """Samples and weights."""
         model_guide = kwargs.pop("model_guide", self.model)
         if self.guide is None:

@@ -1,14 +1,31 @@
-"""Whether steps are captured; the setting ``compile``."""
+"""How an SVI is set up, for type checkers too: whether its steps are captured (the setting ``compile``), and what they return."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from ember import settings
+from ember.capture.choice import BackendName
+from ember.params.param_store import ParamStoreDict
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    Loss = TypeVarWithDefault("Loss", default=float)
+else:
+    Loss = TypeVar("Loss")
 
 CompileMode = bool | Literal["auto"] | None
 
 _COMPILE: CompileMode = None
+
+
+class Options(TypedDict, total=False):
+    """The options of an SVI that are given by keyword."""
+
+    compile: CompileMode
+    backend: BackendName | None
+    param_store: ParamStoreDict | Literal["own"] | None
 
 
 @settings.register("compile", __name__, "_COMPILE")

@@ -25,6 +25,7 @@ from ember.nn.context import module_local_params
 from ember.optim import PyroOptim
 from ember.optim.traced import Outdated
 from ember.params.param_store import ParamStoreDict
+from ember.torch_private.modes import function_mode_at, num_dispatch_modes, num_function_modes
 
 
 class Fact(Enum):
@@ -116,9 +117,9 @@ def _autocast() -> tuple[object, ...]:
 
 
 def _modes() -> tuple[Hashable, ...]:
-    depth = torch._C._len_torch_function_stack()
-    found = [torch._C._get_function_stack_at(index) for index in range(depth)]
-    dispatch = torch._C._len_torch_dispatch_stack()
+    depth = num_function_modes()
+    found = [function_mode_at(index) for index in range(depth)]
+    dispatch = num_dispatch_modes()
     return (*map(ById, found), dispatch, torch.is_anomaly_enabled())
 
 

@@ -24,6 +24,7 @@ from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.poutine.stack import THREAD
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.rng import fork_torch_rng, get_rng_state, set_rng_state, set_torch_states, torch_states
+from ember.torch_private.foreach import non_finite_check_and_unscale_
 
 Observer = Callable[[Gradients], Gradients]
 """Sees the gradients, which are those of the parameters still, before these are updated; gives those that count."""
@@ -236,7 +237,7 @@ def _all_finite(grads: list[Tensor]) -> bool:
     found = torch.zeros(1, device=device, dtype=torch.float32)
     one = torch.ones(1, device=device, dtype=torch.float32)
     # Torch's own check of gradients under mixed precision; it multiplies them by one on the way.
-    torch._amp_foreach_non_finite_check_and_unscale_(grads, found, one)
+    non_finite_check_and_unscale_(grads, found, one)
     return not found.item()
 
 

@@ -13,6 +13,7 @@ from ember.capture import backend as backends
 from ember.capture.state.arguments import has_numbers, numbers_as_tensors, take_apart
 from ember.capture.state.walk import Walk
 from ember.capture.state.world import World
+from ember.errors import OptimizerError
 from ember.infer.step.agreement import agrees
 from ember.infer.step.function import Args, Kwargs, Step
 from ember.infer.step.guards import Call, Key, key_of
@@ -22,6 +23,7 @@ from ember.optim import PyroLRScheduler, PyroOptim
 from ember.optim.schedules import advance, rates
 from ember.params.param_store import ParamStoreDict
 
+_FEWEST_RATES = 1024
 Roots = tuple[tuple[str, object], ...]
 """Objects with their names, where a walk through what they read begins."""
 
@@ -45,6 +47,19 @@ class Scheduled:
     def advance(self, num_steps: int) -> None:
         """Bring the scheduler to where it is after so many steps."""
         advance(self.optimizer, num_steps)
+
+
+def schedule_of(optimizer: PyroOptim, num_steps: int) -> Scheduled:
+    """The schedule of so many steps.
+
+    Raises:
+        OptimizerError: if the optimizer has no scheduler.
+    """
+    if not isinstance(optimizer, PyroLRScheduler):
+        raise OptimizerError(
+            f"scheduled=True needs an optimizer with a scheduler, such as optim.ExponentialLR; got {type(optimizer).__name__}"
+        )
+    return Scheduled(optimizer, max(_FEWEST_RATES, 1 << max(num_steps - 1, 0).bit_length()))
 
 
 @dataclass(frozen=True)

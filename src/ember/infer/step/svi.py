@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Generic, Literal, SupportsIndex, Unpack, overload
+
+from torch import Tensor
 
 from ember.caller import stacklevel
 from ember.capture.choice import BackendName, backend_of, check_backend
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.report import Report
-from ember.errors import CaptureError, ModelError, OptimizerError, Reason
+from ember.errors import CaptureError, ModelError, Reason
 from ember.infer.autoguide.base.guide import AutoGuide
-from ember.infer.density.judging.guide_rows import Pair
-from ember.infer.density.judging.guide_verdict import GuideVerdict, judge_guide
 from ember.infer.objectives.elbo import ELBO
 from ember.infer.objectives.losses.policy import BadLoss, Skip, active_policy
-from ember.infer.step.compile_mode import CompileMode, check_mode, effective_mode
+from ember.infer.objectives.rws import ReweightedWakeSleep
+from ember.infer.step.compile_mode import CompileMode, Loss, Options, check_mode, effective_mode
 from ember.infer.step.convergence.rule import StoppingRule
 from ember.infer.step.function import Args, Kwargs, Step
 from ember.infer.step.live import Taken, taken_or_undone
 from ember.infer.step.loop import Callback, Run, SVIResult, run
 from ember.infer.step.programs import Programs, Ready
-from ember.infer.step.request import Request, Scheduled, Setup
+from ember.infer.step.request import Request, Scheduled, Setup, schedule_of
 from ember.infer.step.training.given_losses import backward_of, bound, warn_of_deprecated
 from ember.infer.step.training.steps import Steps, eager_for
 from ember.infer.step.training.trainable import Trainable
@@ -34,19 +35,17 @@ from ember.infer.step.training.until import (
 )
 from ember.infer.step.warm import Warm
 from ember.infer.traces.program_checks import check_pair, check_program, number_of_steps, shown_kind
-from ember.optim import PyroLRScheduler, PyroOptim
+from ember.optim import PyroOptim
 from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.poutine.messenger import unwrap
 from ember.poutine.runtime import acting_handlers
-from ember.rng import fork_rng
 
 Program = Callable[..., Any]
-_FEWEST_RATES = 1024
 _OF_RUNTIME = ("programs", "_warm")
 
 
-class SVI(Trainable):
+class SVI(Trainable, Generic[Loss]):
     """Fits the parameters of a model and a guide by stochastic gradient steps on a loss.
 
     Args:
@@ -84,6 +83,27 @@ class SVI(Trainable):
     2.25
     """
 
+    @overload
+    def __init__(
+        self: SVI[tuple[float, ...]],
+        model: Program,
+        guide: Program,
+        optim: PyroOptim,
+        loss: ReweightedWakeSleep,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: SVI[float],
+        model: Program,
+        guide: Program,
+        optim: PyroOptim,
+        loss: ELBO | Callable[..., Tensor],
+        loss_and_grads: Callable[..., float] | None = None,
+        num_samples: int = 0,
+        num_steps: int = 0,
+        **options: Unpack[Options],
+    ) -> None: ...
     def __init__(
         self,
         model: Program,
@@ -150,7 +170,7 @@ class SVI(Trainable):
         vars(self).update(state)
         self._start()
 
-    def step(self, *args: object, **kwargs: object) -> Any:
+    def step(self, *args: object, **kwargs: object) -> Loss:
         """Take one gradient step on the loss.
 
         Args:
@@ -171,20 +191,20 @@ class SVI(Trainable):
             if warm is not None:
                 inputs = warm.inputs(args, kwargs)
                 if inputs is not None:
-                    return warm.program.step(inputs)
+                    return warm.program.step(inputs)  # type: ignore[no-any-return]
             mode = effective_mode(self.compile, False)
             found = self._found(self.request("step", active_policy(), args, kwargs), mode)
             if isinstance(found, Taken):
-                return found.loss
+                return found.loss  # type: ignore[no-any-return]
             self._keep_warm(found, args, kwargs)
             program = found.state.program
-            return program.step(program.inputs(found.tensors))
+            return program.step(program.inputs(found.tensors))  # type: ignore[no-any-return]
         except Unforeseen:
             if warm is not None and warm.program.is_left_often:
                 object.__setattr__(self, "_warm", None)
-        return self._by_python("step", args, kwargs)
+        return self._by_python("step", args, kwargs)  # type: ignore[no-any-return]
 
-    def evaluate_loss(self, *args: object, **kwargs: object) -> Any:
+    def evaluate_loss(self, *args: object, **kwargs: object) -> Loss:
         """The loss, without gradients: existing parameters and optimizer state stay as they are, bit for bit.
 
         Args:
@@ -194,7 +214,7 @@ class SVI(Trainable):
         Returns:
             A float (a tuple of floats for objectives with several losses).
         """
-        return self.evaluated(effective_mode(self.compile, False), args, kwargs)
+        return self.evaluated(effective_mode(self.compile, False), args, kwargs)  # type: ignore[no-any-return]
 
     def evaluated(self, mode: CompileMode, args: Args, kwargs: Kwargs) -> Any:
         """The loss, captured or not."""
@@ -208,6 +228,35 @@ class SVI(Trainable):
             pass
         return self._by_python("evaluate_loss", args, kwargs)
 
+    @overload
+    def run(
+        self,
+        num_steps: SupportsIndex,
+        *args: object,
+        until: None = None,
+        max_steps: None = None,
+        rule: None = None,
+        progress: bool = True,
+        callback: Callback | None = None,
+        callback_interval: int = 100,
+        stable: bool = False,
+        scheduled: bool = False,
+        **kwargs: object,
+    ) -> SVIResult: ...
+    @overload
+    def run(
+        self,
+        *args: object,
+        until: Literal["converged"],
+        max_steps: int | None = None,
+        rule: StoppingRule | None = None,
+        progress: bool = True,
+        callback: Callback | None = None,
+        callback_interval: int = 100,
+        stable: bool = False,
+        scheduled: Literal[False] = False,
+        **kwargs: object,
+    ) -> SVIResult: ...
     def run(
         self,
         num_steps: Any = NOT_GIVEN,
@@ -262,7 +311,7 @@ class SVI(Trainable):
             raise ModelError('max_steps and rule belong to until="converged"; give the number of steps first')
         else:
             num_steps = number_of_steps(None if num_steps is NOT_GIVEN else num_steps)
-        schedule = self._schedule(num_steps) if scheduled else None
+        schedule = schedule_of(self.optim, num_steps) if scheduled else None
         policy = Skip() if stable else active_policy()
         source = Steps(
             lambda: self.request("step", policy, args, kwargs, schedule), self.programs, self.refused, mode
@@ -279,49 +328,6 @@ class SVI(Trainable):
             callback,
             callback_interval,
         )
-
-    def verdict(self, *args: object, draws: int = 4096, **kwargs: object) -> GuideVerdict:
-        """Whether the posterior of this guide can be used, without training: its draws are weighed by the model.
-
-        Draws are taken one by one, so that the model need not broadcast, in native code where it can be captured. Plates that
-        take a part of their rows take all of them here: give all data. Parameters of the model count as they are.
-
-        Args:
-            args: passed on to model and guide.
-            draws: how many; 4,096 tell means to 0.02 standard deviations.
-            kwargs: passed on to model and guide.
-
-        Returns:
-            True only where it is ``ok``: means and SDs of the guide itself are within 0.1 SD and 10 % of the corrected ones,
-            given that no mode was missed. ``verdict.corrected`` has the moments of the weighed draws. ``unverified``, with the
-            reason, where the log density of all data is not known.
-
-        References:
-            Y. Yao, A. Vehtari, D. Simpson and A. Gelman (2018), "Yes, but did it work?: Evaluating variational inference".
-
-        >>> import torch, ember
-        >>> from ember import distributions as dist
-        >>> def model():
-        ...     z = ember.sample("z", dist.Normal(0.0, 1.0))
-        ...     ember.sample("x", dist.Normal(z, 1.0), obs=torch.tensor(2.0))
-        >>> def guide():  # the posterior is Normal(1, 0.71)
-        ...     ember.sample("z", dist.Normal(1.5, 0.71))
-        >>> _ = torch.manual_seed(0)
-        >>> svi = SVI(model, guide, ember.optim.Adam({}), ember.infer.Trace_ELBO())
-        >>> found = svi.verdict()
-        >>> found.status, round(found.mean_off.item(), 1), round(found.corrected.mean.item(), 1)
-        ('not converged', 0.7, 1.0)
-        """
-        with fork_rng():  # a guide that was not set up yet draws where it starts
-            return judge_guide(Pair(self.model, self.guide, args, kwargs, self.store()), draws)
-
-    def _schedule(self, num_steps: int) -> Scheduled:
-        if not isinstance(self.optim, PyroLRScheduler):
-            raise OptimizerError(
-                f"scheduled=True needs an optimizer with a scheduler, such as optim.ExponentialLR; got "
-                f"{type(self.optim).__name__}"
-            )
-        return Scheduled(self.optim, max(_FEWEST_RATES, 1 << max(num_steps - 1, 0).bit_length()))
 
     def request(
         self, kind: str, policy: BadLoss, args: Args, kwargs: Kwargs, scheduled: Scheduled | None = None
@@ -341,20 +347,10 @@ class SVI(Trainable):
             ("the objective", self._objective),
         )
         backend = self.programs.backend or backend_of(self.backend)
-        return Request(
-            kind,
-            Setup(
-                Step(objective, policy),
-                roots,
-                acting_handlers(),
-                self.store(),
-                self.optim,
-                backend,
-                scheduled,
-            ),
-            args,
-            kwargs,
+        setup = Setup(
+            Step(objective, policy), roots, acting_handlers(), self.store(), self.optim, backend, scheduled
         )
+        return Request(kind, setup, args, kwargs)
 
     def _found(self, request: Request, mode: CompileMode) -> Ready | Taken:
         """A program, or the call taken by Python; under "auto" that is what happens where there can be no program."""
@@ -370,14 +366,8 @@ class SVI(Trainable):
     def _keep_warm(self, found: Ready, args: Args, kwargs: Kwargs) -> None:
         program = found.state.program
         if Warm.is_possible(program, found.world, args, kwargs):
-            warm = Warm(
-                program,
-                found.world,
-                self.optim,
-                own_store=self.param_store is not None,
-                args=args,
-                kwargs=kwargs,
-            )
+            own = self.param_store is not None
+            warm = Warm(program, found.world, self.optim, own_store=own, args=args, kwargs=kwargs)
             object.__setattr__(self, "_warm", warm)
 
     def refused(self, error: CaptureError, eager_for: frozenset[Reason]) -> None:

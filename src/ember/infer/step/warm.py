@@ -23,6 +23,7 @@ from ember.infer.step.program import StepProgram
 from ember.optim import PyroOptim
 from ember.params.param_store import ACTIVE
 from ember.poutine.stack import THREAD
+from ember.torch_private.modes import num_dispatch_modes, num_function_modes
 
 # Torch keeps sizes and strides of more dims elsewhere.
 _MOST_DIMS = 5
@@ -136,8 +137,8 @@ _FLAGS: tuple[Callable[[], Any], ...] = (
     torch.is_inference_mode_enabled,
     torch.is_autocast_enabled,
     partial(torch.is_autocast_enabled, "cpu"),
-    torch._C._len_torch_function_stack,
-    torch._C._len_torch_dispatch_stack,
+    num_function_modes,
+    num_dispatch_modes,
     torch.is_anomaly_enabled,
     partial(getattr, torch.distributions.Distribution, "_validate_args"),
 )

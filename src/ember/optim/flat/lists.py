@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from ember.optim.flat.blocks import Block, alike
 from ember.optim.rules.rule import Rule
+from ember.torch_private.foreach import foreach_copy_
 
 O = TypeVar("O")  # noqa: E741
 S = TypeVar("S", bound="tuple[Tensor | None, ...]")
@@ -44,4 +44,4 @@ def step_in_place(
             if value is not None and key in old:
                 changed += old[key]
                 values += block.number_pieces(value) if key in rule.numbers else block.pieces(value)
-    torch._foreach_copy_(changed, values)
+    foreach_copy_(changed, values)

@@ -19,7 +19,7 @@ class Reparameteriser(Protocol):
 
     args_kwargs: Any
 
-    def apply(self, msg: Site) -> Tensor:
+    def apply(self, msg: Any) -> Any:
         """Run the auxiliary statements, and say what is left of the site."""
 
 

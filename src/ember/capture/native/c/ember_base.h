@@ -35,6 +35,13 @@ EMBER_INLINE void ember_fetch(const void *first, uint64_t offset, uint64_t bytes
     __builtin_prefetch((const void *)row);
     __builtin_prefetch((const void *)(row + (bytes < 128 ? bytes : 128) - 1));
 }
+/* A pragma within a macro, and how often a loop is written out: gcc and clang each have a word of their own. */
+#define EMBER_DO_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define EMBER_UNROLL(times) EMBER_DO_PRAGMA(clang loop unroll_count(times))
+#else
+#define EMBER_UNROLL(times) EMBER_DO_PRAGMA(GCC unroll times)
+#endif
 
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 #define EMBER_MULADD(F, a, b, c) F(a, b, c)

@@ -128,7 +128,7 @@ EMBER_CHOLESKY(double, f64, sqrt)
         T now[2 * EMBER_MOST_LANES];                                                                                   \
         for (int64_t c = 0; c < rows * columns; c++) now[c] = sums[c];                                                 \
         for (int64_t j = 0; j < terms; j++)                                                                            \
-            _Pragma("GCC unroll 2") for (int r = 0; r < rows; r++) for (int64_t c = 0; c < columns; c++)               \
+            EMBER_UNROLL(2) for (int r = 0; r < rows; r++) for (int64_t c = 0; c < columns; c++)                       \
                 now[r * columns + c] = ember_muladd_##S(a[r * ar + j * ac], b[j * br + c], now[r * columns + c]);      \
         for (int64_t c = 0; c < rows * columns; c++) sums[c] = now[c];                                                 \
     }                                                                                                                  \

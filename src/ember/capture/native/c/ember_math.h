@@ -16,7 +16,6 @@
 
 /* ---- vector variants of the C library ---------------------------------------------------------------------------- */
 
-#define EMBER_DO_PRAGMA(text) _Pragma(#text)
 #define EMBER_VECTOR_1(name)                                                                                           \
     EMBER_DO_PRAGMA(omp declare simd notinbranch) extern double name(double);                                          \
     EMBER_DO_PRAGMA(omp declare simd notinbranch) extern float name##f(float);

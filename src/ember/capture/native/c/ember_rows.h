@@ -15,25 +15,35 @@ typedef int32_t ember_v8i __attribute__((vector_size(32)));
 typedef double ember_v4d __attribute__((vector_size(32)));
 typedef int64_t ember_v4l __attribute__((vector_size(32)));
 
+/* The lanes of two vectors with these numbers. Gcc before 12 has it under another name only. */
+#ifndef __has_builtin
+#define __has_builtin(name) 0
+#endif
+#if __has_builtin(__builtin_shufflevector)
+#define EMBER_LANES(I, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define EMBER_LANES(I, a, b, ...) __builtin_shuffle(a, b, (I){__VA_ARGS__})
+#endif
+
 /* Lanes are added in pairs, and what is left of two registers goes to one. */
 static inline __attribute__((always_inline)) ember_v8f ember_lane_sums_f32(const ember_v8f *a) {
-    const ember_v8i even = {0, 8, 2, 10, 4, 12, 6, 14}, odd = {1, 9, 3, 11, 5, 13, 7, 15};
-    const ember_v8i low2 = {0, 1, 8, 9, 4, 5, 12, 13}, high2 = {2, 3, 10, 11, 6, 7, 14, 15};
-    const ember_v8i low4 = {0, 1, 2, 3, 8, 9, 10, 11}, high4 = {4, 5, 6, 7, 12, 13, 14, 15};
     ember_v8f p[4], q[2];
     for (int k = 0; k < 4; k++)
-        p[k] = __builtin_shuffle(a[2 * k], a[2 * k + 1], even) + __builtin_shuffle(a[2 * k], a[2 * k + 1], odd);
+        p[k] = EMBER_LANES(ember_v8i, a[2 * k], a[2 * k + 1], 0, 8, 2, 10, 4, 12, 6, 14) +
+               EMBER_LANES(ember_v8i, a[2 * k], a[2 * k + 1], 1, 9, 3, 11, 5, 13, 7, 15);
     for (int k = 0; k < 2; k++)
-        q[k] = __builtin_shuffle(p[2 * k], p[2 * k + 1], low2) + __builtin_shuffle(p[2 * k], p[2 * k + 1], high2);
-    return __builtin_shuffle(q[0], q[1], low4) + __builtin_shuffle(q[0], q[1], high4);
+        q[k] = EMBER_LANES(ember_v8i, p[2 * k], p[2 * k + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
+               EMBER_LANES(ember_v8i, p[2 * k], p[2 * k + 1], 2, 3, 10, 11, 6, 7, 14, 15);
+    return EMBER_LANES(ember_v8i, q[0], q[1], 0, 1, 2, 3, 8, 9, 10, 11) +
+           EMBER_LANES(ember_v8i, q[0], q[1], 4, 5, 6, 7, 12, 13, 14, 15);
 }
 
 static inline __attribute__((always_inline)) ember_v4d ember_lane_sums_f64(const ember_v4d *a) {
-    const ember_v4l even = {0, 4, 2, 6}, odd = {1, 5, 3, 7}, low2 = {0, 1, 4, 5}, high2 = {2, 3, 6, 7};
     ember_v4d p[2];
     for (int k = 0; k < 2; k++)
-        p[k] = __builtin_shuffle(a[2 * k], a[2 * k + 1], even) + __builtin_shuffle(a[2 * k], a[2 * k + 1], odd);
-    return __builtin_shuffle(p[0], p[1], low2) + __builtin_shuffle(p[0], p[1], high2);
+        p[k] = EMBER_LANES(ember_v4l, a[2 * k], a[2 * k + 1], 0, 4, 2, 6) +
+               EMBER_LANES(ember_v4l, a[2 * k], a[2 * k + 1], 1, 5, 3, 7);
+    return EMBER_LANES(ember_v4l, p[0], p[1], 0, 1, 4, 5) + EMBER_LANES(ember_v4l, p[0], p[1], 2, 3, 6, 7);
 }
 
 /* out[i * step] = sum over j of x[i * stride + j] * w[j], for rows and columns. What does not fill a register at the end of a row
@@ -53,14 +63,14 @@ static inline __attribute__((always_inline)) ember_v4d ember_lane_sums_f64(const
                 for (int64_t j = 0; j < full; j += LANES) {                                                                      \
                     V v;                                                                                                         \
                     memcpy(&v, w + j, sizeof v);                                                                                 \
-                    _Pragma("GCC unroll 8") for (int r = 0; r < LANES; r++) {                                                    \
+                    EMBER_UNROLL(8) for (int r = 0; r < LANES; r++) {                                                            \
                         V u;                                                                                                     \
                         memcpy(&u, x + (i + r) * stride + j, sizeof u);                                                          \
                         a[r] += u * v;                                                                                           \
                     }                                                                                                            \
                 }                                                                                                                \
                 if (rest) {                                                                                                      \
-                    _Pragma("GCC unroll 8") for (int r = 0; r < LANES; r++) {                                                    \
+                    EMBER_UNROLL(8) for (int r = 0; r < LANES; r++) {                                                            \
                         I u;                                                                                                     \
                         memcpy(&u, x + (i + r) * stride + columns - LANES, sizeof u);                                            \
                         a[r] += (V)(u & mask) * (V)((I)last & mask);                                                             \

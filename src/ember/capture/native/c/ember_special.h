@@ -220,14 +220,14 @@ EMBER_ROUNDED_1(erfinv)
     EMBER_INLINE double ember_bessel_near_##order(double x) {                                                          \
         const double t = 0.25 * x * x;                                                                                 \
         double s = 1;                                                                                                  \
-        _Pragma("GCC unroll 64") for (int k = 52; k >= 1; k--) s = ember_muladd_f64(t * (1.0 / (k * (k + order))), s, 1); \
+        EMBER_UNROLL(64) for (int k = 52; k >= 1; k--) s = ember_muladd_f64(t * (1.0 / (k * (k + order))), s, 1);         \
         return order ? 0.5 * x * s : s;                                                                                \
     }                                                                                                                  \
     /* times sqrt(2 pi x) exp(-x), by the asymptotic series from 20 on */                                              \
     EMBER_INLINE double ember_bessel_far_##order(double x) {                                                           \
         const double z = 0.125 / x;                                                                                    \
         double s = 1;                                                                                                  \
-        _Pragma("GCC unroll 32") for (int k = 26; k >= 1; k--)                                                         \
+        EMBER_UNROLL(32) for (int k = 26; k >= 1; k--)                                                                 \
             s = ember_muladd_f64(z * (((2.0 * k - 1) * (2.0 * k - 1) - 4.0 * order) / k), s, 1);                          \
         return s;                                                                                                      \
     }                                                                                                                  \

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ember.capture.native.lowering.refs import Ref, row_name
 from ember.capture.native.values.layout import Dims
 from ember.capture.recording.meta import Meta
+from ember.torch_private.operators import OpOverload, decompositions
+from ember.torch_private.values import number_of_storage
 
 Decompositions = Mapping[OpOverload, Callable[..., object]]
 
@@ -39,11 +40,9 @@ class Decomposer:
     @cached_property
     def _table(self) -> dict[OpOverload, Callable[..., object]]:
         """All of torch's decompositions, but for operators that have a row."""
-        from torch._decomp import decomposition_table
-
         return {
             op: decomposition
-            for op, decomposition in decomposition_table.items()
+            for op, decomposition in decompositions().items()
             if isinstance(op, OpOverload) and row_name(op) not in self._rows
         }
 
@@ -139,7 +138,7 @@ class _MetaRun(Interpreter):
         if not isinstance(value, Tensor):
             return None
         self._alive.append(value)
-        storage = self._storages.setdefault(value.untyped_storage()._cdata, len(self._storages))
+        storage = self._storages.setdefault(number_of_storage(value), len(self._storages))
         return Meta(
             value.dtype,
             tuple(value.shape),

@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
 
 from ember.capture.native.lowering.refs import Ref
+from ember.torch_private.operators import OpOverload
 
 _PREFIX = "aten::_foreach_"
 # What torch computes for each tensor of a list where the operator has another name, or lacks an overload.

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 
 from ember.capture.native.lowering.refs import Ref
 from ember.capture.recording.meta import Meta
+from ember.torch_private.operators import OpOverload
 
 
 def bound(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

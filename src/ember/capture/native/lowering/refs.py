@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import torch
-from torch._ops import OpOverload
 
 from ember.capture.native.values.arrays import Value
 from ember.capture.native.values.layout import Dims, sorted_dims
 from ember.capture.recording.meta import Meta
+from ember.torch_private.operators import OpOverload
 
 
 @dataclass(eq=False)

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
 from ember.capture.native.lowering import foreach
@@ -21,6 +20,7 @@ from ember.capture.native.values.dtypes import check_dtype
 from ember.capture.native.values.plan import Output, Plan
 from ember.capture.native.values.unsupported import UnsupportedError
 from ember.capture.recording.meta import Meta
+from ember.torch_private.operators import OpOverload
 
 Bound = object
 """What a node stands for while a graph is gone over: a tensor, a list of them, or anything else that an operator takes."""

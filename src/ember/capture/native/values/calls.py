@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch._ops import OpOverload
 
 from ember.capture.native.values.arrays import Access, Input, Moved, Value
 from ember.capture.native.values.dtypes import Number
 from ember.capture.native.values.layout import Dims
+from ember.torch_private.operators import OpOverload
 
 Argument = object
 """Of an operator that torch runs: a :class:`Slot`, a list of arguments, or anything that has no tensor in it."""

@@ -99,9 +99,9 @@ class RegionalSIRModel(RegionalSIR):
     def global_model(self) -> Any:
         """``R0``, the recovery time, and ``rho``, one for each region, by a common beta distribution."""
         R0 = sample("R0", dist.LogNormal(0.0, 1.0))
-        concentrations = [sample(name, dist.Gamma(10, 1)) for name in ("rho_c1", "rho_c0")]
+        hits, misses = (sample(name, dist.Gamma(10, 1)) for name in ("rho_c1", "rho_c0"))
         with self.region_plate:
-            rho = sample("rho", dist.Beta(*concentrations))
+            rho = sample("rho", dist.Beta(hits, misses))
         return R0, self.recovery_time, rho
 
     def transition(self, params: Any, state: State, t: Time) -> None:

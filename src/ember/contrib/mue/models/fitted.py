@@ -39,14 +39,14 @@ def normalised(logits: Tensor) -> Tensor:
 
 def prior(name: str, loc: Tensor, scale: Tensor) -> Tensor:
     """A site with independent normal priors, as one event."""
-    return cast(Tensor, sample(name, dist.Normal(loc, scale).to_event(loc.dim())))
+    return sample(name, dist.Normal(loc, scale).to_event(loc.dim()))
 
 
 def posterior(name: str, loc: Tensor, scale: Tensor) -> Tensor:
     """The same in a guide, with parameters ``<name>_q_mn`` and, before softplus, ``<name>_q_sd``."""
     mean = param(f"{name}_q_mn", loc)
     sd = softplus(param(f"{name}_q_sd", scale))
-    return cast(Tensor, sample(name, dist.Normal(mean, sd).to_event(loc.dim())))
+    return sample(name, dist.Normal(mean, sd).to_event(loc.dim()))
 
 
 def size_of(dataset: Sequences) -> int:

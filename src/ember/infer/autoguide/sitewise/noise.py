@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Size, Tensor
-from torch.distributions.utils import _standard_normal
+
+from ember.ops.normals import standard_normal
 
 # torch draws fewer than 16 normal numbers on a CPU one by one, and more of them in blocks of 16, the last of which is drawn anew
 # where it is not full.
@@ -41,7 +42,7 @@ class _Place:
     device: torch.device
 
     def draw(self, count: int) -> Tensor:
-        return _standard_normal(Size((count,)), dtype=self.dtype, device=self.device)
+        return standard_normal(Size((count,)), dtype=self.dtype, device=self.device)
 
 
 class Noise:
@@ -68,7 +69,7 @@ class Noise:
         place = self._places[positions[0]]
         shape = (len(positions), *place.shape)
         if place.device.type != "cpu":
-            return _standard_normal(Size(shape), dtype=place.dtype, device=place.device)
+            return standard_normal(Size(shape), dtype=place.dtype, device=place.device)
         if not self._draws:
             self._draw()
         parts = self._whole_draws([self._order[position] for position in positions])

@@ -50,7 +50,8 @@ class NeuTraReparam(Reparam):
 
     def reparam(self, fn: Callable[..., Any] | None = None) -> Any:
         """``fn`` with the guide's sites reparameterised; a handler if ``fn`` is None."""
-        return reparam_handler(fn, config=self._reparam_config)
+        handler = reparam_handler(config=self._reparam_config)
+        return handler if fn is None else reparam_handler(fn, config=self._reparam_config)
 
     def _draw(self, name: str, with_density: bool) -> Any:
         """Draw the shared latent at the first site; returns the log density of the transform there."""

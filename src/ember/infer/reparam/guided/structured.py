@@ -51,7 +51,8 @@ class StructuredReparam(Reparam):
 
     def reparam(self, fn: Callable[..., Any] | None = None) -> Any:
         """``fn`` with the guide's sites reparameterised; a handler if ``fn`` is None."""
-        return reparam_handler(fn, config=self._reparam_config)
+        handler = reparam_handler(config=self._reparam_config)
+        return handler if fn is None else reparam_handler(fn, config=self._reparam_config)
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
         """Sample the guide's auxiliary sites at the first site, and put each site where they say."""

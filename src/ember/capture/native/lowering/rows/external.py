@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch._ops import OpOverload
 
 from ember.capture.native.lowering.refs import Ref, layout
 from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace
 from ember.capture.native.torch_side import generator
 from ember.capture.native.values.calls import Argument, LibraryCall, Operator, Result, Slot, TorchCall
 from ember.capture.native.values.unsupported import UnsupportedError
+from ember.torch_private.operators import OpOverload
 
 _LINEAR_ALGEBRA = (
     "_linalg_det.default",
