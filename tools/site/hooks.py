@@ -43,6 +43,10 @@ def _add_gallery(files: Files, config: Any) -> None:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links to files of the repository lead there; those to pages stay as they are."""
-    repository = "https://github.com/ember-svi/ember/blob/main"
-    return re.sub(r"\]\(\.\./(?!reference)([^)]+)\)", rf"]({repository}/\1)", markdown)
+    """Links to files of the repository become their paths: the site does not hold them."""
+    return re.sub(r"\[([^\]]*)\]\(\.\./(?!reference)([^)]+)\)", _path, markdown)
+
+
+def _path(link: re.Match[str]) -> str:
+    text, path = link.groups()
+    return f"`{path}`" if path in text else f"{text} (`{path}`)"

@@ -22,7 +22,11 @@ MODULES = {
     "ember.nn": "Networks",
     "ember.params": "Parameters",
     "ember.capture": "Compiling",
+    "ember.fit": "Fits of densities",
+    "ember.infer.vi": "Methods, one by one",
+    "ember.train": "Training",
     "ember.report": "After the fit",
+    "ember.contrib.hsgp": "Gaussian processes in Hilbert space",
     "ember.settings": "Settings",
     "ember.errors": "Errors",
 }
