@@ -278,3 +278,34 @@ def test_a_mixture_covers_what_its_parts_do() -> None:
     left, right = (Normal(torch.tensor([x, 0.0]).double(), torch.eye(2).double()) for x in (-15.0, 15.0))
     known = two_modes(2, 30.0)
     assert _judged(known, Mixture((left, right), (0.5, 0.5)), left).verdict
+
+
+def test_a_tail_that_no_draw_has_reached_is_asked_for() -> None:
+    """Proposals and chains agree on a standard deviation that is a fifth too small; the density knows its tail."""
+    degrees, outcome = 2.5, None
+    for dims in (1, 25):
+        density = FunctionDensity(
+            dims,
+            lambda u: (
+                -0.5 * (degrees + 1) * torch.log1p(u[:, 0].square() / degrees)
+                - 0.5 * u[:, 1:].square().sum(-1)
+            ),
+        )
+        outcome = fit_density(density, options=replace(LEAN, seed=1))
+        sd = float(outcome.weighed.moments.sd[0])
+        assert abs(math.log(sd / math.sqrt(degrees / (degrees - 2)))) < 0.1 or not outcome.verdict
+
+
+def test_a_mode_nearer_than_typical_draws_is_not_covered_by_them() -> None:
+    """In many dims all draws lie far from the middle: farther than the other mode does."""
+    dims = 60
+    place = torch.zeros(dims, dtype=torch.double)
+    place[0] = math.sqrt(dims + 8)
+
+    def log_prob(u: Tensor) -> Tensor:
+        near, far = -0.5 * u.square().sum(-1), -0.5 * (u - place).square().sum(-1)
+        return torch.logaddexp(near + math.log(0.8), far + math.log(0.2))
+
+    outcome = fit_density(FunctionDensity(dims, log_prob), options=replace(LEAN, draws=1 << 12))
+    off = float((outcome.weighed.moments.mean[0] - 0.2 * place[0]) / (0.4 * place[0]))
+    assert abs(off) < 0.1 or not outcome.verdict

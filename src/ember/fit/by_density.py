@@ -217,6 +217,8 @@ def _through_noise(asked: Asked, plain: _Coordinates) -> _Coordinates | None:
     if found is None:
         return None
     target = density(found.model, *asked.args, dtype=torch.float64, **asked.kwargs)
+    if not plain.values.shapes.keys() <= target.constrain(target.start.unsqueeze(0)).keys():
+        return None  # a site that follows from one that is summed out has no value of its own there
     words = f"{', '.join(found.sites)} drawn through standard noise: {found.advice}"
     return _Coordinates(SiteValues(target, plain.values.shapes), words)
 

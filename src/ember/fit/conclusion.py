@@ -53,9 +53,17 @@ def _of_good_means(state: State, best: Judged, reasons: tuple[str, ...], agree: 
     others = [other for other in state.judged if other is not best and other.weighed.means_hold(limits)]
     near = any(gap(other.weighed.moments, best.weighed.moments).mean < limits.agree_mean for other in others)
     if near or agree or len(state.judged) == 1:
-        return _verdict(state, best, "means only", reasons or ("nothing confirms the standard deviations",))
+        return _verdict(state, best, "means only", reasons or (_unconfirmed(state),))
     why = "no other proposal has the same means" if others else "no second proposal confirms the means"
     return _verdict(state, best, "poor", (why, *reasons))
+
+
+def _unconfirmed(state: State) -> str:
+    if state.least_tail() < state.options.limits.tail_of_chains:
+        return (
+            f"a tail falls with the power {state.least_tail():.1f}: draws do not tell its standard deviation"
+        )
+    return "nothing confirms the standard deviations"
 
 
 def _verdict(state: State, best: Judged, status: Status, reasons: tuple[str, ...]) -> Verdict:

@@ -11,6 +11,7 @@ import torch
 
 from ember.fit.outcome import StageRecord
 from ember.infer.density.judging.judge import Gap, Limits, Quantities, Weighed, gap, weigh, weigh_more
+from ember.infer.density.judging.tails import tail_indices
 from ember.infer.vi.density import Counted
 from ember.infer.vi.families.family import Affine, Family
 from ember.infer.vi.families.low_rank import LowRankNormal
@@ -26,8 +27,8 @@ TAIL_SHARE, TAIL_DF = 0.25, 3  # the defensive part of a proposal
 MOST_NUMBERS, FEWEST = 1 << 23, 1 << 12  # of the draws of a proposal in many dims
 MORE = 4  # times the draws, where that may decide
 MANY = 50  # dims
-_NO_MOMENT = 1.0  # k-hat: the mean of what is weighed does not exist
-REACH = 6.0  # nats below its own draws: a proposal still draws there often enough
+REACH, REACH_A_DIM = 6.0, 0.03  # nats: a proposal with so much less at a mode still draws there often enough
+DRAWS_OF_A_MODE = 256
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class State:
     judged: list[Judged] = field(default_factory=list)
     records: list[StageRecord] = field(default_factory=list)
     interrupted: str = ""
+    _missed: dict[int, bool] = field(default_factory=dict)
+    _tail: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -150,14 +153,18 @@ class State:
         if last.weighed.is_easy(limits) and converged:
             return True
         agreement = self.agreement()
-        return agreement is not None and agreement.within(limits)
+        if agreement is None or not agreement.within(limits):
+            return False
+        return self.least_tail() > limits.tail_of_proposals
 
     def is_confirmed(self) -> bool:
         """Whether healthy chains from good draws keep their moments, up to the errors of both."""
         best, limits = self.best(), self.options.limits
         if self.misses_modes(best) or not self.chains_agree(best):
             return False
-        return best.weighed.all_hold(limits) or self.audited() is not None
+        if not best.weighed.all_hold(limits):
+            return self.audited() is not None
+        return self.least_tail() > limits.tail_of_chains
 
     def chains_agree(self, judged: Judged) -> bool | None:
         """Whether healthy chains have the moments of a proposal, None if there are none."""
@@ -171,7 +178,8 @@ class State:
         a, b = judged.weighed, self.chained.weighed
         means = (a.moments.mean - b.moments.mean).abs() / b.moments.sd
         sds = (a.moments.sd / b.moments.sd).log().abs()
-        close = (means <= limits.agree_mean + 2 * b.mean_errors) & (sds <= limits.agree_sd + 2 * b.sd_errors)
+        far = (limits.agree_sd + 2 * b.sd_errors).clamp(max=limits.farthest_sd)
+        close = (means <= limits.agree_mean + 2 * b.mean_errors) & (sds <= far)
         return bool((close | (a.moments.sd == 0)).all())
 
     def is_large(self) -> bool:
@@ -183,10 +191,8 @@ class State:
         limits, chained, best = self.options.limits, self.chained, self.best()
         if chained is None or self.audit is None:
             return None
-        exists = bool((best.weighed.k_squares < _NO_MOMENT).all())
-        if not self.is_large() and not (
-            exists and best.weighed.means_hold(limits) and self.chains_agree(best)
-        ):
+        held = best.weighed.means_hold(limits) and bool(self.chains_agree(best))
+        if not (self.is_large() or held) or self.least_tail() < limits.tail_of_chains:
             return None
         small = (chained.weighed.mean_errors < limits.audit_error) & (
             chained.weighed.sd_errors < limits.audit_error
@@ -195,11 +201,23 @@ class State:
 
     def misses_modes(self, judged: Judged) -> bool:
         """Whether modes are known where the proposal has next to nothing."""
-        if not self.far:
-            return False
-        places = torch.stack([normal.loc for normal in self.far])
-        here = judged.proposal.log_prob(judged.weighed.u[:256]).median()
-        return bool((judged.proposal.log_prob(places) < here - REACH).any())
+        known = id(judged.proposal)
+        if known not in self._missed:
+            self._missed[known] = any(self._is_missed(normal, judged.proposal) for normal in self.far)
+        return self._missed[known]
+
+    def _is_missed(self, normal: Normal, proposal: Family) -> bool:
+        u, log_q = normal.sample(DRAWS_OF_A_MODE, self.options.seed)
+        less = float((log_q - proposal.log_prob(u)).median())
+        return not less < REACH + REACH_A_DIM * self.p.dim
+
+    def least_tail(self) -> float:
+        """The index of the heaviest tail of a quantity: proposals and chains may agree on what both have not reached."""
+        if self._tail is None:
+            spread = self.best().weighed.moments.sd.nan_to_num(torch.inf)
+            indices = tail_indices(self.p, self.quantities, around(self), spread)
+            self._tail = float(indices.min())
+        return self._tail
 
 
 def defended(family: Family, around: Affine) -> Mixture:

@@ -16,6 +16,7 @@ from ember.ops.psis import Moments
 from ember.ops.resampled import resampled
 
 COUNT = 256
+PRECISE = 0.02  # of means in standard deviations, and of standard deviations
 CHECKED = 60  # iterations between looks whether chains have forgotten their start
 
 
@@ -69,7 +70,7 @@ class AuditByChains:
                 accepted = sum(one.accepted for one in kept) / len(kept)
                 state.audit = audit(torch.stack(values), accepted)
                 state.chained = as_judged(self.name, judged, kept, torch.cat(values), state.audit)
-                if state.audit.is_healthy(limits.r_hat, limits.drift):
+                if state.audit.is_healthy(limits.r_hat, limits.drift) and state.audit.worst_error < PRECISE:
                     return
 
 

@@ -128,6 +128,11 @@ class Audit:
     mcse_sd: Tensor
     accepted: float
 
+    @property
+    def worst_error(self) -> float:
+        """Of means, in standard deviations, and of standard deviations, as fractions."""
+        return float(torch.maximum(self.mcse, self.mcse_sd).max())
+
     def is_healthy(self, r_hat: float, drift: float) -> bool:
         """Whether every chain has forgotten its start, and nothing moves any more."""
         fixed = self.sd == 0

@@ -32,6 +32,9 @@ class Limits:
         r_hat: of chains that check.
         drift: of their means, in standard deviations.
         audit_error: of means in standard deviations, and of standard deviations, from chains alone.
+        farthest_sd: chains and draws are not as far apart as this, errors included.
+        tail_of_proposals: the index of tails above which proposals that agree are believed,
+        tail_of_chains: and chains that agree with one.
     """
 
     k_hat: float = 0.7
@@ -45,6 +48,9 @@ class Limits:
     r_hat: float = 1.1
     drift: float = 0.1
     audit_error: float = 0.05
+    farthest_sd: float = 0.1
+    tail_of_proposals: float = 3.0
+    tail_of_chains: float = 4.0
 
 
 @dataclass(frozen=True)
