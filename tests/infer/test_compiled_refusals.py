@@ -20,13 +20,13 @@ DATA = torch.tensor([-1.8, -2.3, 2.1, 1.7, 2.4, -2.0], dtype=torch.float64)
 
 def directions(x):
     """Torch draws until all of its proposals are accepted: how often is for their values to say."""
-    z = ember.sample("z", dist.VonMises(0.3, 2.0))
-    ember.sample("x", dist.Normal(z, 1.0).expand(x.shape).to_event(1), obs=x)
+    z = ember.sample("z", dist.VonMises(0.3, 2.0).expand([40]).to_event(1))
+    ember.sample("x", dist.Normal(z[0], 1.0).expand(x.shape).to_event(1), obs=x)
 
 
 def directions_guide(x):
     loc = ember.param("loc", torch.tensor(0.1))
-    ember.sample("z", dist.VonMises(loc, 2.0))
+    ember.sample("z", dist.VonMises(loc, 2.0).expand([40]).to_event(1))
 
 
 def some_rows(x):

@@ -73,6 +73,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.lifted: list[tuple[Tensor, Record]] = []
         """Tensors that the run reached, but neither made nor was given, in the order in which it did."""
         self._decompositions = decompositions
+        self._answers: dict[str, bool] = {}
         self._origins = origins
         self._records: list[Record] = []
         self._tracked: Tracked[Record] = Tracked()
@@ -140,6 +141,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _granted(self, assumptions: Assumptions, func: Any, args: Any) -> bool:
         """The answer, which later runs take for granted."""
         value = bool(func(*args))
+        if self._answers.setdefault(self._origins.of_current(), value) is not value:
+            raise ValueTakenError(f"{func} of a tensor, in a loop that waits for the answer")
         if func is not aten.equal.default:
             self._run_again(assumptions.turn, (args[0], value), {})
         elif args[0].shape == args[1].shape:

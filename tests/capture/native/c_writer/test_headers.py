@@ -26,6 +26,7 @@ CALLS = (
     "ember_team_begin",
     "ember_team_end",
     "ember_team_run",
+    "ember_fetch",
     "ember_rows_chunk",
     "ember_rows_in_order",
     "ember_call_python",
