@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -232,7 +233,8 @@ def _watched(asked: Asked, options: Options) -> Iterator[Options]:
     with tqdm(bar_format="{desc} [{elapsed}]", desc=f"{asked.name}: compiling") as bar:
 
         def watch(stage: str, elbo: float) -> None:
-            bar.set_description_str(f"{asked.name}: {stage}, ELBO {elbo:,.1f}", refresh=False)
+            known = f", ELBO {elbo:,.1f}" if math.isfinite(elbo) else ""
+            bar.set_description_str(f"{asked.name}: {stage}{known}", refresh=False)
             bar.update()
 
         yield replace(options, watch=watch)
