@@ -8,6 +8,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from tools.site.roles import as_code
+
 MODULES = {
     "ember": "Programs",
     "ember.infer": "Inference",
@@ -69,7 +71,7 @@ def _home(module: str, name: str, value: Any) -> str | None:
 
 
 def _summary(module: ModuleType) -> str:
-    return inspect.cleandoc(module.__doc__ or "").replace("``", "`")
+    return as_code(inspect.cleandoc(module.__doc__ or "").replace("``", "`"))
 
 
 def _short(value: Any) -> str:
