@@ -362,3 +362,19 @@ def test_data_of_float64_meet_priors_of_float32() -> None:
 
     fit = ember.fit(model, x, y, seed=0, progress=False, budget=120.0)
     assert fit.verdict and {value.dtype for value in fit.draws.values()} == {torch.double}
+
+
+def test_a_site_under_one_that_is_summed_out_stays_as_it_is() -> None:
+    """In noise coordinates a coefficient under a discrete site would have no value of its own: they are left out."""
+
+    def model(y: torch.Tensor) -> None:
+        wide = ember.sample("wide", dist.Bernoulli(0.4), infer={"enumerate": "parallel"})
+        slope = ember.sample("slope", dist.Normal(torch.zeros(()), 0.03 + 3.0 * wide))
+        ember.sample("y", dist.Normal(slope, 1.0), obs=y)
+
+    y, scales = torch.tensor(2.5), torch.tensor([0.03, 3.03])
+    fit = ember.fit(model, y, seed=0, progress=False, budget=120.0)
+    weights = dist.Normal(0.0, (1 + scales.square()).sqrt()).log_prob(y).exp() * torch.tensor([0.6, 0.4])
+    mean = ((weights / weights.sum()) * y * scales.square() / (1 + scales.square())).sum()
+    assert not fit.verdict or float(fit.draws["slope"].mean()) == pytest.approx(float(mean), abs=0.1)
+    assert set(fit.draws) == {"slope"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from textwrap import fill
 from typing import Any
 
 from tools.surface.judge import Verdict
@@ -17,6 +18,7 @@ offered at several paths is counted once, where Pyro defines it. Names of `pyro.
 they import, and say on use what there is instead.
 """
 _TOLERANCE = 1e-5
+_WIDTH = 110
 
 
 def _counted(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -61,7 +63,8 @@ def _package(verdict: Verdict) -> str:
 
 def _lists(rows: list[Verdict], text: Callable[[Verdict], str]) -> Iterator[str]:
     for path, group in _grouped(rows, lambda v: v.path):
-        yield f"- `{path}`: " + ", ".join(text(v) for v in sorted(group, key=lambda v: v.name))
+        listed = f"- `{path}`: " + ", ".join(text(v) for v in sorted(group, key=lambda v: v.name))
+        yield fill(listed, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _difference(there: list[float], here: list[float]) -> float:
