@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ember.fit.state import State
 from ember.infer.vi.density import Counted
+from ember.infer.vi.families.charts import AffineChart
 from ember.infer.vi.families.normal import Normal, triangular
 from ember.infer.vi.laplace import Curvature, elbos, hessians
 from ember.infer.vi.lbfgs import Ascent, Lbfgs, lbfgs
@@ -45,8 +46,8 @@ class Whitened:
     def __call__(self, u: Tensor, grad: bool = True) -> Tensor | tuple[Tensor, Tensor]:
         if not grad:
             return self.p.value(self.normal.unwhiten(u))
-        log_p, score = self.p.score(self.normal.unwhiten(u))
-        return log_p, self.normal.pulled(score)
+        at = AffineChart(self.normal).places(self.p, u)
+        return at.log_p, at.score
 
 
 def far_modes(state: State, normal: Normal) -> tuple[Normal, ...]:
