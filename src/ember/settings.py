@@ -12,6 +12,7 @@ in place, so code that uses a setting pays for a plain attribute access only.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -86,16 +87,44 @@ def set(**values: Any) -> None:
         entry.write(values[alias])
 
 
+class _Block:
+    """An open block that has changed settings, with what is to come back when it ends."""
+
+    def __init__(self, old: dict[str, Any]) -> None:
+        self.old = old
+
+
+_OPEN: list[_Block] = []
+_LOCK = threading.RLock()
+
+
 @contextmanager
 def context(**values: Any) -> Iterator[None]:
-    """Change settings for the duration of a ``with`` block or of a decorated function."""
-    old = {alias: get(alias) for alias in values}
-    set(**values)
+    """Change settings for the duration of a ``with`` block or of a decorated function.
+
+    Settings are the whole process's. Where blocks of several threads overlap, the one entered last holds, and what was
+    before all of them comes back when the last one ends.
+    """
+    with _LOCK:
+        block = _Block({alias: get(alias) for alias in values})
+        set(**values)
+        _OPEN.append(block)
     try:
         yield
     finally:
-        for alias, value in old.items():
+        with _LOCK:
+            _end(block)
+
+
+def _end(block: _Block) -> None:
+    later = _OPEN[_OPEN.index(block) + 1 :]
+    _OPEN.remove(block)
+    for alias, value in block.old.items():
+        heir = next((other for other in later if alias in other.old), None)
+        if heir is None:
             _entry(alias).write(value)
+        else:
+            heir.old[alias] = value
 
 
 @overload

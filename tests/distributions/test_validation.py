@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
+import ember
 import ember.distributions as dist
-from ember import settings
+from ember import poutine, settings
 from ember.distributions import constraints
 from ember.distributions.fast_checks import is_surely_valid
+from ember.infer.traces.validate_all import unchecked
 
 TorchBase = torch.distributions.Distribution
 
@@ -170,3 +173,38 @@ def test_missing_arg_constraints_warns_as_in_torch() -> None:
         Bare(validate_args=True)
     d = Bare(validate_args=False)
     assert d._validate_args is False and d.batch_shape == ()
+
+
+def test_blocks_of_two_threads_that_overlap_leave_validation_on() -> None:
+    before = flags()
+    inside, first_ended = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with ember.validation_enabled(False):
+            inside.set()
+            first_ended.wait(10)
+
+    with ember.validation_enabled(False):
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert inside.wait(10)
+    first_ended.set()
+    thread.join()
+    assert flags() == before
+
+
+def test_what_one_thread_leaves_unchecked_is_checked_in_others() -> None:
+    seen = []
+
+    def other() -> None:
+        try:
+            dist.Normal(0.0, -1.0)
+        except ValueError:
+            seen.append((dist.is_validation_enabled(), poutine.is_validation_enabled()))
+
+    with unchecked():
+        dist.Normal(0.0, -1.0)
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert seen == [(True, True)]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from ember import settings
 from ember.torch_private.entry import Entry, lose
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
@@ -135,16 +136,11 @@ def _compile_directly(module: GraphModule, inputs: Sequence[Tensor]) -> Compiled
 @_torch_quiet()
 def compile_graph_publicly(module: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
     """The same by :func:`torch.compile`."""
-    from torch.distributions import Distribution
-
-    validate = Distribution._validate_args
-    try:
+    # torch.compile switches argument validation off for the whole process; the block brings it back.
+    with settings.context(validate_distributions_torch=settings.get("validate_distributions_torch")):
         compiled = torch.compile(module, fullgraph=True, dynamic=False, options=_options(inputs))
         with torch.no_grad():
             compiled(*[tensor.detach().clone() for tensor in inputs])
-    finally:
-        # torch.compile switches argument validation off for the whole process.
-        Distribution.set_default_validate_args(validate)
 
     def call(flat: list[Tensor]) -> Sequence[Tensor]:
         with torch.no_grad():

@@ -30,8 +30,8 @@ def enable_validation(is_validate: bool) -> None:
 
 
 def is_validation_enabled() -> bool:
-    """Whether Ember's distributions validate; see :func:`enable_validation`."""
-    return _VALIDATION_ENABLED
+    """Whether Ember's distributions validate in this thread; see :func:`enable_validation`."""
+    return _VALIDATION_ENABLED and VALUE_CHECKS.on
 
 
 def all_valid(valid: torch.Tensor) -> bool:
@@ -62,17 +62,11 @@ def values_unchecked() -> Iterator[None]:
 
 @contextmanager
 def validation_enabled(is_validate: bool = True) -> Iterator[None]:
-    """Switch validation for the duration of a ``with`` block; both flags come back as they were.
+    """Switch validation of the whole process for the duration of a ``with`` block; both flags come back as they were.
 
     >>> with validation_enabled(False):
     ...     is_validation_enabled()
     False
     """
-    global _VALIDATION_ENABLED
-    ours, torchs = _VALIDATION_ENABLED, torch.distributions.Distribution._validate_args
-    try:
-        enable_validation(is_validate)
+    with settings.context(validate_distributions_pyro=is_validate, validate_distributions_torch=is_validate):
         yield
-    finally:
-        _VALIDATION_ENABLED = ours
-        torch.distributions.Distribution._validate_args = torchs

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ember import settings
 
 _VALIDATION_ENABLED = __debug__
 settings.register("validate_poutine", __name__, "_VALIDATION_ENABLED")
+
+
+class _StructureChecks(threading.local):
+    on = True
+
+
+STRUCTURE_CHECKS = _StructureChecks()
 
 
 def enable_validation(is_validate: bool) -> None:
@@ -15,5 +26,15 @@ def enable_validation(is_validate: bool) -> None:
 
 
 def is_validation_enabled() -> bool:
-    """Whether handlers check what they see."""
-    return _VALIDATION_ENABLED
+    """Whether handlers check what they see in this thread."""
+    return _VALIDATION_ENABLED and STRUCTURE_CHECKS.on
+
+
+@contextmanager
+def structure_unchecked() -> Iterator[None]:
+    """Let inference and handlers check nothing in this thread for the duration of a block; distributions go on checking."""
+    outer, STRUCTURE_CHECKS.on = STRUCTURE_CHECKS.on, False
+    try:
+        yield
+    finally:
+        STRUCTURE_CHECKS.on = outer

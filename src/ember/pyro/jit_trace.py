@@ -16,6 +16,7 @@ import torch
 
 import ember
 from ember import poutine
+from ember.infer.traces.validate_all import unchecked
 from ember.pyro.helpers import ignore_jit_warnings, timed
 
 __all__ = ["CompiledFunction", "trace"]
@@ -118,7 +119,7 @@ class CompiledFunction:
         options = dict(self.jit_options)
         measured = options.pop("time_compilation", False)
         with ExitStack() as stack:
-            stack.enter_context(ember.validation_enabled(False))
+            stack.enter_context(unchecked())
             stack.enter_context(warnings.catch_warnings())
             # torch says that its tracer is on its way out; whoever calls this function cannot help it.
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)

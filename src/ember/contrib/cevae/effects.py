@@ -14,7 +14,7 @@ from ember.contrib.cevae.elbo import TraceCausalEffect_ELBO
 from ember.contrib.cevae.nets import PreWhitener
 from ember.contrib.cevae.programs import Guide, Model
 from ember.infer import SVI
-from ember.infer.traces.validate_all import validation_enabled
+from ember.infer.traces.validate_all import unchecked
 from ember.optim import ClippedAdam
 from ember.primitives import plate
 from ember.torch_private.jit import jit_tracing_state
@@ -165,5 +165,5 @@ class CEVAE(nn.Module):
         """The module with its method :meth:`ite`, recorded by ``torch.jit``; after :meth:`fit`."""
         self.train(False)
         example = torch.randn(2, self.feature_dim)
-        with validation_enabled(False):
+        with unchecked():
             return torch.jit.trace_module(self, {"ite": (example,)}, check_trace=False)  # type: ignore[no-untyped-call]

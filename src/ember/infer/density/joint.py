@@ -19,7 +19,6 @@ from ember.infer.density.layout import Program
 from ember.infer.density.structure import Structure
 from ember.infer.enumeration.traceenum_elbo import EnumTerms
 from ember.infer.traces.settings import Settings
-from ember.infer.traces.validate_all import structure_unchecked
 from ember.ops.scalars import total
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.enumeration.enum_messenger import EnumMessenger
@@ -28,6 +27,7 @@ from ember.poutine.messenger import Messenger
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
+from ember.poutine.validation import structure_unchecked
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -17,7 +17,6 @@ from ember.errors import ModelError
 from ember.infer.enumeration.model_factors import ByOrdinal, ModelFactors, masked_log_prob, model_factors
 from ember.infer.enumeration.posterior_marginals import posterior_logits
 from ember.infer.traces.checks import check_site_shape
-from ember.infer.traces.validate_all import structure_unchecked
 from ember.ops import packed
 from ember.ops.contract import contract_tensor_tree
 from ember.ops.packed import dims_of
@@ -26,6 +25,7 @@ from ember.poutine.handlers import block, condition, infer_config, trace
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
+from ember.poutine.validation import structure_unchecked
 
 Program = Callable[..., Any]
 Values = Mapping[str, Tensor]

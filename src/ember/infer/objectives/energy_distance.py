@@ -18,7 +18,8 @@ from ember.infer.traces.plate_nesting import facts_of, max_plate_nesting_of
 from ember.infer.traces.plates import PARTICLE_PLATE
 from ember.infer.traces.run import Run
 from ember.infer.traces.settings import Settings
-from ember.infer.traces.validation import is_validation_enabled, validation_enabled
+from ember.infer.traces.validate_all import unchecked
+from ember.infer.traces.validation import is_validation_enabled
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
@@ -128,7 +129,7 @@ class EnergyDistance:
         nesting = self.max_plate_nesting
         if nesting == math.inf:
             # Without the checks, which compute log densities.
-            with validation_enabled(False):
+            with unchecked():
                 nesting = max_plate_nesting_of(self, model, guide, args, kwargs)
             nesting += 1
         particles = plate(PARTICLE_PLATE, self.num_particles, dim=-int(nesting))

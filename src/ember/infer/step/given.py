@@ -16,11 +16,11 @@ from ember.capture.recording.assumptions import excuse
 from ember.errors import CaptureError, Reason
 from ember.infer.objectives.losses.policy import BadLoss
 from ember.infer.step.function import Args, Gradients, Kwargs, Objective, Step
-from ember.infer.traces.validate_all import structure_unchecked
 from ember.modules import Registered
 from ember.optim.traced import TracedUpdate
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.trace_messenger import TraceMessenger
+from ember.poutine.validation import structure_unchecked
 
 
 class UpdateError(Exception):

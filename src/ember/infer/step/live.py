@@ -12,12 +12,11 @@ from torch import Tensor
 
 from ember.capture.recording.mutation_guard import Undoable
 from ember.capture.signals import Unbroken
-from ember.distributions.validation import values_unchecked
 from ember.infer.objectives.losses.policy import BadLoss, Later, LeftOut, applied, held, hold
 from ember.infer.objectives.losses.values import check as check_loss
 from ember.infer.objectives.losses.values import is_finite, to_floats, warn_if_nan
 from ember.infer.step.function import Args, Gradients, Kwargs, Objective, Step
-from ember.infer.traces.validate_all import validation_enabled
+from ember.infer.traces.validate_all import unchecked
 from ember.ops.scalars import zero_grads
 from ember.optim import PyroOptim
 from ember.params.param_store import ParamStoreDict, get_param_store
@@ -195,7 +194,7 @@ def _loss_unvalidated(
     objective: Objective, store: ParamStoreDict, random_states: list[Tensor], args: Args, kwargs: Kwargs
 ) -> Any:
     """The loss without validation, if it is not finite; else None."""
-    with fork_torch_rng(), validation_enabled(False), values_unchecked():
+    with fork_torch_rng(), unchecked():
         set_torch_states(random_states)
         loss = evaluate(objective, store, args, kwargs).loss
     return None if is_finite(loss) else loss

@@ -25,7 +25,7 @@ from ember.distributions.delta import Delta
 from ember.errors import ModelError
 from ember.infer.traces.importance_trace import Sites, Traces, get_importance_trace
 from ember.infer.traces.run import Run
-from ember.infer.traces.validate_all import validation_enabled
+from ember.infer.traces.validate_all import unchecked
 from ember.poutine.handlers import block, replay
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
@@ -233,7 +233,7 @@ def _terms(run: Run, held: Held, states: list[Tensor], particle: int | None) -> 
         replay(program, trace=trace) for program, trace in zip((run.model, run.guide), held, strict=True)
     )
     try:
-        with torch.no_grad(), block(), validation_enabled(False), _WithoutBatchStatistics():
+        with torch.no_grad(), block(), unchecked(), _WithoutBatchStatistics():
             traces = get_importance_trace("flat", run.max_plate_nesting, model, guide, run.args, run.kwargs)
     except Exception as error:
         raise _CannotCompareError from error

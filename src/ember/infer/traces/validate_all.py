@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from ember import distributions as dist
-from ember import poutine
+from ember import poutine, settings
 from ember.distributions.fast_checks import checks_values
+from ember.distributions.validation import values_unchecked
 from ember.infer.traces import validation as infer
-
-_ONE_AT_A_TIME = threading.RLock()
+from ember.poutine.validation import structure_unchecked
 
 
 def enable_validation(is_validate: bool = True) -> None:
@@ -33,27 +32,17 @@ def switches() -> tuple[bool, ...]:
 
 
 @contextmanager
-def structure_unchecked() -> Iterator[None]:
-    """Switch the checks of inference and handlers off, but not those of distributions, for the duration of a block. Blocks of
-    other threads wait, since the switches are the whole process's."""
-    with _ONE_AT_A_TIME:
-        old = [(part, part.is_validation_enabled()) for part in (infer, poutine)]
-        try:
-            for part, _ in old:
-                part.enable_validation(False)
-            yield
-        finally:
-            for part, was_enabled in old:
-                part.enable_validation(was_enabled)
+def unchecked() -> Iterator[None]:
+    """Check nothing in this thread for the duration of a block; other threads go on checking."""
+    with structure_unchecked(), values_unchecked():
+        yield
 
 
 @contextmanager
 def validation_enabled(is_validate: bool = True) -> Iterator[None]:
-    """Switch all checks on or off for the duration of a block; each is put back as it was."""
-    old = [(part, part.is_validation_enabled()) for part in (dist, infer, poutine)]
-    try:
-        enable_validation(is_validate)
+    """Switch all checks of the process on or off for the duration of a block; each is put back as it was."""
+    with (
+        dist.validation_enabled(is_validate),
+        settings.context(validate_infer=is_validate, validate_poutine=is_validate),
+    ):
         yield
-    finally:
-        for part, was_enabled in old:
-            part.enable_validation(was_enabled)

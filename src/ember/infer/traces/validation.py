@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ember import settings
+from ember.poutine.validation import STRUCTURE_CHECKS
 
 _VALIDATION_ENABLED = __debug__
 settings.register("validate_infer", __name__, "_VALIDATION_ENABLED")
@@ -18,16 +19,12 @@ def enable_validation(is_validate: bool) -> None:
 
 
 def is_validation_enabled() -> bool:
-    """Whether inference checks models and guides."""
-    return _VALIDATION_ENABLED
+    """Whether inference checks models and guides in this thread."""
+    return _VALIDATION_ENABLED and STRUCTURE_CHECKS.on
 
 
 @contextmanager
 def validation_enabled(is_validate: bool = True) -> Iterator[None]:
     """Switch the checks on or off for the duration of a block."""
-    old = is_validation_enabled()
-    enable_validation(is_validate)
-    try:
+    with settings.context(validate_infer=is_validate):
         yield
-    finally:
-        enable_validation(old)

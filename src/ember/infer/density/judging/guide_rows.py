@@ -16,12 +16,13 @@ from ember.errors import ModelError
 from ember.infer.autoguide.base.point import log_density_of
 from ember.infer.density.density import density
 from ember.infer.traces.importance_trace import Traces, get_importance_trace
-from ember.infer.traces.validate_all import structure_unchecked, switches
+from ember.infer.traces.validate_all import switches
 from ember.params.param_store import ParamStoreDict
 from ember.poutine.handlers import block
 from ember.poutine.messenger import Messenger
 from ember.poutine.site import Site, site_is_subsample
 from ember.poutine.trace_struct import Trace
+from ember.poutine.validation import structure_unchecked
 from ember.rng import fork_torch_rng
 
 Program = Callable[..., Any]
