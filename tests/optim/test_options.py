@@ -44,18 +44,15 @@ def test_options_by_full_name(kind: Any, store: ParamStoreDict) -> None:
         torch.testing.assert_close(param, other, rtol=1e-12, atol=1e-12)
 
 
-def test_options_by_module_and_name_are_deprecated(store: ParamStoreDict) -> None:
+def test_options_by_module_and_name(store: ParamStoreDict) -> None:
     seen = []
 
     def rates(module_name: str, param_name: str) -> dict[str, Any]:
         seen.append((module_name, param_name))
         return {"lr": 0.1}
 
-    with pytest.warns(DeprecationWarning, match="two arguments") as records:
-        optimizer = PyroOptim(torch.optim.SGD, rates)
-    with pytest.warns(DeprecationWarning, match="two arguments") as more:
-        optim.StepLR({"optimizer": torch.optim.SGD, "optim_args": rates, "step_size": 1})
-    assert [record.filename for record in [*records, *more]] == [__file__, __file__]
+    optimizer = PyroOptim(torch.optim.SGD, rates)
+    optim.StepLR({"optimizer": torch.optim.SGD, "optim_args": rates, "step_size": 1})
     optimizer(fill(store)[:2])
     assert seen == [("net", "layer.weight"), ("loc", "loc")]
 

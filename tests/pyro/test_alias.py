@@ -105,6 +105,22 @@ def test_every_form_of_import_gives_the_same_objects(alias: None) -> None:
     assert SVI is ember.infer.SVI and Trace_ELBO is ember.infer.Trace_ELBO and Adam is ember.optim.Adam
 
 
+@pytest.mark.parametrize(
+    "path, names",
+    [
+        ("pyro", ["sample", "iarange", "random_module"]),
+        ("pyro.infer", ["SVI", "JitTrace_ELBO", "JitTraceEnum_ELBO", "NUTS"]),
+        ("pyro.optim", ["Adam", "HorovodOptimizer"]),
+        ("pyro.poutine", ["trace", "collapse"]),
+    ],
+)
+def test_a_star_imports_what_pyro_lists(alias: None, path: str, names: list[str]) -> None:
+    found: dict[str, object] = {}
+    exec(f"from {path} import *", found)
+    assert set(names) <= set(found)
+    assert importlib.import_module(path).__all__ == importlib.import_module(path).__all__
+
+
 def test_a_submodule_of_embers_own_is_not_loaded_twice(alias: None) -> None:
     importlib.import_module("pyro.infer.svi")
     for name, module in list(sys.modules.items()):

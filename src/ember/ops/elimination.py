@@ -75,7 +75,8 @@ def _components(inputs: Sequence[str], dims: AbstractSet[str]) -> list[tuple[lis
                     seen.update(fresh)
                     pending.extend(fresh)
         components.append((sorted(members), joined))
-    return components
+    # The order in which samples are drawn on the way back, which a seed makes Pyro's.
+    return sorted(components, key=lambda component: max(component[1], default=""), reverse=True)
 
 
 def partition_terms(

@@ -30,6 +30,9 @@ from ember.ops.tracing import sizes_of
 
 __all__ = ["BACKEND_TO_RING", "LinearRing", "LogRing", "MapRing", "MarginalRing", "Ring", "SampleRing"]
 
+# How many terms are contracted in opt_einsum's order, which takes long to find for many.
+_FEW = 64
+
 Ordinal = frozenset[Any]
 Cache = dict[Any, Any]
 
@@ -213,10 +216,39 @@ class MapRing(_BackwardSampleRing):
     _backend = "ember.ops.einsum.torch_map"
 
 
+def _walk(inputs: Sequence[str], dims: AbstractSet[str]) -> list[int]:
+    """The terms in the order in which a walk along ``dims``, from the last of them, finds them; then those without any."""
+    holders = {dim: [place for place, letters in enumerate(inputs) if dim in letters] for dim in sorted(dims)}
+    found: dict[int | str, None] = {}
+    ends: list[int | str] = [max(dims)] if dims else []
+    while ends:
+        end = ends.pop()
+        found.setdefault(end)
+        around = [dim for dim in inputs[end] if dim in dims] if isinstance(end, int) else holders[end]
+        fresh = [other for other in around if other not in found]
+        found.update(dict.fromkeys(fresh))
+        ends.extend(fresh)
+    first = [place for place in found if isinstance(place, int)]
+    return first + [place for place in range(len(inputs)) if place not in found]
+
+
 class SampleRing(_BackwardSampleRing):
     """Sums and products of logarithms; on the way back, values drawn from the distribution that they define."""
 
     _backend = "ember.ops.einsum.torch_sample"
+
+    def sumproduct(self, terms: Sequence[Tensor], dims: Iterable[str]) -> Tensor:
+        """Few terms in the order in which opt_einsum takes them: it decides which draw comes when, and a seed makes it Pyro's."""
+        if len(terms) > _FEW:
+            return super().sumproduct(terms, dims)
+        summed = set(dims)
+        inputs = [dims_of(term) for term in terms]
+        order = _walk(inputs, summed)
+        output = "".join(sorted(set().union(*inputs) - summed))
+        equation = ",".join(inputs[place] for place in order) + "->" + output
+        ordered = [terms[place] for place in order]
+        result: Tensor = contract(equation, *ordered, backend=self._backend, optimize="auto")
+        return tagged(result, output)
 
 
 class _MarginalProduct(Backward):

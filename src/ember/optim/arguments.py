@@ -125,17 +125,6 @@ def parameter_count(function: Callable[..., Any]) -> int:
     return len(inspect.signature(function).parameters)
 
 
-def warn_if_two_arguments(options: Options) -> None:
-    """Warn about functions of module name and parameter name, which miss the full name."""
-    if callable(options) and parameter_count(options) != 1:
-        warnings.warn(
-            "optim_args with two arguments (module_name, param_name) is deprecated; "
-            "take one, the full parameter name such as 'net.layer.weight'",
-            DeprecationWarning,
-            stacklevel=stacklevel(),
-        )
-
-
 def options_for(options: Options, name: str | None, what: str) -> dict[str, Any]:
     """The options of one parameter.
 

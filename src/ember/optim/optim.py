@@ -25,7 +25,6 @@ from ember.optim.arguments import (
     checked_options,
     options_for,
     options_in_a_dictionary,
-    warn_if_two_arguments,
 )
 from ember.optim.clipped_adam import ClippedAdam as pt_ClippedAdam
 from ember.optim.dct_adam import DCTAdam as pt_DCTAdam
@@ -99,7 +98,6 @@ class PyroOptim:
             )
         self.pt_optim_constructor: Callable[..., Any] = optim_constructor
         self.pt_optim_args = checked_options(optim_args, "optim_args")
-        warn_if_two_arguments(self.pt_optim_args)
         self.pt_clip_args = checked_options({} if clip_args is None else clip_args, "clip_args")
         self._state_waiting_to_be_consumed: dict[str, dict[str, Any]] = {}
         self._start()

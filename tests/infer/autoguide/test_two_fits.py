@@ -1,5 +1,6 @@
 """Two fits in one process: a guide reads what it was fitted with, or a warning says that two share their parameters."""
 
+import copy
 import gc
 import pickle
 import warnings
@@ -150,3 +151,22 @@ def test_median_hides_its_parameters_from_handlers_and_plates():
 def test_a_guide_can_be_pickled_after_a_fit():
     guide = fit(model, autoguide.AutoNormal(model), Y, steps=2)
     assert pickle.loads(pickle.dumps(guide)).median()["z"] == guide.median()["z"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda guide: pickle.loads(pickle.dumps(guide))])
+def test_a_copy_keeps_what_it_was_copied_with(name, copied):
+    """As a snapshot of the best fit so far; training the copy goes on with the parameters in the store."""
+    guide = fit(model, getattr(autoguide, name)(model), Y, steps=2)
+    before = guide.median()["z"]
+    best = copied(guide)
+    fit(model, guide, -Y, steps=50)
+    assert guide.median()["z"] != before
+    assert best.median()["z"] == before
+    with torch.no_grad():
+        drawn = torch.stack([best(Y)["z"] for _ in range(20)])
+    assert (drawn.mean() - before).abs() < (drawn.mean() - guide.median()["z"]).abs()
+    if best._model is None:  # as pickled
+        best._model = (model,)
+    fit(model, best, -Y, steps=1)
+    assert best.median()["z"] == guide.median()["z"] != before

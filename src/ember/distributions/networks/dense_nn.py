@@ -51,7 +51,7 @@ class ConditionalDenseNN(nn.Module):
         self.input_dim = input_dim
         self.context_dim = context_dim
         self.hidden_dims = hidden_dims
-        self.param_dims = list(param_dims)
+        self.param_dims = param_dims
         self.count_params = len(self.param_dims)
         self.output_multiplier = sum(self.param_dims)
         self.param_slices = slices_of(self.param_dims)

@@ -365,7 +365,9 @@ class SVI(Trainable, Generic[Loss]):
 
     def _keep_warm(self, found: Ready, args: Args, kwargs: Kwargs) -> None:
         program = found.state.program
-        if Warm.is_possible(program, found.world, args, kwargs):
+        given = sum(isinstance(value, Tensor) for value in (*args, *kwargs.values()))
+        # A program that takes any number has tensors in place of numbers: each call makes them.
+        if given == len(found.tensors) and Warm.is_possible(program, found.world, args, kwargs):
             own = self.param_store is not None
             warm = Warm(program, found.world, self.optim, own_store=own, args=args, kwargs=kwargs)
             object.__setattr__(self, "_warm", warm)

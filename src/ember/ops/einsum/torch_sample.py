@@ -30,15 +30,14 @@ __all__ = ["transpose", "einsum", "tensordot"]
 def _draw(logits: Tensor) -> Tensor:
     """One place along the last dim for each row, with probability proportional to the exponential.
 
-    The inverse of the distribution function, so that no row asks for its total. A row of zeros gives place 0.
+    Drawn as ``Categorical`` draws, so that seeded samples are Pyro's. A row of zeros gives place 0.
     """
     top = logits.amax(-1, keepdim=True).clamp(min=torch.finfo(logits.dtype).min)
     probs = (logits - top).exp()
-    below = probs.cumsum(-1)
-    threshold = torch.rand_like(below[..., -1:]) * below[..., -1:]
-    # The first place above the threshold, or if rounding leaves none, the first one; never one of probability zero.
-    rank = (probs > 0).long() * (1 + (below > threshold).long())
-    return rank.argmax(-1)
+    first, others = probs[..., :1], probs[..., 1:]
+    first = torch.where((probs == 0).all(-1, keepdim=True), 1.0, first)
+    flat = torch.cat([first, others], -1).reshape(-1, probs.shape[-1])
+    return torch.multinomial(flat, 1, replacement=True).reshape(probs.shape[:-1])
 
 
 class _Sample(Backward):
@@ -50,14 +49,17 @@ class _Sample(Backward):
 
     def _drawn_here(self, message: Tensor | None) -> Tensor | None:
         """Values of the dims summed here, given the values that are already drawn."""
-        summed = "".join(sorted(set().union(*map(dims_of, self.operands)) - set(self.output)))
+        output = self.output
+        summed = "".join(sorted(set().union(*map(dims_of, self.operands)) - set(output)))
         if not summed:
             return None
         factors = list(self.operands)
         if message is not None:
             for dim, values in slices_of(message):
                 factors = [packed.gather(x, values, dim) if dim in dims_of(x) else x for x in factors]
-        batch = "".join(sorted(set().union(*map(dims_of, factors)) - set(summed)))
+        # Rows in the order of the result's dims: it decides which row gets which random numbers.
+        left = set().union(*map(dims_of, factors)) - set(summed)
+        batch = "".join(sorted(left, key=f"{output}{''.join(sorted(left))}".index))
         logits = reduce(torch.add, (packed.aligned(factor, batch + summed) for factor in factors))
         shape = sizes_of(logits)[len(batch) :]
         return unflatten(_draw(logits.detach().flatten(len(batch))), batch, summed, shape)

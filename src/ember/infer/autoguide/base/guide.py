@@ -80,7 +80,7 @@ class AutoGuide(Part, Savable):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         self.own_parts()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AutoGuide:

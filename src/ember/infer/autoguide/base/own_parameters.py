@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ember.infer.autoguide.base.ownership import FirstLeaf, claim
+from ember.infer.autoguide.base.ownership import FirstLeaf, claim, take_over
 from ember.modules import module
 from ember.nn.module import PyroModule
 from ember.params.fits import store_of
@@ -30,6 +30,9 @@ class OwnParameters(PyroModule):
         self._first_leaf: FirstLeaf | None = None
         self._own_store: ParamStoreDict | None = None
 
+    # Of a copy, or a guide that was unpickled, which has not been called yet.
+    _copied_leaf: FirstLeaf | None = None
+
     def program(self) -> object:
         """What tells the guide's model from another."""
         return None
@@ -43,20 +46,31 @@ class OwnParameters(PyroModule):
         return False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_first_leaf": None, "_own_store": None}
+        state = {**super().__getstate__(), "_first_leaf": None, "_own_store": None}
+        state.pop("_copied_leaf", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._copied_leaf = FirstLeaf(self)
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
         """Run the guide on its own parameters, even if the store has those of a guide of the same name by now."""
-        first = self._first_leaf
-        if first is None:
+        displaced = self._is_displaced()
+        if displaced and not torch.is_grad_enabled():
+            with self._kept_parameters():
+                return super().__call__(*args, **kwargs)
+        if self._first_leaf is None:
+            if displaced:
+                take_over(self)  # a copy, which trains the parameters of the original
             return self._called_first(args, kwargs)
-        if not first.is_displaced(self):
-            return super().__call__(*args, **kwargs)
-        if torch.is_grad_enabled():
+        if displaced:
             self._warn_of_sharing()
-            return super().__call__(*args, **kwargs)
-        with self._kept_parameters():
-            return super().__call__(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def _is_displaced(self) -> bool:
+        leaf = self._first_leaf or self._copied_leaf
+        return leaf is not None and leaf.is_displaced(self)
 
     def _called_first(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Any:
         found = self._has_parameters()
@@ -84,7 +98,7 @@ class OwnParameters(PyroModule):
             store = store_of(self)
             if store is not None:
                 stack.enter_context(store.active())
-            if self._first_leaf is not None and self._first_leaf.is_displaced(self):
+            if self._is_displaced():
                 stack.enter_context(self._kept_parameters())
             stack.enter_context(self._pyro_context)
             yield

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from ember.nn.leaves import as_parameter
 from ember.nn.module import PyroModule, root_name
 from ember.params.param_store import get_param_store
 
@@ -31,6 +32,24 @@ def claim(leaves: list[Tensor], guide: PyroModule) -> PyroModule | None:
     return other
 
 
+def _places(guide: PyroModule) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Where a guide holds its leaves: the module's dictionary, the key in it, and the name in the store."""
+    for path, part in guide.named_modules():
+        for key, leaf in part._parameters.items():
+            if leaf is not None:
+                name = key.removesuffix("_unconstrained")
+                yield part._parameters, key, ".".join(filter(None, (root_name(guide), path, name)))
+
+
+def take_over(guide: PyroModule) -> None:
+    """Let a guide hold the leaves that the active store has under its names."""
+    store = get_param_store()
+    for leaves, key, name in list(_places(guide)):
+        stored = store.leaf(name)
+        if stored is not None:
+            leaves[key] = as_parameter(name, stored, store.constraint(name))
+
+
 class FirstLeaf:
     """A leaf by which a guide tells whether the active store has its own parameters. It is looked at in every call.
 
@@ -41,12 +60,9 @@ class FirstLeaf:
     def __init__(self, guide: PyroModule) -> None:
         self._place: tuple[dict[str, Any], str] | None = None
         self._name = ""
-        for path, part in guide.named_modules():
-            for key, leaf in part._parameters.items():
-                if leaf is not None and self._place is None:
-                    self._place = part._parameters, key
-                    name = key.removesuffix("_unconstrained")
-                    self._name = ".".join(filter(None, (root_name(guide), path, name)))
+        for leaves, key, name in _places(guide):
+            self._place, self._name = (leaves, key), name
+            break
 
     def is_displaced(self, guide: PyroModule) -> bool:
         """Whether the active store has a leaf of that name that another guide has made."""
