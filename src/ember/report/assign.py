@@ -198,29 +198,26 @@ def _summed_out(
     given = Given.of(posterior.whole, posterior.args, posterior.kwargs, at_first)
     of_data = [name for name in shapes if name not in given.summed]
 
-    def one(row: Tensor, values: Mapping[str, Tensor]) -> list[Tensor]:
+    def one(values: Mapping[str, Tensor]) -> list[Tensor]:
         with posterior.store.active():
             logs = given.marginals(values) if len(of_data) < len(shapes) else {}
             if of_data:
                 trace, _ = given.run(values)
                 logs |= {name: _components(trace.nodes[name]) for name in of_data}
-        return [logs[name].exp().expand(*shapes[name], -1) + 0.0 * row.sum() for name in shapes]
+        return [logs[name].exp().expand(*shapes[name], -1) for name in shapes]
 
-    return _mean(posterior, one, draws)
+    return _mean(posterior, one, draws, number_of(draws) or 1)
 
 
-def _mean(posterior: Posterior, one: Any, draws: Mapping[str, Tensor]) -> list[Tensor]:
+def _mean(posterior: Posterior, one: Any, draws: Mapping[str, Tensor], number: int) -> list[Tensor]:
     """The mean of a function over draws, some at a time."""
-    number = number_of(draws) or 1
     by_rows = rows(one, reads=posterior.reads, facts=switches, compile=number >= WORTH_A_PROGRAM)
-    size = sum(
-        each.numel() for each in one(torch.zeros(1), {name: value[0] for name, value in draws.items()})
-    )
+    size = sum(each.numel() for each in one({name: value[0] for name, value in draws.items()}))
     at_once = max(1, _NUMBERS_AT_ONCE // max(size, 1))
     totals: list[Tensor] = []
     for start in range(0, number, at_once):
         part = {name: value[start : start + at_once] for name, value in draws.items()}
-        found = by_rows(torch.zeros(min(at_once, number - start), 1), part)
+        found = by_rows(part, num_rows=min(at_once, number - start))
         sums = [each.double().sum(0) for each in found]
         totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
         dtypes = [each.dtype for each in found]
@@ -233,12 +230,12 @@ def _of_guide(posterior: Posterior, names: Sequence[str], num_samples: int) -> l
     assert guide is not None
     whole = WholePlates()(guide)
 
-    def one(row: Tensor, _: Mapping[str, Tensor]) -> list[Tensor]:
+    def one(_: Mapping[str, Tensor]) -> list[Tensor]:
         with posterior.store.active():
             trace = poutine.block(poutine.trace(whole).get_trace)(*posterior.args, **posterior.kwargs)
-        return [_log_probs(trace.nodes[name]).exp() + 0.0 * row.sum() for name in names]
+        return [_log_probs(trace.nodes[name]).exp() for name in names]
 
-    return _mean(posterior, one, {"": torch.zeros(num_samples, 1)})
+    return _mean(posterior, one, {}, num_samples)
 
 
 def _log_probs(site: Site) -> Tensor:

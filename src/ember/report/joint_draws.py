@@ -54,14 +54,13 @@ def joint_draws(fitted: object, *rest: Any, num_samples: int = 1000, **kwargs: A
         if not given.summed:
             return draws
 
-        def one(row: Tensor, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        def one(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
             with posterior.store.active(), poutine.block():
                 model = infer_discrete(given.marked(values), first_available_dim=-1 - given.nesting)
                 trace = poutine.trace(model).get_trace(*posterior.args, **posterior.kwargs)
-            # A row that is not an argument of anything would be shared by all.
-            return 0.0 * row.sum(), {name: trace.nodes[name].value for name in sorted(given.summed)}
+            return {name: trace.nodes[name].value for name in sorted(given.summed)}
 
         # Backward sampling asks for the values of indices, and cannot be captured.
         run = rows(one, compile=False)
-        found: tuple[Tensor, dict[str, Tensor]] = run(torch.zeros(number, 1), draws)
-    return draws | found[1]
+        found: dict[str, Tensor] = run(draws, num_rows=number)
+    return draws | found

@@ -95,16 +95,13 @@ class Posterior:
             return thinned(self.source, number)
         guide = WholePlates()(self.source)
 
-        def one(row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        def one() -> dict[str, Tensor]:
             with self.store.active():
                 trace = poutine.block(poutine.trace(guide).get_trace)(*self.args, **self.kwargs)
-            # A row that is not an argument of anything would be shared by all.
-            return 0.0 * row.sum(), {site.name: torch.as_tensor(site.value) for site in _drawn(trace)}
+            return {site.name: torch.as_tensor(site.value) for site in _drawn(trace)}
 
-        _, drawn = rows(one, reads=self.reads, facts=switches, compile=number >= WORTH_A_PROGRAM)(
-            torch.zeros(number, 1)
-        )
-        found: dict[str, Tensor] = drawn
+        run = rows(one, reads=self.reads, facts=switches, compile=number >= WORTH_A_PROGRAM)
+        found: dict[str, Tensor] = run(num_rows=number)
         return found
 
     def latent(self, draws: Draws, trace: Trace) -> dict[str, Tensor]:

@@ -82,16 +82,16 @@ def replicated(
     """
     model = poutine.uncondition(posterior.whole)
 
-    def one(row: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    def one(values: Mapping[str, Tensor]) -> Tensor:
         with posterior.store.active(), poutine.block(), poutine.mask(mask=False):
             conditioned = poutine.condition(model, data=dict(values))
             trace: Trace = poutine.trace(conditioned).get_trace(*posterior.args, **dict(posterior.kwargs))
-        return function(observed.entries(trace.nodes[observed.name].value)) + 0.0 * row.sum()
+        return function(observed.entries(trace.nodes[observed.name].value))
 
     number = number_of(draws) or 1
     run = rows(one, reads=posterior.reads, facts=switches, compile=number >= WORTH_A_PROGRAM)
     with torch.no_grad():
-        found: Tensor = run(torch.zeros(number, 1), dict(draws))
+        found: Tensor = run(dict(draws), num_rows=number)
     return found
 
 
