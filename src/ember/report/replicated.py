@@ -46,7 +46,7 @@ class Observed:
         Raises:
             ModelError: if there is no such site, or several where none is named.
         """
-        data = [each for each in posterior.first().samples() if _is_data(each)]
+        data = [each for each in posterior.first().samples() if is_data(each)]
         found = [each for each in data if site in (None, each.name)]
         if len(found) != 1:
             raise ModelError(
@@ -62,7 +62,8 @@ class Observed:
         return (value if self.seen is None else value[self.seen]).reshape(-1).to(torch.get_default_dtype())
 
 
-def _is_data(site: Site) -> bool:
+def is_data(site: Site) -> bool:
+    """Whether it holds observations."""
     return site.is_observed and not (site.is_subsample or site.is_factor or site.is_deterministic)
 
 
