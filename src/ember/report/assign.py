@@ -16,9 +16,10 @@ from ember.errors import ModelError
 from ember.infer.density.judging.guide_rows import WholePlates
 from ember.infer.enumeration.given_marginals import Given, first_run
 from ember.infer.traces.validate_all import switches
+from ember.ops.draws import number_of
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
-from ember.report.posterior import Posterior, number_of, taken_apart
+from ember.report.posterior import Posterior, taken_apart
 
 _NUMBERS_AT_ONCE = 1 << 22
 

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from ember.errors import ModelError
+from ember.ops.draws import number_of
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 from ember.report.elpd import Elpd, standard_error, wanted_sites
 from ember.report.joint_draws import drawn_jointly
 from ember.report.log_likelihood import PointwiseDensity
-from ember.report.posterior import Posterior, number_of, taken_apart
+from ember.report.posterior import Posterior, taken_apart
 from ember.report.replicated import is_data
 from ember.report.weighed import Corrected, corrected
 

@@ -12,7 +12,8 @@ from ember import poutine
 from ember.capture.rows.function import rows
 from ember.infer.enumeration.discrete import infer_discrete
 from ember.infer.enumeration.given_marginals import Given
-from ember.report.posterior import Posterior, number_of, taken_apart
+from ember.ops.draws import number_of
+from ember.report.posterior import Posterior, taken_apart
 from ember.report.weighed import corrected
 
 

@@ -13,8 +13,9 @@ from ember.capture.rows.function import WORTH_A_PROGRAM, RowFunction, rows
 from ember.errors import ModelError
 from ember.infer.enumeration.given_marginals import Given
 from ember.infer.traces.validate_all import switches
+from ember.ops.draws import number_of
 from ember.params.param_store import get_param_store
-from ember.report.posterior import Posterior, number_of
+from ember.report.posterior import Posterior
 
 Program = Callable[..., Any]
 

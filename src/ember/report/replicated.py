@@ -12,9 +12,10 @@ from ember import poutine
 from ember.capture.rows.function import WORTH_A_PROGRAM, rows
 from ember.errors import ModelError
 from ember.infer.traces.validate_all import switches
+from ember.ops.draws import number_of
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
-from ember.report.posterior import Posterior, number_of
+from ember.report.posterior import Posterior
 
 Function = Callable[[Tensor], Tensor]
 
