@@ -183,7 +183,7 @@ def test_predictions_of_what_ember_fit_returns() -> None:
     assert every["y"].shape == (400, 4)
     torch.testing.assert_close(every["shift"].flatten(), torch.full((400,), float(fit.params["loc"])))
     some = Predictive(fit, num_samples=3, return_sites=["mu"], by_rows=True)(Y)["mu"]
-    assert torch.equal(some, fit.draws["mu"][[0, 200, 399]])
+    assert torch.equal(some.flatten(), fit.draws["mu"][[0, 200, 399]])
     for wrong in ({"posterior_samples": dict(fit.draws)}, {"guide": fit.guide}):
         with pytest.raises(ValueError, match="a fit has draws or a guide of its own"):
             Predictive(fit, **wrong)
