@@ -66,6 +66,8 @@ def assign(fitted: object, *rest: Any, num_samples: int = 500, **kwargs: Any) ->
     exactly given each draw of the others, and the probabilities are averaged over the draws. Those that the
     guide does draw have the guide's probabilities. A site that is observed from a ``MixtureSameFamily`` has
     those of its components. Plates that take a part of their rows take all.
+    A site of many entries, as that of a path in :func:`ember.scan`, has probabilities for each, if a guide or draws have it: its
+    entries depend on each other, and cannot be summed out.
 
     Probabilities are of one variable at a time: the most probable sequence of a chain is another question
     (:func:`ember.infer.infer_discrete` with ``temperature=0``). Where labels can be exchanged without a
@@ -80,7 +82,8 @@ def assign(fitted: object, *rest: Any, num_samples: int = 500, **kwargs: Any) ->
         kwargs: of the model.
 
     Returns:
-        Probabilities of shape ``(*plates, K)``, with a further first dim for a sequence of names.
+        Probabilities of shape ``(*plates, K)``, ``(*plates, steps, K)`` in a scan, with a further first dim for a sequence of
+        names.
 
     Raises:
         ModelError: for a site that does not exist, is not discrete, or cannot be summed out.
@@ -136,6 +139,8 @@ def _assigned(
         raise ModelError(
             f"sites {known} are drawn and the others of {list(names)} summed out: ask for them apart"
         )
+    for name in names:
+        _check_summable(first.nodes[name])
     shapes = {name: first.nodes[name].fn.batch_shape for name in names}
     return _summed_out(posterior, draws, shapes), supports
 
@@ -162,7 +167,29 @@ def _check_site(name: str, trace: Trace) -> None:
 
 
 def _is_finite(site: Site) -> bool:
-    return site.is_latent and bool(getattr(site.fn, "has_enumerate_support", False))
+    return site.is_latent and bool(getattr(_entries(site.fn), "has_enumerate_support", False))
+
+
+def _entries(fn: Any) -> Any:
+    """The distribution of the entries of a value that are independent given the parameters, as the steps of a path are."""
+    while isinstance(fn, (MaskedDistribution, ExpandedDistribution, torch.distributions.Independent)):
+        fn = fn.base_dist
+    return fn
+
+
+def _check_summable(site: Site) -> None:
+    """See whether a site is one discrete variable an event.
+
+    Raises:
+        ModelError: if it is a path or a vector of them.
+    """
+    if _mixture(site) is None and len(_entries(site.fn).event_shape) < len(site.fn.event_shape):
+        raise ModelError(
+            f"site {site.name!r} holds {tuple(site.fn.event_shape)} discrete variables in one event, as the steps of ember.scan "
+            "or .to_event(...) make it: neither a guide nor draws have it, and it cannot be summed out, as its entries depend on "
+            "each other\nThe way out: a loop `for t in ember.markov(range(n))` with a site for each step, and "
+            "ember.assign(..., [names]); dist.DiscreteHMM for the whole series; or a guide or draws with this site."
+        )
 
 
 def _mixture(site: Site) -> torch.distributions.MixtureSameFamily | None:
@@ -177,8 +204,9 @@ def _support(site: Site) -> Tensor:
     mixture = _mixture(site)
     if mixture is not None:
         return torch.arange(mixture.mixture_distribution.probs.shape[-1])
-    support: Tensor = site.fn.enumerate_support(expand=False)
-    return support.reshape(len(support), *site.fn.event_shape)
+    fn = _entries(site.fn)
+    support: Tensor = fn.enumerate_support(expand=False)
+    return support.reshape(len(support), *fn.event_shape)
 
 
 def _components(site: Site) -> Tensor:
@@ -241,7 +269,7 @@ def _of_guide(posterior: Posterior, names: Sequence[str], num_samples: int) -> l
 
 def _log_probs(site: Site) -> Tensor:
     """Log probabilities of the values of a site, along the last dim."""
-    fn = site.fn
+    fn = _entries(site.fn)
     support = fn.enumerate_support(expand=False)
     return torch.log_softmax(fn.log_prob(support).movedim(0, -1), -1)
 
