@@ -62,7 +62,7 @@ print(f"above 0.7 for {(people.k > 0.7).sum()} of {len(yes)}")
 # **The verdict** on all 364 unknowns at once is `poor`: nothing vouches for the guide's means and
 # intervals. It draws the unknowns independently of each other; in the posterior they are not, and what is
 # small for each adds up. The second line judges single people, given the questions: there the guide is good
-# for about six in seven. So no interval of the guide is used below, and what is used is judged by answers
+# for about nine in ten. So no interval of the guide is used below, and what is used is judged by answers
 # that were held out.
 #
 # **Held out.** The rival predicts each answer by the question's own share of yes.

@@ -72,8 +72,8 @@ print("             below the curve   pinball loss   straight line")
 curves, ones = {}, torch.ones(len(income))
 for name, tau in LEVELS.items():
     curves[name] = Predictive(fits[name], return_sites=["_RETURN"], by_rows=True)(income, x, tau)["_RETURN"]
-    lines = torch.stack([ones, income], -1).numpy()
-    straight = QuantReg(food[~held_out].numpy(), lines[~held_out]).fit(tau).predict(lines)
+    lines = torch.stack([ones, income], -1).double().numpy()
+    straight = QuantReg(food[~held_out].double().numpy(), lines[~held_out]).fit(tau).predict(lines)
     curved = curves[name].mean(0)[held_out]
     below = (food[held_out] < curved).float().mean()
     losses = (mean_pinball_loss(food[held_out], guess, alpha=tau) for guess in (curved, straight[held_out]))
