@@ -101,14 +101,12 @@ figure.savefig("rates.png")
 # **Does the model fit?** Counties drawn from the posterior scatter as the real ones do. Under one rate for
 # all, they do not: real counties lie outside.
 
-figure, axes = plt.subplots(figsize=(7.5, 3.2), dpi=130, layout="constrained")
-for name, model, draws in (("one rate", same, plain.draws), ("rates differ", differ, fit.draws)):
-    drawn = ember.infer.Predictive(model, draws, return_sites=["deaths"], by_rows=True)(women)["deaths"]
-    off = ((drawn - women * 0.0035) ** 2 / (women * 0.0035)).mean(-1)
-    axes.hist(off.numpy(), bins=40, density=True, alpha=0.6, label=f"counties drawn, {name}")
-axes.axvline(
-    ((deaths - women * 0.0035) ** 2 / (women * 0.0035)).mean(), color="black", label="the real counties"
-)
-axes.set(xlabel="mean squared distance from 3.5 per 1,000, in units of chance", yticks=[])
-axes.legend(frameon=False, fontsize=9)
-figure.savefig("check.png")
+
+def scatter(deaths):
+    """Mean squared distance from 3.5 per 1,000, in units of chance."""
+    return ((deaths - women * 0.0035) ** 2 / (women * 0.0035)).mean()
+
+
+for name, found in (("one rate for all", plain), ("rates differ", fit)):
+    figure = ember.report.posterior_predictive_check(found, statistics={"scatter": scatter}, title=name)
+    figure.savefig(f"check_{found.called.name}.png")

@@ -55,7 +55,7 @@ def coded(images):
         ember.sample("code", dist.Normal(mean, log_scale.exp()).to_event(1))
 
 
-svi = SVI(drawn, coded, Adam({"lr": 3e-3}), Trace_ELBO())
+svi = SVI(drawn, coded, Adam({"lr": 3e-3}), Trace_ELBO(), param_store="own")
 result = svi.fit(images, epochs=EPOCHS, batch_size=128, validation=test_images, progress=False)
 first, last = (loss / len(images) for _, loss in (result.validation[0], result.validation[-1]))
 print(f"test: {first:.1f} nats an image after an epoch, {last:.1f} after {result.epochs}")
@@ -77,16 +77,14 @@ def reading(x, label=None, hidden=16):
 with torch.no_grad():
     codes, test_codes = (encoder(each / DOTS - 0.5)[:, :CODE] for each in (images, test_images))
     made_up = DOTS * torch.sigmoid(decoder(torch.randn(12, CODE)))
-ember.clear_param_store()  # the networks keep their weights
 probs = {}
 for name, x, new in (("pixels", images / 8 - 1, test_images / 8 - 1), ("codes", codes, test_codes)):
     guide = AutoNormal(reading, init_scale=0.05)
-    svi = SVI(reading, guide, Adam({"lr": 0.01}), Trace_ELBO())
+    svi = SVI(reading, guide, Adam({"lr": 0.01}), Trace_ELBO(), param_store="own")
     svi.fit((x[labelled], labels[labelled]), steps=STEPS, progress=False)
     verdict = svi.verdict(x[labelled], labels[labelled])
-    draw = Predictive(reading, guide=guide, num_samples=200, return_sites=["_RETURN"], by_rows=True)
+    draw = Predictive(svi, num_samples=200, return_sites=["_RETURN"], by_rows=True)
     probs[f"Bayesian network, {name}"] = draw(new)["_RETURN"].softmax(-1).mean(0)
-    ember.clear_param_store()
     plain = LogisticRegression(max_iter=2000).fit(x[labelled], labels[labelled])
     probs[f"logistic regression, {name}"] = torch.tensor(plain.predict_proba(new))
 print(verdict)

@@ -10,7 +10,7 @@ one normal, whose mean and spread are learnt. Firms with little information borr
 have Student's heavy tails.
 """
 
-import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from statsmodels.datasets import grunfeld
 
@@ -21,15 +21,13 @@ from ember.infer import Predictive
 frame = grunfeld.load_pandas().data
 names = frame["firm"].astype("category")
 firm = torch.tensor(names.cat.codes.to_numpy()).long()
-year = torch.tensor(frame["year"].to_numpy())
-value, capital, invested = torch.tensor(frame[["value", "capital", "invest"]].to_numpy()).float().log().T
-past = year < 1950
-firms = range(len(names.cat.categories))
+past = torch.tensor((frame["year"] < 1950).to_numpy())
+logs = np.log(frame[["value", "capital", "invest"]])
 
 # Relative to the firm's own mean in the past: so levels and slopes are nearly independent.
-value, capital = (
-    x - torch.stack([x[past & (firm == i)].mean() for i in firms])[firm] for x in (value, capital)
-)
+means = logs[frame["year"] < 1950].groupby(names, observed=True).mean().loc[names].to_numpy()
+value, capital, _ = torch.tensor(logs.to_numpy() - means).float().T
+invested = torch.tensor(logs["invest"].to_numpy()).float()
 train, test = ((firm[rows], value[rows], capital[rows], invested[rows]) for rows in (past, ~past))
 
 # %%
@@ -77,47 +75,32 @@ print(fit)
 # **Held out.** Both models forecast the five years after 1949, from the value and the capital of those
 # years. Leave-one-out cross-validation within the past says the same.
 
-for name, found in fits.items():
-    log_prob = ember.report.log_likelihood(found.called.model, found.draws, *test)["invested"]
-    score = (log_prob.logsumexp(0) - torch.tensor(len(log_prob)).log()).mean()
-    print(f"{name:8} {score:6.3f} nats a firm and year")
+scores = {name: ember.held_out(found, *test) for name, found in fits.items()}
+for name, score in scores.items():
+    print(f"{name:8} {score.mean:6.3f} nats a firm and year")
+print(ember.compare(scores))
 print(ember.compare(fits))
 
 # %%
 # **Decision.** The firms are not alike. Where the interval is far right of zero, plants that are there draw
 # new ones.
 
-labels = list(names.cat.categories)
-figure, axes = plt.subplots(figsize=(7.5, 4), dpi=130, layout="constrained")
-low, middle, high = fit.draws["own"].quantile(torch.tensor([0.05, 0.5, 0.95]), dim=0)
-order = middle.argsort()
-axes.errorbar(middle[order], list(firms), xerr=[(middle - low)[order], (high - middle)[order]], fmt="o")
-axes.set_yticks(list(firms), [labels[i] for i in order.tolist()])
+figure = ember.report.forest(fit, site="own", labels=names.cat.categories, ordered=True)
+axes = figure.axes[0]
 axes.axvline(fit.draws["of_capital"].mean(), color="black", linewidth=0.8, label="mean of all firms")
-axes.set(xlabel="elasticity of investment to capital, 90 % interval")
-axes.legend(frameon=False, loc="lower right")
+axes.set(xlabel="elasticity of investment to capital")
+axes.legend(frameon=False)
 figure.savefig("elasticities.png")
 
 # %%
 # What the supplier gets: for each firm, the sum of the five years that were held out. The model is given
-# the values and the stocks of those years, and not the investments.
+# the values and the stocks of those years, and not the investments. Crosses are what came.
 
-draws = Predictive(partial, fit.draws, return_sites=["invested"], by_rows=True)(*test[:3])["invested"].exp()
+draws = Predictive(fit, return_sites=["invested"], by_rows=True)(*test[:3])["invested"].exp()
 sums = torch.zeros(len(draws), 11).index_add(1, test[0], draws)
 truth = torch.zeros(11).index_add(0, test[0], test[3].exp())
-low, middle, high = sums.quantile(torch.tensor([0.05, 0.5, 0.95]), dim=0)
+low, high = sums.quantile(torch.tensor([0.05, 0.95]), dim=0)
 print(f"{((low < truth) & (truth < high)).sum()} of 11 sums lie in their 90 % interval")
-order = truth.argsort()
-figure, axes = plt.subplots(figsize=(7.5, 4), dpi=130, layout="constrained")
-axes.errorbar(
-    middle[order],
-    list(firms),
-    xerr=[(middle - low)[order], (high - middle)[order]],
-    fmt="o",
-    label="forecast",
-)
-axes.plot(truth[order], list(firms), "x", color="black", label="what came")
-axes.set_yticks(list(firms), [labels[i] for i in order.tolist()])
-axes.set(xscale="log", xlabel="investment from 1950 to 1954, millions of dollars of 1947")
-axes.legend(frameon=False, loc="lower right")
+figure = ember.report.forest({"sum": sums}, labels=names.cat.categories, ordered=True, marks=truth)
+figure.axes[0].set(xscale="log", xlabel="investment from 1950 to 1954, millions of dollars of 1947")
 figure.savefig("forecast.png")

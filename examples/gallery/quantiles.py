@@ -15,6 +15,7 @@ about: intervals of the curves are rough (Yang, Wang and He, 2016).
 
 import matplotlib.pyplot as plt
 import torch
+from sklearn.metrics import mean_pinball_loss
 from statsmodels.datasets import engel
 from statsmodels.regression.quantile_regression import QuantReg
 
@@ -68,23 +69,15 @@ print(fit)
 # loss* scores a quantile, in hundreds of francs. The rival is a straight line in income, by statsmodels.
 
 print("             below the curve   pinball loss   straight line")
-curves = {}
+curves, ones = {}, torch.ones(len(income))
 for name, tau in LEVELS.items():
-    every = Predictive(curve, fits[name].draws, return_sites=["_RETURN"], by_rows=True)(income, x, tau)[
-        "_RETURN"
-    ]
-    curves[name] = every
-    line = (
-        QuantReg(food[~held_out].numpy(), torch.stack([x * 0 + 1, income], -1)[~held_out].numpy())
-        .fit(tau)
-        .params
-    )
-    losses = []
-    for guess in (every.mean(0)[held_out], line[0] + line[1] * income[held_out]):
-        off = food[held_out] - guess
-        losses.append(torch.maximum(tau * off, (tau - 1) * off).mean())
-    below = (food[held_out] < every.mean(0)[held_out]).float().mean()
-    print(f"{name:12} {below:15.2f}   {losses[0]:12.3f}   {losses[1]:13.3f}")
+    curves[name] = Predictive(fits[name], return_sites=["_RETURN"], by_rows=True)(income, x, tau)["_RETURN"]
+    lines = torch.stack([ones, income], -1).double().numpy()
+    straight = QuantReg(food[~held_out].double().numpy(), lines[~held_out]).fit(tau).predict(lines)
+    curved = curves[name].mean(0)[held_out]
+    below = (food[held_out] < curved).float().mean()
+    losses = (mean_pinball_loss(food[held_out], guess, alpha=tau) for guess in (curved, straight[held_out]))
+    print(f"{name:12} {below:15.2f}   {next(losses):12.3f}   {next(losses):13.3f}")
 
 # %%
 # **Decision.** The shares below the curves are right. The bends pay for one in ten alone: for the other

@@ -39,6 +39,7 @@ from ember.report.assign import assign as assign
 from ember.report.elpd import compare as compare
 from ember.report.elpd import loo as loo
 from ember.report.elpd import waic as waic
+from ember.report.held_out import held_out as held_out
 from ember.report.summary import summary as summary
 from ember.rng import set_rng_seed as set_rng_seed
 from ember.structure.inspect import render_model as render_model
@@ -62,6 +63,7 @@ __all__ = [
     "factor",
     "fit",
     "get_param_store",
+    "held_out",
     "infer",
     "loo",
     "markov",

@@ -210,3 +210,68 @@ def test_average_over_an_autoguide_keeps_probabilities_whole() -> None:
     found = ember.assign(svi, "z", X, num_samples=20)
     torch.testing.assert_close(found.probs.sum(-1), torch.ones(5, dtype=torch.float64))
     assert math.isfinite(float(found.certainty.mean()))
+
+
+# ---- sites of many entries ------------------------------------------------------------------------------------------
+
+STAYS, LEAVES = torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([[0.7, 0.3], [0.4, 0.6]])
+SERIES = torch.tensor([0.1, -0.2, 2.1, 1.9, 2.2, 0.3])
+
+
+def states(chances: Tensor, y: Tensor | None, series: Tensor) -> None:
+    def step(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        z = ember.sample("z", dist.Categorical(chances[z]))
+        if y is not None:
+            ember.sample("y", dist.Normal(2.0 * z, 1.0), obs=x)
+        return z, z
+
+    ember.scan(step, torch.tensor(0), series)
+
+
+def chain_in_a_scan(series: Tensor) -> None:
+    states(STAYS, series, series)
+
+
+def guide_in_a_scan(series: Tensor) -> None:
+    states(LEAVES, None, series)
+
+
+@pytest.mark.parametrize("steps", [6, 12])
+def test_states_of_a_scan_that_a_guide_draws(steps: int) -> None:
+    ember.set_rng_seed(0)
+    series = SERIES.repeat(2)[:steps]
+    found = ember.assign(chain_in_a_scan, guide_in_a_scan, "z", series, num_samples=3000)
+    wanted = [torch.tensor([1.0, 0.0])]
+    for _ in range(steps):
+        wanted.append(wanted[-1] @ LEAVES)
+    torch.testing.assert_close(found.probs, torch.stack(wanted[1:]), atol=0.01, rtol=0)
+    assert found.support.tolist() == [0, 1] and found.values.shape == (steps,)
+
+
+def test_states_of_a_scan_in_draws() -> None:
+    draws = {"z": torch.tensor([[0, 0, 1, 1, 1, 0]] * 3 + [[1] * 6])}
+    found = ember.assign(chain_in_a_scan, draws, "z", SERIES)
+    assert found.probs[:, 1].tolist() == [0.25, 0.25, 1.0, 1.0, 1.0, 0.25]
+
+
+def test_a_vector_of_discrete_variables() -> None:
+    def model(y: Tensor) -> None:
+        with ember.plate("rows", 2):
+            k = ember.sample("k", dist.Bernoulli(torch.full((2, 3), 0.5)).to_event(1))
+            ember.sample("y", dist.Normal(k, 1.0).to_event(1), obs=y)
+
+    def guide(y: Tensor) -> None:
+        with ember.plate("rows", 2):
+            ember.sample("k", dist.Bernoulli(torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.6, 0.8]])).to_event(1))
+
+    y = torch.zeros(2, 3)
+    probs = ember.assign(model, guide, "k", y).probs
+    assert probs.shape == (2, 3, 2)
+    torch.testing.assert_close(probs[..., 1], torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.6, 0.8]]))
+
+
+def test_a_path_that_nobody_draws_is_refused_with_a_way_out() -> None:
+    with pytest.raises(
+        ValueError, match=r"'z' holds \(6,\) discrete variables(.|\n)*ember.markov(.|\n)*DiscreteHMM"
+    ):
+        ember.assign(chain_in_a_scan, lambda series: None, "z", SERIES)

@@ -9,7 +9,8 @@ from torch import Tensor
 import ember
 import ember.distributions as dist
 from ember.infer import SVI, Trace_ELBO
-from ember.infer.autoguide import AutoDelta
+from ember.infer.autoguide import AutoDelta, AutoNormal
+from ember.infer.reparam import LocScaleReparam
 
 Y = torch.tensor([0.5, 1.5, 1.0, 2.0])
 
@@ -129,3 +130,73 @@ def test_says_what_can_be_summarised() -> None:
 
     with pytest.raises(ValueError, match="no latent site"):
         ember.summary(nothing, nothing, Y)
+
+
+# ---- deterministic sites --------------------------------------------------------------------------------------------
+
+
+def computed(y: Tensor) -> None:
+    mu = ember.sample("mu", dist.Normal(0.0, 1.0))
+    ember.deterministic("both", torch.stack([2.0 * mu, mu + 1.0]))
+    ember.deterministic("fixed", torch.tensor(3.0))
+    with ember.plate("rows", len(y)):
+        k = ember.sample("k", dist.Bernoulli(0.5))
+        ember.deterministic("of k", mu + k)
+        ember.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+def test_deterministic_sites_of_a_guide() -> None:
+    torch.manual_seed(0)
+    table = ember.summary(computed, guide, Y)
+    assert table.names == ("mu", "both[0]", "both[1]", "fixed")  # `of k` has no value of its own
+    assert table["both[0]"]["mean"] == pytest.approx(2.0 * table["mu"]["mean"])
+    assert table["both[1]"]["sd"] == pytest.approx(table["mu"]["sd"])
+    assert table["both[0]"]["k_hat"] == pytest.approx(table["mu"]["k_hat"])
+    assert table["fixed"]["mean"] == 3.0 and table["fixed"]["sd"] == 0.0
+
+
+def test_a_fit_and_a_guide_have_the_same_sites() -> None:
+    fit = ember.fit(computed, Y, seed=0, draws=100, progress=False)
+    assert ember.summary(fit).names == ember.summary(computed, guide, Y, num_samples=50).names
+
+
+def test_a_site_that_was_reparameterised() -> None:
+    def centred(y: Tensor) -> None:
+        tau = ember.sample("tau", dist.LogNormal(0.0, 1.0))
+        theta = ember.sample("theta", dist.Normal(0.0, tau))
+        ember.sample("y", dist.Normal(theta, 1.0).expand([4]).to_event(1), obs=y)
+
+    model = ember.poutine.reparam(centred, config={"theta": LocScaleReparam(0.0)})
+    table = ember.summary(
+        SVI(model, AutoNormal(model), ember.optim.Adam({"lr": 0.01}), Trace_ELBO()), Y, num_samples=50
+    )
+    assert set(table.names) == {"tau", "theta_decentered", "theta"}
+
+
+def test_a_deterministic_site_without_a_mean_is_told() -> None:
+    torch.manual_seed(0)
+
+    def heavy(y: Tensor) -> None:
+        model(y)
+        ember.deterministic("heavy", torch.exp(4.0 * ember.sample("z", dist.Normal(0.0, 1.0)).square()))
+
+    def exact(y: Tensor) -> None:
+        guide(y)
+        ember.sample("z", dist.Normal(0.0, 1.0))
+
+    table = ember.summary(heavy, exact, Y)
+    assert table["heavy"]["k_hat"] > 0.7 > table["mu"]["k_hat"]
+    assert table.note.startswith("the guide is ok") and "; not of heavy: k-hat above 0.7" in table.note
+
+
+def test_deterministic_sites_where_draws_cannot_be_weighed() -> None:
+    def batch(y: Tensor) -> None:
+        mu = ember.sample("mu", dist.Normal(0.0, 1.0))
+        ember.deterministic("twice", 2 * mu)
+        with ember.plate("rows", 100, subsample=torch.arange(len(y))):
+            ember.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    table = ember.summary(batch, guide, Y, num_samples=50)
+    assert table["twice"]["mean"] == pytest.approx(2 * table["mu"]["mean"]) and "no k-hat" in table.note
+    point = ember.summary(batch, AutoDelta(batch), Y, num_samples=5)
+    assert point.names == ("mu", "twice")

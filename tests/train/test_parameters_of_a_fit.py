@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -114,3 +115,89 @@ def test_models_are_compared_without_clearing() -> None:
         fits[model.__name__] = svi
     table = ember.compare(fits, x, y, num_samples=500)
     assert table.names == ("line", "level")
+
+
+# ---- predictions from what was fitted -------------------------------------------------------------------------------
+
+
+def mean(y: Tensor) -> None:
+    mu = ember.sample("mu", dist.Normal(0.0, 10.0))
+    with ember.plate("rows", len(y)):
+        ember.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+def with_parameter(y: Tensor) -> None:
+    mean(y)
+    loc = ember.param("loc", torch.tensor(0.0))
+    ember.sample("other", dist.Normal(loc, 1.0), obs=torch.tensor(3.0))
+    ember.deterministic("shift", loc)
+
+
+def test_a_run_has_its_parameters() -> None:
+    svi = SVI(shifted, nothing, ember.optim.Adam({"lr": 0.1}), Trace_ELBO())
+    runs = (
+        lambda: svi.run(300, Y, progress=False),
+        lambda: svi.run(Y, until="converged", progress=False),
+    )
+    for run in runs:
+        result = run()
+        assert float(result.params["loc"]) == pytest.approx(2.5, abs=0.02)
+        assert torch.equal(result.params["loc"], ember.get_param_store()["loc"])
+        svi.step(Y + 50.0)
+        assert not torch.equal(result.params["loc"], ember.get_param_store()["loc"])
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_predictions_of_an_svi_and_of_its_results(by_rows: bool) -> None:
+    guide = AutoNormal(mean)
+    svi = SVI(mean, guide, ember.optim.Adam({"lr": 0.05}), Trace_ELBO(), param_store="own")
+    results = (svi, svi.run(400, Y, progress=False), svi.fit(Y, steps=1, progress=False))
+    for result in (svi, results[2]):
+        ember.set_rng_seed(1)
+        found = Predictive(result, num_samples=50, by_rows=by_rows)(Y)["mu"]
+        ember.set_rng_seed(1)
+        wanted = Predictive(mean, guide=guide, num_samples=50, by_rows=by_rows)(Y)["mu"]
+        assert torch.equal(found, wanted)
+        assert ember.summary(result, Y)["mu"]["mean"] == pytest.approx(2.5, abs=0.15)
+    with pytest.raises(
+        ValueError, match=r"AutoNormal.locs.mu'(.|\n)* have changed since the fit ended(.|\n)*param_store"
+    ):
+        Predictive(results[1], num_samples=50)
+    with pytest.raises(ValueError, match="num_samples must be specified"):
+        Predictive(svi)
+
+
+def test_parameters_that_change_after_it_was_made_are_noticed() -> None:
+    result = fitted(shifted, nothing, Y)
+    predictive = Predictive(result, num_samples=5, return_sites=["y"])
+    assert predictive(Y)["y"].shape == (5, 4)
+    ember.clear_param_store()
+    with pytest.raises(ValueError, match=r"parameters \['loc'\] have changed"):
+        predictive(Y)
+
+
+def test_predictions_of_what_ember_fit_returns() -> None:
+    fit = ember.fit(with_parameter, Y, seed=0, progress=False, draws=400, budget=120)
+    ember.get_param_store().setdefault("loc", torch.tensor(100.0))
+    every = Predictive(fit, return_sites=["y", "shift"])(Y)
+    assert every["y"].shape == (400, 4)
+    torch.testing.assert_close(every["shift"].flatten(), torch.full((400,), float(fit.params["loc"])))
+    some = Predictive(fit, num_samples=3, return_sites=["mu"], by_rows=True)(Y)["mu"]
+    assert torch.equal(some.flatten(), fit.draws["mu"][[0, 200, 399]])
+    for wrong in ({"posterior_samples": dict(fit.draws)}, {"guide": fit.guide}):
+        with pytest.raises(ValueError, match="a fit has draws or a guide of its own"):
+            Predictive(fit, **wrong)
+
+
+def test_results_are_copied_without_their_programs() -> None:
+    svi = SVI(shifted, lambda y: None, ember.optim.Adam({"lr": 0.1}), Trace_ELBO())
+    for result in (svi.run(3, Y, progress=False), svi.fit(Y, steps=3, progress=False)):
+        again = pickle.loads(pickle.dumps(result))
+        assert again.fitted_programs is None and torch.equal(again.losses, result.losses)
+        with pytest.raises(
+            ValueError,
+            match="the model must be a function(.|\n)* got SVIResult"
+            if "SVI" in type(result).__name__
+            else "got TrainResult",
+        ):
+            Predictive(again, num_samples=3)

@@ -17,6 +17,7 @@ from ember.fit.quantities import SitesAtRows
 from ember.fit.summary import summarised
 from ember.infer.density.judging.verdict import Verdict
 from ember.ops.entries import Scalars
+from ember.params.fits import FittedPrograms
 from ember.params.param_store import ParamStoreDict
 from ember.report.posterior import Posterior
 from ember.report.table import Table
@@ -64,7 +65,8 @@ class Fit:
         called: the model, and its arguments.
         draws: draws of equal weight by site, ``(draws, *shape)``; deterministic sites are among them.
         guide: an autoguide near the posterior, or the one that was trained: for warm starts of an SVI, or for
-            ``Predictive(model, guide=fit.guide, num_samples=...)``. ``Predictive(model, fit.draws)`` is nearer to the posterior.
+            ``Predictive(model, guide=fit.guide, num_samples=...)``. ``Predictive(fit)`` takes the draws, which are nearer to the
+            posterior.
         params: the parameters of the model at their best values, by name; empty for a model without any.
         store: where the parameters of model and guide are.
         values: the sites at rows of coordinates.
@@ -121,6 +123,11 @@ class Fit:
         """The model at its data with the draws, as functions of :mod:`ember.report` take it."""
         called = self.called
         return Posterior(called.model, self.draws, called.args, called.kwargs, self.store)
+
+    @property
+    def fitted_programs(self) -> FittedPrograms:
+        """The model with the draws, as :class:`~ember.infer.Predictive` takes it."""
+        return FittedPrograms(self.called.model, self.draws, self.store)
 
     def summary(self) -> Table:
         """Mean, sd, Monte Carlo errors of both, 5, 50 and 95 %, k-hat and effective draws of each scalar.

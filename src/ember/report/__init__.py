@@ -6,6 +6,7 @@ from ember.report.elpd import Elpd as Elpd
 from ember.report.elpd import compare as compare
 from ember.report.elpd import loo as loo
 from ember.report.elpd import waic as waic
+from ember.report.held_out import held_out as held_out
 from ember.report.joint_draws import joint_draws as joint_draws
 from ember.report.log_likelihood import log_likelihood as log_likelihood
 from ember.report.plots import forest as forest
@@ -22,6 +23,7 @@ __all__ = [
     "assign",
     "compare",
     "forest",
+    "held_out",
     "joint_draws",
     "log_likelihood",
     "loo",

@@ -16,9 +16,10 @@ from ember.errors import ModelError
 from ember.infer.density.judging.guide_rows import WholePlates
 from ember.infer.enumeration.given_marginals import Given, first_run
 from ember.infer.traces.validate_all import switches
+from ember.ops.draws import number_of
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
-from ember.report.posterior import Posterior, number_of, taken_apart
+from ember.report.posterior import Posterior, taken_apart
 
 _NUMBERS_AT_ONCE = 1 << 22
 
@@ -65,6 +66,8 @@ def assign(fitted: object, *rest: Any, num_samples: int = 500, **kwargs: Any) ->
     exactly given each draw of the others, and the probabilities are averaged over the draws. Those that the
     guide does draw have the guide's probabilities. A site that is observed from a ``MixtureSameFamily`` has
     those of its components. Plates that take a part of their rows take all.
+    A site of many entries, as that of a path in :func:`ember.scan`, has probabilities for each, if a guide or draws have it: its
+    entries depend on each other, and cannot be summed out.
 
     Probabilities are of one variable at a time: the most probable sequence of a chain is another question
     (:func:`ember.infer.infer_discrete` with ``temperature=0``). Where labels can be exchanged without a
@@ -79,7 +82,8 @@ def assign(fitted: object, *rest: Any, num_samples: int = 500, **kwargs: Any) ->
         kwargs: of the model.
 
     Returns:
-        Probabilities of shape ``(*plates, K)``, with a further first dim for a sequence of names.
+        Probabilities of shape ``(*plates, K)``, ``(*plates, steps, K)`` in a scan, with a further first dim for a sequence of
+        names.
 
     Raises:
         ModelError: for a site that does not exist, is not discrete, or cannot be summed out.
@@ -135,6 +139,8 @@ def _assigned(
         raise ModelError(
             f"sites {known} are drawn and the others of {list(names)} summed out: ask for them apart"
         )
+    for name in names:
+        _check_summable(first.nodes[name])
     shapes = {name: first.nodes[name].fn.batch_shape for name in names}
     return _summed_out(posterior, draws, shapes), supports
 
@@ -161,7 +167,29 @@ def _check_site(name: str, trace: Trace) -> None:
 
 
 def _is_finite(site: Site) -> bool:
-    return site.is_latent and bool(getattr(site.fn, "has_enumerate_support", False))
+    return site.is_latent and bool(getattr(_entries(site.fn), "has_enumerate_support", False))
+
+
+def _entries(fn: Any) -> Any:
+    """The distribution of the entries of a value that are independent given the parameters, as the steps of a path are."""
+    while isinstance(fn, (MaskedDistribution, ExpandedDistribution, torch.distributions.Independent)):
+        fn = fn.base_dist
+    return fn
+
+
+def _check_summable(site: Site) -> None:
+    """See whether a site is one discrete variable an event.
+
+    Raises:
+        ModelError: if it is a path or a vector of them.
+    """
+    if _mixture(site) is None and len(_entries(site.fn).event_shape) < len(site.fn.event_shape):
+        raise ModelError(
+            f"site {site.name!r} holds {tuple(site.fn.event_shape)} discrete variables in one event, as the steps of ember.scan "
+            "or .to_event(...) make it: neither a guide nor draws have it, and it cannot be summed out, as its entries depend on "
+            "each other\nThe way out: a loop `for t in ember.markov(range(n))` with a site for each step, and "
+            "ember.assign(..., [names]); dist.DiscreteHMM for the whole series; or a guide or draws with this site."
+        )
 
 
 def _mixture(site: Site) -> torch.distributions.MixtureSameFamily | None:
@@ -176,8 +204,9 @@ def _support(site: Site) -> Tensor:
     mixture = _mixture(site)
     if mixture is not None:
         return torch.arange(mixture.mixture_distribution.probs.shape[-1])
-    support: Tensor = site.fn.enumerate_support(expand=False)
-    return support.reshape(len(support), *site.fn.event_shape)
+    fn = _entries(site.fn)
+    support: Tensor = fn.enumerate_support(expand=False)
+    return support.reshape(len(support), *fn.event_shape)
 
 
 def _components(site: Site) -> Tensor:
@@ -198,29 +227,26 @@ def _summed_out(
     given = Given.of(posterior.whole, posterior.args, posterior.kwargs, at_first)
     of_data = [name for name in shapes if name not in given.summed]
 
-    def one(row: Tensor, values: Mapping[str, Tensor]) -> list[Tensor]:
+    def one(values: Mapping[str, Tensor]) -> list[Tensor]:
         with posterior.store.active():
             logs = given.marginals(values) if len(of_data) < len(shapes) else {}
             if of_data:
                 trace, _ = given.run(values)
                 logs |= {name: _components(trace.nodes[name]) for name in of_data}
-        return [logs[name].exp().expand(*shapes[name], -1) + 0.0 * row.sum() for name in shapes]
+        return [logs[name].exp().expand(*shapes[name], -1) for name in shapes]
 
-    return _mean(posterior, one, draws)
+    return _mean(posterior, one, draws, number_of(draws) or 1)
 
 
-def _mean(posterior: Posterior, one: Any, draws: Mapping[str, Tensor]) -> list[Tensor]:
+def _mean(posterior: Posterior, one: Any, draws: Mapping[str, Tensor], number: int) -> list[Tensor]:
     """The mean of a function over draws, some at a time."""
-    number = number_of(draws) or 1
     by_rows = rows(one, reads=posterior.reads, facts=switches, compile=number >= WORTH_A_PROGRAM)
-    size = sum(
-        each.numel() for each in one(torch.zeros(1), {name: value[0] for name, value in draws.items()})
-    )
+    size = sum(each.numel() for each in one({name: value[0] for name, value in draws.items()}))
     at_once = max(1, _NUMBERS_AT_ONCE // max(size, 1))
     totals: list[Tensor] = []
     for start in range(0, number, at_once):
         part = {name: value[start : start + at_once] for name, value in draws.items()}
-        found = by_rows(torch.zeros(min(at_once, number - start), 1), part)
+        found = by_rows(part, num_rows=min(at_once, number - start))
         sums = [each.double().sum(0) for each in found]
         totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
         dtypes = [each.dtype for each in found]
@@ -233,17 +259,17 @@ def _of_guide(posterior: Posterior, names: Sequence[str], num_samples: int) -> l
     assert guide is not None
     whole = WholePlates()(guide)
 
-    def one(row: Tensor, _: Mapping[str, Tensor]) -> list[Tensor]:
+    def one(_: Mapping[str, Tensor]) -> list[Tensor]:
         with posterior.store.active():
             trace = poutine.block(poutine.trace(whole).get_trace)(*posterior.args, **posterior.kwargs)
-        return [_log_probs(trace.nodes[name]).exp() + 0.0 * row.sum() for name in names]
+        return [_log_probs(trace.nodes[name]).exp() for name in names]
 
-    return _mean(posterior, one, {"": torch.zeros(num_samples, 1)})
+    return _mean(posterior, one, {}, num_samples)
 
 
 def _log_probs(site: Site) -> Tensor:
     """Log probabilities of the values of a site, along the last dim."""
-    fn = site.fn
+    fn = _entries(site.fn)
     support = fn.enumerate_support(expand=False)
     return torch.log_softmax(fn.log_prob(support).movedim(0, -1), -1)
 

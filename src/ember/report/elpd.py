@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,24 +30,32 @@ class Elpd:
         kind: how it was estimated.
         elpd: the sum over observations.
         se: its standard error.
-        p: effective number of parameters.
+        p: effective number of parameters; None for data that were held out.
         pointwise: one an observation.
-        k_hat: of the weights that leave out an observation, by observation; None for WAIC.
+        k_hat: of the weights that leave out an observation, by observation; None but for :func:`loo`.
         warnings: what speaks against relying on it.
-        arviz: what ArviZ has returned; None for WAIC.
+        arviz: what ArviZ has returned; None but for :func:`loo`.
+        mcse: the Monte Carlo error of the sum; None but for :func:`held_out`.
     """
 
-    kind: Literal["loo", "waic"]
+    kind: Literal["loo", "waic", "held_out"]
     elpd: float
     se: float
-    p: float
+    p: float | None
     pointwise: Tensor = field(repr=False)
     k_hat: Tensor | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     arviz: Any = field(default=None, repr=False)
+    mcse: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """In nats an observation."""
+        return self.elpd / len(self.pointwise)
 
     def __str__(self) -> str:
-        head = f"elpd_{self.kind} {self.elpd:.1f} ± {self.se:.1f}, p {self.p:.1f}, {len(self.pointwise)} observations"
+        p = "" if self.p is None else f" p {self.p:.1f},"
+        head = f"elpd_{self.kind} {self.elpd:.1f} ± {self.se:.1f},{p} {len(self.pointwise)} observations"
         return "\n".join([head, *self.warnings])
 
 
@@ -158,7 +166,7 @@ def waic(
     elpd = Elpd(
         "waic",
         float(pointwise.sum()),
-        _standard_error(pointwise),
+        standard_error(pointwise),
         float(effective.sum()),
         pointwise,
         warnings=notes if loud else (),
@@ -169,15 +177,16 @@ def waic(
 def compare(
     fits: Mapping[str, object], *args: Any, num_samples: int = 2000, site: str | None = None, **kwargs: Any
 ) -> Table:
-    """Models side by side by leave-one-out cross-validation, the best first.
+    """Models side by side by leave-one-out cross-validation, or by the same held-out data; the best first.
 
     Columns: ``elpd``; ``se``, its standard error; ``p``, the effective number of parameters; ``diff``, how far it is
     below the best, and ``dse``, the standard error of that; ``weight``, of the model in a mixture of their
-    predictions (stacking, by ArviZ). A difference of a few ``dse``, or of less than 4, says little.
+    predictions (stacking, by ArviZ). A difference of a few ``dse``, or of less than 4, says little. Of held-out data
+    there are no ``p`` and ``weight``.
 
     Args:
         fits: by name: what :func:`ember.fit` returns, an SVI, a tuple ``(model, guide)`` or ``(model, draws)``, or
-            what :func:`loo` has returned.
+            what :func:`loo` has returned; or all of them what :func:`held_out` has returned.
         args: of the models that have none of their own.
         num_samples: draws of each, at most.
         site: see :func:`loo`.
@@ -201,25 +210,24 @@ def compare(
         for name, each in fits.items()
     }
     sizes = {name: len(each.pointwise) for name, each in found.items()}
-    if len(found) < 2 or len(set(sizes.values())) != 1 or any(each.kind != "loo" for each in found.values()):
-        kinds = {name: f"{each.kind} of {sizes[name]} observations" for name, each in found.items()}
+    kinds = {each.kind for each in found.values()}
+    if len(found) < 2 or len(set(sizes.values())) != 1 or kinds not in ({"loo"}, {"held_out"}):
+        shown = {name: f"{each.kind} of {sizes[name]} observations" for name, each in found.items()}
         raise ModelError(
-            f"compare needs two models or more, by leave-one-out over the same observations; got {kinds}"
+            "compare needs two models or more, all by leave-one-out or all by held-out data, over the same observations; "
+            f"got {shown}"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        frame = imported().compare({name: each.arviz for name, each in found.items()})
     names = sorted(found, key=lambda name: -found[name].elpd)
     best = found[names[0]].pointwise
     below = [best - found[name].pointwise for name in names]
     columns = {
         "elpd": [found[name].elpd for name in names],
         "se": [found[name].se for name in names],
-        "p": [found[name].p for name in names],
         "diff": [float(each.sum()) for each in below],
-        "dse": [_standard_error(each) for each in below],
-        "weight": [float(frame.loc[name, "weight"]) for name in names],
+        "dse": [standard_error(each) for each in below],
     }
+    if kinds == {"loo"}:
+        columns = _with_arviz(columns, {name: found[name] for name in names})
     formats = {"weight": ".2f"}
     return Table(
         tuple(names),
@@ -229,6 +237,16 @@ def compare(
         },
         "; ".join(f"{name}: {said}" for name in names for said in found[name].warnings),
     )
+
+
+def _with_arviz(columns: dict[str, list[float]], found: Mapping[str, Elpd]) -> dict[str, list[float]]:
+    """The columns of a comparison with effective numbers of parameters, and weights."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = imported().compare({name: each.arviz for name, each in found.items()})
+    p = [float("nan") if each.p is None else each.p for each in found.values()]
+    weight = [float(frame.loc[name, "weight"]) for name in found]
+    return {"elpd": columns["elpd"], "se": columns["se"], "p": p} | columns | {"weight": weight}
 
 
 def _loo_of(
@@ -259,13 +277,7 @@ def _columns(
     first = posterior.first()
     draws = corrected(posterior, num_samples)
     found = by_draw(posterior, posterior.latent(draws.draws, first))
-    wanted = list(found) if site is None else [site] if isinstance(site, str) else list(site)
-    unknown = [name for name in wanted if name not in found]
-    if unknown or (site is None and len(found) > 1):
-        raise ModelError(
-            f"{caller} finds the observed sites {list(found)}: say which by site=..., one of them, or a list of "
-            f"those whose entries are to be left out one by one; got {site!r}"
-        )
+    wanted = wanted_sites(caller, found, site)
     columns = torch.cat([found[name].reshape(len(found[name]), -1) for name in wanted], 1)
     columns = columns[:, (columns != 0).any(0)]
     if columns.shape[1] < 2:
@@ -278,7 +290,23 @@ def _columns(
     return columns.expand(max(len(columns), _FEWEST), -1) if len(columns) == 1 else columns, draws
 
 
-def _standard_error(pointwise: Tensor) -> float:
+def wanted_sites(caller: str, found: Iterable[str], site: str | Sequence[str] | None) -> list[str]:
+    """The observed sites that a caller means.
+
+    Raises:
+        ModelError: if one is not there, or there are several and none is named.
+    """
+    there = list(found)
+    wanted = there if site is None else [site] if isinstance(site, str) else list(site)
+    if any(name not in there for name in wanted) or (site is None and len(there) > 1):
+        raise ModelError(
+            f"{caller} finds the observed sites {there}: say which by site=..., one of them, or a list of "
+            f"those whose entries count one by one; got {site!r}"
+        )
+    return wanted
+
+
+def standard_error(pointwise: Tensor) -> float:
     """Of a sum over observations."""
     return float((len(pointwise) * pointwise.var(unbiased=False)).sqrt())
 

@@ -12,7 +12,8 @@ from ember import poutine
 from ember.capture.rows.function import rows
 from ember.infer.enumeration.discrete import infer_discrete
 from ember.infer.enumeration.given_marginals import Given
-from ember.report.posterior import number_of, taken_apart
+from ember.ops.draws import number_of
+from ember.report.posterior import Posterior, taken_apart
 from ember.report.weighed import corrected
 
 
@@ -47,21 +48,31 @@ def joint_draws(fitted: object, *rest: Any, num_samples: int = 1000, **kwargs: A
     posterior, rest = taken_apart("report.joint_draws", fitted, rest)
     posterior = posterior.at(rest, kwargs)
     draws = posterior.latent(corrected(posterior, num_samples).draws, posterior.first())
-    number = number_of(draws) or num_samples
+    return draws | drawn_jointly(posterior, draws, num_samples)
+
+
+def drawn_jointly(posterior: Posterior, draws: Mapping[str, Tensor], number: int = 1) -> dict[str, Tensor]:
+    """Draws of the discrete sites that are summed out, given each draw of all other sites.
+
+    Args:
+        posterior: the model at its data.
+        draws: of the other sites, along dim 0.
+        number: of draws, where the model has no other sites.
+    """
+    number = number_of(draws) or number
     with torch.no_grad(), posterior.store.active(), poutine.block():
         at_first = {name: value[0] for name, value in draws.items()}
         given = Given.of(posterior.whole, posterior.args, posterior.kwargs, at_first)
         if not given.summed:
-            return draws
+            return {}
 
-        def one(row: Tensor, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        def one(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
             with posterior.store.active(), poutine.block():
                 model = infer_discrete(given.marked(values), first_available_dim=-1 - given.nesting)
                 trace = poutine.trace(model).get_trace(*posterior.args, **posterior.kwargs)
-            # A row that is not an argument of anything would be shared by all.
-            return 0.0 * row.sum(), {name: trace.nodes[name].value for name in sorted(given.summed)}
+            return {name: trace.nodes[name].value for name in sorted(given.summed)}
 
         # Backward sampling asks for the values of indices, and cannot be captured.
         run = rows(one, compile=False)
-        found: tuple[Tensor, dict[str, Tensor]] = run(torch.zeros(number, 1), draws)
-    return draws | found[1]
+        found: dict[str, Tensor] = run(draws, num_rows=number)
+    return found

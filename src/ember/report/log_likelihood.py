@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ember.capture.rows.function import WORTH_A_PROGRAM, rows
+from ember.capture.rows.function import WORTH_A_PROGRAM, RowFunction, rows
 from ember.errors import ModelError
 from ember.infer.enumeration.given_marginals import Given
 from ember.infer.traces.validate_all import switches
+from ember.ops.draws import number_of
 from ember.params.param_store import get_param_store
-from ember.report.posterior import Posterior, number_of
+from ember.report.posterior import Posterior
 
 Program = Callable[..., Any]
 
@@ -65,19 +67,54 @@ def by_draw(posterior: Posterior, draws: Mapping[str, Tensor]) -> dict[str, Tens
     Raises:
         ValueError: see :func:`log_likelihood`.
     """
-    with torch.no_grad(), posterior.store.active():
-        at_first = {name: value[0] for name, value in draws.items()}
-        given = Given.of(posterior.whole, posterior.args, posterior.kwargs, at_first)
-    if not given.shapes:
-        raise ModelError("log_likelihood needs a model with observed sites (obs=...); this one has none")
-
-    def one(row: Tensor, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        with posterior.store.active():
-            found = given.log_likelihood(values)
-        # A row that is not an argument of anything would be shared by all.
-        return {name: value + 0.0 * row.sum() for name, value in found.items()}
-
     number = number_of(draws) or 1
-    run = rows(one, reads=posterior.reads, facts=switches, compile=number >= WORTH_A_PROGRAM)
-    found: dict[str, Tensor] = run(torch.zeros(number, 1), dict(draws))
-    return found
+    return PointwiseDensity.of(posterior, draws, number)(draws, number)
+
+
+@dataclass(frozen=True)
+class PointwiseDensity:
+    """The log density of each event of the data as a function of draws.
+
+    Attributes:
+        size: how many events there are.
+        run: over rows of draws.
+    """
+
+    size: int
+    run: RowFunction
+
+    @classmethod
+    def of(cls, posterior: Posterior, draws: Mapping[str, Tensor], number: int) -> PointwiseDensity:
+        """Of a model; what has no draws here is summed out.
+
+        Args:
+            posterior: a model at its data.
+            draws: of its latent sites, along dim 0. Those that a later call does not give are drawn in it.
+            number: of draws in all.
+
+        Raises:
+            ValueError: see :func:`log_likelihood`.
+        """
+        with torch.no_grad(), posterior.store.active():
+            at_first = {name: value[0] for name, value in draws.items()}
+            given = Given.of(posterior.whole, posterior.args, posterior.kwargs, at_first)
+        if not given.shapes:
+            raise ModelError("log_likelihood needs a model with observed sites (obs=...); this one has none")
+
+        def one(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            with posterior.store.active():
+                return given.log_likelihood(values)
+
+        compiles = number >= WORTH_A_PROGRAM
+        size = sum(shape.numel() for shape in given.shapes.values())
+        return cls(size, rows(one, reads=posterior.reads, facts=switches, compile=compiles))
+
+    def __call__(self, draws: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+        """Log densities by observed site, draws along dim 0.
+
+        Args:
+            draws: of latent sites.
+            number: of draws.
+        """
+        found: dict[str, Tensor] = self.run(dict(draws), num_rows=number)
+        return found

@@ -16,20 +16,34 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BLUE, _GREY = "#2a6f97", "#8d99ae"
+_BLUE, _GREY, _RED = "#2a6f97", "#8d99ae", "#c1440e"
 _MOST = 40
 
 
 def forest(
-    fitted: object, *rest: Any, most: int = _MOST, title: str = "", num_samples: int = 4000, **kwargs: Any
+    fitted: object,
+    *rest: Any,
+    site: str | Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    ordered: bool = False,
+    marks: Tensor | None = None,
+    most: int = _MOST,
+    title: str = "",
+    num_samples: int = 4000,
+    **kwargs: Any,
 ) -> Figure:
     """Intervals of each quantity: a point at the median, a bar over the middle 50 %, a line over the middle 90 %.
 
-    Called as ``forest(draws)``, ``forest(fit)``, ``forest(svi, *args)`` or ``forest(model, guide, *args)``.
+    Called as ``forest(draws)``, ``forest(fit)``, ``forest(svi, *args)`` or ``forest(model, guide, *args)``. What else the
+    picture is to show goes into ``figure.axes[0]``.
 
     Args:
         fitted: draws by site, along dim 0; or what :func:`ember.fit` returns, an SVI, or a model.
         rest: a guide or draws, after a model; then the arguments of the model.
+        site: which sites, one or several; all by default.
+        labels: of the quantities, instead of their names.
+        ordered: from the smallest median to the largest; by default as they come.
+        marks: a value for each quantity, drawn as a cross, such as what has come of a forecast.
         most: how many quantities are drawn at most, from the first on.
         title: of the figure.
         num_samples: draws of a guide.
@@ -37,35 +51,49 @@ def forest(
 
     Raises:
         ImportError: without matplotlib (``pip install matplotlib``).
-        ModelError: without quantities.
+        ModelError: without quantities, for a site that is not there, or for labels or marks of another number.
     """
     if isinstance(fitted, Mapping):
-        return forest_of(fitted, most, title)
-    posterior, rest = taken_apart("report.forest", fitted, rest)
-    return forest_of(posterior.at(rest, kwargs).draw(num_samples), most, title)
+        draws = fitted
+    else:
+        posterior, rest = taken_apart("report.forest", fitted, rest)
+        draws = posterior.at(rest, kwargs).draw(num_samples)
+    wanted = list(draws) if site is None else [site] if isinstance(site, str) else list(site)
+    if any(name not in draws for name in wanted):
+        raise ModelError(f"forest has draws of the sites {list(draws)}; got site={site!r}")
+    scalars = Scalars.of({name: draws[name] for name in wanted})
+    given = None if marks is None else torch.as_tensor(marks, dtype=torch.float64).reshape(-1)
+    for what, found in (("labels", labels), ("marks", given)):
+        if found is not None and len(found) != len(scalars.names):
+            raise ModelError(f"forest shows {len(scalars.names)} quantities, and got {len(found)} {what}")
+    names = scalars.names if labels is None else tuple(labels)
+    shown = torch.arange(len(names))
+    if ordered:
+        shown = scalars.values.median(0).values.argsort()
+    return _forest(Scalars(names, scalars.values), shown[:most], given, title)
 
 
-def forest_of(draws: Mapping[str, Tensor], most: int, title: str) -> Figure:
-    """The picture of :func:`forest`."""
+def _forest(scalars: Scalars, shown: Tensor, marks: Tensor | None, title: str) -> Figure:
+    """The picture of :func:`forest`, of some columns."""
     from matplotlib.figure import Figure
 
-    scalars = Scalars.of(draws)
-    names = scalars.names[:most]
-    if not names:
+    if not len(shown):
         raise ModelError("there are no draws of any quantity to be shown")
     levels = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95], dtype=torch.float64)
-    quantiles = torch.quantile(scalars.values[:, : len(names)], levels, dim=0)
-    figure = Figure(figsize=(6.5, 0.8 + 0.24 * len(names)), dpi=150, layout="constrained")
+    quantiles = torch.quantile(scalars.values[:, shown], levels, dim=0)
+    figure = Figure(figsize=(6.5, 0.8 + 0.24 * len(shown)), dpi=150, layout="constrained")
     axes = figure.subplots()
-    rows = list(range(len(names)))
+    rows = list(range(len(shown)))
     axes.hlines(rows, quantiles[0], quantiles[4], color=_BLUE, linewidth=1)
     axes.hlines(rows, quantiles[1], quantiles[3], color=_BLUE, linewidth=4)
     axes.plot(quantiles[2], rows, "o", color="white", markeredgecolor=_BLUE, markersize=5)
-    axes.set_yticks(rows, names)
+    if marks is not None:
+        axes.plot(marks[shown], rows, "x", color=_RED, markersize=6)
+    axes.set_yticks(rows, [scalars.names[column] for column in shown.tolist()])
     axes.tick_params(labelsize=8)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3, linewidth=0.5)
-    left = len(scalars.names) - len(names)
+    left = len(scalars.names) - len(shown)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(
         f"median, 50 % and 90 % intervals{f' ({left} more not shown)' if left else ''}", fontsize=8

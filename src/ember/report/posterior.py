@@ -13,9 +13,9 @@ from ember import poutine
 from ember.capture.rows.function import WORTH_A_PROGRAM, rows
 from ember.errors import ModelError
 from ember.infer.density.judging.guide_rows import Pair, WholePlates
-from ember.infer.step.svi import SVI
 from ember.infer.traces.validate_all import switches
-from ember.params.fits import store_of
+from ember.ops.draws import thinned
+from ember.params.fits import programs_of, store_of
 from ember.params.param_store import ParamStoreDict, get_param_store
 from ember.poutine.messenger import unwrap
 from ember.poutine.trace_struct import Trace
@@ -23,8 +23,8 @@ from ember.poutine.trace_struct import Trace
 Program = Callable[..., Any]
 Draws = Mapping[str, Tensor]
 _WAYS = (
-    "give what ember.fit returns; or an SVI and the model's arguments; or a model, its guide or draws by site, "
-    "and its arguments"
+    "give what ember.fit returns; or an SVI, or what its run or fit returns, and the model's arguments; or a model, its "
+    "guide or draws by site, and its arguments"
 )
 
 
@@ -95,16 +95,13 @@ class Posterior:
             return thinned(self.source, number)
         guide = WholePlates()(self.source)
 
-        def one(row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        def one() -> dict[str, Tensor]:
             with self.store.active():
                 trace = poutine.block(poutine.trace(guide).get_trace)(*self.args, **self.kwargs)
-            # A row that is not an argument of anything would be shared by all.
-            return 0.0 * row.sum(), {site.name: torch.as_tensor(site.value) for site in _drawn(trace)}
+            return {site.name: torch.as_tensor(site.value) for site in _drawn(trace)}
 
-        _, drawn = rows(one, reads=self.reads, facts=switches, compile=number >= WORTH_A_PROGRAM)(
-            torch.zeros(number, 1)
-        )
-        found: dict[str, Tensor] = drawn
+        run = rows(one, reads=self.reads, facts=switches, compile=number >= WORTH_A_PROGRAM)
+        found: dict[str, Tensor] = run(num_rows=number)
         return found
 
     def latent(self, draws: Draws, trace: Trace) -> dict[str, Tensor]:
@@ -127,27 +124,6 @@ def _drawn(trace: Trace) -> list[Any]:
     ]
 
 
-def thinned(draws: Draws, number: int) -> dict[str, Tensor]:
-    """At most so many of the draws, evenly from the first to the last."""
-    size = number_of(draws)
-    if size <= number:
-        return dict(draws)
-    chosen = torch.linspace(0, size - 1, number, dtype=torch.float64).round().long()
-    return {name: value[chosen] for name, value in draws.items()}
-
-
-def number_of(draws: Draws) -> int:
-    """How many draws there are.
-
-    Raises:
-        ModelError: if their number differs from site to site.
-    """
-    sizes = {name: len(value) for name, value in draws.items()}
-    if len(set(sizes.values())) > 1:
-        raise ModelError(f"all sites must have the same number of draws along dim 0, got {sizes}")
-    return next(iter(sizes.values()), 0)
-
-
 def taken_apart(caller: str, fitted: object, rest: tuple[Any, ...]) -> tuple[Posterior, tuple[Any, ...]]:
     """What a user calls a fit, out of the first one or two arguments of a call; and the arguments after them.
 
@@ -164,8 +140,10 @@ def taken_apart(caller: str, fitted: object, rest: tuple[Any, ...]) -> tuple[Pos
         return own, rest
     if isinstance(fitted, Posterior):
         return fitted, rest
-    if isinstance(fitted, SVI):
-        return Posterior(fitted.model, fitted.guide, (), {}, fitted.store()), rest
+    programs = programs_of(fitted)
+    if programs is not None:
+        programs.check_unchanged()
+        return Posterior(programs.model, programs.source, (), {}, programs.store), rest
     if not callable(fitted) or not rest or not (callable(rest[0]) or isinstance(rest[0], Mapping)):
         kinds = ", ".join(type(each).__name__ for each in (fitted, *rest[:1]))
         raise ModelError(f"ember.{caller} does not know what was fitted, from ({kinds}): {_WAYS}")

@@ -12,9 +12,10 @@ from ember import poutine
 from ember.capture.rows.function import WORTH_A_PROGRAM, rows
 from ember.errors import ModelError
 from ember.infer.traces.validate_all import switches
+from ember.ops.draws import number_of
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
-from ember.report.posterior import Posterior, number_of
+from ember.report.posterior import Posterior
 
 Function = Callable[[Tensor], Tensor]
 
@@ -46,7 +47,7 @@ class Observed:
         Raises:
             ModelError: if there is no such site, or several where none is named.
         """
-        data = [each for each in posterior.first().samples() if _is_data(each)]
+        data = [each for each in posterior.first().samples() if is_data(each)]
         found = [each for each in data if site in (None, each.name)]
         if len(found) != 1:
             raise ModelError(
@@ -62,7 +63,8 @@ class Observed:
         return (value if self.seen is None else value[self.seen]).reshape(-1).to(torch.get_default_dtype())
 
 
-def _is_data(site: Site) -> bool:
+def is_data(site: Site) -> bool:
+    """Whether it holds observations."""
     return site.is_observed and not (site.is_subsample or site.is_factor or site.is_deterministic)
 
 
@@ -82,16 +84,16 @@ def replicated(
     """
     model = poutine.uncondition(posterior.whole)
 
-    def one(row: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    def one(values: Mapping[str, Tensor]) -> Tensor:
         with posterior.store.active(), poutine.block(), poutine.mask(mask=False):
             conditioned = poutine.condition(model, data=dict(values))
             trace: Trace = poutine.trace(conditioned).get_trace(*posterior.args, **dict(posterior.kwargs))
-        return function(observed.entries(trace.nodes[observed.name].value)) + 0.0 * row.sum()
+        return function(observed.entries(trace.nodes[observed.name].value))
 
     number = number_of(draws) or 1
     run = rows(one, reads=posterior.reads, facts=switches, compile=number >= WORTH_A_PROGRAM)
     with torch.no_grad():
-        found: Tensor = run(torch.zeros(number, 1), dict(draws))
+        found: Tensor = run(dict(draws), num_rows=number)
     return found
 
 

@@ -9,18 +9,21 @@ import torch
 from torch import Tensor
 
 from ember.errors import EmberError, ModelError
-from ember.infer.density.judging.guide_verdict import judge_rows
-from ember.infer.density.judging.judge import of_ratios
+from ember.infer.density.judging.guide_rows import GuideRows
+from ember.infer.density.judging.guide_verdict import GuideVerdict, judge_rows
 from ember.infer.density.judging.verdict import Status
 from ember.ops.chains import effective_sample_size, split_gelman_rubin
 from ember.ops.entries import Scalars
-from ember.ops.psis import k_hat_limit
+from ember.ops.psis import k_hat_limit, k_hats_of_moments, weighted_moments
 from ember.ops.quantiles import weighed_quantile
+from ember.report.determined import determined
 from ember.report.posterior import Posterior, taken_apart
 from ember.report.table import Column, Table
 
 _COLUMNS_AT_ONCE = 64
 _REASONS = 2
+_HIGH = 0.7
+_VOUCHES = ("ok", "means only")
 _LEVELS = {"5%": 0.05, "50%": 0.5, "95%": 0.95}
 
 
@@ -40,7 +43,8 @@ def summary(
     Called as ``summary(fit)``, ``summary(svi, *args)``, ``summary(model, guide, *args)`` or ``summary(draws)``.
     Of a guide these are its own moments, with ``k_hat``: the shape of the tail of the importance weights for
     the mean of each quantity (0.7 is the limit). Numbers that its verdict (:meth:`ember.infer.SVI.verdict`)
-    does not vouch for stand in brackets, and the line below says why. What ``ember.fit`` returns has its
+    does not vouch for stand in brackets, and the line below says why. Deterministic sites of the model follow
+    its latent ones; the verdict is on the latter. What ``ember.fit`` returns has its
     weighed moments, see :meth:`ember.fit.result.Fit.summary`.
 
     Args:
@@ -134,20 +138,39 @@ def _of_guide(posterior: Posterior, num_samples: int) -> Table:
     try:
         drawn = posterior.pair.draw(num_samples)
     except EmberError as error:
-        scalars = _scalars(posterior.draw(num_samples))
+        draws = posterior.draw(num_samples)
+        scalars = _scalars(draws | determined(posterior, draws))
         why = str(error).partition("\n")[0]
         return Table(scalars.names, _plain(scalars.values), f"no k-hat: {why}")
-    scalars = _scalars(drawn.values)
+    latent, others = _scalars(drawn.values), Scalars.of(determined(posterior, drawn.values))
+    names = (*latent.names, *others.names)
+    values = torch.cat([latent.values, others.values], 1) if others.names else latent.values
     verdict = judge_rows(posterior.pair, drawn)
-    if verdict.numbers is None:
-        return Table(
-            scalars.names, _plain(scalars.values, verdict.status), _said(verdict.status, verdict.reasons)
-        )
-    weighed = of_ratios(scalars.values, drawn.log_p, drawn.log_q, scalars.values)
-    columns = _plain(scalars.values, verdict.status)
-    columns["k_hat"] = Column(weighed.k_means, format=".2f")
-    weights = f"k-hat {weighed.k_hat:.2f} of {k_hat_limit(num_samples):.2f}, ESS {weighed.ess:,.0f} of {num_samples:,}"
-    return Table(scalars.names, columns, f"{_said(verdict.status, verdict.reasons)}; {weights}")
+    said = _said(verdict.status, verdict.reasons)
+    columns = _plain(values, verdict.status)
+    if verdict.numbers is None or verdict.k_hats is None:
+        return Table(names, columns, said)
+    k_hats = torch.cat([verdict.k_hats, _k_hats(others, drawn, verdict)])
+    columns["k_hat"] = Column(k_hats, format=".2f")
+    numbers = verdict.numbers
+    weights = f"k-hat {numbers.k_hat:.2f} of {k_hat_limit(num_samples):.2f}, ESS {numbers.ess:,.0f} of {num_samples:,}"
+    bad = [
+        name for name, k in zip(names, k_hats.tolist(), strict=True) if name in others.names and not k < _HIGH
+    ]
+    heavy = (
+        f"; not of {', '.join(bad[:3])}: k-hat above {_HIGH}" if bad and verdict.status in _VOUCHES else ""
+    )
+    return Table(names, columns, f"{said}{heavy}; {weights}")
+
+
+def _k_hats(others: Scalars, drawn: GuideRows, verdict: GuideVerdict) -> Tensor:
+    """k-hat of the means of what is computed of draws that are weighed."""
+    if not others.names or verdict.log_weights is None:
+        return torch.zeros(0, dtype=torch.float64)
+    ratios = torch.where(torch.isfinite(drawn.log_p), drawn.log_p - drawn.log_q, -torch.inf)
+    moments = weighted_moments(others.values, verdict.log_weights)
+    deviations = torch.where(moments.sd == 0, 0.0, (others.values - moments.mean) / moments.sd)
+    return torch.where(moments.mean.isfinite(), k_hats_of_moments(ratios, deviations), torch.inf)
 
 
 def _scalars(values: Mapping[str, Tensor]) -> Scalars:

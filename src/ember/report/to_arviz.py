@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ember.errors import ModelError
+from ember.ops.draws import number_of
 from ember.report.dims import dims_of
 from ember.report.log_likelihood import by_draw
-from ember.report.posterior import number_of, taken_apart
+from ember.report.posterior import taken_apart
 
 Groups = dict[str, dict[str, Any]]
 

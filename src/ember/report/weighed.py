@@ -45,7 +45,8 @@ def corrected(posterior: Posterior, number: int) -> Corrected:
     try:
         drawn = posterior.pair.draw(_POOL * number)
     except EmberError as error:
-        return Corrected(posterior.draw(number), trouble=str(error).partition("\n")[0])
+        own = posterior.draw(number)
+        return Corrected(own, trouble=str(error).partition("\n")[0] if own else "")
     if not drawn.values:
         return Corrected({})
     if all(bool((value == value[0]).all()) for value in drawn.values.values()):

@@ -309,6 +309,12 @@ def test_wrong_calls_are_named() -> None:
         capture.rows(lambda a: a, in_dims=(0, None))(torch.zeros(3))
     with pytest.raises(ValueError, match="no rows"):
         rows(torch.zeros(0, 2), torch.zeros(0, 2))
+    with pytest.raises(ValueError, match="no rows"):
+        capture.rows(lambda: torch.zeros(()))(num_rows=0)
+    with pytest.raises(ValueError, match=r"\[\]\n(.|\n)*num_rows=\.\.\. says how many"):
+        capture.rows(lambda: torch.zeros(()))()
+    with pytest.raises(ValueError, match=r"\(3,\), \(3,\)\] and num_rows=4"):
+        rows(torch.zeros(3), torch.zeros(3), num_rows=4)
 
 
 # ---- draws and threads ----------------------------------------------------------------------------------------------
@@ -328,6 +334,36 @@ def test_draws_row_by_row() -> None:
         with settings.context(threads=threads):
             torch.testing.assert_close(rows(u), expected)
         assert torch.equal(state(), after) and rows.backend == "native"
+
+
+@pytest.mark.parametrize("backend", ["native", "interpreter", "inductor", "python"])
+def test_as_many_rows_as_are_asked_for(backend: Any) -> None:
+    """Without an argument that has rows: draws are made row by row, and what is shared is there in each row."""
+
+    def function() -> dict[str, Tensor]:
+        return {
+            "drawn": X[:, 0] + torch.randn(7),
+            "gamma": torch.distributions.Gamma(2.0, 1.0).sample(),
+            "X": X,
+        }
+
+    torch.manual_seed(3)
+    expected = tree.join(torch.stack, [function() for _ in range(5)])
+    after = torch.get_rng_state()
+    compiled = {"compile": False} if backend == "python" else {"backend": backend}
+    rows = capture.rows(function, **compiled)
+    torch.manual_seed(3)
+    found = rows(num_rows=5)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(torch.get_rng_state(), after) and rows.backend == backend
+    assert len(rows(num_rows=2)["X"]) == 2
+
+
+def test_a_number_of_rows_beside_arguments() -> None:
+    rows = capture.rows(lambda b, x: b.sum() + x, in_dims=(0, None))
+    assert rows(torch.ones(3, 2), torch.tensor(1.0), num_rows=3).tolist() == [3.0] * 3
+    nothing = capture.rows(lambda draws, x: x + sum(draws.values()), in_dims=(0, None))
+    assert nothing({}, torch.tensor(1.0), num_rows=3).tolist() == [1.0] * 3
 
 
 def test_the_same_numbers_by_any_number_of_threads() -> None:

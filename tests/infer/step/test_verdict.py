@@ -72,6 +72,9 @@ def test_guides_that_are_shifted_or_scaled(shift, scale, status):
         assert torch.allclose(found.mean_off, torch.full((2,), shift).double(), atol=0.12)
         assert torch.allclose(found.sd_ratio, torch.full((2,), scale).double(), rtol=0.1)
     assert found.corrected_holds == (scale >= 1 and shift < 1)
+    # By quantity, and of the draws that the numbers are of.
+    assert found.k_hats.shape == (2,) and float(found.k_hats.max()) == found.numbers.k_mean
+    assert found.log_weights.shape == (4096,) and float(found.log_weights.exp().sum()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("rho", [0.7, 0.95])

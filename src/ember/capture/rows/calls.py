@@ -22,13 +22,15 @@ class Call:
     Args:
         args: as they were given.
         by_row: which of them have a first dim for rows, in each of their tensors.
+        asked: how many rows there are; by default as many as the tensors with rows have.
 
     Raises:
-        ValueError: if no argument has rows, or their numbers differ.
+        ValueError: if no argument has rows and their number is not given, or numbers differ.
     """
 
     args: tuple[Any, ...]
     by_row: tuple[bool, ...]
+    asked: int | None = None
     num_rows: int = field(init=False)
     rows: list[Tensor] = field(init=False)
     """All rows of each input that has them, contiguous."""
@@ -37,10 +39,13 @@ class Call:
     def __post_init__(self) -> None:
         rows = [t for arg, own in self._pairs() if own for t in tree.tensors(arg)]
         shared = [t for arg, own in self._pairs() if not own for t in tree.tensors(arg)]
-        if any(t.dim() == 0 for t in rows) or len(sizes := {len(t) for t in rows}) != 1:
+        known = () if self.asked is None else (self.asked,)
+        if any(t.dim() == 0 for t in rows) or len(sizes := {*known, *(len(t) for t in rows)}) != 1:
+            asked = "" if self.asked is None else f" and num_rows={self.asked}"
             raise ValueError(
                 "all tensors with rows must have the same first dim, and there must be one; got the shapes "
-                f"{[tuple(t.shape) for t in rows]}\nThe way out: in_dims=(0, None, ...) tells arguments with rows from others."
+                f"{[tuple(t.shape) for t in rows]}{asked}\nThe way out: in_dims=(0, None, ...) tells arguments with rows "
+                "from others; num_rows=... says how many rows there are where no argument has them."
             )
         object.__setattr__(self, "num_rows", sizes.pop())
         object.__setattr__(self, "rows", [t.detach().contiguous() for t in rows])
@@ -56,12 +61,12 @@ class Call:
     def only(self, index: int) -> Call:
         """The call for one of its rows."""
         row = [tensor[index : index + 1] for tensor in self.rows]
-        return Call(tuple(self.arguments(row, self.shared)), self.by_row)
+        return Call(tuple(self.arguments(row, self.shared)), self.by_row, 1)
 
     def at(self, example: Sequence[Any]) -> Call:
         """The call for one row, given what stands there in the place of the arguments with rows."""
         row = [tensor[None] for tensor in tree.tensors(tuple(example))]
-        return Call(tuple(self.arguments(row, self.shared)), self.by_row)
+        return Call(tuple(self.arguments(row, self.shared)), self.by_row, 1)
 
     def row(self, index: int) -> list[Tensor]:
         """The tensors of one row, in memory of their own."""

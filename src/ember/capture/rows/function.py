@@ -63,6 +63,9 @@ def rows(
         facts: what else decides whether a program is right; a new one is made when it is another.
         example: arguments of one row, those with rows only, at which the function does not fail.
 
+    The function it returns is called with the arguments, and with ``num_rows=...`` where none of them has rows: as many draws of
+    a function that draws, say.
+
     >>> import torch
     >>> X = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     >>> project = rows(lambda b: X @ b)
@@ -70,6 +73,8 @@ def rows(
     tensor([[1., 3.],
             [2., 4.],
             [3., 7.]])
+    >>> rows(lambda: torch.randn(2) + X.sum())(num_rows=5).shape
+    torch.Size([5, 2])
     """
     return RowFunction(
         function,
@@ -136,18 +141,23 @@ class RowFunction:
             return f"{program.backend}{f' ({program.note})' if program.note else ''}"
         return f"python, row by row: {self._reason}"
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, num_rows: int | None = None) -> Any:
         """The results of all rows, each tensor with a first dim for them.
 
+        Args:
+            args: of the function, those with rows with a first dim for them.
+            num_rows: how many rows there are; by default as many as the arguments have.
+
         Raises:
-            ValueError: if tensors with rows differ in their first dims, or results of rows in their shapes.
+            ValueError: if tensors with rows differ in their first dims or from ``num_rows``, there is neither, or results of
+                rows differ in their shapes.
             Exception: the function's own, at the first row at which it fails.
         """
         in_dims = (0,) * len(args) if self._in_dims is None else self._in_dims
         if len(in_dims) != len(args):
             raise ValueError(f"in_dims has {len(in_dims)} entries, but there are {len(args)} arguments")
-        call = Call(args, tuple(dim == 0 for dim in in_dims))
-        if not call.num_rows:
+        call = Call(args, tuple(dim == 0 for dim in in_dims), num_rows)
+        if call.num_rows < 1:
             raise ValueError("there are no rows: the results of none have no shape")
         self._last = None
         made = self._program(call) if self._compiles else None

@@ -16,6 +16,7 @@ from ember.capture.native.row_loop.program import NativeRows
 from ember.capture.native.values.unsupported import UnsupportedError
 from ember.capture.recording.assumptions import Unforeseen
 from ember.capture.recording.graph import CapturedGraph
+from ember.capture.rows.calls import Call
 from ember.capture.threads import num_threads
 from ember.errors import CaptureError, CompilationError, NoCompilerError
 
@@ -38,10 +39,14 @@ class RowProgram(Protocol):
     def outputs(self) -> Shapes:
         """Shapes and dtypes of the results of one row."""
 
-    def run(
-        self, rows: Sequence[Tensor], shared: Sequence[Tensor], outputs: Sequence[Tensor], put_bad: PutBad
-    ) -> None:
+    def run(self, call: Call, shared: Sequence[Tensor], outputs: Sequence[Tensor], put_bad: PutBad) -> None:
         """Fill in the outputs of all rows; ``put_bad`` is called for those that it leaves to Python.
+
+        Args:
+            call: whose rows they are.
+            shared: what all rows share, tensors found outside among it.
+            outputs: by row; filled in.
+            put_bad: fills in a row.
 
         Raises:
             Unforeseen: if something does not hold of what all rows share.
@@ -62,16 +67,12 @@ class NativeLoop:
         self._row_seconds = 0.0
         """What a row has taken, by one thread."""
 
-    def run(
-        self, rows: Sequence[Tensor], shared: Sequence[Tensor], outputs: Sequence[Tensor], put_bad: PutBad
-    ) -> None:
+    def run(self, call: Call, shared: Sequence[Tensor], outputs: Sequence[Tensor], put_bad: PutBad) -> None:
         with self._one_at_a_time:
-            self._run(rows, shared, outputs, put_bad)
+            self._run(call, shared, outputs, put_bad)
 
-    def _run(
-        self, rows: Sequence[Tensor], shared: Sequence[Tensor], outputs: Sequence[Tensor], put_bad: PutBad
-    ) -> None:
-        program, num_rows = self._program, len(rows[0])
+    def _run(self, call: Call, shared: Sequence[Tensor], outputs: Sequence[Tensor], put_bad: PutBad) -> None:
+        program, rows, num_rows = self._program, call.rows, call.num_rows
         bad = torch.zeros(num_rows, dtype=torch.uint8)
         program.bind(shared)
         at = 0
@@ -108,13 +109,11 @@ class CompiledLoop:
         self.source = program.source
         self.outputs: Shapes = outputs
 
-    def run(
-        self, rows: Sequence[Tensor], shared: Sequence[Tensor], outputs: Sequence[Tensor], put_bad: PutBad
-    ) -> None:
-        row = [torch.empty_like(tensor[0]) for tensor in rows]
+    def run(self, call: Call, shared: Sequence[Tensor], outputs: Sequence[Tensor], put_bad: PutBad) -> None:
+        row = [torch.empty_like(tensor[0]) for tensor in call.rows]
         inputs = [*row, *shared]
-        for index in range(len(rows[0])):
-            for own, tensor in zip(row, rows, strict=True):
+        for index in range(call.num_rows):
+            for own, tensor in zip(row, call.rows, strict=True):
                 own.copy_(tensor[index])
             try:
                 results = self._program(inputs)

@@ -55,7 +55,7 @@ class Recorded:
         results = Results(call.num_rows)
         results.prepare(self.template, self.program.outputs)
         shared = [*call.shared, *(tensor.detach() for tensor in self.lifted)]
-        self.program.run(call.rows, shared, results.tensors, lambda index: results.put(index, answer(index)))
+        self.program.run(call, shared, results.tensors, lambda index: results.put(index, answer(index)))
         return results.together()
 
 

@@ -92,7 +92,7 @@ def structure_of(
         own,
         enumerated,
         -min((dim for dim in dims if dim is not None), default=0),
-        {site.name: site.value.shape for site in recorded.samples() if _is_determined(site)},
+        {site.name: site.value.shape for site in recorded.samples() if is_determined(site)},
         {site.name: site.fn.batch_shape for site in recorded.samples() if _is_data(site)},
         _row(recorded, store, blocks, own),
     )
@@ -119,7 +119,7 @@ def _first_run(program: Program, store: ParamStoreDict, init: InitFn) -> Trace:
     return recorded
 
 
-def _is_determined(site: Site) -> bool:
+def is_determined(site: Site) -> bool:
     """Whether other sites determine its value: a deterministic statement, or what a reparameterisation has left of a site."""
     fn = site.fn
     while hasattr(fn, "base_dist"):
@@ -128,7 +128,7 @@ def _is_determined(site: Site) -> bool:
 
 
 def _is_data(site: Site) -> bool:
-    return site.is_observed and not _is_determined(site) and not site.is_factor
+    return site.is_observed and not is_determined(site) and not site.is_factor
 
 
 def _refuse_subsampling(recorded: Trace) -> None:

@@ -98,13 +98,18 @@ class Given:
         program: Program = infer_config(condition(self.model, data=dict(values)), config_fn=self._enumerated)
         return program
 
-    def run(self, values: Values) -> tuple[Trace, ModelFactors]:
-        """The packed trace of the model with the sites summed out enumerated, and its factors."""
+    def traced(self, values: Values) -> Trace:
+        """A run of the model with the sites summed out enumerated."""
         model = self.marked(values)
         if self.summed:
             model = EnumMessenger(first_available_dim=-1 - self.nesting)(model)
         with structure_unchecked() if is_recording() else nullcontext():
             recorded: Trace = prune_subsample_sites(block(trace(model).get_trace)(*self.args, **self.kwargs))
+        return recorded
+
+    def run(self, values: Values) -> tuple[Trace, ModelFactors]:
+        """The packed trace of the model with the sites summed out enumerated, and its factors."""
+        recorded = self.traced(values)
         recorded.add_log_probs()
         recorded.pack_tensors()
         return recorded, model_factors(recorded, Trace())

@@ -63,7 +63,7 @@ class Prediction:
             layout: of the model; all values are tensors.
         """
         run = rows(
-            lambda row, given: self._one(row, given, layout),
+            lambda given: self._one(given, layout),
             reads=(
                 ("the model", self.model),
                 ("the guide", self.guide),
@@ -77,7 +77,7 @@ class Prediction:
         for start in range(0, self.num_samples, size):
             stop = min(start + size, self.num_samples)
             given = {name: value[start:stop] for name, value in layout.conditioned(self.samples).items()}
-            _, part = run(torch.zeros(stop - start, 1), given)
+            part = run(given, num_rows=stop - start)
             for name in list(part):
                 value = part.pop(name)
                 if start == 0:
@@ -90,15 +90,14 @@ class Prediction:
             for name, value in results.items()
         }
 
-    def _one(self, row: Tensor, given: dict[str, Tensor], layout: Layout) -> tuple[Tensor, dict[str, Tensor]]:
+    def _one(self, given: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
         """One sample: the guide, if there is one, and then the model."""
         values = given if self.guide is None else self._drawn()
         with poutine.block(), poutine.mask(mask=False):
             trace = poutine.trace(poutine.condition(self.model, data=values)).get_trace(
                 *self.args, **self.kwargs
             )
-        # A row that is not an argument of anything would be shared by all.
-        return 0.0 * row.sum(), {name: torch.as_tensor(trace.nodes[name].value) for name in layout.shapes}
+        return {name: torch.as_tensor(trace.nodes[name].value) for name in layout.shapes}
 
     def _drawn(self) -> dict[str, Tensor]:
         """What one run of the guide draws."""

@@ -27,7 +27,8 @@ from ember.infer.posterior.prediction_runs import (
 from ember.infer.posterior.weighed_samples import MHResampler as MHResampler
 from ember.infer.posterior.weighed_samples import WeighedPredictiveResults as WeighedPredictiveResults
 from ember.infer.traces.program_checks import check_program
-from ember.params.fits import store_of
+from ember.ops.draws import thinned
+from ember.params.fits import FittedPrograms, FromFit, programs_of, store_of
 from ember.poutine.messenger import unwrap
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.trace_struct import Trace
@@ -39,8 +40,12 @@ Samples = dict[str, Any]
 class Predictive(torch.nn.Module):
     """Runs a model on samples of its latent variables, and collects what it draws.
 
+    ``Predictive(fit)`` takes the model and the draws of what :func:`ember.fit` has returned, ``num_samples`` of them, evenly; all
+    by default. ``Predictive(svi, num_samples=...)`` takes model and guide of an SVI, and so it does of what ``svi.run`` and
+    ``svi.fit`` return, as long as the parameters are those of the end of the fit.
+
     Args:
-        model: the program to run.
+        model: the program to run, or what was fitted.
         posterior_samples: values by site, stacked along dim 0. All must have the same number. Those of deterministic sites are
             computed anew, if all that is drawn before them has values: the arguments may be others than in the fit.
         guide: draws the latents instead, if there are no ``posterior_samples``.
@@ -59,6 +64,7 @@ class Predictive(torch.nn.Module):
 
     Raises:
         ValueError: if the number of samples is not known, or a guide and samples are given.
+        ModelError: if both a fit and samples or a guide are given, or the parameters have changed since it ended.
 
     >>> import ember
     >>> from ember import distributions as dist
@@ -76,7 +82,7 @@ class Predictive(torch.nn.Module):
 
     def __init__(
         self,
-        model: Program,
+        model: Program | FromFit,
         posterior_samples: Samples | None = None,
         guide: Program | None = None,
         num_samples: int | None = None,
@@ -88,6 +94,9 @@ class Predictive(torch.nn.Module):
         by_rows: bool = False,
     ) -> None:
         super().__init__()
+        known = programs_of(model)
+        if known is not None:
+            model, posterior_samples, guide = _parts(known, posterior_samples, guide, num_samples)
         _check_arguments(model, posterior_samples, guide)
         if parallel and by_rows:
             raise ModelError(
@@ -105,7 +114,8 @@ class Predictive(torch.nn.Module):
             )
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.model = model
+        self._known = known
+        self.model: Program = model  # type: ignore[assignment]
         self.posterior_samples = samples
         self.num_samples = num_samples
         self.guide = guide
@@ -123,11 +133,18 @@ class Predictive(torch.nn.Module):
         """Samples by site."""
         with (
             torch.no_grad(),
-            fitted(self.guide, self.model),
+            self._in_store(),
             tqdm(total=self.num_samples) if self.progress else nullcontext() as bar,
         ):
             found = self._rows(args, kwargs, bar) if self.by_rows else None
             return _joined(list(self._batches(args, kwargs, bar))) if found is None else found
+
+    def _in_store(self) -> AbstractContextManager[object]:
+        """Work where the parameters are; those of a fit must be as it left them."""
+        if self._known is None:
+            return fitted(self.guide, self.model)
+        self._known.check_unchanged()
+        return self._known.store.active()
 
     def _rows(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: object) -> Samples | None:
         """Samples by rows; None where a value is no tensor."""
@@ -176,7 +193,7 @@ class Predictive(torch.nn.Module):
     @torch.no_grad()
     def get_vectorized_trace(self, *args: object, **kwargs: object) -> Trace:
         """One trace of the model with all samples along a plate. All batch dims of the model must have plates."""
-        with fitted(self.guide, self.model):
+        with self._in_store():
             return self._vectorized_trace(args, kwargs)
 
     def _vectorized_trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
@@ -190,6 +207,25 @@ class Predictive(torch.nn.Module):
         trace = in_parallel(Asked(self.model, given, self.num_samples, layout, args, kwargs)).trace
         assert trace is not None
         return trace
+
+
+def _parts(
+    known: FittedPrograms, samples: object, guide: object, num_samples: int | None
+) -> tuple[Program, Samples | None, Program | None]:
+    """Model, samples and guide of a fit.
+
+    Raises:
+        ModelError: if samples or a guide are given beside it, or its parameters have changed.
+    """
+    if samples is not None or guide is not None:
+        raise ModelError(
+            "a fit has draws or a guide of its own: give Predictive(fit, num_samples=...) alone, or the model with others"
+        )
+    known.check_unchanged()
+    draws = known.draws
+    if draws is not None:
+        draws = dict(draws) if num_samples is None else thinned(draws, num_samples)
+    return known.model, draws, known.guide
 
 
 def _check_arguments(model: object, posterior_samples: object, guide: object) -> None:
@@ -294,7 +330,7 @@ class WeighedPredictive(Predictive):
         batches = []
         with (
             torch.no_grad(),
-            fitted(self.guide, self.model),
+            self._in_store(),
             tqdm(total=self.num_samples) if self.progress else nullcontext() as bar,
         ):
             for size in sizes:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +24,7 @@ from ember.infer.step.program import StepProgram
 from ember.infer.step.programs import Ready
 from ember.infer.step.request import Scheduled
 from ember.ops.scalars import total
+from ember.params.fits import FittedPrograms
 from ember.rng import set_torch_states, torch_states
 
 Callback = Callable[[int, float], Any]
@@ -45,6 +46,10 @@ class SVIResult:
     seconds: float
     convergence: Convergence | None = None
     """Under ``until="converged"``: whether it has, and what was seen."""
+    params: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    """Constrained values of the parameters at the end, as copies: later runs do not change them."""
+    fitted_programs: FittedPrograms | None = field(default=None, repr=False, compare=False)
+    """Model and guide, for ``Predictive(result, num_samples=...)``; None in another process."""
 
 
 class Source(Protocol):

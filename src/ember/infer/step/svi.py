@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Generic, Literal, SupportsIndex, Unpack, overload
 
 from torch import Tensor
@@ -293,7 +294,8 @@ class SVI(Trainable, Generic[Loss]):
             kwargs: passed on to model and guide.
 
         Returns:
-            The losses of all steps, as one tensor, and how it went. Ctrl-C ends a run early, with the losses so far.
+            The losses of all steps, as one tensor, the parameters at the end, and how it went. Ctrl-C ends a run early, with the
+            losses so far.
 
         Raises:
             TypeError: if ``num_steps`` is no whole number.
@@ -316,18 +318,14 @@ class SVI(Trainable, Generic[Loss]):
         source = Steps(
             lambda: self.request("step", policy, args, kwargs, schedule), self.programs, self.refused, mode
         )
+        shown = (num_steps, progress, callback, callback_interval)
         if until is None:
-            return run(Run(source, schedule), num_steps, progress, callback, callback_interval)
-        return run_until_converged(
-            self,
-            Run(source),
-            (args, kwargs),
-            StoppingRule() if rule is None else rule,
-            num_steps,
-            progress,
-            callback,
-            callback_interval,
-        )
+            result = run(Run(source, schedule), *shown)
+        else:
+            rule = StoppingRule() if rule is None else rule
+            result = run_until_converged(self, Run(source), (args, kwargs), rule, *shown)
+        params = self.fitted_params()
+        return replace(result, params=params, fitted_programs=replace(self.fitted_programs, params=params))
 
     def request(
         self, kind: str, policy: BadLoss, args: Args, kwargs: Kwargs, scheduled: Scheduled | None = None

@@ -90,7 +90,7 @@ class Pair:
             ),
             facts=switches,
         )
-        log_p, log_q, values = weigh(torch.zeros(draws, 1))
+        log_p, log_q, values = weigh(num_rows=draws)
         log_p = self._log_p_of_sums(values) if summed else log_p.double()
         return GuideRows(log_p, log_q.double(), values, weigh.backend)
 
@@ -171,13 +171,12 @@ class Pair:
                     "log density of all data is not known. Call verdict with all data, or give the plate subsample_size"
                 )
 
-    def _weighed(self, row: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _weighed(self) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         model_trace, guide_trace = self.traces()
         names = [name for name in _latents(model_trace) if name in guide_trace.nodes]
         values = {name: torch.as_tensor(model_trace.nodes[name].value) for name in names}
         log_p, log_q = (torch.as_tensor(trace.log_prob_sum()) for trace in (model_trace, guide_trace))
-        # A row that is not an argument of anything would be shared by all.
-        return log_p + 0.0 * row.sum(), log_q + 0.0 * row.sum(), values
+        return log_p, log_q, values
 
 
 def _check_density(site: Site, of_model: Site | None) -> None:

@@ -36,6 +36,8 @@ class GuideVerdict(Verdict):
         corrected_holds: whether the weights are good enough for means and standard deviations.
         mean_off: by how many standard deviations the guide's mean is off, for each entry.
         sd_ratio: the guide's standard deviation by the corrected one.
+        k_hats: k-hat of the mean of each entry.
+        log_weights: of the draws, smoothed and normalised.
     """
 
     names: tuple[str, ...] = ()
@@ -44,6 +46,8 @@ class GuideVerdict(Verdict):
     corrected_holds: bool = False
     mean_off: Tensor | None = field(default=None, repr=False)
     sd_ratio: Tensor | None = field(default=None, repr=False)
+    k_hats: Tensor | None = field(default=None, repr=False)
+    log_weights: Tensor | None = field(default=None, repr=False)
 
 
 def judge_guide(pair: Pair, draws: int, limits: Limits = _LIMITS) -> GuideVerdict:
@@ -91,6 +95,8 @@ def judge_rows(pair: Pair, drawn: GuideRows, limits: Limits = _LIMITS) -> GuideV
         weighed.all_hold(limits),
         compared.mean_off,
         compared.sd_ratio,
+        weighed.k_means,
+        weighed.log_weights,
     )
 
 

@@ -15,6 +15,7 @@ from ember.infer.step.loop import Pace
 from ember.infer.step.training.batches import Batches, Span
 from ember.infer.step.training.callback import Callback, State, Training, due
 from ember.infer.step.training.progress import Progress
+from ember.params.fits import FittedPrograms
 from ember.poutine.messenger import Messenger
 from ember.rng import get_rng_state, set_rng_state
 
@@ -39,6 +40,8 @@ class TrainResult:
     seconds: float
     params: dict[str, Tensor] = field(repr=False)
     """Constrained values of the parameters at the end, as copies: later fits do not change them."""
+    fitted_programs: FittedPrograms | None = field(default=None, repr=False, compare=False)
+    """Model and guide, for ``Predictive(result, num_samples=...)``; None in another process."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -25,6 +26,7 @@ from ember.infer.step.training.saved import Holder, read_file, write_file
 from ember.infer.step.training.setup import Machinery, Source, fit_over
 from ember.infer.step.training.steps import BatchRequests, Steps
 from ember.optim import PyroOptim
+from ember.params.fits import FittedPrograms
 from ember.params.param_store import ParamStoreDict
 from ember.rng import as_plain_data, fork_rng, get_rng_state, set_rng_state
 
@@ -174,7 +176,13 @@ class Trainable(ABC):
             callbacks=callbacks,
             progress=progress,
         )
-        return run_fit(made, self._resumed(resume))
+        result = run_fit(made, self._resumed(resume))
+        return replace(result, fitted_programs=replace(self.fitted_programs, params=result.params))
+
+    @property
+    def fitted_programs(self) -> FittedPrograms:
+        """Model and guide, with the store that their parameters are in."""
+        return FittedPrograms(self.model, self.guide, self.store())
 
     def fitted_params(self) -> dict[str, Tensor]:
         """Constrained values of the parameters that have been stepped, by name, as copies."""
