@@ -18,7 +18,9 @@ from ember.pyro import absent, constants, missing, places, surface
 from ember.pyro.views import FirstHomes, offered
 
 _HOOK = "__getattr__"
-_attached: dict[str, tuple[ModuleType, Callable[[str], Any] | None]] = {}
+_STAR = "__all__"
+_ABSENT = object()
+_attached: dict[str, tuple[ModuleType, dict[str, Any]]] = {}
 
 
 def attach(module: ModuleType, path: str) -> None:
@@ -31,18 +33,27 @@ def attach(module: ModuleType, path: str) -> None:
     if module.__name__ in _attached:
         return
     before: Callable[[str], Any] | None = vars(module).get(_HOOK)
-    _attached[module.__name__] = (module, before)
-    setattr(module, _HOOK, _answers(module, path, before))
+    given = {_HOOK: _answers(module, path, before), **_star(module, path)}
+    _attached[module.__name__] = (module, {name: vars(module).get(name, _ABSENT) for name in given})
+    vars(module).update(given)
 
 
 def detach_all() -> None:
     """Take back every :func:`attach`."""
     for module, before in _attached.values():
-        if before is None:
-            delattr(module, _HOOK)
-        else:
-            setattr(module, _HOOK, before)
+        for name, value in before.items():
+            if value is _ABSENT:
+                delattr(module, name)
+            else:
+                setattr(module, name, value)
     _attached.clear()
+
+
+def _star(module: ModuleType, path: str) -> dict[str, list[str]]:
+    """What ``from path import *`` gives besides Ember's own names: Pyro's that are found elsewhere."""
+    own = vars(module).get(_STAR, [name for name in vars(module) if not name.startswith("_")])
+    more = surface.names_at(path).own.difference(own)
+    return {_STAR: [*own, *sorted(more)]} if more else {}
 
 
 def _elsewhere(path: str, module: ModuleType) -> tuple[str, ...]:
