@@ -109,8 +109,7 @@ class Forecaster(nn.Module):
         if time_reparam is not None and time_reparam not in _REPARAMS:
             raise ValueError(f"unknown time_reparam: {time_reparam}; there are 'haar' and 'dct'")
         super().__init__()
-        self.model = model
-        self._times = data.size(-2)
+        self.model, self._times = model, data.size(-2)
         self._time_reparam = time_reparam
         fitted = self._reparametrised()
         if guide is None:
