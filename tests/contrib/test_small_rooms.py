@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -51,7 +52,12 @@ def test_products_and_shapes() -> None:
     assert torch.equal(util.rdiag(b)[1], b[1].diag())
     square = torch.randn(2, 3, 3)
     assert torch.equal(util.rtril(square, upper=True), square.tril().mT)
-    assert [plate.dim for plate in util.iter_plates_to_shape((4, 1, 3))] == [-1, -2, -3]
+    with ember.plate("outer", 2), ExitStack() as stack:
+        plates = list(util.iter_plates_to_shape((4, 1, 3)))
+        for plate in plates:
+            stack.enter_context(plate)
+        found = [(plate.name, plate.dim) for plate in plates]
+    assert found == [("plate_0", -2), ("plate_1", -3), ("plate_2", -4)]
 
 
 def test_weak_references_are_found() -> None:

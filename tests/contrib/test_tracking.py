@@ -56,6 +56,15 @@ def test_exact_marginals() -> None:
     torch.testing.assert_close(got[1], expected[1][0])
 
 
+def test_damped_messages_are_pyros_before_they_have_settled() -> None:
+    exists, assign = torch.tensor([0.5, -1.0, 2.0]), torch.arange(12.0).reshape(2, 2, 3) / 6 - 1
+    marginals = a.compute_marginals_persistent_bp(exists, assign, 3, 0.3)
+    # Of Pyro 1.9.2.
+    torch.testing.assert_close(marginals[0], torch.tensor([1.581991, 0.190651, 3.482266]))
+    torch.testing.assert_close(marginals[1][0, 0], torch.tensor([-1.509398, -1.824733, -1.107819]))
+    torch.testing.assert_close(marginals[1][1, 1], torch.tensor([-0.096683, -0.440716, 0.288567]))
+
+
 def test_exact_marginals_of_persistent_objects() -> None:
     exists, assign = logits(2), logits(2, 2, 2)
     expected = brute_force(exists, assign, exclusive=True)

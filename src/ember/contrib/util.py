@@ -106,9 +106,9 @@ def rtril(M: Tensor, diagonal: int = 0, upper: bool = False) -> Tensor:
 
 
 def iter_plates_to_shape(shape: Sequence[int]) -> Iterator[plate]:
-    """Plates for the dims of a batch shape, the rightmost first."""
-    for depth, size in enumerate(reversed(shape), 1):
-        yield plate(f"plate_{-depth}", size, dim=-depth)
+    """Plates for the dims of a batch shape, the rightmost first; each takes the next free dim when it is entered."""
+    for i, size in enumerate(reversed(shape)):
+        yield plate(f"plate_{i}", size)
 
 
 def check_no_weakref(obj: Any, path: str = "", avoid_ids: set[int] | None = None) -> None:

@@ -58,6 +58,7 @@ class Absent(ModuleType):
     def __init__(self, path: str) -> None:
         super().__init__(path, "A module of Pyro's whose names import, and say on use what there is instead.")
         self.__path__: list[str] = []
+        self.__all__ = sorted(surface.names_at(path).own)
 
     def __getattr__(self, name: str) -> Any:
         names = surface.names_at(self.__name__)

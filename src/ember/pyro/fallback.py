@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -19,6 +19,7 @@ from ember.pyro.views import FirstHomes, offered
 
 _HOOK = "__getattr__"
 _STAR = "__all__"
+_ABSENT = object()
 _attached: dict[str, tuple[ModuleType, dict[str, Any]]] = {}
 
 
@@ -31,29 +32,28 @@ def attach(module: ModuleType, path: str) -> None:
     """
     if module.__name__ in _attached:
         return
-    before = {name: vars(module)[name] for name in (_HOOK, _STAR) if name in vars(module)}
-    _attached[module.__name__] = (module, before)
-    setattr(module, _HOOK, _answers(module, path, before))
-    if _STAR in before:
-        setattr(module, missing.OWN_NAMES, before[_STAR])
-        delattr(module, _STAR)  # so that the hook is asked for it
+    before: Callable[[str], Any] | None = vars(module).get(_HOOK)
+    given = {_HOOK: _answers(module, path, before), **_star(module, path)}
+    _attached[module.__name__] = (module, {name: vars(module).get(name, _ABSENT) for name in given})
+    vars(module).update(given)
 
 
 def detach_all() -> None:
     """Take back every :func:`attach`."""
     for module, before in _attached.values():
-        if _HOOK not in before:
-            delattr(module, _HOOK)
         for name, value in before.items():
-            setattr(module, name, value)
-        vars(module).pop(missing.OWN_NAMES, None)
+            if value is _ABSENT:
+                delattr(module, name)
+            else:
+                setattr(module, name, value)
     _attached.clear()
 
 
-def _star(module: ModuleType, path: str, own: Sequence[str]) -> list[str]:
-    """What ``from module import *`` brings: Ember's names, and Pyro's own ones that are found elsewhere."""
-    more = sorted(surface.names_at(path).own.difference(own))
-    return [*own, *(name for name in more if hasattr(module, name))]
+def _star(module: ModuleType, path: str) -> dict[str, list[str]]:
+    """What ``from path import *`` gives besides Ember's own names: Pyro's that are found elsewhere."""
+    own = vars(module).get(_STAR, [name for name in vars(module) if not name.startswith("_")])
+    more = surface.names_at(path).own.difference(own)
+    return {_STAR: [*own, *sorted(more)]} if more else {}
 
 
 def _elsewhere(path: str, module: ModuleType) -> tuple[str, ...]:
@@ -62,8 +62,7 @@ def _elsewhere(path: str, module: ModuleType) -> tuple[str, ...]:
     return places.ALSO.get(path, ()) + beside
 
 
-def _answers(module: ModuleType, path: str, replaced: dict[str, Any]) -> Callable[[str], Any]:
-    before: Callable[[str], Any] | None = replaced.get(_HOOK)
+def _answers(module: ModuleType, path: str, before: Callable[[str], Any] | None) -> Callable[[str], Any]:
     first = FirstHomes(_elsewhere(path, module))
 
     def answer(name: str) -> Any:
@@ -72,8 +71,6 @@ def _answers(module: ModuleType, path: str, replaced: dict[str, Any]) -> Callabl
                 return before(name)
             except AttributeError:
                 pass
-        if name == _STAR and _STAR in replaced:
-            return _star(module, path, replaced[_STAR])
         if name.startswith("__"):
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
         if offered(path, name) and (home := first.of(name)) is not None:

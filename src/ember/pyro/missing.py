@@ -11,9 +11,6 @@ from types import FrameType
 
 from ember.pyro import places, surface
 
-OWN_NAMES = "__ember_all__"
-"""Where a module keeps its ``__all__`` while the drop-in answers for it."""
-
 _LISTED = 100
 _IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 
@@ -23,7 +20,7 @@ def _public(module_name: str) -> list[str]:
     if module is None:
         return []
     # The module's own dict, not dir() or getattr(): this runs inside its failing attribute look-up.
-    named = vars(module).get("__all__", vars(module).get(OWN_NAMES))
+    named = vars(module).get("__all__")
     return sorted(named if named is not None else (name for name in vars(module) if not name.startswith("_")))
 
 

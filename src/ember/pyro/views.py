@@ -145,7 +145,8 @@ class View(ModuleType):
 
     def __dir__(self) -> list[str]:
         names = surface.names_at(self.__name__)
-        there = {name for name in (*names.own, *names.passed_on) if self._homes(name)}
+        path = self.__name__
+        there = {n for n in (*names.own, *names.passed_on) if constants.has(path, n) or self._homes(n)}
         return sorted(there | {name for name in vars(self) if not _is_dunder(name)})
 
     def __reduce__(self) -> tuple[Any, ...]:

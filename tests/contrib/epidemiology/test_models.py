@@ -255,6 +255,14 @@ def test_the_last_response_rate_goes_on() -> None:
     assert short.predict(forecast=80)["obs"].shape == (6, 83)
 
 
+def test_a_response_rate_that_is_given_is_that_of_all_times() -> None:
+    ember.set_rng_seed(0)
+    model = models.HeterogeneousSIRModel(100, 7.0, [None] * 20)
+    drawn = model.generate({"R0": 3.0, "rho": 1.0})
+    assert drawn["S2I"].sum() > 10 and torch.equal(drawn["obs"], drawn["S2I"])
+    assert model.generate({"R0": 3.0, "rho": 0.0})["obs"].sum() == 0
+
+
 def test_a_population_too_large_for_the_dtype() -> None:
     with pytest.warns(RuntimeWarning, match="1,000,000,000 are not exact in torch.float32"):
         models.SimpleSIRModel(10**9, 7.0, [None])

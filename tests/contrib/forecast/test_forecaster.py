@@ -12,7 +12,7 @@ from tests.contrib.forecast.series import Batch, LocalLevel, Regression, Subsamp
 import ember
 import ember.distributions as dist
 from ember import settings
-from ember.contrib.forecast import Forecaster, ForecastingModel
+from ember.contrib.forecast import Forecaster, ForecastingModel, util
 from ember.contrib.forecast.util import PrefixConditionMessenger
 from ember.infer.autoguide import AutoDelta, AutoMultivariateNormal
 
@@ -103,6 +103,26 @@ def test_a_forecast_goes_on_from_where_the_data_end(time_reparam: str | None) ->
     assert drawn.shape == (400, 4, 1)
     assert drawn.mean(0).flatten().tolist() == pytest.approx([130.0] * 4, abs=1.2)
     assert drawn.std(0).flatten().tolist() == pytest.approx([3.0, 4.24, 5.2, 6.0], rel=0.12)
+
+
+@pytest.mark.parametrize("time_reparam", ["haar", "dct"])
+def test_a_forecast_may_start_before_the_end_of_what_was_fitted(time_reparam: str) -> None:
+    x = torch.arange(16.0).unsqueeze(-1) * 2 + 100
+    forecaster = fitted(Walk(), x, steps=20, guide=None, time_reparam=time_reparam)
+    walk = util.time_reparam_haar if time_reparam == "haar" else util.time_reparam_dct
+    for value in forecaster.guide.scales.parameters():
+        value.data.fill_(-30.0)  # as good as no spread
+    with ember.poutine.trace() as drawn:
+        forecaster.guide(x, NONE[:16])
+    with ember.poutine.trace() as tr, ember.poutine.replay(trace=drawn.trace):
+        ember.poutine.reparam(forecaster.model, walk)(x, NONE[:16])
+    expected = tr.trace.nodes["steps"]["value"].cumsum(-2)[10:]
+    later = forecaster(x[:10], NONE[:18], 200)
+    # Six times that were fitted, with noise of 0.1, and two after them.
+    assert later.shape == (200, 8, 1)
+    assert later.mean(0)[:6].flatten().tolist() == pytest.approx(expected.flatten().tolist(), abs=0.04)
+    with pytest.raises(AssertionError, match=r"fitted to 16 times with .* the covariates are of 14"):
+        forecaster(x[:10], NONE[:14], 2)
 
 
 def test_forecasts_of_a_hidden_markov_model_are_those_of_its_normal_distribution() -> None:

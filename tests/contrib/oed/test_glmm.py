@@ -91,7 +91,7 @@ def test_guides_of_unknown_noise_hold_the_conjugate_posterior(which: str) -> Non
         network.alpha.data, network.b0.data = alpha + 2, beta
 
         def guide(design: Tensor) -> None:
-            with ember.plate("plate_-1", 2, dim=-1):
+            with ember.plate("plate_0", 2, dim=-1):
                 network({"y": y}, design, ["y"], ["w", "tau"])
 
     conditioned = ember.condition(model, data={"y": y})

@@ -27,11 +27,15 @@ from ember.contrib.epidemiology.wavelets import NoWavelets, Wavelets
 from ember.distributions.typed_torch import broadcast_tensors
 from ember.infer.autoguide import AutoLowRankMultivariateNormal, AutoMultivariateNormal, AutoNormal
 from ember.infer.autoguide.base.initialization import init_to_value
+from ember.infer.step.compile_mode import effective_mode
 from ember.poutine.trace_struct import Trace
 from ember.primitives import plate
 
 # The logger that programs written for Pyro turn down.
 logger = logging.getLogger("pyro.contrib.epidemiology.compartmental")
+
+# Fewer steps are over before a program for them is there.
+_WORTH_COMPILING = 100
 
 
 class CompartmentalModel(CompartmentalInterface):
@@ -95,8 +99,8 @@ class CompartmentalModel(CompartmentalInterface):
             init_scale: the first standard deviation of the guide.
             guide_rank: 0 for independent normals, ``"full"`` for a dense covariance, a positive int or None
                 for one of low rank; these need more steps.
-            jit: for Pyro's sake. Steps are compiled where they can be, unless the setting ``compile`` says
-                no.
+            jit: for Pyro's sake. 100 steps and more are compiled where they can be, unless the setting
+                ``compile`` says no.
             log_every: how often a loss is logged.
             options: ``heuristic_...`` for :meth:`heuristic`.
 
@@ -122,7 +126,8 @@ class CompartmentalModel(CompartmentalInterface):
         decay = learning_rate_decay ** (1 / num_steps)
         rule = optim.ClippedAdam({"lr": learning_rate, "betas": betas, "lrd": decay})
         # A store of its own: another fit starts anew, and leaves alone what the program has in its store.
-        svi = infer.SVI(model, guide, rule, objective, param_store="own")
+        mode = effective_mode(None, "auto" if num_steps >= _WORTH_COMPILING else False)
+        svi = infer.SVI(model, guide, rule, objective, param_store="own", compile=mode)
         losses = self._trained(svi, 1 + num_steps, log_every)
         with svi.store().active():
             samples = self._drawn(model, guide, num_samples)

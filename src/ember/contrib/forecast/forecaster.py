@@ -109,7 +109,7 @@ class Forecaster(nn.Module):
         if time_reparam is not None and time_reparam not in _REPARAMS:
             raise ValueError(f"unknown time_reparam: {time_reparam}; there are 'haar' and 'dct'")
         super().__init__()
-        self.model = model
+        self.model, self._times = model, data.size(-2)
         self._time_reparam = time_reparam
         fitted = self._reparametrised()
         if guide is None:
@@ -186,8 +186,15 @@ class Forecaster(nn.Module):
         """What the guide has drawn, as values of the model's own sites instead of coefficients."""
         if self._time_reparam is None:
             return trace
+        # Coefficients are of the times that were fitted, however many there are data of now; no latent value
+        # depends on data.
+        assert covariates.size(-2) >= self._times, (
+            f"fitted to {self._times} times with time_reparam={self._time_reparam!r}, and the covariates are of "
+            f"{covariates.size(-2)}"
+        )
+        fitted = data.new_zeros((*data.shape[:-2], self._times, data.size(-1)))
         with poutine.block(), poutine.trace() as tr, poutine.replay(trace=trace):
-            self._reparametrised()(data, covariates[..., : data.size(-2), :])
+            self._reparametrised()(fitted, covariates[..., : self._times, :])
         known: Trace = tr.trace.copy()
         known.remove_node(RESIDUAL)
         return known

@@ -242,20 +242,22 @@ def compute_marginals_persistent_bp(
 ) -> Marginals:
     """Marginals by loopy belief propagation; see :class:`MarginalAssignmentPersistent`."""
     assert 0 <= bp_momentum < 1, f"bp_momentum is in [0, 1), and not {bp_momentum}"
-    # Log messages: from detections to pairs, from objects to pairs, from frames to existence.
+    # Log messages: from detections to pairs, from objects to pairs, from frames to existence, and back. The damped
+    # ones start at 0, with the logits in them.
     from_detection = torch.zeros_like(assign_logits)
     from_object = torch.zeros_like(assign_logits)
     to_exists = torch.zeros_like(assign_logits[:, 0])
+    belief = torch.zeros_like(to_exists)
 
     def damped(new: Tensor, old: Tensor) -> Tensor:
         return bp_momentum * old + (1 - bp_momentum) * new
 
     for _ in range(bp_iters):
         odds = (assign_logits + from_object).exp()
-        from_detection = damped(-(odds.sum(-1, keepdim=True) - odds).log1p(), from_detection)
-        weights = (assign_logits + from_detection).exp()
+        from_detection = damped(assign_logits - (odds.sum(-1, keepdim=True) - odds).log1p(), from_detection)
+        weights = from_detection.exp()
         to_exists = damped(weights.sum(-2).log1p(), to_exists)
-        belief = exists_logits + to_exists.sum(0) - to_exists
+        belief = damped(exists_logits + to_exists.sum(0) - to_exists, belief)
         absent = (-belief).exp().unsqueeze(-2)
         others = weights.sum(-2, keepdim=True) - weights
         from_object = damped(-(absent + others).log1p(), from_object)

@@ -267,7 +267,9 @@ class UnknownStartSIRModel(SIR):
 
 def _at(series: Tensor, t: Time) -> Tensor:
     """A global series at a time, or at all times in the dim of the plate of time, which is the last of its
-    batch."""
+    batch. A number, which a program may have given for it, is that of all times."""
+    if series.dim() == 0:
+        return series
     if isinstance(t, int):
         return series[..., min(t, series.size(-1) - 1)]  # the last goes on
     return series[..., t] if series.dim() == 1 else series.squeeze(-2)[..., t]

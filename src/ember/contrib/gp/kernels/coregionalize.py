@@ -43,17 +43,13 @@ class Coregionalize(Kernel):
             rank = input_dim if rank is None else rank
             components = torch.randn(input_dim, rank) * (0.5 / rank) ** 0.5
         elif components.dim() != 2 or components.shape[0] != input_dim:
-            raise ValueError(
-                f"Expected components of shape ({input_dim}, rank), actual shape {tuple(components.shape)}"
-            )
+            raise ValueError(f"Expected components.shape == ({input_dim},rank), actual {components.shape}")
         if rank is not None and components.shape[1] != rank:
             raise ValueError(f"Expected components of rank {rank}, actual shape {tuple(components.shape)}")
         self.components = Parameter(components.detach().clone())
         diagonal = components.new_ones(input_dim) * 0.5 if diagonal is None else diagonal
         if diagonal.shape != (input_dim,):
-            raise ValueError(
-                f"Expected diagonal of shape ({input_dim},), actual shape {tuple(diagonal.shape)}"
-            )
+            raise ValueError(f"Expected diagonal.shape == ({input_dim},), actual {diagonal.shape}")
         self.diagonal = positive(diagonal)
 
     def forward(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:

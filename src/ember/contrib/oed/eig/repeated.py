@@ -98,7 +98,7 @@ def vi_eig(
         One number for each design.
     """
     warnings.warn(
-        "`vi_eig` is deprecated: `posterior_eig` fits one guide to all observations.",
+        "`vi_eig` is deprecated in favour of the amortized version: `posterior_eig`.",
         DeprecationWarning,
         stacklevel=stacklevel(),
     )
