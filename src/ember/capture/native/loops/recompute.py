@@ -8,9 +8,8 @@ loop over the same dims can compute a value from what it reads anyway, it does, 
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ember.capture.native.loops.structure import (
@@ -23,11 +22,12 @@ from ember.capture.native.loops.structure import (
     operands_of,
     written_by,
 )
-from ember.capture.native.values.arrays import Access, Constant, Input, Pointwise, Value, moved_to
+from ember.capture.native.values.arrays import Access, Constant, Input, Moved, Pointwise, Value
 from ember.capture.native.values.calls import Call
 from ember.capture.native.values.checks import can_fail
 from ember.capture.native.values.costs import READ, cost
-from ember.capture.native.values.layout import Dims
+from ember.capture.native.values.expressions import Index, mapped
+from ember.capture.native.values.layout import Dims, contiguous
 
 LEAST_BYTES = 2**16
 """Of a value: the nearest cache holds smaller ones."""
@@ -46,14 +46,20 @@ def recomputed(schedule: Schedule) -> Schedule:
     return _Recomputer(schedule).run()
 
 
+Order = tuple[int, ...]
+"""Which dim of a value each dim of a loop walks."""
+Copies = dict[tuple[Value, Order], Pointwise]
+"""What a loop computes again, operands first, by what it is a copy of."""
+
+
 @dataclass(frozen=True)
 class _Reader:
     """An item that reads a value, and the step that it is in."""
 
     at: int
     item: Item | Call
-    as_it_lies: bool
-    """Whether its loop goes over the value's dims and reads the element of its own index."""
+    order: Order | None
+    """In which its loop walks the value's dims, if it reads one element of it at each index."""
 
 
 class _Recomputer:
@@ -102,16 +108,19 @@ class _Recomputer:
         """Compute a value again in each later loop that can, if that is quicker on the whole."""
         home = self._home[value]
         readers = list(self._readers(value))
-        again: dict[int, dict[Value, Pointwise]] = {
-            reader.at: {} for reader in readers if reader.as_it_lies and reader.at != home
-        }
-        if not again or not all(self._copied(value, at, copies) for at, copies in again.items()):
+        again: dict[int, Copies] = {}
+        for reader in readers:
+            if reader.order is None or reader.at == home:
+                continue
+            if not self._copied(value, reader.order, reader.at, again.setdefault(reader.at, {})):
+                return
+        if not again:
             return
         before = self._nanoseconds([home, *again], self.stored)
         old_steps, old_stored = self.steps[:], self.stored
         for at, copies in again.items():
             self._compute_again(value, at, copies)
-        if all(reader.at in again or reader.at == home for reader in readers):
+        if all(reader.order is not None or reader.at == home for reader in readers):
             self.stored = self.stored - {value}
             self.steps[home] = _without_dead(self._nest(home), self.stored.union(self.schedule.direct))
         after = self._nanoseconds([home, *again], self.stored)
@@ -121,8 +130,9 @@ class _Recomputer:
             return
         self.steps, self.stored = old_steps, old_stored
         for reader in readers:
-            if reader.at in again and isinstance(reader.item, Value):
-                reader.item.rewire(moved_to({again[reader.at][value]: value}))
+            for (source, order), made in again.get(reader.at, {}).items():
+                if source is value and isinstance(reader.item, Value):
+                    reader.item.rewire(_back(made, value, order))
 
     def _readers(self, value: Value) -> Iterator[_Reader]:
         for at in range(self._home[value], len(self.steps)):
@@ -130,23 +140,34 @@ class _Recomputer:
             for item in items_of(step):
                 reads = [access for access in operands_of(item) if access.value is value]
                 if reads:
-                    as_it_lies = isinstance(step, Nest) and all(a.is_identity(step.dims) for a in reads)
-                    yield _Reader(at, item, as_it_lies)
+                    orders = {
+                        _order(access, step.dims) if isinstance(step, Nest) else None for access in reads
+                    }
+                    yield _Reader(at, item, orders.pop() if len(orders) == 1 else None)
 
-    def _copied(self, value: Value, at: int, copies: dict[Value, Pointwise]) -> bool:
+    def _copied(self, value: Value, order: Order, at: int, copies: Copies) -> bool:
         """Copy a value, and what it is computed from and has no memory, for a loop; whether that can be."""
-        if value in copies:
+        if (value, order) in copies:
             return True
         if not isinstance(value, Pointwise) or can_fail(value):
             return False
+        dims = _in_order(value.dims, order)
+        inputs: list[Access] = []
         for access in value.inputs:
-            if not self._is_there(access, at, value.dims) and not (
-                access.is_identity(value.dims) and self._copied(access.value, at, copies)
-            ):
-                return False
-        made = copy.copy(value)
-        made.rewire(moved_to(copies))
-        copies[value] = made
+            walked = replace(access, strides=_in_order(access.strides, order))
+            if not self._is_there(walked, at, dims):
+                if not (access.is_identity(value.dims) and self._copied(access.value, order, at, copies)):
+                    return False
+                made = copies[access.value, order]
+                walked = Access(made, 0, made.strides)
+            inputs.append(walked)
+        strides = value.strides if order == tuple(range(len(order))) else contiguous(dims)
+        expression = mapped(
+            value.expression, lambda part: Index(order.index(part.dim)) if isinstance(part, Index) else part
+        )
+        copies[value, order] = replace(
+            value, dims=dims, strides=strides, expression=expression, inputs=tuple(inputs)
+        )
         return True
 
     def _is_there(self, access: Access, at: int, dims: Dims) -> bool:
@@ -162,9 +183,10 @@ class _Recomputer:
         assert isinstance(nest, Nest)
         return nest
 
-    def _compute_again(self, value: Value, at: int, copies: Mapping[Value, Pointwise]) -> None:
+    def _compute_again(self, value: Value, at: int, copies: Copies) -> None:
         """Let a loop compute a value before it reads it."""
-        nest, moved = self._nest(at), moved_to({value: copies[value]})
+        nest = self._nest(at)
+        moved = _forth(value, copies, nest.dims)
         items: list[Item] = []
         first = len(nest.items)
         for k, item in enumerate(nest.items):
@@ -180,6 +202,39 @@ class _Recomputer:
     def _nanoseconds(self, steps: Iterable[int], stored: Container[Value]) -> float:
         """What some loops take, roughly."""
         return sum(_nanoseconds(self._nest(at), stored, self.schedule.direct) for at in steps)
+
+
+def _order(access: Access, dims: Dims) -> Order | None:
+    """In which order an access over dims walks those of a value, if it reads one element at each index, and each once."""
+    value = access.value
+    places = {place: d for d, place in enumerate(zip(value.dims, value.strides, strict=True))}
+    walked = tuple(places.get(place, -1) for place in zip(dims, access.strides, strict=False))
+    whole = not access.offset and sorted(walked) == list(range(len(value.dims)))
+    return walked if whole and len(access.strides) == len(dims) else None
+
+
+def _in_order(numbers: Dims, order: Order) -> Dims:
+    return tuple(numbers[d] for d in order)
+
+
+def _forth(value: Value, copies: Copies, dims: Dims) -> Moved:
+    """Reads copies of a value in its place."""
+
+    def moved(access: Access, _: Dims | None = None) -> Access:
+        order = _order(access, dims) if access.value is value else None
+        made = None if order is None else copies.get((value, order))
+        return access if made is None else Access(made, 0, made.strides)
+
+    return moved
+
+
+def _back(made: Value, value: Value, order: Order) -> Moved:
+    """Reads a value in the place of a copy."""
+
+    def moved(access: Access, _: Dims | None = None) -> Access:
+        return Access(value, 0, _in_order(value.strides, order)) if access.value is made else access
+
+    return moved
 
 
 def _without_dead(nest: Nest, kept: Container[Value]) -> Nest:
