@@ -6,7 +6,7 @@ import pytest
 from torch import Tensor
 
 from ember.capture.native.c_writer import dots
-from ember.capture.native.loops import flatten, hoist, shrink, sweep, turn
+from ember.capture.native.loops import flatten, hoist, recompute, shrink, sweep, turn
 from tests.capture.native import random_graphs
 from tests.capture.native.programs import QUICK, Compiled, assert_same, flags
 
@@ -20,6 +20,8 @@ def thresholds(request, monkeypatch):
         monkeypatch.setattr(shrink, "FEWEST_SAVED", 1)
         monkeypatch.setattr(hoist, "TIMES_DEARER", 0)
         monkeypatch.setattr(hoist, "LEAST_NS", 0)
+        monkeypatch.setattr(recompute, "LEAST_BYTES", 1)
+        monkeypatch.setattr(recompute, "LEAST_PASSES", -100)
         monkeypatch.setattr(sweep, "FEWEST_ROWS", 2)
         monkeypatch.setattr(sweep, "MOST_BLOCK_ROWS", 2)
         monkeypatch.setattr(flatten, "FEWEST_ELEMENTS", 2)

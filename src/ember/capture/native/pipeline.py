@@ -14,6 +14,7 @@ from ember.capture.native.loops.flatten import flattened
 from ember.capture.native.loops.hoist import hoisted
 from ember.capture.native.loops.memory import placed
 from ember.capture.native.loops.pack import packed
+from ember.capture.native.loops.recompute import recomputed
 from ember.capture.native.loops.schedule import scheduled
 from ember.capture.native.loops.shrink import shrunk
 from ember.capture.native.loops.straighten import straightened
@@ -58,6 +59,7 @@ PASSES: tuple[tuple[str, Callable[[Any], Record]], ...] = (
     ("pack", packed),
     ("hoist", hoisted),
     ("schedule", scheduled),
+    ("recompute", recomputed),
     ("sweep", swept),
     ("flatten", flattened),
     ("turn", turned),

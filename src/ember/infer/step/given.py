@@ -22,6 +22,9 @@ from ember.params.param_store import ParamStoreDict
 from ember.poutine.trace_messenger import TraceMessenger
 from ember.poutine.validation import structure_unchecked
 
+MOST_TOGETHER = 2**14
+"""Elements of a gradient that is put together with others to be looked at; larger ones are looked at where they are computed."""
+
 
 class UpdateError(Exception):
     """Internal: the update of an optimizer could not be recorded."""
@@ -124,11 +127,13 @@ class _Given:
 
     def finite(self, found: Gradients) -> Tensor:
         good = torch.isfinite(found.checked).all()
-        by_dtype: dict[torch.dtype, list[Tensor]] = {}
+        small: dict[torch.dtype, list[Tensor]] = {}
         for grad in found.grads:
-            if grad is not None:
-                by_dtype.setdefault(grad.dtype, []).append(grad.reshape(-1))
-        for grads in by_dtype.values():
+            if grad is not None and grad.numel() > MOST_TOGETHER:
+                good = good & torch.isfinite(grad).all()
+            elif grad is not None:
+                small.setdefault(grad.dtype, []).append(grad.reshape(-1))
+        for grads in small.values():
             good = good & torch.isfinite(torch.cat(grads) if len(grads) > 1 else grads[0]).all()
         if self._flat.step.policy.excuses:
             excuse(~(good | torch.isfinite(found.loss).all()))

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ember.capture.native.torch_side import externs
+from ember.capture.native.torch_side.torch_interface import function_address
 from tests.capture.native.lowering.compared import compare
 from tests.capture.native.lowering.row_examples import Example, example, random
 from tests.capture.native.programs import QUICK, Compiled, assert_same, check, flags
@@ -29,6 +31,8 @@ def triangular() -> Iterator[Example]:
         (32, 33),
         (33, 2),
         (40, 1),
+        (40, 35),
+        (70, 3),
         (600, 1),
         (0, 2),
         (2, 0),
@@ -50,7 +54,7 @@ def triangular() -> Iterator[Example]:
 
 def cholesky() -> Iterator[Example]:
     """Factors of matrices, of sizes around those that C factors; the other half of a matrix is not read."""
-    for n in (0, 1, 2, 7, 8, 9, 31, 32, 33):
+    for n in (0, 1, 2, 7, 8, 9, 31, 32, 33, 70):
         root = _well_posed(n)
         whole = root @ root.t()
         stack = torch.stack([whole, 2 * whole, whole.flip(0, 1)])
@@ -140,6 +144,7 @@ BAD = {
     "negative": -torch.eye(4, dtype=f64),
     "indefinite": torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=f64),
     "nan": torch.full((3, 3), math.nan, dtype=f64),
+    "of many rows": torch.diag(torch.ones(40, dtype=f64).index_fill(0, torch.tensor(37), -1.0)),
     "one of a batch": torch.stack(
         [torch.eye(3, dtype=f64), -torch.eye(3, dtype=f64), torch.eye(3, dtype=f64)]
     ),
@@ -180,6 +185,25 @@ def test_info_of_a_factor_that_nobody_checks(kind):
     good = torch.eye(bad.shape[-1], dtype=f64).expand(bad.shape).clone()
     compiled = check(factor, good)
     assert_same(compiled.outcome([bad]), compiled.expected([bad]))
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["by LAPACK", "by the operator"])
+def test_functions_of_lapack_and_torch_without_them(there, monkeypatch):
+    asked: list[str] = []
+
+    def address(name: str) -> int:
+        asked.append(name)
+        return function_address(name) if there else 0
+
+    monkeypatch.setattr(externs, "function_address", address)
+    root, b = _well_posed(40), random(40, 35)
+
+    def solved(flat: list[Tensor]) -> list[Tensor]:
+        factor = torch.linalg.cholesky(flat[0] @ flat[0].mT)
+        return [factor, torch.linalg.solve_triangular(factor, flat[1], upper=False)]
+
+    check(solved, root, b)
+    assert {"dpotrf_", "dtrsm_"} <= set(asked)
 
 
 def test_large_systems_lie_by_rows_and_by_columns():

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from ember.capture.native.c_writer import torch_calls
 from ember.capture.native.c_writer.c_text import terms, total
 from ember.capture.native.c_writer.places import OWN, Places, Pointers
-from ember.capture.native.torch_side.externs import Buffer, ExternCall, Externs
+from ember.capture.native.torch_side.extern_call import Buffer, ExternCall
+from ember.capture.native.torch_side.externs import Externs
 from ember.capture.native.values.arrays import Access, Value
 from ember.capture.native.values.calls import (
     Collect,

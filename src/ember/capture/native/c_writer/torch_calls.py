@@ -24,6 +24,8 @@ def name(number: int) -> str:
 def _body(entry: Entry) -> str:
     if entry.way is Way.PYTHON:
         return f"ember_call_python(E, {entry.first})"
+    if entry.routine is not None:
+        return f"{entry.routine.caller}(E, {entry.first}, {entry.routine.arguments})"
     if entry.way is Way.PRODUCT:
         return f"ember_call_product(E, {entry.first})"
     beta, alpha = (factor.hex() for factor in entry.call.factors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -130,6 +130,20 @@ def operands_of(item: Item | Call) -> Sequence[Access]:
     if isinstance(item, Store):
         return item.part.operands()
     return item.inputs if isinstance(item, Call) else item.operands()
+
+
+def lives(
+    steps: Sequence[Step], stored: Iterable[Value], losses: Container[Value]
+) -> dict[Value, tuple[int, int]]:
+    """The first and the last step that touches each value; what is a loss is needed after the last."""
+    first: dict[Value, int] = {}
+    last: dict[Value, int] = {}
+    for at, step in enumerate(steps):
+        touched = [access.value for item in items_of(step) for access in operands_of(item)]
+        for value in [*touched, *(target for target in written_by(step) if isinstance(target, Value))]:
+            first.setdefault(value, at)
+            last[value] = at
+    return {value: (first[value], len(steps) if value in losses else last[value]) for value in stored}
 
 
 @dataclass(frozen=True, eq=False)

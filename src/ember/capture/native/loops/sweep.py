@@ -19,6 +19,7 @@ from ember.capture.native.loops.structure import (
     Store,
     Sweep,
     items_of,
+    lives,
     operands_of,
     written_by,
 )
@@ -200,8 +201,7 @@ def _rebuilt(schedule: Schedule, groups: Sequence[Sequence[int]], needs: Sequenc
         nests = [step for step in (steps[at] for at in own) if isinstance(step, Nest)]
         is_sweep = number in leaders
         new.append(Sweep(nests, _block_rows(nests), in_chunks(nests)) if is_sweep else steps[own[0]])
-    end = len(new)
-    stored = _lives(schedule, new, end)
+    stored = lives(new, schedule.stored, {loss.value for loss in schedule.losses})
     return replace(schedule, steps=new, stored=stored, local=_local(new, schedule, stored))
 
 
@@ -224,20 +224,6 @@ def _sorted(after: dict[int, set[int]]) -> list[int]:
                 heappush(ready, user)
     assert len(order) == len(after)
     return order
-
-
-def _lives(schedule: Schedule, steps: Sequence[Step], end: int) -> dict[Value, tuple[int, int]]:
-    """From the first to the last step that touches each value."""
-    first: dict[Value, int] = {}
-    last: dict[Value, int] = {}
-    for at, step in enumerate(steps):
-        touched = [access.value for item in items_of(step) for access in operands_of(item)]
-        for value in [*touched, *_values_written(step)]:
-            first.setdefault(value, at)
-            last[value] = at
-    for loss in schedule.losses:
-        last[loss.value] = end
-    return {value: (first[value], last[value]) for value in schedule.stored}
 
 
 def _local(

@@ -53,14 +53,3 @@ def matrices_over(ref: Ref, batch: Dims) -> Ref:
     """A tensor of matrices, broadcast to a batch of them."""
     over = ref.over((*batch, *ref.shape[-2:]))
     return replace(ref, shape=(*batch, *ref.shape[-2:]), strides=(*over[: len(batch)], *ref.strides[-2:]))
-
-
-def turned(ref: Ref) -> Ref:
-    """A tensor of matrices, each of them transposed."""
-    return replace(ref, shape=transposed(ref.shape), strides=transposed(ref.strides))
-
-
-def transposed(dims: Dims) -> Dims:
-    """Sizes or strides with the last two exchanged."""
-    *before, rows, columns = dims
-    return (*before, columns, rows)

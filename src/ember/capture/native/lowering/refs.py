@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import torch
@@ -71,3 +71,14 @@ def row_name(op: OpOverload) -> str:
     namespace, _, plain = op._schema.name.partition("::")
     overload = op._schema.overload_name or "default"
     return f"{plain}.{overload}" if namespace == "aten" else f"{op._schema.name}.{overload}"
+
+
+def turned(ref: Ref) -> Ref:
+    """A tensor of matrices, each of them transposed."""
+    return replace(ref, shape=transposed(ref.shape), strides=transposed(ref.strides))
+
+
+def transposed(dims: Dims) -> Dims:
+    """Sizes or strides with the last two exchanged."""
+    *before, rows, columns = dims
+    return (*before, columns, rows)

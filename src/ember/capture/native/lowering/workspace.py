@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from ember.capture.native.lowering.conditions import condition
+from ember.capture.native.lowering.facts import Facts
 from ember.capture.native.lowering.refs import Memory, Ref, layout
 from ember.capture.native.values.arrays import Access, Assemble, Constant, Part, Pointwise, Reduce, Value
 from ember.capture.native.values.calls import Call
@@ -98,6 +99,7 @@ class Workspace:
         """Calls that draw random numbers, in order."""
         self.required: dict[Value, None] = {}
         """What must be true, or the program fails."""
+        self.facts = Facts()
         self._calls: dict[object, Call] = {}
         self.origin = ""
         """Where in the user's program the operator stands that is being lowered."""

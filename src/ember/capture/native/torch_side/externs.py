@@ -1,6 +1,7 @@
 """Calls of torch from a generated program, for operators that it does not write as loops.
 
-A product of matrices goes to torch's C interface. Everything else is a Python object without arguments, made when the program is
+A product of matrices goes to torch's C interface, and a triangular system or a Cholesky factor to the function of BLAS or LAPACK
+that torch calls. Everything else is a Python object without arguments, made when the program is
 bound, that runs the operator on tensors over the program's memory; its errors are the exceptions that torch raises.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache, partial
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.capture.native.torch_side.extern_call import Buffer, ExternCall
+from ember.capture.native.torch_side.lapack import Routine, routine
 from ember.capture.native.torch_side.torch_interface import Handle, function_address, tensor_at
 
 aten = torch.ops.aten
@@ -32,42 +35,13 @@ _SUMS_AND_PRODUCTS = {
 _FIRST = 2
 
 
-@dataclass(frozen=True)
-class Buffer:
-    """Memory seen as a tensor."""
-
-    place: tuple[int, int]
-    """By which the caller knows where its first element lies: a piece of memory, and how many bytes in."""
-    dtype: torch.dtype
-    sizes: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ExternCall:
-    """An operator with a :class:`Buffer` for each tensor among its arguments (also in lists).
-
-    Its results are copied to ``outputs``; None leaves one out. Arguments that the operator changes are changed in their place, so
-    a program that must keep them copies them first.
-    """
-
-    op: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    outputs: tuple[Buffer | None, ...] = ()
-
-    @property
-    def factors(self) -> tuple[float, float]:
-        """Of the matrix and of the product, where the operator has those."""
-        return float(self.kwargs.get("beta", 1)), float(self.kwargs.get("alpha", 1))
-
-
 class Way(Enum):
     """How a call reaches torch."""
 
     PYTHON = "by a Python object"
     PRODUCT = "by the C function of a product of matrices"
     SUM_AND_PRODUCT = "by the C function of a sum of a matrix and a product"
+    ROUTINE = "by a function of BLAS or LAPACK"
 
 
 @dataclass(frozen=True)
@@ -77,6 +51,8 @@ class Entry:
     call: ExternCall
     first: int
     way: Way
+    routine: Routine | None = None
+    """The function of BLAS or LAPACK."""
 
 
 class Externs:
@@ -89,9 +65,10 @@ class Externs:
 
     def add(self, call: ExternCall) -> int:
         """The number of the call."""
-        way = _way(call)
-        self.entries.append(Entry(call, self._words, way))
-        self._words += 1 if way is Way.PYTHON else 1 + len(_tensors_of_product(call)) + 1
+        found = routine(call)
+        way = _way(call) if found is None else Way.ROUTINE
+        self.entries.append(Entry(call, self._words, way, found))
+        self._words += 1 if way is Way.PYTHON else 1 + len(_tensors(call, found)) + 1
         for buffer in _buffers_of(call):
             self._buffers.setdefault(buffer, len(self._buffers))
         return len(self.entries) - 1
@@ -158,7 +135,12 @@ class Binding:
         args = _replace_buffers(call.args, find)
         kwargs = {name: _replace_buffers(value, find) for name, value in call.kwargs.items()}
         function = _callable(call.op, args, kwargs, _replace_buffers(call.outputs, find))
-        if entry.way is not Way.PYTHON:
+        if entry.routine is not None:
+            self.table[first] = function_address(entry.routine.function) or None
+            for position, buffer in enumerate(entry.routine.buffers):
+                self.table[first + 1 + position] = find(buffer).data_ptr()
+            first += 1 + len(entry.routine.buffers)
+        elif entry.way is not Way.PYTHON:
             operands = [self._handle(buffer) for buffer in _tensors_of_product(call)]
             # Without all of its handles the call goes through Python.
             self.table[first] = function_address(_c_function(call)) if all(operands) else None
@@ -189,6 +171,11 @@ def _buffers_of(call: ExternCall) -> list[Buffer]:
 
 def _c_function(call: ExternCall) -> str:
     return _PRODUCTS.get(call.op) or _SUMS_AND_PRODUCTS[call.op]
+
+
+def _tensors(call: ExternCall, found: Routine | None) -> Sequence[Buffer]:
+    """Those whose addresses are in the table."""
+    return _tensors_of_product(call) if found is None else found.buffers
 
 
 def _tensors_of_product(call: ExternCall) -> list[Buffer]:

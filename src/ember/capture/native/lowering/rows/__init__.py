@@ -13,6 +13,7 @@ from ember.capture.native.lowering.rows import (
     random,
     scans,
     shapes,
+    structured,
 )
 from ember.capture.native.lowering.workspace import Lower
 
@@ -26,5 +27,7 @@ TABLE: dict[str, Lower] = {
     **matrices.ROWS,
     **scans.ROWS,
     **random.ROWS,
+    # These use rows of the same names above.
+    **structured.ROWS,
 }
 DECOMPOSER = Decomposer(frozenset(TABLE))

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 
 from ember.capture.native.lowering.elementwise import copy
-from ember.capture.native.lowering.library import FLOATS, library_call, matrices_over, transposed, turned
-from ember.capture.native.lowering.refs import Memory, Ref
+from ember.capture.native.lowering.library import FLOATS, library_call, matrices_over
+from ember.capture.native.lowering.refs import Memory, Ref, transposed, turned
 from ember.capture.native.lowering.rows.external import call_torch, operator
 from ember.capture.native.lowering.workspace import Lower, OpCall, Outcome, Workspace
 from ember.capture.native.values.arrays import Value
