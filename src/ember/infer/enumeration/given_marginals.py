@@ -100,14 +100,19 @@ class Given:
 
     def run(self, values: Values) -> tuple[Trace, ModelFactors]:
         """The packed trace of the model with the sites summed out enumerated, and its factors."""
+        recorded = self._recorded(values)
+        recorded.pack_tensors()
+        return recorded, model_factors(recorded, Trace())
+
+    def _recorded(self, values: Values) -> Trace:
+        """The trace of the model with the sites summed out enumerated, and its log densities."""
         model = self.marked(values)
         if self.summed:
             model = EnumMessenger(first_available_dim=-1 - self.nesting)(model)
         with structure_unchecked() if is_recording() else nullcontext():
             recorded: Trace = prune_subsample_sites(block(trace(model).get_trace)(*self.args, **self.kwargs))
         recorded.add_log_probs()
-        recorded.pack_tensors()
-        return recorded, model_factors(recorded, Trace())
+        return recorded
 
     def marginals(self, values: Values) -> dict[str, Tensor]:
         """Log probabilities of the values of each site summed out, ``(*plates, values)``."""
@@ -124,6 +129,9 @@ class Given:
         Raises:
             ModelError: if rows of data depend on each other through what is summed out.
         """
+        if not self.summed:  # nothing is contracted, so batch dims need no plates
+            sites = self._recorded(values).nodes
+            return {name: _unsummed(sites[name]) for name in self.shapes}
         recorded, parts = self.run(values)
         found = {}
         for names in _connected(recorded, parts.sum_dims):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ember.caller import stacklevel
 from ember.errors import ModelError
 from ember.infer.posterior.importance import log_prob_by_row
 from ember.infer.posterior.prediction_rows import Prediction
@@ -56,6 +57,9 @@ class Predictive(torch.nn.Module):
 
     Called with the model's arguments, it returns a dict of tensors by site, with the samples along dim 0. No gradients are
     recorded, and no densities are evaluated (``poutine.mask(mask=False)``).
+
+    Warns:
+        UserWarning: if the model observes every site that is returned: leave out the data that it shall draw.
 
     Raises:
         ValueError: if the number of samples is not known, or a guide and samples are given.
@@ -144,6 +148,7 @@ class Predictive(torch.nn.Module):
             bar,
         )
         layout = asked.layout()
+        _warn_of_data(layout)
         return None if None in layout.shapes.values() else asked.collected(layout)
 
     def _batches(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: object) -> Iterator[Samples]:
@@ -161,6 +166,7 @@ class Predictive(torch.nn.Module):
                 samples = drawn.samples
             if layout is None:
                 layout = layout_of(self.model, samples, return_sites, args, kwargs)
+                _warn_of_data(layout)
             given = layout.conditioned(samples)
             yield run(Asked(self.model, given, size, layout, args, kwargs, bar=bar, check=start == 0)).samples
 
@@ -199,14 +205,27 @@ def _check_arguments(model: object, posterior_samples: object, guide: object) ->
         ValueError: says how it is written.
     """
     if posterior_samples is not None and not isinstance(posterior_samples, Mapping):
-        how = "Predictive(model, guide=guide, num_samples=100)"
+        how = "a guide is given by its name: Predictive(model, guide=guide, num_samples=100)"
+        if isinstance(getattr(posterior_samples, "draws", None), Mapping):
+            how = "give its draws: Predictive(model, fit.draws)"
         raise ModelError(
-            f"posterior_samples must be a dict of tensors by site, got {type(posterior_samples).__name__}; "
-            f"a guide is given by its name: {how}"
+            f"posterior_samples must be a dict of tensors by site, got {type(posterior_samples).__name__}; {how}"
         )
     check_program(model, "model")
     if guide is not None:
         check_program(guide, "guide")
+
+
+def _warn_of_data(layout: Layout) -> None:
+    """Say that nothing will be drawn, as the data were given."""
+    if layout.only_data:
+        warnings.warn(
+            f"Predictive draws nothing: the model observes {', '.join(map(repr, layout.only_data))}, so every sample is "
+            "the data that it was given\n"
+            "The way out: leave the data out, def model(x, y=None): sample(..., obs=y), and call it with x alone.",
+            UserWarning,
+            stacklevel=stacklevel(),
+        )
 
 
 def _number_of(samples: Samples, num_samples: int | None) -> int:
