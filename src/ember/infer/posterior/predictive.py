@@ -38,25 +38,30 @@ Samples = dict[str, Any]
 
 
 class Predictive(torch.nn.Module):
-    """Runs a model on samples of its latent variables, and collects what it draws.
+    """Runs a model on samples of its latent variables, and collects what the model draws.
+
+    Call the object with the arguments of the model, but without the data that the model shall draw: observed
+    data come back as they are. It returns a dict of tensors by site, with the samples along dim 0. It records
+    no gradients, and evaluates no densities (``poutine.mask(mask=False)``).
 
     Args:
         model: the program to run.
-        posterior_samples: values by site, stacked along dim 0. All must have the same number. Those of deterministic sites are
-            computed anew, if all that is drawn before them has values: the arguments may be others than in the fit.
-        guide: draws the latents instead, if there are no ``posterior_samples``.
-        num_samples: how many samples to draw; given by ``posterior_samples`` if there are any.
-        return_sites: the sites to return; ``"_RETURN"`` is what the model returns. By default all but those of
-            ``posterior_samples``; with a guide, or if None, all.
-        parallel: run the model once, inside of a plate, instead of once for each sample. Its batch dims must all have plates.
-        batch_size: run on so many samples at a time, which bounds the memory that a parallel run needs; all if None.
+        posterior_samples: values by site, stacked along dim 0, such as ``fit.draws``. All must have the same
+            number. Values of deterministic sites are computed again, if all sites before them have values: so
+            the arguments may differ from those of the fit.
+        guide: draws the latent sites, if there are no ``posterior_samples``.
+        num_samples: how many samples to draw. ``posterior_samples`` determine it if they are given. Without
+            samples and without a guide, latent sites are drawn from the prior.
+        return_sites: the sites to return; ``"_RETURN"`` is what the model returns. By default all but those
+            of ``posterior_samples``; with a guide, or if None, all.
+        parallel: run the model once, inside of a plate, instead of once for each sample. Its batch dims must
+            all have plates.
+        batch_size: run on so many samples at a time, to bound the memory of a parallel run. None runs on all.
         progress: show a progress bar.
-        by_rows: one run of guide and model for each sample, in native code where they can be captured and samples are many.
-            The programs need not broadcast, and nothing but the sites to return takes memory in proportion to their number.
-            The samples are those of a loop that runs the guide and then the model.
-
-    Called with the model's arguments, it returns a dict of tensors by site, with the samples along dim 0. No gradients are
-    recorded, and no densities are evaluated (``poutine.mask(mask=False)``).
+        by_rows: run guide and model once for each sample, in native code if there are many samples and the
+            programs can be captured. The programs need not broadcast. Only the sites to return take memory in
+            proportion to the number of samples. The samples are those of a loop that runs the guide and then
+            the model.
 
     Warns:
         UserWarning: if the model observes every site that is returned: leave out the data that it shall draw.
@@ -273,8 +278,8 @@ class _Layouts:
 class WeighedPredictive(Predictive):
     """A :class:`Predictive` with a guide whose samples carry the log weights ``log p - log q``.
 
-    Called with ``model_guide=...``, the weights are those of that model (the one that was fitted, with its data) instead of
-    the one that predicts. :func:`ember.ops.stats.weighed_quantile` takes the weights.
+    Called with ``model_guide=...``, the weights are those of that model (the one that was fitted, with its
+    data) instead of the one that predicts. :func:`ember.ops.stats.weighed_quantile` takes the weights.
 
     Args:
         model: the program to run.
