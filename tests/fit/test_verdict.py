@@ -15,7 +15,10 @@ import torch
 from torch import Tensor
 
 from ember.fit import Options, Outcome, fit_density
+from ember.fit.advice import advice
+from ember.fit.asked import Asked
 from ember.fit.conclusion import concluded
+from ember.fit.outcome import SPENT
 from ember.fit.stages import LADDERS, FitNormal, Locate
 from ember.fit.state import Judged, State, defended
 from ember.infer.vi.density import Counted, FunctionDensity
@@ -219,6 +222,13 @@ def test_a_known_mode_that_is_not_covered_is_named() -> None:
     assert outcome.modes == 2
     assert outcome.verdict.status == "poor"
     assert "1 other modes were found" in outcome.verdict.reasons[0]
+    asked = Asked(known.density.log_prob, (), {}, "auto", 10, 0, 30.0, False, False)
+    cut_short = replace(outcome, stages=(*outcome.stages, replace(outcome.stages[-1], note=SPENT)))
+    assert any("budget=60" in way for way in advice(asked, cut_short, "", lambda guide: outcome, left=0.0))
+    ways = advice(asked, outcome, "", lambda guide: outcome, left=0.0)
+    assert (
+        "2 modes were found" in ways[0] and "order" in ways[0] and not any("quantiles" in way for way in ways)
+    )
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,33 @@ def test_random_numbers_besides_sites_are_the_same_in_all_runs():
     assert Predictive(program, num_samples=4, parallel=True)(False)["y"].shape == (4,)
     with pytest.raises(ModelError, match="at site 'y'"):
         Predictive(program, num_samples=5, parallel=True)(True)
+
+
+class TestDataThatIsGiven:
+    """What is observed comes back as it is: a call whose every site is observed draws nothing."""
+
+    @staticmethod
+    def model(y=None):
+        mu = ember.sample("mu", dist.Normal(0.0, 1.0))
+        ember.deterministic("twice", 2.0 * mu)
+        with ember.plate("rows", 3):
+            return ember.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    @pytest.mark.parametrize("how", [{}, {"parallel": True}, {"by_rows": True}])
+    def test_a_warning_says_how_to_leave_it_out(self, how):
+        predictive = Predictive(self.model, {"mu": torch.zeros(4)}, return_sites=["y"], **how)
+        with pytest.warns(UserWarning, match=r"draws nothing: the model observes 'y'.*\n.*y=None"):
+            assert torch.equal(predictive(torch.ones(3))["y"], torch.ones(4, 3))
+
+    @pytest.mark.parametrize("sites", [["y", "twice"], ["y", "mu"], ["y", "_RETURN"], None])
+    def test_none_where_something_is_drawn_or_computed(self, sites):
+        Predictive(self.model, {"mu": torch.zeros(4)}, return_sites=sites)(torch.ones(3))
+        Predictive(self.model, {"mu": torch.zeros(4)}, return_sites=["y"])()
+
+
+def test_a_fit_in_the_place_of_its_draws():
+    def model():
+        ember.sample("mu", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ModelError, match=r"Predictive\(model, fit\.draws\)"):
+        Predictive(model, ember.fit(model, seed=0, progress=False))

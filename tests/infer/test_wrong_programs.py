@@ -80,6 +80,22 @@ class Column:
     __getitem__ = staticmethod({}.__getitem__)
 
 
+class Frame(Column):
+    """What of a frame of pandas shows."""
+
+    columns = ("a", "b", "c")
+
+
+CODES = torch.arange(20, dtype=torch.int8) % 2
+"""As pandas has them."""
+
+
+def by_code(codes, y):
+    b = ember.sample("b", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    with ember.plate("rows", len(y)):
+        ember.sample("y", dist.Normal(b[codes], 1.0), obs=y)
+
+
 def rows_of_a_column(y):
     z = ember.sample("z", dist.Normal(0.0, 1.0))
     with ember.plate("rows", len(y), subsample_size=5) as rows:
@@ -407,7 +423,19 @@ PROGRAMS = [
         "column of labels",
         lambda c: steps(c, fixed_plate, Column(np.array(["a", "b"] * 10, dtype=object))),
         ValueError,
-        ("'y'", "Column", "torch.tensor(value.astype('category').cat.codes.to_numpy())"),
+        ("'y'", "Column", "torch.tensor(value.astype('category').cat.codes.to_numpy()).long()"),
+    ),
+    Wrong(
+        "frame",
+        lambda c: steps(c, regression, Frame(X.numpy()), Y),
+        TypeError,
+        ("x is a", "Frame", "torch.tensor(x['column'].to_numpy())"),
+    ),
+    Wrong(
+        "codes of labels",
+        lambda c: steps(c, by_code, CODES, Y),
+        IndexError,
+        (*at("y"), "codes has the dtype torch.int8: codes.long()"),
     ),
     Wrong(
         "column of inputs",

@@ -114,3 +114,16 @@ def test_plates_that_take_a_part_take_all_rows() -> None:
 
     found = log_likelihood(batched, {"mu": torch.zeros(3)}, torch.arange(4.0))["y"]
     torch.testing.assert_close(found, dist.Normal(0.0, 1.0).log_prob(torch.arange(4.0)).expand(3, 4))
+
+
+def test_batch_dims_need_no_plates_where_nothing_is_summed_out() -> None:
+    kinds = torch.tensor([0, 1, 2, 1])
+
+    def by_kind(y: torch.Tensor) -> None:
+        level = ember.sample("level", dist.Normal(0.0, 1.0).expand([3]))
+        with ember.plate("rows", len(y)):
+            ember.sample("y", dist.Normal(level[kinds], 1.0), obs=y)
+
+    y, levels = torch.arange(4.0), torch.randn(5, 3)
+    found = log_likelihood(by_kind, {"level": levels}, y)
+    assert torch.allclose(found["y"], dist.Normal(levels[:, kinds], 1.0).log_prob(y))

@@ -43,7 +43,9 @@ def _add_gallery(files: Files, config: Any) -> None:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links to files of the repository become their paths: the site does not hold them."""
+    """Links to files of the repository become their paths: the site does not hold them, but for the gallery."""
+    for folder in ("../examples/gallery/README.md", "examples/gallery"):
+        markdown = markdown.replace(f"]({folder})", "](gallery/index.md)")
     return re.sub(r"\[([^\]]*)\]\(\.\./(?!reference)([^)]+)\)", _path, markdown)
 
 

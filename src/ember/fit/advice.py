@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 
 from ember.fit.asked import Asked
-from ember.fit.outcome import Outcome
+from ember.fit.outcome import SPENT, Outcome
 
 Again = Callable[[str], Outcome]
 _LEAST_SECONDS = 1.0
-_NO_MEAN = 0.7  # k-hat
+_HEAVY = 0.7  # k-hat
 _LEFT_OUT = re.compile(r"left out: about ([\d.]+) s")
 
 
@@ -33,15 +33,24 @@ def advice(asked: Asked, outcome: Outcome, written: str, again: Again, left: flo
         if found.verdict.status == "ok":
             lines.append('guide="auto": checked, it is ok')
     numbers = verdict.numbers
-    if not lines and numbers is not None and not numbers.k_mean < _NO_MEAN:
-        lines.append("use quantiles: a quantity whose mean does not exist has a median all the same")
     notes = [_LEFT_OUT.search(record.note) for record in outcome.stages]
     seconds = [float(note[1]) for note in notes if note]
+    spent = [record.name for record in outcome.stages if SPENT in record.note]
+    if not lines and outcome.modes > 1 and not seconds and not spent:
+        lines.append(
+            f"{outcome.modes} modes were found: if labels or signs can be exchanged without a change, put them in "
+            "order, high = low + gap (not checked)"
+        )
+    if not lines and numbers is not None and numbers.k_hat < _HEAVY and not numbers.k_mean < _HEAVY:
+        lines.append("use quantiles: a quantity whose mean does not exist has a median all the same")
     if seconds:
-        names = ", ".join(record.name for record in outcome.stages if _LEFT_OUT.search(record.note))
+        left_out = [record.name for record in outcome.stages if _LEFT_OUT.search(record.note)]
+        names = ", ".join(dict.fromkeys(left_out))
         lines.append(
             f"budget={asked.budget + 2 * sum(seconds):.0f}: there was no time for {names} (not checked)"
         )
+    if spent and not seconds:
+        lines.append(f"budget={2 * asked.budget:.0f}: all was spent by the end of {spent[-1]} (not checked)")
     if not lines and written and asked.guide != "auto":
         lines.append(f"{written} (not checked)")
     if not lines:

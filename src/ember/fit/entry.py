@@ -32,31 +32,39 @@ def fit(
 ) -> Fit:
     """Fit the posterior of a model, and say whether to believe the result.
 
-    A normal is fitted by natural gradients from the best of several starts, and its draws are weighed. Where the weights show
-    that it is too poor, sites that depend on others are drawn through noise, and richer families are tried, until one fits
-    well or two that differ agree. Moments are those of the weighed draws, with their Monte Carlo errors. The model runs in
-    double precision; draws come back in its own.
+    It fits a normal by natural gradients, from the best of several starts, and weighs its draws by the model.
+    If the weights are too poor, it draws sites that depend on others through standard noise, and tries richer
+    families. It ends when one family fits well, or when two different ones agree. Means and standard
+    deviations (SDs) are those of the weighed draws, with their Monte Carlo errors. The model runs in double
+    precision. Draws come back in its own precision.
 
     Args:
-        model: a program with its data observed. Its discrete latent sites are summed out, its parameters maximised.
-        args: of the model.
-        guide: ``"auto"``, or one family that is fitted and judged alone: ``"mean-field"``, ``"full-rank"``, ``"low-rank"``,
-            ``"skewed"``, ``"mixture"``, ``"flow"``. Any other guide, or a class of autoguides, is trained by steps of an SVI
-            until its averages converge; so is ``"auto"``, as a mean-field guide, where plates take a part of their rows.
+        model: a program with its data observed. Its discrete latent sites are summed out. Its parameters are
+            set to the maximum of the marginal likelihood.
+        args: positional arguments of the model.
+        guide: ``"auto"``, or one family to fit and judge alone: ``"mean-field"``, ``"full-rank"``,
+            ``"low-rank"``, ``"skewed"``, ``"mixture"``, ``"flow"``. Any other guide, or a class of
+            autoguides, is trained by steps of SVI until its averages converge. So is a mean-field guide for
+            ``"auto"``, if a plate takes a part of its rows.
         draws: how many draws of equal weight to return.
-        seed: the same seed gives the same fit. None takes one from torch's random stream.
-        budget: seconds, after the model was compiled. A stage is tried only if it is likely to end in time.
-        progress: whether to show what is going on.
+        seed: the same seed gives the same fit. None takes a seed from torch's random stream.
+        budget: seconds, counted after the model was compiled. A stage begins only if it is likely to end in
+            time.
+        progress: show the stage and its ELBO.
         strict: raise an error where the numbers should not be used.
-        audit: check by short chains from the draws, as a last resort.
-        kwargs: of the model.
+        audit: also check by short chains from the draws, whatever the weights say.
+        kwargs: keyword arguments of the model.
 
     Returns:
-        The draws, tables, pictures, and the verdict. ``if fit.verdict:`` is true only where means and SDs can be used. A warning
-        is given where they should not be.
+        The draws, tables, pictures and the verdict. ``if fit.verdict:`` is true only if means and SDs can be
+        used.
+
+    Warns:
+        UserWarning: if the numbers should not be used. ``print(fit)`` says what would help.
 
     Raises:
-        ValueError: for an option that does not exist, or a model without a density over fixed coordinates (it names the site).
+        ValueError: for an option that does not exist, or a model without a density over fixed coordinates
+            (names the site).
         NotTrusted: under ``strict``, for a verdict of ``poor`` or ``not converged``.
 
     References:

@@ -15,6 +15,8 @@ AUDIT = "audit"
 """The stage whose draws are those of chains."""
 CONFIRMED = "confirmed by chains that start from the draws"
 """A reason of a verdict."""
+SPENT = "the budget was spent"
+"""The note of a stage that was cut short."""
 
 
 @dataclass(frozen=True)

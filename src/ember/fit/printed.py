@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ember.fit.outcome import AUDIT, CONFIRMED, Outcome, StageRecord
+from ember.infer.density.judging.judge import Limits
 from ember.infer.density.judging.verdict import Numbers, Status
 
 _WORDS: dict[Status, str] = {
@@ -56,10 +57,10 @@ def _up(error: float) -> float:
 def _rows(outcome: Outcome, names: Sequence[str], coordinates: str) -> Iterator[tuple[str, str]]:
     verdict, numbers = outcome.verdict, outcome.verdict.numbers
     if verdict.status != "ok":
-        yield "why", "; ".join(verdict.reasons)
+        yield from _listed("why", verdict.reasons)
         if numbers is not None:
             yield "worst", ", ".join(names[column] for column in outcome.worst[:_WORST])
-        yield from (("tried" if i == 0 else "", _tried(record)) for i, record in enumerate(outcome.stages))
+        yield from _listed("tried", [_tried(record) for record in outcome.stages])
     else:
         yield "guide", _guide(outcome, numbers)
     if coordinates:
@@ -75,15 +76,20 @@ def _rows(outcome: Outcome, names: Sequence[str], coordinates: str) -> Iterator[
     yield "", f"{modes}; {outcome.seconds:.1f} s, {outcome.evaluations:,} evaluations of the density"
 
 
+def _listed(key: str, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """One line each, the key at the first."""
+    yield from ((key if i == 0 else "", line) for i, line in enumerate(lines))
+
+
 def _guide(outcome: Outcome, numbers: Numbers | None) -> str:
     if outcome.stage == AUDIT:
         before = [record.name for record in outcome.stages if record.k_hat is not None]
         return f"{before[-1]}; the numbers are of short chains, which have forgotten from which of its draws they began"
     if CONFIRMED in outcome.verdict.reasons:
         return f"{outcome.stage}; short chains from its draws keep its moments"
-    if numbers is None or numbers.agreement is None:
+    gap = None if numbers is None else numbers.agreement
+    if gap is None or not gap.within(Limits()):
         return outcome.stage
-    gap = numbers.agreement
     return f"{outcome.stage}; an earlier proposal agrees to {gap.mean:.2f} SD and {100 * gap.sd:.0f} %"
 
 

@@ -61,17 +61,18 @@ class Fit:
     """A posterior, and whether to believe it. Printing it gives the verdict, then the table.
 
     Attributes:
-        outcome: all that the fit has found, in coordinates without bounds.
+        outcome: everything that the fit has found, in unconstrained coordinates.
         called: the model, and its arguments.
-        draws: draws of equal weight by site, ``(draws, *shape)``; deterministic sites are among them.
-        guide: an autoguide near the posterior, or the one that was trained: for warm starts of an SVI, or for
-            ``Predictive(model, guide=fit.guide, num_samples=...)``. ``Predictive(fit)`` takes the draws, which are nearer to the
-            posterior.
-        params: the parameters of the model at their best values, by name; empty for a model without any.
-        store: where the parameters of model and guide are.
-        values: the sites at rows of coordinates.
-        coordinates: how sites were drawn through standard noise; empty where all are as written.
-        advice: what would help; empty where nothing is needed.
+        draws: draws of equal weight by site, ``(draws, *shape)``, deterministic sites included.
+        guide: an autoguide with the moments of the fit, or the guide that was trained. Use it to start an
+            SVI, or in ``Predictive(model, guide=fit.guide, num_samples=...)``. ``Predictive(fit)`` takes the
+            draws, which are closer to the posterior.
+        params: the parameters of the model at their best values, by name; empty for a model without
+            parameters.
+        store: the store of the parameters of model and guide.
+        values: the sites as functions of rows of coordinates.
+        coordinates: how sites were drawn through standard noise; empty if the model was fitted as written.
+        advice: what would help; empty if nothing is needed.
     """
 
     outcome: Outcome
@@ -132,7 +133,7 @@ class Fit:
     def summary(self) -> Table:
         """Mean, sd, Monte Carlo errors of both, 5, 50 and 95 %, k-hat and effective draws of each scalar.
 
-        Numbers that the verdict does not vouch for stand in brackets.
+        Numbers in brackets should not be used.
         """
         return summarised(self.values.names, self.outcome.weighed, self.verdict.status)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from ember.fit.outcome import StageRecord
+from ember.fit.outcome import SPENT, StageRecord
 from ember.infer.density.judging.judge import Gap, Limits, Quantities, Weighed, gap, weigh, weigh_more
 from ember.infer.density.judging.tails import tail_indices
 from ember.infer.vi.density import Counted
@@ -102,7 +102,7 @@ class State:
         for step in steps:
             yield step
             if self.left <= 0:
-                self.interrupted = "the budget was spent"
+                self.interrupted = SPENT
                 return
 
     def judge(self, stage: str, family: Family, proposal: Family, draws: int | None = None) -> Judged:

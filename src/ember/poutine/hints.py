@@ -38,6 +38,8 @@ def add_hints(error: Exception, nodes: Mapping[str, Site]) -> list[str]:
             hints += [*_of_old_shape(name, site), *_of_attribute(name, site)]
     elif isinstance(error, (TypeError, KeyError)):
         hints = [*_of_foreign_arrays(frames), *_of_loaders(frames)]
+    elif isinstance(error, IndexError):
+        hints += _of_small_indices(frames)
     else:
         hints += _of_nan(frames)
     return hints
@@ -150,9 +152,20 @@ def _converted(name: str, value: object, options: str = "") -> str:
     """How something becomes a tensor. Columns of pandas do not by themselves, and their memory may be read-only."""
     if not hasattr(value, "to_numpy"):
         return f"torch.as_tensor({name}{options})"
+    if hasattr(value, "columns"):
+        return f"give its columns one by one, torch.tensor({name}['column'].to_numpy())"
     if str(getattr(value, "dtype", "")) in ("object", "str", "string", "category"):
-        return f"torch.tensor({name}.astype('category').cat.codes.to_numpy()) for labels"
+        return f"torch.tensor({name}.astype('category').cat.codes.to_numpy()).long() for labels"
     return f"torch.tensor({name}.to_numpy(){options})"
+
+
+def _of_small_indices(frames: list[tuple[FrameType, int]]) -> list[str]:
+    """Whole numbers that torch takes for no index, as the codes of pandas's categories."""
+    return [
+        f"  {name} has the dtype {value.dtype}: {name}.long() can be an index"
+        for name, value in _values(frames)
+        if isinstance(value, Tensor) and value.dtype in (torch.int8, torch.int16)
+    ]
 
 
 def _of_loaders(frames: list[tuple[FrameType, int]]) -> list[str]:

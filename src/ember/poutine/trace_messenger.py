@@ -103,7 +103,7 @@ class TraceHandler(Handled):
             recorder.trace.nodes[INPUT] = Site(name=INPUT, type="args", args=args, kwargs=kwargs)
             try:
                 result = self.fn(*args, **kwargs)
-            except (TypeError, KeyError) as error:
+            except (TypeError, KeyError, IndexError) as error:
                 for hint in add_hints(error, recorder.trace.nodes):
                     error.add_note(hint)
                 mark(error)

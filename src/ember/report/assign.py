@@ -62,16 +62,17 @@ def assign(fitted: object, *rest: Any, num_samples: int = 500, **kwargs: Any) ->
     """The posterior probabilities of the values of a discrete site: which cluster a row is in, which state a chain.
 
     Called as ``assign(model, guide, site, *args)``, ``assign(model, draws, site, *args)``,
-    ``assign(svi, site, *args)`` or ``assign(fit, site)``. Sites that the guide does not draw are summed out
-    exactly given each draw of the others, and the probabilities are averaged over the draws. Those that the
-    guide does draw have the guide's probabilities. A site that is observed from a ``MixtureSameFamily`` has
-    those of its components. Plates that take a part of their rows take all.
-    A site of many entries, as that of a path in :func:`ember.scan`, has probabilities for each, if a guide or draws have it: its
-    entries depend on each other, and cannot be summed out.
+    ``assign(svi, site, *args)`` or ``assign(fit, site)``, with all data.
 
-    Probabilities are of one variable at a time: the most probable sequence of a chain is another question
-    (:func:`ember.infer.infer_discrete` with ``temperature=0``). Where labels can be exchanged without a
-    change, draws of several modes mix them up.
+    A site that the guide does not draw is summed out exactly, given each draw of the other sites. Its
+    probabilities are averaged over the draws. A site that the guide draws has the guide's probabilities. For
+    a site that is observed from a ``MixtureSameFamily``, they are those of the components. A site of many
+    entries, such as that of a path in :func:`ember.scan`, has probabilities for each entry, if a guide or
+    draws have it. Its entries depend on each other, and cannot be summed out.
+
+    Probabilities are of one variable at a time. For the most probable sequence of a chain, use
+    :func:`ember.infer.infer_discrete` with ``temperature=0``. If labels can be exchanged without a change,
+    draws of several modes mix them up.
 
     Args:
         fitted: what :func:`ember.fit` returns, an SVI, or a model.

@@ -24,17 +24,17 @@ _LOUD = 0.4  # a variance of the log density above which WAIC is not reliable (V
 
 @dataclass(frozen=True)
 class Elpd:
-    """Expected log predictive density of new data, in the size of the data at hand; higher is better.
+    """Expected log predictive density of new data, as many as the observed data; higher is better.
 
     Attributes:
         kind: how it was estimated.
         elpd: the sum over observations.
         se: its standard error.
         p: effective number of parameters; None for data that were held out.
-        pointwise: one an observation.
+        pointwise: one number for each observation.
         k_hat: of the weights that leave out an observation, by observation; None but for :func:`loo`.
-        warnings: what speaks against relying on it.
-        arviz: what ArviZ has returned; None but for :func:`loo`.
+        warnings: reasons not to rely on it.
+        arviz: the result of ArviZ; None but for :func:`loo`.
         mcse: the Monte Carlo error of the sum; None but for :func:`held_out`.
     """
 
@@ -68,15 +68,17 @@ def loo(
 ) -> Elpd:
     """Leave-one-out cross-validation by Pareto-smoothed importance sampling, through ArviZ.
 
-    Called as ``loo(fit)``, ``loo(svi, *args)``, ``loo(model, guide, *args)`` or ``loo(model, draws, *args)``, with
-    all data. Draws of a guide are corrected by their weights first, where these are good enough. Discrete
-    sites without draws are summed out. Observations that a mask hides are left out.
+    Called as ``loo(fit)``, ``loo(svi, *args)``, ``loo(model, guide, *args)`` or ``loo(model, draws, *args)``,
+    with all data. Draws of a guide are corrected by their importance weights first, if these are good enough.
+    Discrete sites without draws are summed out. Observations that a mask hides are left out.
 
     Args:
         fitted: what :func:`ember.fit` returns, an SVI, or a model.
-        rest: a guide or draws, after a model; then the arguments of the model, which are those of the fit by default.
+        rest: a guide or draws, after a model; then the arguments of the model, which are those of the fit by
+            default.
         num_samples: draws, at most.
-        site: the observed site, or several whose entries are left out one by one; needed where there are several.
+        site: the observed site, or several whose entries are left out one by one; needed where there are
+            several.
         kwargs: of the model.
 
     Warns:
@@ -84,13 +86,13 @@ def loo(
 
     Raises:
         ImportError: without ArviZ (``pip install arviz``).
-        ModelError: for a model with fewer than two observations, or several observed sites where none is named.
+        ModelError: for a model with fewer than two observations, or several observed sites where none is
+            named.
 
     References:
         A. Vehtari, A. Gelman and J. Gabry (2017), "Practical Bayesian model evaluation using leave-one-out
-        cross-validation and WAIC".
-        M. Magnusson, M. R. Andersen, J. Jonasson and A. Vehtari (2019), "Bayesian leave-one-out cross-validation
-        for large data": approximate posteriors are corrected by weights.
+        cross-validation and WAIC". M. Magnusson, M. R. Andersen, J. Jonasson and A. Vehtari (2019), "Bayesian
+        leave-one-out cross-validation for large data": approximate posteriors are corrected by weights.
 
     >>> import ember
     >>> from ember import distributions as dist
@@ -139,7 +141,7 @@ def waic(
 ) -> Elpd:
     """The widely applicable information criterion, as an expected log predictive density; :func:`loo` is more robust.
 
-    Called as :func:`loo` is. It needs no ArviZ, which has it no more from 1.0 on.
+    Called as :func:`loo` is. It does not need ArviZ, which has no WAIC from 1.0 on.
 
     Args:
         fitted: what :func:`ember.fit` returns, an SVI, or a model.
@@ -149,14 +151,15 @@ def waic(
         kwargs: of the model.
 
     Warns:
-        UserWarning: where the variance of a log density is above 0.4, or draws of a guide could not be corrected.
+        UserWarning: where the variance of a log density is above 0.4, or draws of a guide could not be
+            corrected.
 
     Raises:
         ModelError: see :func:`loo`.
 
     References:
-        S. Watanabe (2010), "Asymptotic equivalence of Bayes cross validation and widely applicable information
-        criterion in singular learning theory".
+        S. Watanabe (2010), "Asymptotic equivalence of Bayes cross validation and widely applicable
+        information criterion in singular learning theory".
     """
     columns, draws = _columns("waic", fitted, rest, kwargs, num_samples, site)
     deviance, effective = waic_terms(columns.double(), pointwise=True)
@@ -177,16 +180,16 @@ def waic(
 def compare(
     fits: Mapping[str, object], *args: Any, num_samples: int = 2000, site: str | None = None, **kwargs: Any
 ) -> Table:
-    """Models side by side by leave-one-out cross-validation, or by the same held-out data; the best first.
+    """Compare models by leave-one-out cross-validation, or by the same held-out data; the best comes first.
 
-    Columns: ``elpd``; ``se``, its standard error; ``p``, the effective number of parameters; ``diff``, how far it is
-    below the best, and ``dse``, the standard error of that; ``weight``, of the model in a mixture of their
-    predictions (stacking, by ArviZ). A difference of a few ``dse``, or of less than 4, says little. Of held-out data
-    there are no ``p`` and ``weight``.
+    The columns are ``elpd``; its standard error ``se``; the effective number of parameters ``p``; ``diff``,
+    the distance from the best, and its standard error ``dse``; and ``weight``, the weight of the model in a
+    mixture of predictions (stacking, by ArviZ). A difference of a few ``dse``, or of less than 4, says
+    little. For held-out data there are no ``p`` and ``weight``.
 
     Args:
-        fits: by name: what :func:`ember.fit` returns, an SVI, a tuple ``(model, guide)`` or ``(model, draws)``, or
-            what :func:`loo` has returned; or all of them what :func:`held_out` has returned.
+        fits: by name: what :func:`ember.fit` returns, an SVI, a tuple ``(model, guide)`` or ``(model,
+            draws)``, or what :func:`loo` has returned; or all of them what :func:`held_out` has returned.
         args: of the models that have none of their own.
         num_samples: draws of each, at most.
         site: see :func:`loo`.

@@ -18,15 +18,16 @@ from ember.report.weighed import corrected
 
 
 def joint_draws(fitted: object, *rest: Any, num_samples: int = 1000, **kwargs: Any) -> dict[str, Tensor]:
-    """Draws of the latent sites, with discrete ones that were summed out drawn jointly, given each draw of the others.
+    """Draws of all latent sites; discrete ones are drawn jointly, given each draw of the others.
 
     Called as ``joint_draws(fit)``, ``joint_draws(svi, *args)``, ``joint_draws(model, guide, *args)`` or
-    ``joint_draws(model, draws, *args)``. With them a function such as :func:`loo` can ask for the density of each
-    observation where they depend on each other through a discrete site: a change point, the states of a chain.
+    ``joint_draws(model, draws, *args)``. Give the result to :func:`loo`, if observations depend on each other
+    through a discrete site: a change point, or the states of a chain.
 
     Args:
         fitted: what :func:`ember.fit` returns, an SVI, or a model.
-        rest: a guide or draws, after a model; then the arguments of the model, which are those of the fit by default.
+        rest: a guide or draws, after a model; then the arguments of the model, which are those of the fit by
+            default.
         num_samples: draws, at most.
         kwargs: of the model.
 

@@ -25,9 +25,9 @@ def log_likelihood(
 ) -> dict[str, Tensor]:
     """Log densities of the observations, one by one, without the scales of plates.
 
-    The input of leave-one-out cross-validation (Vehtari, Gelman and Gabry, 2017). Entries that a mask hides are 0.
-    Plates that take a part of their rows take all. Discrete latent sites without draws are summed out; data
-    that depend on the same one are one entry, ``"y1+y2"``.
+    This is the input of leave-one-out cross-validation (Vehtari, Gelman and Gabry, 2017). Entries that a mask
+    hides are 0. Plates that take a part of their rows take all of them here. Discrete latent sites without
+    draws are summed out. Observed sites that depend on the same such site are one entry, ``"y1+y2"``.
 
     Args:
         model: the program, with its data observed.

@@ -19,7 +19,8 @@ class KLWeight(Messenger):
         weight: a scalar; it may be changed in place, and captured steps see that.
 
     Raises:
-        ModelError: when a guide runs inside of it, for sites without pathwise derivatives: their gradients would be wrong.
+        ModelError: when a guide runs inside of it, for sites without pathwise derivatives: their gradients
+            would be wrong.
     """
 
     def __init__(self, weight: torch.Tensor) -> None:
@@ -39,15 +40,16 @@ class KLWeight(Messenger):
 
 
 class Annealing(Callback):
-    """Weighs the divergence of the guide from the prior by a number that grows to 1 (Bowman et al., 2016; Sønderby et al., 2016).
+    """Multiplies the divergence of the guide from the prior by a weight that grows to 1.
 
-    The loss of a step is then ``-E[log p(data | z)] + weight * KL``; that of validation has weight 1. The weight is a tensor:
-    no step is captured anew for it.
+    The loss of a step is then ``-E[log p(data | z)] + weight * KL`` (Bowman et al., 2016; Sønderby et al.,
+    2016). The loss of validation data has weight 1. The weight is a tensor, so a new weight needs no new
+    capture.
 
     Args:
         steps: after so many steps the weight is 1.
         start: the first weight.
-        every: the weight stays as it is for so many steps, which may be one native call.
+        every: how many steps have the same weight; these may be one native call.
         weight: instead of a straight line, the weight as a function of the number of steps taken.
 
     >>> annealing = Annealing(steps=1000, start=0.1)

@@ -15,15 +15,17 @@ from ember.train.best import Best
 
 
 class Checkpoint(Callback):
-    """Writes the whole state of a fit to a file, from which ``fit(..., resume=path)`` goes on bit for bit.
+    """Writes the whole state of a fit to a file, from which ``fit(..., resume=path)`` continues bit for bit.
 
-    A file is always the old one or the whole new one. At the end of the fit the last state is written.
+    The file is replaced as a whole: a crash leaves the old one. The last state is written at the end of the
+    fit.
 
     Args:
         path: the file.
-        every: after so many steps; None for after each epoch.
-        best: a further file, for the state with the best loss of the validation data.
-        at_signal: write the state, and end the fit, at this signal too: ``signal.SIGTERM``, say. Main thread only.
+        every: write after so many steps; None writes after each epoch.
+        best: a second file, for the state with the best loss of the validation data.
+        at_signal: also write the state and end the fit at this signal, such as ``signal.SIGTERM``. Main
+            thread only.
 
     Raises:
         ModelError: at the beginning of a fit in another thread, with ``at_signal``.

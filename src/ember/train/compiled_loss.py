@@ -40,11 +40,11 @@ class _Known(torch.autograd.Function):
 
 
 class CompiledLoss(nn.Module):
-    """A model, a guide and an objective as a module: called with the data, it returns the loss, to be differentiated.
+    """A model, a guide and an objective as a module: called with the data, it returns the loss.
 
-    Loss and gradients come from one captured program when the module is called; ``backward`` hands the gradients over, through
-    torch's autograd, so that hooks, accumulation and other losses beside it work. For training loops that are not Ember's, such
-    as Lightning's or Accelerate's.
+    Use it in training loops that are not Ember's, such as those of Lightning or Accelerate. A call computes
+    loss and gradients by one captured program. ``backward`` hands the gradients over through torch's
+    autograd, so that hooks, accumulation and sums with other losses work.
 
     Args:
         model: the model; a module becomes a submodule.
@@ -88,7 +88,7 @@ class CompiledLoss(nn.Module):
     def leaves(self, *args: object, **kwargs: object) -> list[Tensor]:
         """The unconstrained parameters that a call with these arguments trains, for an optimizer of torch.
 
-        They come into being by a run of guide and model, after which the random state is as before.
+        A run of guide and model makes them. The random state is as before afterwards.
         """
         if not self._kept.leaves:
             state = torch.get_rng_state()

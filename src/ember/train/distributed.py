@@ -17,14 +17,15 @@ from ember.infer.step.training.callback import Fitted, State
 class DataParallel:
     """Processes of ``torch.distributed`` that fit together: ``svi.fit(data, batch_size=n, ..., parallel=DataParallel())``.
 
-    All processes are given the same data and batch size; each sees its part of each batch. Gradients are averaged, by rows, in
-    one all-reduce a step, so that all take the step that one process would take on the whole batch. Parameters, buffers,
-    optimizer and random states are those of the first process at the beginning. With a loader each process is given its own,
-    over a :class:`torch.utils.data.DistributedSampler`.
+    Give all processes the same data and batch size. Each works on its part of each batch. One all-reduce in
+    each step averages the gradients by rows, so that the step is the one that a single process would take on
+    the whole batch. At the beginning all take the parameters, buffers, optimizer and random states of the
+    first process. With a loader, give each process its own, over a
+    :class:`torch.utils.data.DistributedSampler`.
 
     Args:
-        noise: "different", so that each process draws noise of its own, as latent variables of rows need it, or "same", with
-            which a model whose latent variables are all global gives what one process gives.
+        noise: "different" lets each process draw its own noise, which latent variables of rows need. "same"
+            gives the numbers of one process, for a model whose latent variables are all global.
 
     Raises:
         ModelError: if there is no process group, or the processes differ in their parameters.

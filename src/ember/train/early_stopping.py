@@ -7,12 +7,12 @@ from ember.train.best import Best, checked_patience
 
 
 class EarlyStopping(Callback):
-    """Ends a fit once the loss of the validation data has not become better for a while, and goes back to the best state.
+    """Ends a fit when the loss of the validation data gets no better, and goes back to the best state.
 
     Args:
-        patience: how many validations in a row may be no better.
-        least: by how much a loss must be below the best one to count as better.
-        restore: go back to the parameters, buffers and optimizer state that had the best loss.
+        patience: end after so many validations in a row that are no better.
+        least: a loss counts as better if it is below the best one by more than this.
+        restore: go back to the parameters, buffers and optimizer state with the best loss.
 
     Raises:
         ModelError: if an argument makes no sense; at the end of a fit without ``validation``.

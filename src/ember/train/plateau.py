@@ -8,13 +8,14 @@ from ember.train.best import Best, checked_patience
 
 
 class Plateau(Callback):
-    """Multiplies learning rates by a factor once the loss of the validation data has not become better for a while.
+    """Multiplies learning rates by a factor when the loss of the validation data gets no better.
 
     Args:
         factor: below 1.
-        patience: how many validations in a row may be no better; counted anew after each change.
-        least: by how much a loss must be below the best one to count as better.
-        stop_after: end the fit instead of the change of that number; never if None.
+        patience: change the rates after so many validations in a row that are no better. Counting then begins
+            again.
+        least: a loss counts as better if it is below the best one by more than this.
+        stop_after: end the fit in place of the change with this number. None never ends it.
 
     >>> Plateau(factor=0.5, patience=3).factor
     0.5

@@ -11,11 +11,11 @@ from ember.optim.rates import scale_rates
 
 
 class Rates(Callback):
-    """Multiplies the first learning rates by a function of the number of steps taken.
+    """Multiplies the initial learning rates by a function of the number of steps taken.
 
     Args:
-        factor: positive; ``factor(0)`` is taken to be 1.
-        every: the rates stay as they are for so many steps, which may be one native call.
+        factor: a function with positive values; ``factor(0)`` is taken to be 1.
+        every: how many steps have the same rates; these may be one native call.
 
     >>> import math
     >>> cosine = Rates(lambda step: 0.01 + 0.99 * (1 + math.cos(math.pi * step / 1000)) / 2, every=20)
@@ -49,9 +49,8 @@ class Scheduler(Callback):
     """Steps the scheduler of the optimizer (``ember.optim.StepLR(...)`` and the like).
 
     Args:
-        every: after so many steps; None for after each epoch.
-        on_validation: give the scheduler the loss of the validation data, after each validation, as ``ReduceLROnPlateau``
-            wants it.
+        every: step it after so many steps; None steps it after each epoch.
+        on_validation: step it after each validation, with the loss, as ``ReduceLROnPlateau`` needs it.
 
     Raises:
         OptimizerError: at the beginning of a fit whose optimizer has no scheduler.

@@ -8,14 +8,14 @@ from ember.optim.rates import scale_rates
 
 
 class Rollback(Callback):
-    """After a loss or gradient that is not finite, goes back to the last kept state, with smaller learning rates.
+    """After a loss that is not finite, goes back to the last state that it kept, and lowers the rates.
 
-    The fit goes on with the next batch and other random numbers.
+    A gradient that is not finite counts too. The fit continues with the next batch and other random numbers.
 
     Args:
-        factor: of the learning rates, below 1; they stay smaller.
-        every: a state is kept after so many steps.
-        most: after so many returns the error is raised.
+        factor: multiplies the learning rates, below 1. They stay lower.
+        every: keep a state after so many steps.
+        most: raise the error after going back so many times.
 
     >>> Rollback(factor=0.5, most=3).most
     3

@@ -9,28 +9,24 @@ from ember.infer.step.training.converger import Converger
 
 
 class UntilConverged(Callback):
-    """What ``svi.run(until="converged")`` does, for :meth:`ember.infer.SVI.fit`.
+    """Ends :meth:`ember.infer.SVI.fit` when it has converged, as ``svi.run(until="converged")`` does.
 
-    Steps are taken at a constant rate until the iterates are stationary and their average is known; the rate is halved until that
-    moves no average any more (Welandawe et al., 2022). Averages are put into the store, and rates back to where they were. It
-    does not go on where a fit was resumed: it begins anew there.
+    Steps have a constant rate until the iterates are stationary and their average is known well. Then the
+    rate is halved, until that moves no average any more (Welandawe et al., 2022). At the end the store holds
+    the averages, and the rates are what they were before. In a resumed fit it begins again.
 
     Args:
-        rule: what convergence asks for.
+        rule: how small the errors must be.
 
     >>> import torch, ember
     >>> from ember import distributions as dist
     >>> def model(x):
-    ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0))
-    ...     with ember.plate("data", len(x)):
-    ...         ember.sample("x", dist.Normal(loc, 1.0), obs=x)
-    >>> guide = ember.infer.autoguide.AutoNormal(model)
-    >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.02}), ember.infer.Trace_ELBO(), param_store="own")
-    >>> until = ember.train.UntilConverged()
-    >>> x = torch.arange(100) / 10
-    >>> result = svi.fit(x, epochs=20_000, batch_size=20, callbacks=[until], progress=False)
-    >>> until.convergence.converged, result.stopped
-    (True, 'converged')
+    ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0)) ...     with ember.plate("data", len(x)): ...
+    ember.sample("x", dist.Normal(loc, 1.0), obs=x) >>> guide = ember.infer.autoguide.AutoNormal(model) >>>
+    svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.02}), ember.infer.Trace_ELBO(),
+    param_store="own") >>> until = ember.train.UntilConverged() >>> x = torch.arange(100) / 10 >>> result =
+    svi.fit(x, epochs=20_000, batch_size=20, callbacks=[until], progress=False) >>>
+    until.convergence.converged, result.stopped (True, 'converged')
     """
 
     def __init__(self, rule: StoppingRule | None = None) -> None:

@@ -109,10 +109,14 @@ class Given:
 
     def run(self, values: Values) -> tuple[Trace, ModelFactors]:
         """The packed trace of the model with the sites summed out enumerated, and its factors."""
-        recorded = self.traced(values)
-        recorded.add_log_probs()
+        recorded = self._scored(values)
         recorded.pack_tensors()
         return recorded, model_factors(recorded, Trace())
+
+    def _scored(self, values: Values) -> Trace:
+        recorded = self.traced(values)
+        recorded.add_log_probs()
+        return recorded
 
     def marginals(self, values: Values) -> dict[str, Tensor]:
         """Log probabilities of the values of each site summed out, ``(*plates, values)``."""
@@ -129,6 +133,9 @@ class Given:
         Raises:
             ModelError: if rows of data depend on each other through what is summed out.
         """
+        if not self.summed:  # nothing is contracted, so batch dims need no plates
+            sites = self._scored(values).nodes
+            return {name: _unsummed(sites[name]) for name in self.shapes}
         recorded, parts = self.run(values)
         found = {}
         for names in _connected(recorded, parts.sum_dims):

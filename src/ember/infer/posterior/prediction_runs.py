@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from ember import poutine
 from ember.errors import ModelError
 from ember.infer.posterior.parallel_check import Rows, Settled, cannot_run, check_rows, spread
 from ember.poutine.prune import prune_subsample_sites
+from ember.poutine.site import Site
 from ember.poutine.trace_struct import RETURN, Trace
 from ember.primitives import plate
 
@@ -32,6 +33,8 @@ class Layout:
     """Of all sample sites, as they come."""
     recomputed: frozenset[str] = frozenset()
     """Deterministic sites with given values, where all that is drawn before them is given: the arguments may be others now."""
+    only_data: tuple[str, ...] = ()
+    """The sites to return, if the program observes all of them: each sample has the same values there."""
 
     def conditioned(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The samples that the program is run on."""
@@ -103,7 +106,9 @@ def layout_of(
         if name in return_sites if return_sites else return_sites is None or name not in given:
             batch_dims = len(site.fn.batch_shape)
             shapes[name] = Size((1,) * (nesting - batch_dims) + site.value.shape)
+    data = _only_data([trace.nodes[name] for name in shapes])
     if return_sites is not None and RETURN in return_sites:
+        data = ()
         returned = trace.nodes[RETURN].value
         shapes[RETURN] = returned.shape if isinstance(returned, Tensor) else None
     return Layout(
@@ -112,7 +117,15 @@ def layout_of(
         event_dims,
         tuple(site.name for site in trace.nodes.values() if site.is_sample),
         frozenset(_that_follow(trace, given)),
+        data,
     )
+
+
+def _only_data(sites: Sequence[Site]) -> tuple[str, ...]:
+    """The names of observed sites; none where a site is drawn or computed."""
+    sites = [site for site in sites if not site.is_factor]
+    drawn = any(site.is_deterministic or not site.is_observed for site in sites)
+    return () if drawn else tuple(site.name for site in sites)
 
 
 def _that_follow(trace: Trace, given: Mapping[str, Tensor]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ember.caller import stacklevel
 from ember.errors import ModelError
 from ember.infer.posterior.importance import log_prob_by_row
 from ember.infer.posterior.prediction_rows import Prediction
@@ -38,29 +39,37 @@ Samples = dict[str, Any]
 
 
 class Predictive(torch.nn.Module):
-    """Runs a model on samples of its latent variables, and collects what it draws.
+    """Runs a model on samples of its latent variables, and collects what the model draws.
+
+    Call the object with the arguments of the model, but without the data that the model shall draw: observed
+    data come back as they are. It returns a dict of tensors by site, with the samples along dim 0. It records
+    no gradients, and evaluates no densities (``poutine.mask(mask=False)``).
 
     ``Predictive(fit)`` takes the model and the draws of what :func:`ember.fit` has returned, ``num_samples`` of them, evenly; all
     by default. ``Predictive(svi, num_samples=...)`` takes model and guide of an SVI, and so it does of what ``svi.run`` and
     ``svi.fit`` return, as long as the parameters are those of the end of the fit.
 
     Args:
-        model: the program to run, or what was fitted.
-        posterior_samples: values by site, stacked along dim 0. All must have the same number. Those of deterministic sites are
-            computed anew, if all that is drawn before them has values: the arguments may be others than in the fit.
-        guide: draws the latents instead, if there are no ``posterior_samples``.
-        num_samples: how many samples to draw; given by ``posterior_samples`` if there are any.
-        return_sites: the sites to return; ``"_RETURN"`` is what the model returns. By default all but those of
-            ``posterior_samples``; with a guide, or if None, all.
-        parallel: run the model once, inside of a plate, instead of once for each sample. Its batch dims must all have plates.
-        batch_size: run on so many samples at a time, which bounds the memory that a parallel run needs; all if None.
+        model: the program to run, or what was fitted: a fit, an SVI, or the result of its ``run`` or ``fit``.
+        posterior_samples: values by site, stacked along dim 0, such as ``fit.draws``. All must have the same
+            number. Values of deterministic sites are computed again, if all sites before them have values: so
+            the arguments may differ from those of the fit.
+        guide: draws the latent sites, if there are no ``posterior_samples``.
+        num_samples: how many samples to draw. ``posterior_samples`` determine it if they are given. Without
+            samples and without a guide, latent sites are drawn from the prior.
+        return_sites: the sites to return; ``"_RETURN"`` is what the model returns. By default all but those
+            of ``posterior_samples``; with a guide, or if None, all.
+        parallel: run the model once, inside of a plate, instead of once for each sample. Its batch dims must
+            all have plates.
+        batch_size: run on so many samples at a time, to bound the memory of a parallel run. None runs on all.
         progress: show a progress bar.
-        by_rows: one run of guide and model for each sample, in native code where they can be captured and samples are many.
-            The programs need not broadcast, and nothing but the sites to return takes memory in proportion to their number.
-            The samples are those of a loop that runs the guide and then the model.
+        by_rows: run guide and model once for each sample, in native code if there are many samples and the
+            programs can be captured. The programs need not broadcast. Only the sites to return take memory in
+            proportion to the number of samples. The samples are those of a loop that runs the guide and then
+            the model.
 
-    Called with the model's arguments, it returns a dict of tensors by site, with the samples along dim 0. No gradients are
-    recorded, and no densities are evaluated (``poutine.mask(mask=False)``).
+    Warns:
+        UserWarning: if the model observes every site that is returned: leave out the data that it shall draw.
 
     Raises:
         ValueError: if the number of samples is not known, or a guide and samples are given.
@@ -161,6 +170,7 @@ class Predictive(torch.nn.Module):
             bar,
         )
         layout = asked.layout()
+        _warn_of_data(layout)
         return None if None in layout.shapes.values() else asked.collected(layout)
 
     def _batches(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: object) -> Iterator[Samples]:
@@ -178,6 +188,7 @@ class Predictive(torch.nn.Module):
                 samples = drawn.samples
             if layout is None:
                 layout = layout_of(self.model, samples, return_sites, args, kwargs)
+                _warn_of_data(layout)
             given = layout.conditioned(samples)
             yield run(Asked(self.model, given, size, layout, args, kwargs, bar=bar, check=start == 0)).samples
 
@@ -235,14 +246,27 @@ def _check_arguments(model: object, posterior_samples: object, guide: object) ->
         ValueError: says how it is written.
     """
     if posterior_samples is not None and not isinstance(posterior_samples, Mapping):
-        how = "Predictive(model, guide=guide, num_samples=100)"
+        how = "a guide is given by its name: Predictive(model, guide=guide, num_samples=100)"
+        if isinstance(getattr(posterior_samples, "draws", None), Mapping):
+            how = "give its draws: Predictive(model, fit.draws)"
         raise ModelError(
-            f"posterior_samples must be a dict of tensors by site, got {type(posterior_samples).__name__}; "
-            f"a guide is given by its name: {how}"
+            f"posterior_samples must be a dict of tensors by site, got {type(posterior_samples).__name__}; {how}"
         )
     check_program(model, "model")
     if guide is not None:
         check_program(guide, "guide")
+
+
+def _warn_of_data(layout: Layout) -> None:
+    """Say that nothing will be drawn, as the data were given."""
+    if layout.only_data:
+        warnings.warn(
+            f"Predictive draws nothing: the model observes {', '.join(map(repr, layout.only_data))}, so every sample is "
+            "the data that it was given\n"
+            "The way out: leave the data out, def model(x, y=None): sample(..., obs=y), and call it with x alone.",
+            UserWarning,
+            stacklevel=stacklevel(),
+        )
 
 
 def _number_of(samples: Samples, num_samples: int | None) -> int:
@@ -290,8 +314,8 @@ class _Layouts:
 class WeighedPredictive(Predictive):
     """A :class:`Predictive` with a guide whose samples carry the log weights ``log p - log q``.
 
-    Called with ``model_guide=...``, the weights are those of that model (the one that was fitted, with its data) instead of
-    the one that predicts. :func:`ember.ops.stats.weighed_quantile` takes the weights.
+    Called with ``model_guide=...``, the weights are those of that model (the one that was fitted, with its
+    data) instead of the one that predicts. :func:`ember.ops.stats.weighed_quantile` takes the weights.
 
     Args:
         model: the program to run.

@@ -50,24 +50,26 @@ class SVI(Trainable, Generic[Loss]):
     """Fits the parameters of a model and a guide by stochastic gradient steps on a loss.
 
     Args:
-        model: the program whose posterior is sought.
-        guide: the program that approximates it; it takes the same arguments.
+        model: the program whose posterior you want.
+        guide: the program that approximates the posterior. It takes the same arguments as the model.
         optim: an optimizer of :mod:`ember.optim`.
-        loss: an objective such as :class:`Trace_ELBO`, or a callable ``(model, guide, *args, **kwargs)`` that returns a scalar
-            tensor to differentiate.
-        loss_and_grads: for a callable loss: computes gradients too, and returns the loss.
+        loss: an objective such as :class:`Trace_ELBO`, or a callable ``(model, guide, *args, **kwargs)`` that
+            returns a scalar tensor to differentiate.
+        loss_and_grads: for a callable loss: a callable that computes the gradients too, and returns the loss.
         num_samples: deprecated.
         num_steps: deprecated.
-        compile: whether steps run as one captured program: True, False, or "auto", which runs eagerly with one warning where
-            that is not possible. None means what the setting ``compile`` says, and if that is None too, False for
-            :meth:`step` and "auto" for :meth:`run`.
-        backend: what compiles captured programs: "native" (a C program of our own), "inductor" (torch's compiler),
-            "interpreter" (operator by operator, for finding errors), or "auto": native where it can. None means what
-            the setting ``backend`` says.
-        param_store: a store for the parameters of this SVI alone, ``"own"`` for a new one; by default the active one.
+        compile: True runs a step as one captured program. "auto" does so too, or runs it eagerly with one
+            warning, if it cannot be captured. False runs it eagerly. None takes the setting ``compile``. If
+            that is None too, it stands for False in :meth:`step` and for "auto" in :meth:`run`.
+        backend: what compiles captured programs: "native" (Ember's C programs), "inductor" (torch's
+            compiler), "interpreter" (operator by operator, to find errors), or "auto": native if possible.
+            None takes the setting ``backend``.
+        param_store: a store for the parameters of this SVI alone, ``"own"`` for a new one. None takes the
+            active store.
 
     Raises:
-        ValueError: if ``optim`` is no :class:`PyroOptim`, or model, guide or loss is a class instead of an object.
+        ValueError: if ``optim`` is no :class:`PyroOptim`, or model, guide or loss is a class instead of an
+            object.
 
     >>> import torch, ember
     >>> from ember import distributions as dist
@@ -182,10 +184,12 @@ class SVI(Trainable, Generic[Loss]):
             The loss before the step, a float (a tuple of floats for objectives with several losses).
 
         Raises:
-            NonFiniteLossError: if the loss or a gradient is NaN or infinite (see the setting ``nonfinite_loss``).
+            NonFiniteLossError: if the loss or a gradient is NaN or infinite (see the setting
+                ``nonfinite_loss``).
             CaptureError: under ``compile=True``, if the step cannot be captured.
 
-        An error leaves parameters and optimizer state as they were; parameters that the failed step made are removed again.
+        An error leaves parameters and optimizer state as they were; parameters that the failed step made are
+        removed again.
         """
         warm = self._warm
         try:
@@ -274,36 +278,39 @@ class SVI(Trainable, Generic[Loss]):
     ) -> SVIResult:
         """Take many steps, or as many as are needed.
 
-        Under ``until="converged"`` steps are taken at a constant rate until the iterates are stationary (split R-hat of each
-        parameter) and their average is known; the rate is halved until that moves no average any more (Welandawe et al., 2022).
-        The averages are put into the store, and the rates back to where they were. ``result.convergence`` says what was seen.
+        Under ``until="converged"`` steps are taken at a constant rate until the iterates are stationary
+        (split R-hat of each parameter) and their average is known; the rate is halved until that moves no
+        average any more (Welandawe et al., 2022). The averages are put into the store, and the rates back to
+        where they were. ``result.convergence`` says what was seen.
 
         Args:
-            num_steps: how many; under ``until`` the most, if it is an int and ``max_steps`` is not given, else the model's
-                first argument.
+            num_steps: how many; under ``until`` the most, if it is an int and ``max_steps`` is not given,
+                else the model's first argument.
             args: passed on to model and guide, the same in every step.
             until: ``"converged"``: end when that is so.
             max_steps: how many steps there are at most then; 200,000 by default.
             rule: what convergence asks for.
             progress: show a progress bar.
-            callback: called as ``callback(step, loss)`` after every ``callback_interval`` steps, with the number of steps
-                taken so far and the last loss; a true result ends the run.
+            callback: called as ``callback(step, loss)`` after every ``callback_interval`` steps, with the
+                number of steps taken so far and the last loss; a true result ends the run.
             callback_interval: see ``callback``.
-            stable: leave out updates whose loss or gradients are not finite, and count them, instead of raising.
-            scheduled: step the optimizer's scheduler after every step. A captured loop reads the rates from an array.
+            stable: leave out updates whose loss or gradients are not finite, and count them, instead of
+                raising.
+            scheduled: step the optimizer's scheduler after every step. A captured loop reads the rates from
+                an array.
             kwargs: passed on to model and guide.
 
         Returns:
-            The losses of all steps, as one tensor, the parameters at the end, and how it went. Ctrl-C ends a run early, with the
-            losses so far.
+            The losses of all steps, as one tensor, the parameters at the end, and how it went. Ctrl-C ends a
+            run early, with the losses so far.
 
         Raises:
             TypeError: if ``num_steps`` is no whole number.
             NonFiniteLossError: if a loss or a gradient is NaN or infinite, unless ``stable`` or the setting
                 ``nonfinite_loss`` says otherwise.
             CaptureError: under ``compile=True``, if the step cannot be captured.
-            OptimizerError: under ``scheduled``, if there is no scheduler, or its rates are not known in advance; under
-                ``until``, if the optimizer has no rate that stays as it is set.
+            OptimizerError: under ``scheduled``, if there is no scheduler, or its rates are not known in
+                advance; under ``until``, if the optimizer has no rate that stays as it is set.
         """
         mode = effective_mode(self.compile, "auto")
         if until is not None:
