@@ -81,6 +81,9 @@ def assert_same_stream(one, other, dtype):
     assert torch.equal(one[1], other[1])
 
 
+@pytest.mark.skipif(
+    torch.__version__ < (2, 13), reason="Inductor of torch 2.9 moves samplers past each other"
+)
 def test_all_samplers_in_one_graph(dtype, monkeypatch):
     # Where CI is set, Inductor is stricter about the operators that it leaves to torch.
     monkeypatch.setenv("CI", "1")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ember import settings
 from ember.capture.backend import Backend, Inductor, Interpreter, Program
+from ember.capture.inductor import lacks_compiler
 from ember.capture.native.program import Native
 from ember.capture.native.values.unsupported import UnsupportedError
 from ember.capture.recording.graph import CapturedGraph
@@ -42,6 +43,12 @@ class Auto:
         try:
             return Native().compile(graph, inputs)
         except (UnsupportedError, NoCompilerError, CompilationError) as error:
+            if isinstance(error, NoCompilerError) and lacks_compiler(inputs):
+                raise NoCompilerError(
+                    "there is no C compiler for the native backend, and no C++ compiler for Inductor.\n"
+                    "The way out: install gcc and g++, or name them in the environment variables CC and CXX, "
+                    "or run eagerly (compile=False)."
+                ) from error
             return self._by_inductor(graph, inputs, _first_line(error))
         except Exception as error:
             logger.exception("the native backend failed; Inductor takes its place. Please report it.")

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +24,15 @@ from ember.torch_private.entry import Entry, lose
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
 """Takes the list of all inputs (and empties it), updates inputs in place, returns the outputs."""
+
+
+def lacks_compiler(inputs: Sequence[Tensor]) -> bool:
+    """Whether it is plain, before Inductor takes seconds to find out, that it has no C++ compiler for these inputs."""
+    if sys.platform not in ("linux", "darwin") or os.environ.get("TORCH_INDUCTOR_INSTALL_GXX"):
+        return False
+    command = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    words = shlex.split(command) or [""]
+    return all(tensor.device.type == "cpu" for tensor in inputs) and shutil.which(words[0]) is None
 
 
 def _options(inputs: Sequence[Tensor] = ()) -> dict[str, Any]:
@@ -63,7 +75,7 @@ def _keep_samplers(module: GraphModule) -> None:
 
     for op in {node.target for node in module.graph.nodes if _is_sampler(node.target)}:
         if op not in lowerings:
-            make_fallback(op, warn=False, get_decomp_fn=_decompositions)  # type: ignore[no-untyped-call]
+            make_fallback(op, warn=False, override_decomp=True)  # type: ignore[no-untyped-call]
 
 
 @contextmanager

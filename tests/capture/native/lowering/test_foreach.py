@@ -87,7 +87,7 @@ def test_operators_on_lists(start, float64):
 
 def test_every_operator_on_lists_has_one_on_a_tensor():
     assert len(NAMES) > 100
-    assert {name for name in NAMES if one_tensor(overload(name)) is None} == BY_TORCH
+    assert {name for name in NAMES if one_tensor(overload(name)) is None} == BY_TORCH & set(NAMES)
     assert not is_foreach(torch.ops.aten.add.Tensor)
 
 

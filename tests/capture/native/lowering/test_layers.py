@@ -46,6 +46,13 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     ),
     "softmax": (lambda: nn.Sequential(nn.Softmax(-1), nn.LogSoftmax(0)), (5, 4)),
 }
+
+
+def largest(x: Tensor) -> Tensor:
+    """By aminmax, which has no derivative in torch 2.9."""
+    return x.aminmax().max if torch.__version__ >= (2, 13) else x.detach().aminmax().max
+
+
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "cross entropy": lambda x: F.cross_entropy(x, torch.tensor([0, 2, 1, 3, 3])),
     "binary cross entropy": lambda x: F.binary_cross_entropy_with_logits(x, (x > 0).double()),
@@ -62,7 +69,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
         x.sort(0).values * x.topk(2, 1).values.sum() + x.median() + x.kthvalue(2, 1).values.sum()
     ),
     "maxima": lambda x: (
-        x.max(0).values + x.min(1).values.sum() + x.amax() + x.max() + x.argmax(0) + x.aminmax().max
+        x.max(0).values + x.min(1).values.sum() + x.amax() + x.max() + x.argmax(0) + largest(x)
     ),
     "contractions": lambda x: torch.einsum("ij,kj->ik", x, x) + torch.einsum("ij,ij->i", x, x),
     "outer": lambda x: (
