@@ -28,12 +28,12 @@ def advice(asked: Asked, outcome: Outcome, written: str, again: Again, left: flo
     if verdict:
         return ()
     lines = []
-    if asked.guide != "auto" and left > _LEAST_SECONDS:
+    if asked.guide != "auto" and outcome.rest is None and left > _LEAST_SECONDS:
         found = again("auto")
         if found.verdict.status == "ok":
             lines.append('guide="auto": checked, it is ok')
     numbers = verdict.numbers
-    if not lines and numbers is not None and not numbers.k_mean < _NO_MEAN:
+    if outcome.rest is not None or (not lines and numbers is not None and not numbers.k_mean < _NO_MEAN):
         lines.append("use quantiles: a quantity whose mean does not exist has a median all the same")
     notes = [_LEFT_OUT.search(record.note) for record in outcome.stages]
     seconds = [float(note[1]) for note in notes if note]
