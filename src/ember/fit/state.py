@@ -271,6 +271,8 @@ class State:
             return False
         before = [_wild(judged, self.options.limits) for judged in self.judged[:-1]]
         again = torch.stack(before).any(0) if before else torch.zeros_like(wild)
+        # A k-hat above its limit twice says little of a tail that is light along every line.
+        again &= torch.isinf(self.tails()) | (self.tails() < self.options.limits.tail_of_chains)
         return bool((again | (self.tails() < _NO_SD))[wild].all()) and self.only(~wild).is_settled()
 
 
