@@ -157,6 +157,48 @@ def spike_and_slab(dim: int, narrow: float = 0.1) -> Target:
     )
 
 
+def inside(name: str, widths: Tensor, share: float, off: float = 0.0) -> Target:
+    """A unit normal at 0.4, and inside of it a narrow one, moved along the last coordinate."""
+    dim = len(widths)
+    bulk = full(dim, 0.4)
+    place = bulk.clone()
+    place[-1] += off
+
+    def log_prob(u: Tensor) -> Tensor:
+        wide = math.log(1 - share) - 0.5 * (u - bulk).square().sum(-1)
+        narrow = math.log(share) - 0.5 * ((u - place) / widths).square().sum(-1) - widths.log().sum()
+        return torch.logaddexp(wide, narrow)
+
+    mean = (1 - share) * bulk + share * place
+    var = (1 - share) * (1 + (bulk - mean).square()) + share * (widths.square() + (place - mean).square())
+    where = f"{off:.0f} SD off" if off else "in the middle"
+    return target(f"{name} of {share} {where}, D{dim}", dim, log_prob, mean, var.sqrt())
+
+
+def spike(dim: int, width: float, share: float, off: float = 0.0) -> Target:
+    return inside(f"spike {width}", full(dim, width), share, off)
+
+
+def ridge(dim: int, width: float, share: float, length: float = 1.0) -> Target:
+    """Narrow in all coordinates but the first."""
+    widths = full(dim, width)
+    widths[0] = length
+    return inside(f"ridge {width} by {length}", widths, share)
+
+
+def exponential_of_a_wide_normal(dim: int, sd: float = 6.0) -> Target:
+    """Independent normals, and the exponential of the first: no draws tell its moments, though it has all of them."""
+    mean = math.exp(sd**2 / 2)
+    return target(
+        f"exponential of N(0, {sd:.0f}), D{dim}",
+        dim,
+        lambda u: -0.5 * (u / sd).square().sum(-1),
+        torch.cat([full(dim, 0.0), full(1, mean)]),
+        torch.cat([full(dim, sd), full(1, mean * math.sqrt(math.expm1(sd**2)))]),
+        lambda u: torch.cat([u, u[:, :1].exp()], -1),
+    )
+
+
 def hierarchical(groups: int, tau: float, seed: int, centred: bool) -> Target:
     """A normal hierarchy with unit noise, mu ~ N(0, 5), tau ~ HalfCauchy(5): exact by a grid over log tau."""
     y = tau * randn(groups, seed=seed) + randn(groups, seed=seed + 100)
@@ -274,4 +316,12 @@ def all_targets() -> Iterator[Target]:
         yield hierarchical(groups, tau, seed, centred=True)
     for groups, tau, seed in ((20, 1.0, 2), (20, 0.1, 4), (50, 0.3, 5)):
         yield hierarchical(groups, tau, seed, centred=False)
+    yield from (spike(2, 0.02, 0.1, 1.0), spike(5, 0.02, 0.3), spike(10, 0.2, 0.3), spike(20, 0.02, 0.3))
+    yield from (
+        spike(20, 0.02, 0.1),
+        spike(20, 0.2, 0.1, 1.0),
+        ridge(5, 0.02, 0.3),
+        ridge(10, 0.02, 0.3, 0.3),
+    )
+    yield exponential_of_a_wide_normal(4)
     yield from (linear_regression(8, 1e5), linear_regression(40, 1e3), variance(20), mixture_weight(30))

@@ -41,6 +41,14 @@ def mixture(y: Tensor) -> None:
         ember.sample("y", dist.Normal(4.0 * component, 1.0), obs=y)
 
 
+def all_heads(flips: Tensor) -> None:
+    """Every flip the same: the odds have a posterior without a mean."""
+    logit = ember.sample("logit", dist.Normal(0.0, 10.0))
+    ember.sample("flips", dist.Bernoulli(logits=logit).expand([len(flips)]).to_event(1), obs=flips)
+    ember.deterministic("fairness", logit.sigmoid())
+    ember.deterministic("odds", logit.exp())
+
+
 def subsampled(y: Tensor) -> None:
     loc = ember.sample("loc", dist.Normal(0.0, 10.0))
     with ember.plate("rows", len(y), subsample_size=5) as rows:

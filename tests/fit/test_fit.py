@@ -17,7 +17,7 @@ from ember.distributions import constraints
 from ember.errors import ModelError, NotTrusted
 from ember.infer import SVI, Predictive, Trace_ELBO
 from ember.optim import Adam
-from tests.fit.programs import FLIPS, X, Y, cauchy, coin, funnel, line, line_posterior, mixture
+from tests.fit.programs import FLIPS, X, Y, all_heads, cauchy, coin, funnel, line, line_posterior, mixture
 
 
 def fitted(model: Any, *args: Any, **options: Any) -> Any:
@@ -29,6 +29,11 @@ def fitted(model: Any, *args: Any, **options: Any) -> Any:
 @pytest.fixture(scope="module")
 def of_line() -> Any:
     return ember.fit(line, X, Y, seed=0, progress=False)
+
+
+@pytest.fixture(scope="module")
+def of_heads() -> Any:
+    return fitted(all_heads, torch.ones(10))
 
 
 class TestKnown:
@@ -378,3 +383,32 @@ def test_a_site_under_one_that_is_summed_out_stays_as_it_is() -> None:
     mean = ((weights / weights.sum()) * y * scales.square() / (1 + scales.square())).sum()
     assert not fit.verdict or float(fit.draws["slope"].mean()) == pytest.approx(float(mean), abs=0.1)
     assert set(fit.draws) == {"slope"}
+
+
+class TestByQuantity:
+    """One quantity without moments: the others keep their verdict, and nothing vouches for that one."""
+
+    def test_words(self, of_heads: Any) -> None:
+        assert of_heads.verdict.quantities == {"logit": "ok", "fairness": "ok", "odds": "poor"}
+        assert of_heads.verdict.status == "poor"
+        assert not of_heads and not of_heads.verdict
+
+    def test_what_is_printed(self, of_heads: Any) -> None:
+        head = str(of_heads).splitlines()[0]
+        assert "POOR for odds — do not use its mean and SD; the other 2 quantities are OK" in head
+        assert "inf %" not in str(of_heads) and "nan %" not in str(of_heads)
+        assert "use quantiles" in of_heads.advice[0]
+
+    def test_the_table(self, of_heads: Any) -> None:
+        rows = {line.split()[0]: line.split() for line in str(of_heads.summary()).splitlines()[1:]}
+        assert rows["odds"][1].startswith("(") and not rows["odds"][6].startswith("(")
+        assert rows["odds"][-1] == "poor" and rows["logit"][-1] == "ok"
+        assert not any(cell.startswith("(") for cell in rows["logit"])
+
+    def test_it_is_no_fit_to_be_trusted_whole(self) -> None:
+        with pytest.raises(NotTrusted, match="poor for odds"):
+            ember.fit(all_heads, torch.ones(10), seed=0, progress=False, strict=True)
+
+    def test_all_alike(self, of_line: Any) -> None:
+        assert set(of_line.verdict.quantities.values()) == {"ok"}
+        assert "verdict" not in str(of_line.summary())

@@ -29,12 +29,15 @@ from ember.infer.vi.natural_gradient import Certificate, NaturalGradient
 from tests.fit.known_answers import (
     Target,
     banana,
+    exponential_of_a_wide_normal,
     funnel,
     gauss,
     hierarchical,
     linear_regression,
     log_gamma,
+    ridge,
     ring,
+    spike,
     spike_and_slab,
     student,
     two_modes,
@@ -154,7 +157,8 @@ def _judged(known: Target, family: Family, around: Normal, certificate: Certific
     state.normal = state.guide = around
     state.certificate = certificate
     judged = state.judge("given", family, defended(family, around))
-    verdict, chosen = concluded(state)
+    found = concluded(state)
+    verdict, chosen = found.verdict, found.judged
     assert isinstance(judged, Judged)
     nothing = torch.zeros(0, dtype=torch.double)
     return Outcome(
@@ -319,3 +323,62 @@ def test_a_mode_nearer_than_typical_draws_is_not_covered_by_them() -> None:
     outcome = fit_density(FunctionDensity(dims, log_prob), options=replace(LEAN, draws=1 << 12))
     off = float((outcome.weighed.moments.mean[0] - 0.2 * place[0]) / (0.4 * place[0]))
     assert abs(off) < 0.1 or not outcome.verdict
+
+
+INSIDE = [spike(2, 0.02, 0.1, 1.0), spike(5, 0.02, 0.3), spike(20, 0.02, 0.1), ridge(5, 0.02, 0.3)]
+
+
+@pytest.mark.parametrize("known", INSIDE, ids=lambda known: known.name)
+def test_what_is_narrow_inside_of_the_bulk_is_drawn_from(known: Target) -> None:
+    """Draws of the bulk hardly fall there, so that their weights show nothing: the search has met it."""
+    outcome = fit_density(known.density, known.quantities, LEAN)
+    assert outcome.modes == 2
+    assert outcome.verdict, outcome.verdict
+    assert met(outcome, known), errors(outcome, known)
+
+
+@pytest.mark.parametrize("width", [0.2, 0.02])
+def test_a_bulk_around_what_was_fitted_is_drawn_from(width: float) -> None:
+    """In 20 dims the first normal is that of the spike, and no ascent ends in the bulk."""
+    known = spike(20, width, 0.3)
+    outcome = fit_density(known.density, known.quantities, LEAN)
+    assert outcome.verdict, outcome.verdict
+    assert met(outcome, known), errors(outcome, known)
+
+
+def test_a_spike_that_a_family_alone_does_not_cover_is_named() -> None:
+    known = spike(5, 0.02, 0.3)
+    outcome = fit_density(known.density, known.quantities, LEAN, LADDERS["full-rank"])
+    assert outcome.verdict.status == "poor"
+    assert "1 other modes were found" in outcome.verdict.reasons[0]
+
+
+def test_a_quantity_without_moments_leaves_the_others_their_verdict() -> None:
+    known = exponential_of_a_wide_normal(4)
+    outcome = fit_density(known.density, known.quantities, LEAN)
+    assert outcome.by_column == ("ok", "ok", "ok", "ok", "poor")
+    assert outcome.verdict.status == "poor" and not outcome.verdict
+    assert outcome.rest is not None and outcome.rest.status == "ok"
+    assert "one quantity has no mean or no standard deviation" in outcome.verdict.reasons[0]
+    assert [stage.name for stage in outcome.stages] == ["locate", "full-rank"]  # nothing else would help
+    moments = outcome.weighed.moments
+    assert float(((moments.mean - known.mean) / known.sd)[:4].abs().max()) < 0.05
+    assert float((moments.sd / known.sd).log()[:4].abs().max()) < 0.05
+
+
+def test_a_quantity_of_a_poor_fit_is_poor_too() -> None:
+    """A mode that is missed is missed by every quantity, also by one whose own tails are light."""
+    known = two_modes(2, 30.0)
+
+    def quantities(u: Tensor) -> Tensor:
+        return torch.cat([u, (9 * u[:, 1:]).exp()], -1)
+
+    outcome = fit_density(known.density, quantities, LEAN, LADDERS["full-rank"])
+    assert set(outcome.by_column) == {"poor"}
+    assert outcome.rest is None
+
+
+def test_a_cauchy_density_has_no_means() -> None:
+    known = student(2, 1.0)
+    outcome = fit_density(known.density, known.quantities, LEAN)
+    assert set(outcome.by_column) == {"poor"}

@@ -36,6 +36,19 @@ def test_numbers_not_to_be_relied_on_stand_in_brackets() -> None:
     assert "(10.0)" in str(table(3, brackets=True))
 
 
+def test_one_number_in_brackets() -> None:
+    lines = str(Table(("a", "b"), {"sd": Column(torch.ones(2), brackets=(False, True))})).splitlines()
+    assert lines[1].split() == ["a", "1.00"] and lines[2].split() == ["b", "(1.00)"]
+
+
+def test_words_are_a_column_where_they_differ() -> None:
+    columns = {"sd": Column(torch.ones(2))}
+    lines = str(Table(("a", "b"), columns, words=("ok", "poor"))).splitlines()
+    assert [line.split()[-1] for line in lines] == ["verdict", "ok", "poor"]
+    assert "<td>poor</td>" in Table(("a", "b"), columns, words=("ok", "poor"))._repr_html_()
+    assert "verdict" not in str(Table(("a", "b"), columns, words=("ok", "ok")))
+
+
 def test_a_long_table_says_how_much_is_left() -> None:
     text = table(100).text(10)
     assert len(text.splitlines()) == 12
@@ -59,6 +72,9 @@ def test_to_dataframe() -> None:
     frame = table().to_dataframe()
     assert isinstance(frame, pandas.DataFrame)
     assert frame.loc["q0", "sd"] == pytest.approx(1e-3)
+    assert "verdict" not in frame
+    words = Table(("a",), {"sd": Column(torch.ones(1))}, words=("ok",)).to_dataframe()
+    assert words.loc["a", "verdict"] == "ok"
 
 
 def test_scalars_name_each_entry() -> None:

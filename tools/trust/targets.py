@@ -15,19 +15,27 @@ MEAN, SD = 0.1, 0.1  # the goals: standard deviations, and a fraction
 
 @dataclass(frozen=True)
 class Errors:
-    """Of the means, in standard deviations, and the smallest and largest ratio of standard deviations."""
+    """Of the means, in standard deviations; the smallest and largest ratio of standard deviations; false words."""
 
     mean: float
     low: float
     high: float
+    vouched: int = 0
+    """How many quantities have a word that vouches for a number which is further off."""
 
     @staticmethod
     def of(outcome: Outcome, known: Target) -> Errors:
         """Against the known answer."""
         moments = outcome.weighed.moments
         ratio = moments.sd / known.sd
-        error = ((moments.mean - known.mean) / known.sd).abs().nan_to_num(float("inf")).max()
-        return Errors(float(error), float(ratio.min()), float(ratio.max()))
+        error = ((moments.mean - known.mean) / known.sd).abs().nan_to_num(float("inf"))
+        means = error <= MEAN
+        both = means & (ratio >= 1 - SD) & (ratio <= 1 + SD)
+        right = {"ok": both, "means only": means}
+        vouched = sum(
+            word in right and not bool(right[word][column]) for column, word in enumerate(outcome.by_column)
+        )
+        return Errors(float(error.max()), float(ratio.min()), float(ratio.max()), vouched)
 
     @property
     def means_met(self) -> bool:
@@ -58,6 +66,8 @@ class Row:
     @property
     def right(self) -> bool:
         """Whether the verdict says what is the case. "ok" needs both goals met, "means only" the means, else neither."""
+        if self.errors.vouched:
+            return False
         if self.status == "ok":
             return self.errors.all_met
         if self.status == "means only":
@@ -67,7 +77,7 @@ class Row:
     @property
     def word(self) -> str:
         """For the table."""
-        return "right" if self.right else "FALSE OK" if self.status == "ok" else "wrong"
+        return "right" if self.right else "FALSE OK" if self.errors.vouched else "wrong"
 
     def __str__(self) -> str:
         return (

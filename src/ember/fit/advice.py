@@ -28,7 +28,7 @@ def advice(asked: Asked, outcome: Outcome, written: str, again: Again, left: flo
     if verdict:
         return ()
     lines = []
-    if asked.guide != "auto" and left > _LEAST_SECONDS:
+    if asked.guide != "auto" and outcome.rest is None and left > _LEAST_SECONDS:
         found = again("auto")
         if found.verdict.status == "ok":
             lines.append('guide="auto": checked, it is ok')
@@ -41,7 +41,8 @@ def advice(asked: Asked, outcome: Outcome, written: str, again: Again, left: flo
             f"{outcome.modes} modes were found: if labels or signs can be exchanged without a change, put them in "
             "order, high = low + gap (not checked)"
         )
-    if not lines and numbers is not None and numbers.k_hat < _HEAVY and not numbers.k_mean < _HEAVY:
+    heavy = numbers is not None and numbers.k_hat < _HEAVY and not numbers.k_mean < _HEAVY
+    if outcome.rest is not None or (not lines and heavy):
         lines.append("use quantiles: a quantity whose mean does not exist has a median all the same")
     if seconds:
         left_out = [record.name for record in outcome.stages if _LEFT_OUT.search(record.note)]

@@ -82,6 +82,8 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
         outcome = replace(
             outcome,
             verdict=Verdict("not converged", (reason, *outcome.verdict.reasons), outcome.verdict.numbers),
+            words=(),
+            rest=None,
         )
     for name, dtype in params.items():
         store[name] = store[name].detach().to(dtype)
@@ -161,7 +163,7 @@ def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> 
     best: tuple[_Coordinates, Outcome] | None = None
     try:
         for best in _climbs(asked, plain, climb):
-            if best[1].stopped or (best[1].verdict and not asked.audit):
+            if best[1].stopped or (best[1].final and not asked.audit):
                 return best
     except KeyboardInterrupt:
         if best is None:
@@ -206,7 +208,10 @@ def _cut_short(outcome: Outcome) -> Outcome:
 
 def _is_better(one: Outcome, other: Outcome) -> bool:
     """By the verdict, then by k-hat where it differs by more than its noise, then by the draws that count."""
-    ranks = [_RANKS.get(outcome.verdict.status, len(_RANKS)) for outcome in (one, other)]
+    ranks = [
+        (_RANKS.get(outcome.verdict.status, len(_RANKS)), sum(word != "ok" for word in outcome.by_column))
+        for outcome in (one, other)
+    ]
     if ranks[0] != ranks[1]:
         return ranks[0] < ranks[1]
     a, b = one.weighed, other.weighed

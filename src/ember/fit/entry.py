@@ -93,6 +93,9 @@ def fit(
     return result
 
 
+_NAMED = 3
+
+
 def _said(result: Fit, strict: bool) -> None:
     """Warn of a fit that is not to be trusted.
 
@@ -102,7 +105,9 @@ def _said(result: Fit, strict: bool) -> None:
     verdict = result.verdict
     if verdict.status in ("ok", "means only"):
         return
-    text = f"ember.fit of {result.called.name}: {verdict.status}: {'; '.join(verdict.reasons)}"
+    apart = result.outcome.apart(result.values.names)
+    which = f" for {', '.join(apart[:_NAMED])}{' and others' if apart[_NAMED:] else ''}" if apart else ""
+    text = f"ember.fit of {result.called.name}: {verdict.status}{which}: {'; '.join(verdict.reasons)}"
     if strict and verdict.status != "unverified":
         raise NotTrusted(
             f"{text}\nThe way out: print what ember.fit returns without strict=True; it says what helps.",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ember.infer.density.judging.judge import Weighed
-from ember.infer.density.judging.verdict import Verdict
+from ember.infer.density.judging.verdict import Status, Verdict
 from ember.infer.vi.families.family import Family
 from ember.infer.vi.natural_gradient import Certificate
 
@@ -62,6 +63,9 @@ class Outcome:
         evaluations: rows of the density in all.
         seconds: in all.
         stopped: whether Ctrl-C has ended it.
+        words: the verdict on each quantity, by column; empty where it is the same for all.
+        rest: the verdict on the other quantities, where some have no mean or no standard deviation; None elsewhere.
+        final: whether nothing more is to be had: all is ok, but for quantities without a standard deviation.
     """
 
     weighed: Weighed
@@ -77,6 +81,19 @@ class Outcome:
     evaluations: int
     seconds: float
     stopped: bool = False
+    words: tuple[Status, ...] = ()
+    rest: Verdict | None = None
+    final: bool = False
+
+    @property
+    def by_column(self) -> tuple[Status, ...]:
+        """The verdict on each quantity."""
+        return self.words or (self.verdict.status,) * len(self.weighed.k_means)
+
+    def apart(self, names: Sequence[str]) -> list[str]:
+        """The names of quantities that have another verdict than the rest."""
+        words = zip(names, self.by_column, strict=True)
+        return [name for name, word in words if self.rest is not None and word != self.rest.status]
 
     @property
     def draws(self) -> Tensor:

@@ -92,7 +92,7 @@ def _climb(state: State, ladder: Sequence[Stage]) -> None:
     for stage in ladder:
         if state.interrupted:
             return
-        if (state.is_settled() and not (state.options.audit and stage is ladder[-1])) or not stage.applies(
+        if (state.is_final() and not (state.options.audit and stage is ladder[-1])) or not stage.applies(
             state
         ):
             continue
@@ -126,8 +126,8 @@ def _run(state: State, stage: Stage) -> None:
 
 
 def _outcome(state: State) -> Outcome:
-    verdict, judged = concluded(state)
-    weighed = judged.weighed
+    found = concluded(state)
+    judged, weighed = found.judged, found.judged.weighed
     return Outcome(
         weighed,
         state.guide or judged.family,
@@ -137,9 +137,12 @@ def _outcome(state: State) -> Outcome:
         torch.tensor(state.losses, dtype=torch.double),
         state.certificate,
         1 + len(state.far),
-        verdict,
+        found.verdict,
         weighed.worst,
         state.p.evaluations,
         state.seconds,
         state.interrupted == INTERRUPTED,
+        found.words,
+        found.rest,
+        bool(found.verdict) or state.is_final(),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ember.fit.outcome import AUDIT, CONFIRMED, Outcome, StageRecord
 from ember.infer.density.judging.judge import Limits
-from ember.infer.density.judging.verdict import Numbers, Status
+from ember.infer.density.judging.verdict import Numbers, Status, Verdict
 
 _WORDS: dict[Status, str] = {
     "ok": "OK",
@@ -32,12 +32,26 @@ def printed(
     """
     rows = [*_rows(outcome, names, coordinates), *(("what helps", line) for line in advice)]
     width = max(len(key) for key, _ in rows) + 2
-    return "\n".join([f"{name}: {_headline(outcome)}", *(f"  {key:{width}}{text}" for key, text in rows)])
+    return "\n".join(
+        [f"{name}: {_headline(outcome, names)}", *(f"  {key:{width}}{text}" for key, text in rows)]
+    )
 
 
-def _headline(outcome: Outcome) -> str:
-    verdict, numbers = outcome.verdict, outcome.verdict.numbers
-    word = _WORDS[verdict.status]
+def _headline(outcome: Outcome, names: Sequence[str]) -> str:
+    verdict, rest = outcome.verdict, outcome.rest
+    if rest is None:
+        return _said(verdict)
+    bad = outcome.apart(names)
+    more = f" and {len(bad) - _WORST} more" if len(bad) > _WORST else ""
+    its, count = "its" if len(bad) == 1 else "their", len(names) - len(bad)
+    word = {"poor": "POOR", "means only": "MEANS ONLY"}[verdict.status]
+    lost = "SD" if verdict.status == "means only" else "mean and SD"
+    others = "the other quantity is" if count == 1 else f"the other {count} quantities are"
+    return f"{word} for {', '.join(bad[:_WORST])}{more} — do not use {its} {lost}; {others} {_said(rest)}"
+
+
+def _said(verdict: Verdict) -> str:
+    numbers, word = verdict.numbers, _WORDS[verdict.status]
     if numbers is None or verdict.status not in ("ok", "means only"):
         return word
     error = f"means within {_up(numbers.mcse_mean)} SD"
@@ -58,7 +72,7 @@ def _rows(outcome: Outcome, names: Sequence[str], coordinates: str) -> Iterator[
     verdict, numbers = outcome.verdict, outcome.verdict.numbers
     if verdict.status != "ok":
         yield from _listed("why", verdict.reasons)
-        if numbers is not None:
+        if numbers is not None and outcome.rest is None:
             yield "worst", ", ".join(names[column] for column in outcome.worst[:_WORST])
         yield from _listed("tried", [_tried(record) for record in outcome.stages])
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +87,9 @@ class Fit:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the numbers can be used; true only when they can."""
-        return self.outcome.verdict
+        """Whether the numbers can be used; true only when all of them can. ``quantities`` has a word on each."""
+        words = dict(zip(self.values.names, self.outcome.by_column, strict=True))
+        return replace(self.outcome.verdict, quantities=words)
 
     @property
     def losses(self) -> Tensor:
@@ -133,9 +134,10 @@ class Fit:
     def summary(self) -> Table:
         """Mean, sd, Monte Carlo errors of both, 5, 50 and 95 %, k-hat and effective draws of each scalar.
 
-        Numbers in brackets should not be used.
+        Numbers in brackets should not be used. If the verdict differs between quantities, a last column has the
+        word on each.
         """
-        return summarised(self.values.names, self.outcome.weighed, self.verdict.status)
+        return summarised(self.values.names, self.outcome)
 
     def to_arviz(
         self, *, coords: Mapping[str, Sequence[Any]] | None = None, log_likelihood: bool = True, **groups: Any

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from ember.fit.outcome import SPENT, StageRecord
 from ember.infer.density.judging.judge import Gap, Limits, Quantities, Weighed, gap, weigh, weigh_more
+from ember.infer.density.judging.places import Place
 from ember.infer.density.judging.tails import tail_indices
 from ember.infer.vi.density import Counted
 from ember.infer.vi.families.family import Affine, Family
@@ -21,14 +23,16 @@ from ember.infer.vi.families.skewed import SinhArcsinh
 from ember.infer.vi.hmc import Audit
 from ember.infer.vi.locate import Located
 from ember.infer.vi.natural_gradient import Certificate
+from ember.ops.quantiles import weighed_quantile
 
 T = TypeVar("T")
 TAIL_SHARE, TAIL_DF = 0.25, 3  # the defensive part of a proposal
+PLACE_SHARE, PLACE_DF = 0.25, 8  # of places with mass besides
 MOST_NUMBERS, FEWEST = 1 << 23, 1 << 12  # of the draws of a proposal in many dims
 MORE = 4  # times the draws, where that may decide
 MANY = 50  # dims
-REACH, REACH_A_DIM = 6.0, 0.03  # nats: a proposal with so much less at a mode still draws there often enough
-DRAWS_OF_A_MODE = 256
+_MIDDLE = torch.tensor([0.16, 0.84], dtype=torch.double)
+_NO_SD = 2.0  # index of a tail
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class State:
     normal: Normal | None = None
     low_rank: LowRankNormal | None = None
     guide: Family | None = None
-    far: tuple[Normal, ...] = ()
+    far: tuple[Place, ...] = ()
     bend: SinhArcsinh | None = None
     mixture: Mixture | None = None
     audit: Audit | None = None
@@ -85,7 +89,7 @@ class State:
     records: list[StageRecord] = field(default_factory=list)
     interrupted: str = ""
     _missed: dict[int, bool] = field(default_factory=dict)
-    _tail: float | None = None
+    _tails: Tensor | None = None
 
     @property
     def seconds(self) -> float:
@@ -187,11 +191,11 @@ class State:
         return self.p.dim > MANY
 
     def audited(self) -> Judged | None:
-        """The draws of healthy chains with small errors: in many dims, or where means hold and the chains keep them."""
+        """The draws of healthy chains with small errors: in many dims, or where weights hold and the chains keep the moments."""
         limits, chained, best = self.options.limits, self.chained, self.best()
         if chained is None or self.audit is None:
             return None
-        held = best.weighed.means_hold(limits) and bool(self.chains_agree(best))
+        held = best.weighed.weights_hold(limits) and bool(self.chains_agree(best))
         if not (self.is_large() or held) or self.least_tail() < limits.tail_of_chains:
             return None
         small = (chained.weighed.mean_errors < limits.audit_error) & (
@@ -200,24 +204,81 @@ class State:
         return chained if self.audit.is_healthy(limits.r_hat, limits.drift) and bool(small.all()) else None
 
     def misses_modes(self, judged: Judged) -> bool:
-        """Whether modes are known where the proposal has next to nothing."""
+        """Whether places with mass are known where the proposal has next to nothing."""
         known = id(judged.proposal)
         if known not in self._missed:
-            self._missed[known] = any(self._is_missed(normal, judged.proposal) for normal in self.far)
+            self._missed[known] = any(
+                place.is_missed(judged.proposal, judged.weighed, self.options.limits) for place in self.far
+            )
         return self._missed[known]
 
-    def _is_missed(self, normal: Normal, proposal: Family) -> bool:
-        u, log_q = normal.sample(DRAWS_OF_A_MODE, self.options.seed)
-        less = float((log_q - proposal.log_prob(u)).median())
-        return not less < REACH + REACH_A_DIM * self.p.dim
+    def defended(self, family: Family) -> Mixture:
+        """A proposal that draws from known places with mass too, and whose weights are bounded in more places."""
+        whole = defended(family, around(self))
+        if not self.far:
+            return whole
+        places = [StudentT(place.normal, PLACE_DF) for place in self.far]
+        share = PLACE_SHARE / len(places)
+        return Mixture((whole, *places), (1 - PLACE_SHARE, *([share] * len(places))))
 
     def least_tail(self) -> float:
         """The index of the heaviest tail of a quantity: proposals and chains may agree on what both have not reached."""
-        if self._tail is None:
-            spread = self.best().weighed.moments.sd.nan_to_num(torch.inf)
-            indices = tail_indices(self.p, self.quantities, around(self), spread)
-            self._tail = float(indices.min())
-        return self._tail
+        return float(self.tails().min())
+
+    def tails(self) -> Tensor:
+        """The index of the heaviest tail of each quantity, shape ``(Q,)``."""
+        if self._tails is None:
+            weighed = self.best().weighed
+            spread = weighed.moments.sd.nan_to_num(torch.inf)
+            wild = ~weighed.has_both(self.options.limits)
+            if bool(wild.any()):  # what is asked for is how wide it is without its tails
+                low, high = weighed_quantile(weighed.values[:, wild], _MIDDLE, weighed.log_weights)
+                spread[wild] = torch.minimum(spread[wild], (high - low) / 2)
+            self._tails = tail_indices(self.p, self.quantities, around(self), spread)
+        return self._tails
+
+    def wild(self) -> Tensor:
+        """Quantities whose own tails are at fault where the weights are good: shape ``(Q,)``."""
+        return _wild(self.best(), self.options.limits)
+
+    def only(self, which: Tensor) -> State:
+        """The same fit, as far as some of the quantities go: ``which`` has shape ``(Q,)``."""
+        columns = which.nonzero().squeeze(-1)
+
+        def of(judged: Judged) -> Judged:
+            return replace(judged, weighed=judged.weighed.only(columns))
+
+        tails = self.tails()
+        return replace(
+            self,
+            quantities=lambda u: self.quantities(u)[:, columns],
+            far=tuple(place.only(columns) for place in self.far),
+            audit=None if self.audit is None else self.audit.only(columns),
+            chained=None if self.chained is None else of(self.chained),
+            judged=[of(judged) for judged in self.judged],
+            _missed={},
+            _tails=tails[columns],
+        )
+
+    def is_final(self) -> bool:
+        """Whether enough is known, or all that can be: the rest are quantities without a standard deviation."""
+        if self.is_settled():
+            return True
+        if not self.judged:
+            return False
+        wild = self.wild()
+        if not bool(wild.any()) or bool(wild.all()):
+            return False
+        before = [_wild(judged, self.options.limits) for judged in self.judged[:-1]]
+        again = torch.stack(before).any(0) if before else torch.zeros_like(wild)
+        # A k-hat above its limit twice says little of a tail that is light along every line.
+        again &= torch.isinf(self.tails()) | (self.tails() < self.options.limits.tail_of_chains)
+        return bool((again | (self.tails() < _NO_SD))[wild].all()) and self.only(~wild).is_settled()
+
+
+def _wild(judged: Judged, limits: Limits) -> Tensor:
+    has_both = judged.weighed.has_both(limits)
+    return ~has_both if judged.weighed.weights_hold(limits) else torch.zeros_like(has_both)
 
 
 def defended(family: Family, around: Affine) -> Mixture:

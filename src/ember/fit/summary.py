@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ember.infer.density.judging.judge import Weighed
-from ember.infer.density.judging.verdict import Status
-from ember.report.summary import moment_columns, quantiles_of
+from ember.fit.outcome import Outcome
+from ember.report.summary import moment_columns, quantile_columns, quantiles_of
 from ember.report.table import Column, Table
 
 
-def summarised(names: Sequence[str], weighed: Weighed, status: Status) -> Table:
+def summarised(names: Sequence[str], outcome: Outcome) -> Table:
     """Moments, quantiles, their Monte Carlo errors, and how far the weights can be relied on.
 
     Columns: ``mean``, ``sd``, ``mcse_mean``, ``mcse_sd``, ``5%``, ``50%``, ``95%``, ``k_hat`` (of the estimate of the mean)
@@ -19,12 +18,15 @@ def summarised(names: Sequence[str], weighed: Weighed, status: Status) -> Table:
 
     Args:
         names: of the quantities.
-        weighed: their draws.
-        status: of the verdict.
+        outcome: of the fit.
     """
+    weighed, words, rest = outcome.weighed, outcome.by_column, outcome.rest
     moments = weighed.moments
     log_weights = weighed.log_weights
-    columns = moment_columns(moments.mean, moments.sd, quantiles_of(weighed.values, log_weights), status)
+    quantiles = quantiles_of(weighed.values, log_weights)
+    columns = moment_columns(moments.mean, moments.sd, quantiles, words)
+    if rest is not None:  # the weights are good: what has no mean has quantiles all the same
+        columns |= quantile_columns(quantiles, [rest.status] * len(words))
     ess = (moments.sd / moments.mcse_mean).square().nan_to_num(0.0, 0.0, 0.0).clamp(max=len(log_weights))
     errors = {
         "mcse_mean": Column(moments.mcse_mean, format=".1g"),
@@ -40,4 +42,5 @@ def summarised(names: Sequence[str], weighed: Weighed, status: Status) -> Table:
             "k_hat": Column(weighed.k_means, format=".2f"),
             "ess": Column(ess, format=",.0f"),
         },
+        words=words,
     )

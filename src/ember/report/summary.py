@@ -75,20 +75,39 @@ def summary(
     return _of_guide(posterior, num_samples)
 
 
-def moment_columns(mean: Tensor, sd: Tensor, quantiles: Tensor, status: Status = "ok") -> dict[str, Column]:
+def moment_columns(
+    mean: Tensor, sd: Tensor, quantiles: Tensor, words: Sequence[Status] = ()
+) -> dict[str, Column]:
     """Mean, sd and quantiles as columns; in brackets what a verdict does not vouch for.
 
     Args:
         mean: of the quantities.
         sd: of the quantities.
         quantiles: at 5, 50 and 95 %, ``(3, Q)``.
-        status: of the verdict.
+        words: of the verdict, on each quantity; all ``ok`` if left out.
     """
-    no_means, no_spread = status not in ("ok", "means only"), status != "ok"
-    return {"mean": Column(mean, brackets=no_means), "sd": Column(sd, brackets=no_spread)} | {
-        name: Column(column, brackets=no_means if name == "50%" else no_spread)
+    means = Column(mean, brackets=_not_in(words, "ok", "means only"))
+    return {"mean": means, "sd": Column(sd, brackets=_not_in(words, "ok"))} | quantile_columns(
+        quantiles, words
+    )
+
+
+def quantile_columns(quantiles: Tensor, words: Sequence[Status] = ()) -> dict[str, Column]:
+    """Quantiles as columns; in brackets what a verdict does not vouch for.
+
+    Args:
+        quantiles: at 5, 50 and 95 %, ``(3, Q)``.
+        words: see :func:`moment_columns`.
+    """
+    median, others = _not_in(words, "ok", "means only"), _not_in(words, "ok")
+    return {
+        name: Column(column, brackets=median if name == "50%" else others)
         for name, column in zip(_LEVELS, quantiles, strict=True)
     }
+
+
+def _not_in(words: Sequence[Status], *good: Status) -> Sequence[bool] | bool:
+    return tuple(word not in good for word in words) if words else False
 
 
 def quantiles_of(values: Tensor, log_weights: Tensor | None = None) -> Tensor:
@@ -106,7 +125,7 @@ def quantiles_of(values: Tensor, log_weights: Tensor | None = None) -> Tensor:
 
 def _plain(values: Tensor, status: Status = "ok") -> dict[str, Column]:
     sd = values.std(0) if len(values) > 1 else torch.zeros_like(values[0])
-    return moment_columns(values.mean(0), sd, quantiles_of(values), status)
+    return moment_columns(values.mean(0), sd, quantiles_of(values), [status] * values.shape[-1])
 
 
 def _of_draws(draws: Mapping[str, Tensor], by_chain: bool) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -25,8 +25,12 @@ class Column:
     """The column in whose digits it is written; its own by default."""
     format: str = ""
     """A format such as ``.2f``; if empty, as many digits as the spread of the quantity calls for."""
-    brackets: bool = False
-    """Whether the numbers stand in brackets, since they are not to be relied on."""
+    brackets: bool | Sequence[bool] = False
+    """Whether the numbers, or which of them, stand in brackets, since they are not to be relied on."""
+
+    def in_brackets(self, row: int) -> bool:
+        """Whether one number is not to be relied on."""
+        return self.brackets if isinstance(self.brackets, bool) else bool(self.brackets[row])
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Table:
     columns: Mapping[str, Column]
     note: str = ""
     """What is said below the numbers."""
+    words: tuple[str, ...] = ()
+    """The verdict on each quantity; a last column where they differ."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,16 +81,27 @@ class Table:
         import pandas
 
         values = {key: column.values.double().numpy() for key, column in self.columns.items()}
-        return pandas.DataFrame(values, index=list(self.names))
+        words = {"verdict": list(self.words)} if self.words else {}
+        return pandas.DataFrame(values | words, index=list(self.names))
 
     def cells(self) -> list[list[str]]:
-        """The texts of all numbers, row by row."""
+        """The texts of all numbers, row by row; then the verdict on each, where it differs."""
         spread = self.columns["sd"].values if "sd" in self.columns else None
         rows = []
         for row in range(len(self.names)):
             digits = _digits(float(spread[row])) if spread is not None else 3
-            rows.append([_text(column, row, digits) for column in self.columns.values()])
+            words = [self.words[row]] if self._differ else []
+            rows.append([*(_text(column, row, digits) for column in self.columns.values()), *words])
         return rows
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Of the columns of :meth:`cells`."""
+        return (*self.columns, *(("verdict",) if self._differ else ()))
+
+    @property
+    def _differ(self) -> bool:
+        return len(set(self.words)) > 1
 
     def __str__(self) -> str:
         return self.text()
@@ -96,7 +113,7 @@ class Table:
             rows: how many quantities are shown at most, from the first on.
         """
         cells = self.cells()[:rows]
-        grid = [["", *self.columns], *([name, *cell] for name, cell in zip(self.names, cells, strict=False))]
+        grid = [["", *self.heads], *([name, *cell] for name, cell in zip(self.names, cells, strict=False))]
         widths = [max(len(line[column]) for line in grid) for column in range(len(grid[0]))]
         lines = [
             "  ".join(
@@ -109,7 +126,7 @@ class Table:
         return "\n".join([*lines, *more, *([self.note] if self.note else [])])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(key)}</th>" for key in ["", *self.columns])
+        head = "".join(f"<th>{escape(key)}</th>" for key in ["", *self.heads])
         body = "".join(
             f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
             for name, cells in zip(self.names, self.cells(), strict=True)
@@ -135,4 +152,4 @@ def _text(column: Column, row: int, digits: int) -> str:
         text = f"{value:.3g}"
     else:
         text = f"{value:,.{digits}f}" if abs(value) >= 1e4 else f"{value:.{digits}f}"
-    return f"({text})" if column.brackets else text
+    return f"({text})" if column.in_brackets(row) else text

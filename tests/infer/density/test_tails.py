@@ -55,3 +55,16 @@ def test_of_a_t_density_that_all_coordinates_have_in_common(dim: int) -> None:
     p = Counted(FunctionDensity(dim, lambda u: -0.5 * (3 + dim) * torch.log1p(u.square().sum(-1) / 3)))
     found = tail_indices(p, lambda u: u, unit(dim), torch.ones(dim, dtype=torch.double))
     assert float(found.min()) == pytest.approx(3.0, rel=0.2)
+
+
+def test_of_a_density_without_a_mean() -> None:
+    """Its tail reaches past a thousand standard deviations of any normal."""
+    p = Counted(FunctionDensity(2, lambda u: -1.5 * torch.log1p(u.square().sum(-1))))
+    assert tail_indices(p, lambda u: u, unit(2, 1.4), ONE).tolist() == pytest.approx([1.0, 1.0], rel=0.1)
+
+
+def test_of_a_quantity_that_is_too_large_to_be_held() -> None:
+    """It has the index zero, and takes nothing from the others."""
+    p = beside_a_normal(lambda x: -2 * torch.log1p(x.square() / 3))
+    found = tail_indices(p, lambda u: torch.cat([u, (900 * u[:, :1]).exp()], -1), unit(2), torch.ones(3))
+    assert found[0] == pytest.approx(3, rel=0.15) and found[2] == 0.0

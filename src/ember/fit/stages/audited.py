@@ -29,7 +29,7 @@ class AuditByChains:
     name: str = AUDIT
 
     def applies(self, state: State) -> bool:
-        """Early only to confirm what is good; at the end also where means can be used, or in many dims."""
+        """Early only to confirm what is good; at the end also where weights can be used, or in many dims."""
         if not state.judged:
             return False
         judged, limits = state.best(), state.options.limits
@@ -39,7 +39,7 @@ class AuditByChains:
         if self.early:
             good = best.means_hold(limits) if isinstance(judged.family, Warped) else best.all_hold(limits)
             return good and not state.misses_modes(judged)
-        return best.means_hold(limits) or state.is_large() or state.options.audit
+        return best.weights_hold(limits) or state.is_large() or state.options.audit
 
     def rows(self, state: State) -> int:
         """Until the third look, trajectories of half the length."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ember.fit.state import State, defended, found_normal
+from ember.fit.state import State, found_normal
 from ember.infer.vi.families.couplings import Couplings
 from ember.infer.vi.families.family import Family
 from ember.infer.vi.families.mixture import Mixture
@@ -24,7 +24,8 @@ class FitSkewed:
 
     def applies(self, state: State) -> bool:
         """A known second mode is nothing that a bend reaches."""
-        return not state.far and state.normal is not None
+        missed = state.misses_modes(state.judged[-1]) if state.judged else bool(state.far)
+        return state.normal is not None and not missed
 
     def rows(self, state: State) -> int:
         """Training and judging."""
@@ -40,7 +41,7 @@ class FitSkewed:
         family = _trained(state, start, self.training, self.name)
         if isinstance(family.transform, SinhArcsinh):
             state.bend = family.transform
-        state.judge(self.name, family, defended(family, found_normal(state)))
+        state.judge(self.name, family, state.defended(family))
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class FitFlow:
         bend = state.bend or SinhArcsinh.identity(state.p.dim)
         flow = Couplings.identity(bend, self.layers, seed=state.options.seed)
         family = _trained(state, Warped(flow, normal), self.training, self.name)
-        parts: list[Family] = [family, defended(normal, normal)]
+        parts: list[Family] = [family, state.defended(normal)]
         shares = [0.75, 0.25]
         if state.mixture is not None:
             parts, shares = [family, state.mixture, parts[1]], [0.7, 0.2, 0.1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ember.fit.state import State, defended, found_normal
+from ember.fit.state import State, found_normal
 from ember.infer.vi.families.mixture import Mixture
 from ember.infer.vi.population import Population, first_mixture, population
 
@@ -33,10 +33,16 @@ class FitMixture:
         """Adapt and judge."""
         normal = found_normal(state)
         others = [] if state.located is None else [found.normal for found in state.located.best[:3]]
-        start = first_mixture([normal, *state.far, *others], self.settings, state.options.seed)
+        start = first_mixture(
+            [normal, *(place.normal for place in state.far), *others], self.settings, state.options.seed
+        )
         state.mixture = start
         for mixture in state.until_spent(population(state.p, start, self.settings, state.options.seed)):
             state.mixture = mixture
             state.options.watch(self.name, float("nan"))
         fitted = state.mixture
-        state.judge(self.name, fitted, Mixture((fitted, defended(normal, normal)), (0.8, 0.2)))
+        state.judge(
+            self.name,
+            fitted,
+            Mixture((fitted, state.defended(normal)), (0.7, 0.3) if state.far else (0.8, 0.2)),
+        )

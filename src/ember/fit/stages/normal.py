@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ember.fit.stages.elsewhere import far_modes
+from ember.fit.stages.elsewhere import elsewhere
 from ember.fit.stages.low_rank import FitLowRank
 from ember.fit.state import State, defended, found_normal
 from ember.infer.vi.locate import Candidate, Located, Newton, newton, starting_points
@@ -109,6 +109,6 @@ class FitNormal:
                 break
         normal = found_normal(state)
         state.guide = normal
-        state.far = far_modes(state, normal)
         if self.judged:
             state.judge(self.name, normal, defended(normal, normal))
+        state.far = elsewhere(state, normal)

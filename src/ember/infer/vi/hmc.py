@@ -133,6 +133,18 @@ class Audit:
         """Of means, in standard deviations, and of standard deviations, as fractions."""
         return float(torch.maximum(self.mcse, self.mcse_sd).max())
 
+    def only(self, columns: Tensor) -> Audit:
+        """Of some of the quantities."""
+        return Audit(
+            self.mean[columns],
+            self.sd[columns],
+            self.r_hat[columns],
+            self.drift[columns],
+            self.mcse[columns],
+            self.mcse_sd[columns],
+            self.accepted,
+        )
+
     def is_healthy(self, r_hat: float, drift: float) -> bool:
         """Whether every chain has forgotten its start, and nothing moves any more."""
         fixed = self.sd == 0

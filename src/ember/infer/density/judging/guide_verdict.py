@@ -81,7 +81,7 @@ def judge_rows(pair: Pair, drawn: GuideRows, limits: Limits = _LIMITS) -> GuideV
     points = [name for name, sd in zip(names, raw.sd.tolist(), strict=True) if sd == 0.0]
     if points:
         why = f"the guide puts {_some(points)} on one point: it says nothing of the spread of the posterior"
-        return GuideVerdict("poor", (why,), None, tuple(names), raw)
+        return GuideVerdict("poor", (why,), None, dict.fromkeys(names, "poor"), tuple(names), raw)
     weighed = of_ratios(values, drawn.log_p, drawn.log_q, values)
     certificate = guide_certificate(pair, drawn)
     status, reasons, compared = _concluded(weighed, raw, names, certificate, limits)
@@ -89,14 +89,15 @@ def judge_rows(pair: Pair, drawn: GuideRows, limits: Limits = _LIMITS) -> GuideV
         status,
         reasons,
         Numbers.of(weighed, certificate, None),
-        tuple(names),
-        raw,
-        weighed.moments,
-        weighed.all_hold(limits),
-        compared.mean_off,
-        compared.sd_ratio,
-        weighed.k_means,
-        weighed.log_weights,
+        quantities=dict.fromkeys(names, status),
+        names=tuple(names),
+        raw=raw,
+        corrected=weighed.moments,
+        corrected_holds=weighed.all_hold(limits),
+        mean_off=compared.mean_off,
+        sd_ratio=compared.sd_ratio,
+        k_hats=weighed.k_means,
+        log_weights=weighed.log_weights,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -94,28 +95,52 @@ class Weighed:
         return _relative(self.moments.mcse_sd, self.moments.sd)
 
     @property
+    def log_evidence(self) -> float:
+        """Log of the integral of the density, as far as draws have met it."""
+        return float(torch.logsumexp(self.log_ratios, 0)) - math.log(len(self.log_ratios))
+
+    @property
     def worst(self) -> tuple[int, ...]:
         """The columns of the quantities, the least well known first."""
         trouble = torch.maximum(self.mean_errors, self.sd_errors) + self.k_squares.clamp(0, 10)
         return tuple(trouble.argsort(descending=True).tolist())
 
+    def weights_hold(self, limits: Limits) -> bool:
+        """Whether the weights are good, whatever the quantities."""
+        return self.k_hat < limits.k_hat and self.ess > limits.ess
+
+    def has_mean(self, limits: Limits) -> Tensor:
+        """Whether the mean of each quantity can be used, as far as its own tails go: shape ``(Q,)``."""
+        return (self.mean_errors < limits.mcse_mean) & (self.k_means < limits.k_hat)
+
+    def has_both(self, limits: Limits) -> Tensor:
+        """The same for mean and standard deviation."""
+        return self.has_mean(limits) & (self.k_squares < limits.k_hat) & (self.sd_errors < limits.mcse_sd)
+
+    def only(self, columns: Tensor) -> Weighed:
+        """What the draws say of some of the quantities; their values at the draws are left out."""
+        moments = self.moments
+        return replace(
+            self,
+            values=self.values[:0, columns],
+            k_means=self.k_means[columns],
+            k_squares=self.k_squares[columns],
+            moments=Moments(
+                moments.mean[columns],
+                moments.sd[columns],
+                moments.mcse_mean[columns],
+                moments.mcse_sd[columns],
+            ),
+        )
+
     def means_hold(self, limits: Limits) -> bool:
         """Whether the means can be used."""
-        return (
-            self.k_hat < limits.k_hat
-            and self.ess > limits.ess
-            and bool((self.mean_errors < limits.mcse_mean).all())
-            # A quantity may have no mean at all, however good the weights are.
-            and bool((self.k_means < limits.k_hat).all())
-        )
+        # A quantity may have no mean at all, however good the weights are.
+        return self.weights_hold(limits) and bool(self.has_mean(limits).all())
 
     def all_hold(self, limits: Limits) -> bool:
         """Whether means and standard deviations can be used."""
-        return (
-            self.means_hold(limits)
-            and bool((self.k_squares < limits.k_hat).all())
-            and bool((self.sd_errors < limits.mcse_sd).all())
-        )
+        return self.weights_hold(limits) and bool(self.has_both(limits).all())
 
     def is_near(self, limits: Limits) -> bool:
         """Whether more draws may make it good: a noisy k-hat around its limit, errors that four times the draws would halve."""

@@ -17,7 +17,9 @@ from ember.infer.vi.density import Counted
 from ember.infer.vi.families.family import Affine
 
 _NEAR = torch.arange(0.0, 4.0, 0.25, dtype=torch.double)
-_FAR = 4.0 * 2.0 ** torch.arange(0.0, 8.25, 0.25, dtype=torch.double)  # up to 1,024 standard deviations
+_FAR = (
+    4.0 * 2.0 ** torch.cat([torch.arange(0.0, 8.0, 0.25), torch.arange(8.0, 18.5, 0.5)]).double()
+)  # to a million
 _FROM, _TO = 6.0, 12.0  # nats: between a quarter of a per cent of the mass, and six millionths
 _DIRECTIONS = 8
 _MOVED = 2.0  # standard deviations that a quantity grows by, at least
@@ -64,8 +66,11 @@ def _of_line(log_p: Tensor, values: Tensor, distances: Tensor, spread: Tensor) -
     lost = beyond[0] - beyond
     first, last = int((lost < _FROM).sum()), min(int((lost < _TO).sum()), len(beyond) - 1)
     grown = (values - values[0]).abs()
-    if last <= first or not bool(torch.isfinite(grown[[first, last]]).all()):
+    if last <= first:
         return torch.full_like(spread, torch.inf)
-    rise = (grown[last] / grown[first].clamp_min(1e-300)).log()
+    # What is too large to be held has no tail that numbers can follow.
+    rise = torch.where(
+        torch.isinf(grown[first]), torch.inf, grown[last] / grown[first].clamp_min(1e-300)
+    ).log()
     counts = (grown[first] > _MOVED * spread) & (rise > 0)
     return torch.where(counts, (beyond[first] - beyond[last]) / rise.clamp_min(1e-300), torch.inf)

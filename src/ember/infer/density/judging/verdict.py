@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ember.infer.density.judging.judge import Gap, Limits, Weighed
@@ -65,6 +67,7 @@ class Verdict:
             ``not converged``: the fit has not come to its own optimum. ``unverified``: nothing can be said.
         reasons: why, a sentence each.
         numbers: what it rests on; None where nothing could be computed.
+        quantities: the word on each quantity by name, ``theta[0]`` for an entry of a site. The status is that of the worst.
 
     >>> bool(Verdict("unverified", ("the log density of the whole data is not known",), None))
     False
@@ -73,6 +76,7 @@ class Verdict:
     status: Status
     reasons: tuple[str, ...]
     numbers: Numbers | None
+    quantities: Mapping[str, Status] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return self.status == "ok"
@@ -89,7 +93,9 @@ def shortcomings(weighed: Weighed, limits: Limits) -> tuple[str, ...]:
         found.append(f"k-hat of the weights is {numbers.k_hat:.2f}, above {limits.k_hat:.2f}")
     if not numbers.ess > limits.ess:
         found.append(f"{numbers.ess:.0f} effective draws of {numbers.draws}, fewer than {limits.ess:.0f}")
-    if not numbers.mcse_mean < limits.mcse_mean:
+    if not math.isfinite(numbers.mcse_mean):
+        found.append("a quantity has values too large to average, or that are no numbers")
+    elif not numbers.mcse_mean < limits.mcse_mean:
         found.append(
             f"the Monte Carlo error of a mean is {numbers.mcse_mean:.3f} SD, above {limits.mcse_mean:.2f}"
         )
@@ -101,7 +107,12 @@ def shortcomings(weighed: Weighed, limits: Limits) -> tuple[str, ...]:
         found.append(
             f"k-hat of a squared deviation is {numbers.k_square:.2f}, above {limits.k_hat:.2f}: a heavy tail"
         )
-    if not numbers.mcse_sd < limits.mcse_sd:
+    if not math.isfinite(numbers.mcse_sd):
+        if math.isfinite(numbers.mcse_mean):
+            found.append("a quantity has values too large to square")
+    elif numbers.mcse_sd > 1:
+        found.append("the Monte Carlo error of an SD is larger than that SD: a heavy tail, or none")
+    elif not numbers.mcse_sd < limits.mcse_sd:
         found.append(
             f"the Monte Carlo error of an SD is {100 * numbers.mcse_sd:.1f} %, above {100 * limits.mcse_sd:.0f} %"
         )
