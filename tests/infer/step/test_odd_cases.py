@@ -57,7 +57,27 @@ def copies(z: Tensor) -> Tensor:
     return copy.deepcopy(BUFFER).sum() * z
 
 
-ODD = [distances_to_itself, other_shapes, jitters, clamps, looks_for_zero, reads_data, copies]
+def _same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one, other)
+
+
+def asks_twice_by_one_line(z: Tensor) -> Tensor:
+    """Two answers of one line, which two places of this function ask."""
+    points = torch.stack([z, 2 * z])
+    near = (points - points).sum() if _same(points, points.clone()) else points.sum()
+    return near + (z if _same(points, points + 1) else 2 * z)
+
+
+ODD = [
+    distances_to_itself,
+    other_shapes,
+    jitters,
+    clamps,
+    looks_for_zero,
+    reads_data,
+    copies,
+    asks_twice_by_one_line,
+]
 
 
 def fit(
@@ -131,4 +151,20 @@ def test_an_answer_that_turns_for_good_gets_a_program_of_its_own() -> None:
 def test_a_branch_on_a_draw_alone_is_refused_as_before() -> None:
     with pytest.raises(CaptureError, match="Python asks for the value of a tensor") as raised:
         fit(lambda z: z if z > 0 else -z, True)
+    assert raised.value.reason is Reason.VALUE_READ
+
+
+def _is_small(z: Tensor) -> bool:
+    return bool((z.abs() < 1e-3).all())
+
+
+def halves_until_it_is_small(z: Tensor) -> Tensor:
+    while not _is_small(z):
+        z = z / 2
+    return z
+
+
+def test_a_loop_that_waits_for_an_answer_is_refused_wherever_it_asks() -> None:
+    with pytest.raises(CaptureError) as raised:
+        fit(halves_until_it_is_small, True)
     assert raised.value.reason is Reason.VALUE_READ

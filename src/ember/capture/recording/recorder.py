@@ -19,7 +19,7 @@ from ember.capture.recording.asked import MOST_BYTES, Asked, noted, whole
 from ember.capture.recording.assumptions import CURRENT, Assumptions
 from ember.capture.recording.meta import Meta, Source, Storage, Tracked, meta_of
 from ember.capture.recording.mutation_guard import MutationGuard
-from ember.capture.recording.odd_cases import finds_odd_cases
+from ember.capture.recording.odd_cases import Answers, finds_odd_cases
 from ember.capture.recording.operators import Operator, operator_facts, tensors_in
 from ember.capture.recording.provenance import Origins
 from ember.capture.recording.value_guard import ShapeOfValuesError, ValueTakenError
@@ -73,7 +73,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.lifted: list[tuple[Tensor, Record]] = []
         """Tensors that the run reached, but neither made nor was given, in the order in which it did."""
         self._decompositions = decompositions
-        self._answers: dict[str, bool] = {}
+        self._answers = Answers()
         self._origins = origins
         self._records: list[Record] = []
         self._tracked: Tracked[Record] = Tracked()
@@ -141,7 +141,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _granted(self, assumptions: Assumptions, func: Any, args: Any) -> bool:
         """The answer, which later runs take for granted."""
         value = bool(func(*args))
-        if self._answers.setdefault(self._origins.of_current(), value) is not value:
+        if not self._answers.add(self._origins.of_current(), value):
             raise ValueTakenError(f"{func} of a tensor, in a loop that waits for the answer")
         if func is not aten.equal.default:
             self._run_again(assumptions.turn, (args[0], value), {})
