@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ember.caller import stacklevel
 from ember.errors import ModelError
 from ember.infer.posterior.importance import log_prob_by_row
+from ember.infer.posterior.prediction_arguments import check_arguments, number_of, of_fit, warn_of_data
 from ember.infer.posterior.prediction_rows import Prediction
 from ember.infer.posterior.prediction_runs import (
     PLATE,
@@ -27,9 +27,7 @@ from ember.infer.posterior.prediction_runs import (
 )
 from ember.infer.posterior.weighed_samples import MHResampler as MHResampler
 from ember.infer.posterior.weighed_samples import WeighedPredictiveResults as WeighedPredictiveResults
-from ember.infer.traces.program_checks import check_program
-from ember.ops.draws import thinned
-from ember.params.fits import FittedPrograms, FromFit, programs_of, store_of
+from ember.params.fits import FromFit, programs_of, store_of
 from ember.poutine.messenger import unwrap
 from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.trace_struct import Trace
@@ -105,8 +103,8 @@ class Predictive(torch.nn.Module):
         super().__init__()
         known = programs_of(model)
         if known is not None:
-            model, posterior_samples, guide = _parts(known, posterior_samples, guide, num_samples)
-        _check_arguments(model, posterior_samples, guide)
+            model, posterior_samples, guide = of_fit(known, posterior_samples, guide, num_samples)
+        check_arguments(model, posterior_samples, guide)
         if parallel and by_rows:
             raise ModelError(
                 "parallel=True makes one run of all samples, by_rows=True one of each: choose one of them"
@@ -114,7 +112,7 @@ class Predictive(torch.nn.Module):
         if posterior_samples is None and num_samples is None:
             raise ValueError("Either posterior_samples or num_samples must be specified.")
         samples = {} if posterior_samples is None else posterior_samples
-        num_samples = _number_of(samples, num_samples)
+        num_samples = number_of(samples, num_samples)
         if guide is not None and samples:
             raise ValueError("`posterior_samples` cannot be provided with the `guide` argument.")
         if return_sites is not None:
@@ -170,7 +168,7 @@ class Predictive(torch.nn.Module):
             bar,
         )
         layout = asked.layout()
-        _warn_of_data(layout)
+        warn_of_data(layout)
         return None if None in layout.shapes.values() else asked.collected(layout)
 
     def _batches(self, args: tuple[Any, ...], kwargs: dict[str, Any], bar: object) -> Iterator[Samples]:
@@ -188,7 +186,7 @@ class Predictive(torch.nn.Module):
                 samples = drawn.samples
             if layout is None:
                 layout = layout_of(self.model, samples, return_sites, args, kwargs)
-                _warn_of_data(layout)
+                warn_of_data(layout)
             given = layout.conditioned(samples)
             yield run(Asked(self.model, given, size, layout, args, kwargs, bar=bar, check=start == 0)).samples
 
@@ -218,71 +216,6 @@ class Predictive(torch.nn.Module):
         trace = in_parallel(Asked(self.model, given, self.num_samples, layout, args, kwargs)).trace
         assert trace is not None
         return trace
-
-
-def _parts(
-    known: FittedPrograms, samples: object, guide: object, num_samples: int | None
-) -> tuple[Program, Samples | None, Program | None]:
-    """Model, samples and guide of a fit.
-
-    Raises:
-        ModelError: if samples or a guide are given beside it, or its parameters have changed.
-    """
-    if samples is not None or guide is not None:
-        raise ModelError(
-            "a fit has draws or a guide of its own: give Predictive(fit, num_samples=...) alone, or the model with others"
-        )
-    known.check_unchanged()
-    draws = known.draws
-    if draws is not None:
-        draws = dict(draws) if num_samples is None else thinned(draws, num_samples)
-    return known.model, draws, known.guide
-
-
-def _check_arguments(model: object, posterior_samples: object, guide: object) -> None:
-    """Look at what was given in the wrong place, before it fails somewhere else.
-
-    Raises:
-        ValueError: says how it is written.
-    """
-    if posterior_samples is not None and not isinstance(posterior_samples, Mapping):
-        how = "a guide is given by its name: Predictive(model, guide=guide, num_samples=100)"
-        if isinstance(getattr(posterior_samples, "draws", None), Mapping):
-            how = "give its draws: Predictive(model, fit.draws)"
-        raise ModelError(
-            f"posterior_samples must be a dict of tensors by site, got {type(posterior_samples).__name__}; {how}"
-        )
-    check_program(model, "model")
-    if guide is not None:
-        check_program(guide, "guide")
-
-
-def _warn_of_data(layout: Layout) -> None:
-    """Say that nothing will be drawn, as the data were given."""
-    if layout.only_data:
-        warnings.warn(
-            f"Predictive draws nothing: the model observes {', '.join(map(repr, layout.only_data))}, so every sample is "
-            "the data that it was given\n"
-            "The way out: leave the data out, def model(x, y=None): sample(..., obs=y), and call it with x alone.",
-            UserWarning,
-            stacklevel=stacklevel(),
-        )
-
-
-def _number_of(samples: Samples, num_samples: int | None) -> int:
-    for value in samples.values():
-        size = value.shape[0]
-        if num_samples is not None and num_samples != size:
-            warnings.warn(
-                f"Sample's leading dimension size {size} is different from the "
-                f"provided {num_samples} num_samples argument. Defaulting to {size}.",
-                UserWarning,
-                stacklevel=3,
-            )
-        num_samples = size
-    if num_samples is None:
-        raise ValueError("No sample sites in posterior samples to infer `num_samples`.")
-    return int(num_samples)
 
 
 def fitted(*programs: Program | None) -> AbstractContextManager[object]:
