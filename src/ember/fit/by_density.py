@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ember.errors import ModelError, SubsamplingError
 from ember.fit.advice import advice
 from ember.fit.asked import Asked
 from ember.fit.guides import moments_of, normal_guide
+from ember.fit.kept import kept_density
 from ember.fit.maximise import maximised
 from ember.fit.outcome import Outcome
 from ember.fit.own_dtypes import own_dtypes
@@ -35,7 +37,7 @@ from ember.primitives import param
 
 Program = Callable[..., Any]
 _DRAWS, _FEWEST_DRAWS = 1 << 15, 1 << 12
-_TRIED = 256
+_TRIED, _FEW_TRIED, _SHORT = 256, 16, 0.01
 _RANKS: Mapping[Status, int] = {"ok": 0, "means only": 1}
 _NOISE_OF_K_HAT = 0.1
 _FIRST = 2  # stages of the ladder that are tried in all coordinates: a place with mass, and a normal
@@ -97,7 +99,7 @@ def _written(asked: Asked, store: ParamStoreDict) -> tuple[Density, str, dict[st
         ModelError: for a model without a density, or of parameters alone.
     """
     try:
-        written = density(asked.model, *asked.args, dtype=torch.float64, **asked.kwargs)
+        written = kept_density(asked.model, asked.args, asked.kwargs, asked.model)
     except SubsamplingError:
         raise
     except ModelError:
@@ -137,18 +139,24 @@ def _settle_parameters(asked: Asked, store: ParamStoreDict) -> tuple[str, dict[s
 
 def _options(asked: Asked, target: Density) -> Options:
     """As many draws as there is time for."""
-    few = target.start.expand(2, -1)
-    target(few)
-    # Rows one by one in Python take their time; native ones are so fast that only the best of some tries tells.
-    rows = few if target.backend == "python" else target.start.expand(_TRIED, -1)
+    few = target.start.expand(_FEW_TRIED, -1)
+    target(few[:2])
+    row_seconds = _row_seconds(target, few[:2] if target.backend == "python" else few)
+    if row_seconds * _TRIED < _SHORT:
+        row_seconds = _row_seconds(target, target.start.expand(_TRIED, -1))
+    affordable = int(asked.budget / 3 / max(row_seconds, 1e-9))
+    draws = min(_DRAWS, max(_FEWEST_DRAWS, 1 << max(affordable, 1).bit_length() - 1))
+    return Options(draws, asked.budget, asked.seed, asked.audit)
+
+
+def _row_seconds(target: Density, rows: Tensor) -> float:
+    """The best of some tries: native rows are so fast that others tell nothing."""
     tries = []
     for _ in range(3):
         begun = time.perf_counter()
         target(rows)
         tries.append(time.perf_counter() - begun)
-    affordable = int(asked.budget / 3 / max(min(tries) / len(rows), 1e-9))
-    draws = min(_DRAWS, max(_FEWEST_DRAWS, 1 << max(affordable, 1).bit_length() - 1))
-    return Options(draws=draws, budget=asked.budget, seed=asked.seed, audit=asked.audit)
+    return min(tries) / len(rows)
 
 
 def _best(asked: Asked, plain: _Coordinates, options: Options, begun: float) -> tuple[_Coordinates, Outcome]:
@@ -222,7 +230,7 @@ def _through_noise(asked: Asked, plain: _Coordinates) -> _Coordinates | None:
     found = asked.decentred
     if found is None:
         return None
-    target = density(found.model, *asked.args, dtype=torch.float64, **asked.kwargs)
+    target = kept_density(asked.model, asked.args, asked.kwargs, found.model, found.advice)
     if not plain.values.shapes.keys() <= target.constrain(target.start.unsqueeze(0)).keys():
         return None  # a site that follows from one that is summed out has no value of its own there
     words = f"{', '.join(found.sites)} drawn through standard noise: {found.advice}"

@@ -28,6 +28,7 @@ from ember.ops.quantiles import weighed_quantile
 T = TypeVar("T")
 TAIL_SHARE, TAIL_DF = 0.25, 3  # the defensive part of a proposal
 PLACE_SHARE, PLACE_DF = 0.25, 8  # of places with mass besides
+LOOK, LOOK_NUMBERS = 1 << 14, 1 << 20  # at first: draws, and numbers in them
 MOST_NUMBERS, FEWEST = 1 << 23, 1 << 12  # of the draws of a proposal in many dims
 MORE = 4  # times the draws, where that may decide
 MANY = 50  # dims
@@ -110,19 +111,28 @@ class State:
                 return
 
     def judge(self, stage: str, family: Family, proposal: Family, draws: int | None = None) -> Judged:
-        """Draw, weigh, remember."""
+        """Draw, weigh, remember. A first look at a part of the draws is enough where it leaves no doubt."""
         seed = 1000 * self.options.seed + len(self.judged) + 1
         wanted = draws or min(self.options.draws, max(FEWEST, MOST_NUMBERS // self.p.dim))
-        weighed = weigh(self.p, proposal, self.quantities, wanted, seed)
+        weighed = weigh(self.p, proposal, self.quantities, draws or min(wanted, self._first_look()), seed)
+        while (known := len(weighed.u)) < wanted and not weighed.is_clear(self.options.limits):
+            further = min(known, wanted - known)
+            weighed = weigh_more(self.p, weighed, proposal, self.quantities, further, seed + 211 + known)
         more = (MORE - 1) * wanted
         if (
-            wanted == self.options.draws
+            len(weighed.u) == wanted == self.options.draws
+            and not weighed.is_clear(self.options.limits)
             and weighed.is_near(self.options.limits)
             and self.left > 2 * more * self.p.seconds_a_row
         ):
             weighed = weigh_more(self.p, weighed, proposal, self.quantities, more, seed + 500)
         self.judged.append(Judged(stage, family, proposal, weighed))
         return self.judged[-1]
+
+    def _first_look(self) -> int:
+        """Draws, a power of two."""
+        affordable = min(LOOK, LOOK_NUMBERS // self.p.dim)
+        return max(FEWEST, 1 << max(affordable, 1).bit_length() - 1)
 
     def best(self) -> Judged:
         """The last proposal that is good, else the last whose means are, else that of lowest k-hat and most effective draws."""

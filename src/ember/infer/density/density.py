@@ -145,6 +145,10 @@ class Density:
         self._log_likelihood = by_rows(joint, joint.log_likelihood, compile)
         self._compiles = compile
 
+    def begin_again(self) -> None:
+        """Choose programs as a new density does, so that the same calls give the same bits."""
+        self._rows_without_score = 0
+
     def __reduce__(self) -> tuple[Any, ...]:
         """What was captured stays here: a copy captures anew, when it is called."""
         return type(self), (self.joint, self._compiles)

@@ -25,6 +25,8 @@ from ember.infer.vi.density import Counted
 from ember.infer.vi.families.normal import Normal, triangular
 from ember.infer.vi.quasi_random import NormalPoints
 
+_LOOK = 10  # steps between looks at the noise
+
 
 @dataclass(frozen=True)
 class NaturalGradient:
@@ -35,7 +37,8 @@ class NaturalGradient:
         rate: ``rho`` of the first steps.
         steps: how many of these at most.
         block: they end after a block of this many that meets the certificate.
-        averaging: steps with falling rates after them, which average the noise away.
+        averaging: steps with falling rates after them, which average the noise away; at most so many.
+        noise: they end where what is left of it costs so many nats of the ELBO, about.
         diagonal: keep the scale diagonal: mean field.
     """
 
@@ -44,6 +47,7 @@ class NaturalGradient:
     steps: int = 60
     block: int = 15
     averaging: int = 40
+    noise: float = 0.002
     diagonal: bool = False
 
     def batch_for(self, dim: int) -> int:
@@ -156,11 +160,24 @@ def natural_gradient(
             if Certificate.of(block, settings.block).holds:
                 break
             block.clear()
+    block.clear()
     for taken in range(settings.averaging):
         rate = max(settings.rate / (1 + settings.rate * taken), 1e-3)
         step = _step(p, normal, points.draw(batch), rate, settings, None)
         normal = step.normal
         yield step
+        block.append(step)
+        if (taken + 1) % _LOOK == 0 and _nats_of_noise(block) < settings.noise:
+            break
+
+
+def _nats_of_noise(steps: Sequence[Step]) -> float:
+    """What the noise of the mean residuals takes from the ELBO, to second order, if all elements of the scale are as noisy as its
+    diagonal."""
+    of_mean = torch.stack([step.gradient for step in steps]).var(0).sum()
+    of_scale = torch.stack([step.scale for step in steps]).var(0).sum()
+    noise = 0.5 * float(of_mean) + 0.125 * len(steps[0].gradient) * float(of_scale)
+    return noise / len(steps) if math.isfinite(noise) else math.inf
 
 
 def _diagonal(normal: Normal) -> Normal:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ember.infer.vi.density import Counted
 from ember.infer.vi.families.family import Family
-from ember.ops.psis import Moments, k_hats_of_moments, psis, weighted_moments
+from ember.ops.psis import Moments, k_hats_of_moments, psis, tail_size, weighted_moments
 
 Quantities = Callable[[Tensor], Tensor]
+_WELL_INSIDE = 2 / 3
 _LOST = 1e-6  # weight that may fall on values that are no numbers
 
 
@@ -157,6 +158,16 @@ class Weighed:
             self.all_hold(limits)
             and self.k_hat < limits.easy_k_hat
             and bool((self.k_squares < limits.easy_squares).all())
+        )
+
+    def is_clear(self, limits: Limits) -> bool:
+        """Whether more draws would tell nothing new: easy by more than the noise of a k-hat, errors well inside."""
+        noise = (1 + max(self.k_hat, 0.0)) / math.sqrt(tail_size(len(self.u)))
+        return (
+            self.is_easy(limits)
+            and self.k_hat + noise < limits.easy_k_hat
+            and bool((self.mean_errors < _WELL_INSIDE * limits.mcse_mean).all())
+            and bool((self.sd_errors < _WELL_INSIDE * limits.mcse_sd).all())
         )
 
 
