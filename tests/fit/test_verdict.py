@@ -223,7 +223,6 @@ def test_a_missing_jacobian_is_a_wrong_answer_that_only_the_model_can_show() -> 
 def test_a_known_mode_that_is_not_covered_is_named() -> None:
     known = two_modes(2, 30.0)
     outcome = fit_density(known.density, known.quantities, LEAN, LADDERS["full-rank"])
-    assert outcome.modes == 2
     assert outcome.verdict.status == "poor"
     assert "1 other modes were found" in outcome.verdict.reasons[0]
     asked = Asked(known.density.log_prob, (), {}, "auto", 10, 0, 30.0, False, False)
@@ -242,7 +241,6 @@ def test_a_mode_that_no_first_start_finds(known: Target) -> None:
     """All first starts lie on one side, 3 SDs and more from the ridge between the modes; the second search crosses it."""
     moved = FunctionDensity(known.dim, lambda u: known.density.log_prob(u - 8))
     outcome = fit_density(moved, lambda u: u - 8, LEAN)
-    assert outcome.modes == 2
     assert outcome.verdict
     assert met(outcome, known), errors(outcome, known)
 
@@ -332,7 +330,6 @@ INSIDE = [spike(2, 0.02, 0.1, 1.0), spike(5, 0.02, 0.3), spike(20, 0.02, 0.1), r
 def test_what_is_narrow_inside_of_the_bulk_is_drawn_from(known: Target) -> None:
     """Draws of the bulk hardly fall there, so that their weights show nothing: the search has met it."""
     outcome = fit_density(known.density, known.quantities, LEAN)
-    assert outcome.modes == 2
     assert outcome.verdict, outcome.verdict
     assert met(outcome, known), errors(outcome, known)
 

@@ -170,7 +170,8 @@ def test_predictions_of_an_svi_and_of_its_results(by_rows: bool) -> None:
 def test_parameters_that_change_after_it_was_made_are_noticed() -> None:
     result = fitted(shifted, nothing, Y)
     predictive = Predictive(result, num_samples=5, return_sites=["y"])
-    assert predictive(Y)["y"].shape == (5, 4)
+    with pytest.warns(UserWarning, match="draws nothing: the model observes 'y'"):
+        assert predictive(Y)["y"].shape == (5, 4)
     ember.clear_param_store()
     with pytest.raises(ValueError, match=r"parameters \['loc'\] have changed"):
         predictive(Y)

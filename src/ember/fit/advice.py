@@ -36,14 +36,14 @@ def advice(asked: Asked, outcome: Outcome, written: str, again: Again, left: flo
     notes = [_LEFT_OUT.search(record.note) for record in outcome.stages]
     seconds = [float(note[1]) for note in notes if note]
     spent = [record.name for record in outcome.stages if SPENT in record.note]
+    heavy = numbers is not None and numbers.k_hat < _HEAVY and not numbers.k_mean < _HEAVY
+    if outcome.rest is not None or (not lines and heavy):
+        lines.append("use quantiles: a quantity whose mean does not exist has a median all the same")
     if not lines and outcome.modes > 1 and not seconds and not spent:
         lines.append(
             f"{outcome.modes} modes were found: if labels or signs can be exchanged without a change, put them in "
             "order, high = low + gap (not checked)"
         )
-    heavy = numbers is not None and numbers.k_hat < _HEAVY and not numbers.k_mean < _HEAVY
-    if outcome.rest is not None or (not lines and heavy):
-        lines.append("use quantiles: a quantity whose mean does not exist has a median all the same")
     if seconds:
         left_out = [record.name for record in outcome.stages if _LEFT_OUT.search(record.note)]
         names = ", ".join(dict.fromkeys(left_out))

@@ -97,7 +97,7 @@ def _whole(state: State) -> tuple[Verdict, Judged]:
 
 
 def _modes(state: State) -> str:
-    return f"given that no mode was missed ({1 + len(state.far)} found)"
+    return f"given that no mode was missed ({state.modes} found)"
 
 
 def _of_good_means(state: State, best: Judged, reasons: tuple[str, ...], agree: bool | None) -> Verdict:

@@ -136,7 +136,7 @@ def _outcome(state: State) -> Outcome:
         tuple(state.records),
         torch.tensor(state.losses, dtype=torch.double),
         state.certificate,
-        1 + len(state.far),
+        state.modes,
         found.verdict,
         weighed.worst,
         state.p.evaluations,

@@ -31,6 +31,7 @@ PLACE_SHARE, PLACE_DF = 0.25, 8  # of places with mass besides
 LOOK, LOOK_NUMBERS = 1 << 14, 1 << 20  # at first: draws, and numbers in them
 MOST_NUMBERS, FEWEST = 1 << 23, 1 << 12  # of the draws of a proposal in many dims
 MORE = 4  # times the draws, where that may decide
+APART = 0.5  # standard deviations between the centres of two modes
 MANY = 50  # dims
 _MIDDLE = torch.tensor([0.16, 0.84], dtype=torch.double)
 _NO_SD = 2.0  # index of a tail
@@ -212,6 +213,18 @@ class State:
             chained.weighed.sd_errors < limits.audit_error
         )
         return chained if self.audit.is_healthy(limits.r_hat, limits.drift) and bool(small.all()) else None
+
+    @property
+    def modes(self) -> int:
+        """How many places of mass there are with centres of their own, in the units of the fit."""
+        if self.normal is None:
+            return 1 + len(self.far)
+        centres = [torch.zeros_like(self.normal.loc)]
+        for place in self.far:
+            centre = self.normal.whiten(place.normal.loc.unsqueeze(0))[0]
+            if all(float((centre - other).norm()) > APART for other in centres):
+                centres.append(centre)
+        return len(centres)
 
     def misses_modes(self, judged: Judged) -> bool:
         """Whether places with mass are known where the proposal has next to nothing."""

@@ -18,7 +18,7 @@ from ember.pyro.views import View
 EMULATED_VERSION = "1.9.2"
 """What ``pyro.__version__`` says under the drop-in: the Pyro whose programs run."""
 
-_LENIENT: dict[str, Any] = {"nonfinite_loss": "warn"}
+_LENIENT: dict[str, Any] = {"nonfinite_loss": "warn", "warn_of_given_data": False}
 _finder = Finder()
 _undo: dict[str, Any] = {}
 
@@ -31,8 +31,8 @@ def is_installed() -> bool:
 def install(*, child_processes: bool = True, compile: CompileMode = None) -> None:
     """Make ``pyro`` and every path below it Ember's own modules. A second call changes nothing.
 
-    ``ember.__version__`` becomes the version of Pyro that programs ask for, and a loss that is not finite
-    warns, as in Pyro, where Ember would raise.
+    ``ember.__version__`` becomes the version of Pyro that programs ask for. A loss that is not finite warns, as
+    in Pyro, where Ember would raise; predictions of data that were given do not warn.
 
     Args:
         child_processes: let Python processes started from here see the same, through ``PYTHONPATH``.

@@ -21,12 +21,16 @@ class UntilConverged(Callback):
     >>> import torch, ember
     >>> from ember import distributions as dist
     >>> def model(x):
-    ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0)) ...     with ember.plate("data", len(x)): ...
-    ember.sample("x", dist.Normal(loc, 1.0), obs=x) >>> guide = ember.infer.autoguide.AutoNormal(model) >>>
-    svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.02}), ember.infer.Trace_ELBO(),
-    param_store="own") >>> until = ember.train.UntilConverged() >>> x = torch.arange(100) / 10 >>> result =
-    svi.fit(x, epochs=20_000, batch_size=20, callbacks=[until], progress=False) >>>
-    until.convergence.converged, result.stopped (True, 'converged')
+    ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0))
+    ...     with ember.plate("data", len(x)):
+    ...         ember.sample("x", dist.Normal(loc, 1.0), obs=x)
+    >>> guide = ember.infer.autoguide.AutoNormal(model)
+    >>> adam = ember.optim.Adam({"lr": 0.02})
+    >>> svi = ember.infer.SVI(model, guide, adam, ember.infer.Trace_ELBO(), param_store="own")
+    >>> until, x = ember.train.UntilConverged(), torch.arange(100) / 10
+    >>> result = svi.fit(x, epochs=20_000, batch_size=20, callbacks=[until], progress=False)
+    >>> until.convergence.converged, result.stopped
+    (True, 'converged')
     """
 
     def __init__(self, rule: StoppingRule | None = None) -> None:

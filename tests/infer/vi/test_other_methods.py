@@ -69,13 +69,13 @@ def test_a_low_rank_normal_is_its_covariance() -> None:
 
 
 def test_low_rank_fits_a_factor_model() -> None:
-    """300 dims, two directions, from Pathfinder's start: variances to 10 %, means to 0.1 SD."""
+    """300 dims, two directions, from Pathfinder's start: standard deviations to 10 %, means to 0.1 SD."""
     dim = 300
     factor, scale, loc = randn(dim, 2, seed=5), randn(dim, seed=6).exp(), randn(dim, seed=7)
     truth = LowRankNormal.of(loc, scale, factor)
     p = Counted(FunctionDensity(dim, truth.log_prob))
     *_, paths = pathfinder(p, torch.zeros(1, dim, dtype=torch.double))
-    *_, last = low_rank(p, paths[0].normal, LowRank(rank=4, steps=400, rate=0.03))
+    *_, last = low_rank(p, paths[0].normal, LowRank(rank=4, steps=800, rate=0.03))
     sd = truth.variance.sqrt()
     assert float(((last.normal.loc - loc) / sd).abs().max()) < 0.1
     assert float((last.normal.variance.sqrt() / sd).log().abs().max()) < 0.1

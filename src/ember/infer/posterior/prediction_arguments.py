@@ -6,12 +6,16 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ember import settings
 from ember.caller import stacklevel
 from ember.errors import ModelError
 from ember.infer.posterior.prediction_runs import Layout
 from ember.infer.traces.program_checks import check_program
 from ember.ops.draws import thinned
 from ember.params.fits import FittedPrograms
+
+_WARN_OF_GIVEN_DATA = True
+settings.register("warn_of_given_data", __name__, "_WARN_OF_GIVEN_DATA")
 
 Program = Callable[..., Any]
 Samples = dict[str, Any]
@@ -56,7 +60,7 @@ def check_arguments(model: object, posterior_samples: object, guide: object) -> 
 
 def warn_of_data(layout: Layout) -> None:
     """Say that nothing will be drawn, as the data were given."""
-    if layout.only_data:
+    if layout.only_data and _WARN_OF_GIVEN_DATA:
         warnings.warn(
             f"Predictive draws nothing: the model observes {', '.join(map(repr, layout.only_data))}, so every sample is "
             "the data that it was given\n"

@@ -32,6 +32,7 @@ CALLS = (
     "ember_call_python",
     "ember_call_product",
     "ember_call_sum_and_product",
+    *(f"ember_call_{name}_{real}" for name in ("solve", "factor") for real in ("f32", "f64")),
 )
 
 
