@@ -223,6 +223,7 @@ def test_a_missing_jacobian_is_a_wrong_answer_that_only_the_model_can_show() -> 
 def test_a_known_mode_that_is_not_covered_is_named() -> None:
     known = two_modes(2, 30.0)
     outcome = fit_density(known.density, known.quantities, LEAN, LADDERS["full-rank"])
+    assert outcome.modes == 2
     assert outcome.verdict.status == "poor"
     assert "1 other modes were found" in outcome.verdict.reasons[0]
     asked = Asked(known.density.log_prob, (), {}, "auto", 10, 0, 30.0, False, False)
@@ -241,6 +242,7 @@ def test_a_mode_that_no_first_start_finds(known: Target) -> None:
     """All first starts lie on one side, 3 SDs and more from the ridge between the modes; the second search crosses it."""
     moved = FunctionDensity(known.dim, lambda u: known.density.log_prob(u - 8))
     outcome = fit_density(moved, lambda u: u - 8, LEAN)
+    assert outcome.modes == 2
     assert outcome.verdict
     assert met(outcome, known), errors(outcome, known)
 
@@ -346,6 +348,7 @@ def test_a_bulk_around_what_was_fitted_is_drawn_from(width: float) -> None:
 def test_a_spike_that_a_family_alone_does_not_cover_is_named() -> None:
     known = spike(5, 0.02, 0.3)
     outcome = fit_density(known.density, known.quantities, LEAN, LADDERS["full-rank"])
+    assert outcome.modes == 2
     assert outcome.verdict.status == "poor"
     assert "1 other modes were found" in outcome.verdict.reasons[0]
 
