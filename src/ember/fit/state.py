@@ -31,7 +31,8 @@ PLACE_SHARE, PLACE_DF = 0.25, 8  # of places with mass besides
 LOOK, LOOK_NUMBERS = 1 << 14, 1 << 20  # at first: draws, and numbers in them
 MOST_NUMBERS, FEWEST = 1 << 23, 1 << 12  # of the draws of a proposal in many dims
 MORE = 4  # times the draws, where that may decide
-APART = 0.5  # standard deviations between the centres of two modes
+APART = 0.5  # standard deviations between the centres of two modes,
+NARROW = -1.4  # or the log of how much narrower one is
 MANY = 50  # dims
 _MIDDLE = torch.tensor([0.16, 0.84], dtype=torch.double)
 _NO_SD = 2.0  # index of a tail
@@ -160,7 +161,7 @@ class State:
         if not self.judged:
             return False
         last, limits = self.judged[-1], self.options.limits
-        if self.is_confirmed():
+        if self.is_confirmed() or self.rests_on_chains():
             return True
         if not last.weighed.all_hold(limits) or self.misses_modes(last):
             return False
@@ -180,6 +181,12 @@ class State:
         if not best.weighed.all_hold(limits):
             return self.audited() is not None
         return self.least_tail() > limits.tail_of_chains
+
+    def rests_on_chains(self) -> bool:
+        """Whether, in many dims, the draws of chains are the answer, since weights do not hold."""
+        best = self.best()
+        missed = best.weighed.all_hold(self.options.limits) or self.misses_modes(best)
+        return self.is_large() and not missed and self.audited() is not None
 
     def chains_agree(self, judged: Judged) -> bool | None:
         """Whether healthy chains have the moments of a proposal, None if there are none."""
@@ -216,15 +223,20 @@ class State:
 
     @property
     def modes(self) -> int:
-        """How many places of mass there are with centres of their own, in the units of the fit."""
+        """How many modes are known: places of mass with centres of their own, or far narrower than the fit."""
         if self.normal is None:
             return 1 + len(self.far)
-        centres = [torch.zeros_like(self.normal.loc)]
+        centres, narrow = [torch.zeros_like(self.normal.loc)], 0
         for place in self.far:
             centre = self.normal.whiten(place.normal.loc.unsqueeze(0))[0]
             if all(float((centre - other).norm()) > APART for other in centres):
                 centres.append(centre)
-        return len(centres)
+            elif (
+                float((place.normal.scale_tril.diagonal() / self.normal.scale_tril.diagonal()).log().mean())
+                < NARROW
+            ):
+                narrow = 1
+        return len(centres) + narrow
 
     def misses_modes(self, judged: Judged) -> bool:
         """Whether places with mass are known where the proposal has next to nothing."""

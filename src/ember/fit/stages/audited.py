@@ -29,7 +29,7 @@ class AuditByChains:
     name: str = AUDIT
 
     def applies(self, state: State) -> bool:
-        """Early only to confirm what is good; at the end also where weights can be used, or in many dims."""
+        """In many dims, to confirm what is good, and at the end, where weights can be used."""
         if not state.judged:
             return False
         judged, limits = state.best(), state.options.limits
@@ -38,7 +38,7 @@ class AuditByChains:
             return False
         if self.early:
             good = best.means_hold(limits) if isinstance(judged.family, Warped) else best.all_hold(limits)
-            return good and not state.misses_modes(judged)
+            return (good or state.is_large()) and not state.misses_modes(judged)
         return best.weights_hold(limits) or state.is_large() or state.options.audit
 
     def rows(self, state: State) -> int:
