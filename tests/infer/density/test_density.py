@@ -439,3 +439,26 @@ def test_wrong_rows_and_values_are_named() -> None:
         density.unconstrain(good | {"typo": torch.zeros(2)})
     with pytest.raises(ModelError, match="the same number of rows"):
         density.unconstrain(good | {"b": torch.zeros(3, 2)})
+
+
+def test_a_start_at_which_a_matrix_has_no_factor_is_left_for_another() -> None:
+    starts = []
+
+    def model() -> None:
+        scale = ember.sample("scale", dist.LogNormal(0.0, 1.0))
+        starts.append(float(scale))
+        sign = -1.0 if len(starts) == 1 else 1.0
+        root = torch.linalg.cholesky(sign * scale * torch.eye(2))
+        ember.sample("x", dist.MultivariateNormal(torch.zeros(2), scale_tril=root), obs=torch.ones(2))
+
+    assert ember.density(model).dim == 1
+    assert len(starts) > 1
+
+
+def test_a_model_without_a_factor_anywhere_is_refused() -> None:
+    def model() -> None:
+        scale = ember.sample("scale", dist.LogNormal(0.0, 1.0))
+        torch.linalg.cholesky(-scale * torch.eye(2))
+
+    with pytest.raises(torch.linalg.LinAlgError):
+        ember.density(model)

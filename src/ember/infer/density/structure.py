@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -24,6 +25,7 @@ from ember.poutine.prune import prune_subsample_sites
 from ember.poutine.site import Site
 from ember.poutine.trace_struct import Trace
 
+_STARTS = 10
 _ON_A_CIRCLE = ("VonMises", "SineBivariateVonMises")
 
 
@@ -112,11 +114,13 @@ def started(model: Callable[..., Any], init: InitFn = init_to_median) -> Callabl
 
 
 def _first_run(program: Program, store: ParamStoreDict, init: InitFn) -> Trace:
+    """A run at a start; at another one where a matrix cannot be factored at the first, as starts are medians of a few draws."""
+    run: Callable[..., Trace] = block(trace(started(program.model, init)).get_trace)
     with store.active(), torch.no_grad():
-        recorded: Trace = block(trace(started(program.model, init)).get_trace)(
-            *program.args, **program.kwargs
-        )
-    return recorded
+        for _ in range(_STARTS - 1):
+            with suppress(ArithmeticError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+                return run(*program.args, **program.kwargs)
+        return run(*program.args, **program.kwargs)
 
 
 def is_determined(site: Site) -> bool:
