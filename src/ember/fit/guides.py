@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ember.infer.autoguide.packed.multivariate_normal import AutoMultivariateNor
 from ember.params.fits import note_fit
 from ember.params.param_store import ParamStoreDict
 
+_LEAST = 1e-12  # variance: of one draw with all of the weight
 Program = Callable[..., Any]
 MOST_FULL = 500
 """Above so many coordinates a guide has no correlations: their matrix would outgrow the model."""
@@ -43,7 +44,7 @@ def normal_guide(
         dtype = guide.loc.dtype
         guide.loc.copy_(loc)
         if spread.dim() == 2:
-            factor = torch.linalg.cholesky(spread)
+            factor = _factor(spread)
             scale = factor.diagonal()
             guide.scale_tril = (factor / scale.unsqueeze(-1)).to(dtype)
         else:
@@ -51,6 +52,17 @@ def normal_guide(
         guide.scale = scale.to(dtype)
     note_fit(guide, store)
     return guide
+
+
+def _factor(spread: Tensor) -> Tensor:
+    """A lower factor of a covariance. Where a few draws have all of the weight, the diagonal grows until there is one."""
+    diagonal = spread.diagonal().clamp_min(_LEAST)
+    for exponent in range(-10, 1):
+        grown = spread + 10.0**exponent * diagonal.diag()
+        factor, info = torch.linalg.cholesky_ex(grown)
+        if not int(info) and bool(torch.isfinite(factor).all()):
+            return cast(Tensor, factor)
+    return diagonal.sqrt().diag()
 
 
 def moments_of(u: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,6 +77,4 @@ def moments_of(u: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
     apart = u - mean
     if u.shape[-1] > MOST_FULL:
         return mean, (weights * apart.square()).sum(0)
-    covariance = apart.mT @ (weights * apart)
-    jitter = 1e-10 * covariance.diagonal().mean()
-    return mean, covariance + jitter * torch.eye(len(mean), dtype=u.dtype)
+    return mean, apart.mT @ (weights * apart)
