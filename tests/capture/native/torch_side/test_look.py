@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ember.capture.native.torch_side.look import OTHERS, Look, Relied, is_available
+from ember.capture.native.torch_side.look import OTHERS, Look, Relied, _found, is_available
 
 KNOWN = "as noted"
 MISSING = object()
@@ -71,6 +72,28 @@ class TestArguments:
         look.note((base, 5), "other")
         assert look.call((base, 5), {}) == "other"
         assert look.call((x, 5), {}) == OTHERS
+
+    @pytest.mark.parametrize("dims", range(6))
+    def test_what_torch_leaves_in_unused_places(self, dims):
+        x = torch.zeros((2,) * dims)
+        look = look_at(x)
+        other = torch.ones((2,) * dims)
+        where = _found()
+        words = (ctypes.c_uint64 * where.impl_words).from_address(other._cdata)
+        for k in range(dims, where.most_dims):
+            words[where.dims + 1 + k] = words[where.dims + 1 + where.most_dims + k] = 12345
+        assert look.call((other,), {}) == OTHERS
+        if dims:
+            words[where.dims + dims] = 12345
+            assert look.call((other,), {}) is None
+
+    @pytest.mark.parametrize("change", [lambda x: x.resize_(3, 2, 1, 1, 1, 1), lambda x: x.transpose_(2, 3)])
+    def test_many_dims_are_never_sure(self, change):
+        x = torch.zeros(2, 3, 1, 1, 1, 1)
+        look = look_at(tensors=[x])
+        assert look.call((), {}) is None
+        change(x)
+        assert look.call((), {}) is None
 
     def test_trained_arguments_are_alike_among_themselves(self):
         look = look_at(torch.zeros(2, requires_grad=True))

@@ -35,6 +35,7 @@ enum { NOTED, NAMES, TENSOR, OTHERS, PATHS, CALLS, DICTS, KEYS, VALUES, FUNCTION
 enum { MOST_WORDS = 64 };
 static struct {
     int64_t object, impl_words, meta_words, meta, storage, data; /* object: which word of the Python object is the tensor */
+    int64_t dims, most_dims; /* the word of how many dims; after it come as many sizes and as many strides as fit inside */
     uint64_t impl_mask[MOST_WORDS], meta_mask[MOST_WORDS], alike_mask[MOST_WORDS];
 } layout;
 
@@ -69,9 +70,18 @@ static int differ(const uint64_t *a, const uint64_t *b, const uint64_t *mask, in
     return found != 0;
 }
 
+/* The sizes of a tensor of more dims lie elsewhere and can change there: such a tensor is never sure to be as it was. */
+static int is_inside(const uint64_t *impl) { return impl[layout.dims] <= (uint64_t)layout.most_dims; }
+
+/* Of sizes and strides, torch leaves what the dims do not need as it finds it. */
+static int is_unused(const uint64_t *impl, int64_t word) {
+    const int64_t k = word - layout.dims - 1;
+    return 0 <= k && k < 2 * layout.most_dims && (uint64_t)(k % layout.most_dims) >= impl[layout.dims];
+}
+
 static int changed(const Snapshot *s, PyObject *tensor) {
     const uint64_t *const impl = impl_of(tensor);
-    if (impl != s->impl || differ(impl, s->words, layout.impl_mask, layout.impl_words)) return 1;
+    if (impl != s->impl || !is_inside(impl) || differ(impl, s->words, layout.impl_mask, layout.impl_words)) return 1;
     const uint64_t *const meta = meta_of(impl);
     return data_of(impl) != s->data || (meta && differ(meta, s->meta, layout.meta_mask, layout.meta_words));
 }
@@ -80,7 +90,11 @@ void ember_look_take(void *snapshot, PyObject *tensor) { take(snapshot, tensor);
 int32_t ember_look_changed(const void *snapshot, PyObject *tensor) { return changed(snapshot, tensor); }
 int32_t ember_look_alike(const void *snapshot, PyObject *tensor) {
     const Snapshot *const s = snapshot;
-    return !differ(impl_of(tensor), s->words, layout.alike_mask, layout.impl_words);
+    const uint64_t *const impl = impl_of(tensor);
+    if (!is_inside(impl)) return 0;
+    for (int64_t k = 0; k < layout.impl_words; k++)
+        if (((impl[k] ^ s->words[k]) & layout.alike_mask[k]) && !is_unused(s->words, k)) return 0;
+    return 1;
 }
 
 #define PART(k) PyTuple_GetItem(self, k)

@@ -34,7 +34,7 @@ class _Layout(ctypes.Structure):
     _fields_ = [
         *(
             (name, ctypes.c_int64)
-            for name in ("object", "impl_words", "meta_words", "meta", "storage", "data")
+            for name in ("object", "impl_words", "meta_words", "meta", "storage", "data", "dims", "most_dims")
         ),
         *((name, ctypes.c_uint64 * _MOST_WORDS) for name in ("impl_mask", "meta_mask", "alike_mask")),
     ]
@@ -172,6 +172,7 @@ def _found() -> _Layout:
     layout.storage = _only(impl, plain.untyped_storage()._cdata)
     storage = _words(plain.untyped_storage()._cdata, 8)
     layout.data = storage.index(plain.data_ptr())
+    layout.dims, layout.most_dims = _dims_word(layout.impl_words)
     layout.meta = _meta_word(layout.impl_words, usable)
     meta = _words(leaf._cdata, layout.impl_words)[layout.meta]
     layout.meta_words = _words_of(meta, usable)
@@ -194,6 +195,18 @@ def _only(words: Sequence[int], value: int) -> int:
     if list(words).count(value) != 1:
         raise _NotSoundError(f"{value:#x} is not one of {len(words)} words")
     return list(words).index(value)
+
+
+def _dims_word(count: int) -> tuple[int, int]:
+    """Which word of a tensor counts its dims, sizes and strides behind it; and how many of each there is room for."""
+    most = torch.zeros(3, 5, 7, 11, 13)
+    words, tail = _words(most._cdata, count), [*most.shape, *most.stride()]
+    starts = [k for k in range(1, count) if words[k : k + len(tail)] == tail]
+    if len(starts) != 1 or any(
+        _words(torch.zeros((2,) * dims)._cdata, count)[starts[0] - 1] != dims for dims in range(most.ndim + 2)
+    ):
+        raise _NotSoundError(f"sizes and strides of a tensor begin at the words {starts}")
+    return starts[0] - 1, most.ndim
 
 
 def _meta_word(count: int, usable: Any) -> int:
