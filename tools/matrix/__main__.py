@@ -81,7 +81,7 @@ def environment_for(pair: str) -> tuple[Path, str]:
     found = place / "bin" / "python"
     if (place / "complete").exists():
         return found, ""
-    base = shutil.which(f"python{python}") or _of_pyenv(python)
+    base = next(filter(_runs, (f"python{python}", *_of_pyenv(python))), None)
     if base is None:
         return Path(), f"there is no python{python}"
     PLACE.mkdir(parents=True, exist_ok=True)
@@ -101,9 +101,15 @@ def environment_for(pair: str) -> tuple[Path, str]:
     return found, ""
 
 
-def _of_pyenv(python: str) -> str | None:
-    found = sorted(Path("~/.pyenv/versions").expanduser().glob(f"{python}.*/bin/python"))
-    return str(found[-1]) if found else None
+def _runs(python: str) -> bool:
+    # A stand-in of pyenv may be found by its name and still not run.
+    found = shutil.which(python)
+    return found is not None and subprocess.run([found, "--version"], capture_output=True).returncode == 0
+
+
+def _of_pyenv(python: str) -> list[str]:
+    places = Path("~/.pyenv/versions").expanduser().glob(f"{python}.*/bin/python")
+    return [str(place) for place in sorted(places, reverse=True)]
 
 
 def run(python: Path, tests: Sequence[str], workers: int) -> Result:
