@@ -229,6 +229,9 @@ def test_a_known_mode_that_is_not_covered_is_named() -> None:
     asked = Asked(known.density.log_prob, (), {}, "auto", 10, 0, 30.0, False, False)
     cut_short = replace(outcome, stages=(*outcome.stages, replace(outcome.stages[-1], note=SPENT)))
     assert any("budget=60" in way for way in advice(asked, cut_short, "", lambda guide: outcome, left=0.0))
+    by = "vmap (not native: there is no C compiler)"
+    slow = advice(asked, cut_short, "", lambda guide: outcome, left=0.0, ran=by)
+    assert slow[0] == f"a log density in C: it ran by {by} (not checked)"
     ways = advice(asked, outcome, "", lambda guide: outcome, left=0.0)
     assert (
         "2 modes were found" in ways[0] and "order" in ways[0] and not any("quantiles" in way for way in ways)

@@ -14,7 +14,9 @@ _HEAVY = 0.7  # k-hat
 _LEFT_OUT = re.compile(r"left out: about ([\d.]+) s")
 
 
-def advice(asked: Asked, outcome: Outcome, written: str, again: Again, left: float) -> tuple[str, ...]:
+def advice(
+    asked: Asked, outcome: Outcome, written: str, again: Again, left: float, ran: str = "native"
+) -> tuple[str, ...]:
     """Ways out, the likeliest first.
 
     Args:
@@ -23,6 +25,7 @@ def advice(asked: Asked, outcome: Outcome, written: str, again: Again, left: flo
         written: how the model is written with sites drawn through noise; empty if that does not apply.
         again: fits once more with another guide.
         left: seconds of the budget.
+        ran: what ran the log density, and why, as :meth:`~ember.infer.density.Density.explain` says it.
     """
     verdict = outcome.verdict
     if verdict:
@@ -44,6 +47,8 @@ def advice(asked: Asked, outcome: Outcome, written: str, again: Again, left: flo
             f"{outcome.modes} modes were found: if labels or signs can be exchanged without a change, put them in "
             "order, high = low + gap (not checked)"
         )
+    if (seconds or spent) and not ran.startswith("native"):
+        lines.append(f"a log density in C: it ran by {ran} (not checked)")
     if seconds:
         left_out = [record.name for record in outcome.stages if _LEFT_OUT.search(record.note)]
         names = ", ".join(dict.fromkeys(left_out))

@@ -79,6 +79,7 @@ def fit_by_density(asked: Asked, store: ParamStoreDict) -> Fit:
             noise,
             lambda guide: _best(replace(asked, guide=guide), plain, options, begun)[1],
             left,
+            plain.density.explain(),
         )
     if reason:
         outcome = replace(

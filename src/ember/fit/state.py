@@ -105,10 +105,10 @@ class State:
         return self.options.budget - self.seconds
 
     def until_spent(self, steps: Iterable[T]) -> Iterator[T]:
-        """The steps of a fit, as long as there is time; at least one."""
+        """The steps of a fit, as long as there is time to judge what comes of it; at least one."""
         for step in steps:
             yield step
-            if self.left <= 0:
+            if self.left <= min(self._first_look() * self.p.seconds_a_row, self.options.budget / 2):
                 self.interrupted = SPENT
                 return
 

@@ -60,8 +60,12 @@ class Call:
 
     def only(self, index: int) -> Call:
         """The call for one of its rows."""
-        row = [tensor[index : index + 1] for tensor in self.rows]
-        return Call(tuple(self.arguments(row, self.shared)), self.by_row, 1)
+        return self.between(index, index + 1)
+
+    def between(self, start: int, stop: int) -> Call:
+        """The call for some of its rows."""
+        rows = [tensor[start:stop] for tensor in self.rows]
+        return Call(tuple(self.arguments(rows, self.shared)), self.by_row, stop - start)
 
     def at(self, example: Sequence[Any]) -> Call:
         """The call for one row, given what stands there in the place of the arguments with rows."""

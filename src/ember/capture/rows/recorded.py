@@ -14,7 +14,8 @@ from ember.capture.choice import BackendName
 from ember.capture.recording.asked import Asked
 from ember.capture.recording.graph import capture
 from ember.capture.rows.calls import Call, Results, leaves_of
-from ember.capture.rows.program import RowProgram, compiled
+from ember.capture.rows.loops import RowProgram
+from ember.capture.rows.program import compiled
 from ember.errors import CaptureError, CaptureMismatchError, Reason
 from ember.rng import fork_torch_rng
 
