@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+import re
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,6 +185,17 @@ class TestAsked:
     def test_options_that_cannot_be(self, options: dict[str, Any], words: str) -> None:
         with pytest.raises(ValueError, match=words):
             ember.fit(coin, FLIPS, progress=False, **options)
+
+    def test_the_page_has_all_of_them_with_their_defaults(self) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "fit.md").read_text().partition("\n## Options\n")[2]
+        rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", page, re.MULTILINE))
+        parameters = inspect.signature(ember.fit).parameters.values()
+        options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        assert rows.keys() == options.keys()
+        assert rows.pop("seed") == "from torch's stream" and options.pop("seed") is None
+        assert {name: cell.strip('`"') for name, cell in rows.items()} == {
+            name: f"{value:g}" if name == "budget" else str(value) for name, value in options.items()
+        }
 
     def test_no_model(self) -> None:
         with pytest.raises(ValueError, match="model must be a function"):
