@@ -22,7 +22,7 @@ from ember.fit.outcome import SPENT
 from ember.fit.stages import LADDER, LADDERS, FitNormal, Locate
 from ember.fit.stages.audited import COUNT
 from ember.fit.stages.elsewhere import MOST
-from ember.fit.state import Judged, State, defended
+from ember.fit.state import MANY, Judged, State, defended
 from ember.infer.density.judging.judge import Limits
 from ember.infer.vi.density import Counted, FunctionDensity
 from ember.infer.vi.families.family import Family
@@ -421,10 +421,19 @@ def test_a_wider_spike_off_the_middle_is_found() -> None:
     assert outcome.verdict and met(outcome, known)
 
 
+def test_chains_may_stand_for_the_posterior_in_many_dims() -> None:
+    """Weights of a mean-field guide are poor there; its draws are good places to start."""
+    known = gauss(60, 10.0)
+    options = Options(draws=1 << 12, budget=120.0)
+    outcome = fit_density(known.density, known.quantities, options, LADDERS["mean-field"])
+    assert outcome.verdict and outcome.verdict.reasons[0].startswith("by chains")
+    assert met(outcome, known), errors(outcome, known)
+
+
 def test_numbers_of_the_page() -> None:
     """docs/fit.md: limits of k-hat, chains, starts, places, and the order of the families."""
     limits = Limits()
     assert (limits.easy_k_hat, limits.k_hat) == (0.5, 0.7)
-    assert COUNT == 256 and Newton().starts == 8 and MOST == 4
+    assert COUNT == 256 and Newton().starts == 8 and MOST == 4 and MANY == 50
     families = [stage.name for stage in LADDER if stage.name in LADDERS]
     assert families == ["full-rank", "skewed", "mixture", "flow"] and LADDER[-1].name == "audit"
