@@ -60,6 +60,17 @@ def test_a_guide_that_is_too_narrow_by_construction_is_corrected_or_not_ok() -> 
     assert not fit.verdict
 
 
+def test_what_is_unverified_warns_and_raises_nothing() -> None:
+    def model(y: Tensor) -> None:
+        loc = ember.sample("loc", dist.Normal(0.0, 1.0))
+        with ember.plate("rows", len(y), subsample_size=5) as rows:  # reshape: five rows, and no others
+            ember.sample("y", dist.Normal(loc, 1.0).expand([5]), obs=y[rows].reshape(5))
+
+    with pytest.warns(UserWarning, match="ember.fit of model: unverified"):
+        fit = ember.fit(model, Y, guide="mean-field", seed=0, progress=False, budget=0.5, strict=True)
+    assert fit.verdict.status == "unverified" and fit.verdict.reasons
+
+
 def test_local_latents_of_a_part_cannot_be_verified() -> None:
     def model(y: Tensor) -> None:
         loc = ember.sample("loc", dist.Normal(0.0, 1.0))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+import re
 import sys
+import time
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +20,8 @@ import ember
 import ember.distributions as dist
 from ember.distributions import constraints
 from ember.errors import ModelError, NotTrusted
+from ember.fit.kept import kept_density
+from ember.fit.pipeline import Climb
 from ember.infer import SVI, Predictive, Trace_ELBO
 from ember.optim import Adam
 from tests.fit.programs import FLIPS, X, Y, all_heads, cauchy, coin, funnel, line, line_posterior, mixture
@@ -183,6 +190,17 @@ class TestAsked:
         with pytest.raises(ValueError, match=words):
             ember.fit(coin, FLIPS, progress=False, **options)
 
+    def test_the_page_has_all_of_them_with_their_defaults(self) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "fit.md").read_text().partition("\n## Options\n")[2]
+        rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", page, re.MULTILINE))
+        parameters = inspect.signature(ember.fit).parameters.values()
+        options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        assert rows.keys() == options.keys()
+        assert rows.pop("seed") == "from torch's stream" and options.pop("seed") is None
+        assert {name: cell.strip('`"') for name, cell in rows.items()} == {
+            name: f"{value:g}" if name == "budget" else str(value) for name, value in options.items()
+        }
+
     def test_no_model(self) -> None:
         with pytest.raises(ValueError, match="model must be a function"):
             ember.fit(FLIPS)
@@ -256,6 +274,29 @@ class TestAdvice:
         fit = fitted(cauchy, budget=0.05)
         assert fit.seconds < 20
         assert not fit.verdict
+
+
+def test_compiling_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that is a thousand seconds ahead after compiling."""
+    module: Any = sys.modules["ember.fit.by_density"]
+    ahead, budgets = [0.0], []
+
+    def compiled(*args: Any) -> Any:
+        ahead[0] += 1000.0
+        return kept_density(*args)
+
+    class Noting(Climb):
+        def __init__(self, density: Any, quantities: Any, options: Any) -> None:
+            budgets.append(options.budget)
+            super().__init__(density, quantities, options)
+
+    monkeypatch.setattr(
+        module, "time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + ahead[0]), raising=True
+    )
+    monkeypatch.setattr(module, "kept_density", compiled)
+    monkeypatch.setattr(module, "Climb", Noting)
+    ember.fit(coin, FLIPS, seed=0, progress=False, budget=500.0)
+    assert ahead[0] >= 1000.0 and budgets[0] > 400.0
 
 
 class Slope(ember.nn.PyroModule):

@@ -8,7 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from tests.fit.known_answers import variance
+from tools.trust import targets
 from tools.trust.judgement import Judgement, judge
 from tools.trust.references import Outcome, disagreement, main, promises
 from tools.trust.truth import Errors, Moment, errors, moments
@@ -57,6 +60,16 @@ def test_a_number_that_is_none_is_never_within_the_limits(moment: Moment) -> Non
 def test_a_scalar_left_out_is_an_error() -> None:
     with pytest.raises(KeyError, match="b"):
         errors({"a": Moment(0.0, 1.0), "b": Moment(0.0, 1.0)}, {"a": Moment(0.0, 1.0)})
+
+
+@pytest.mark.parametrize(("word", "false"), [("ok", 1), ("means only", 1), ("poor", 0)])
+def test_a_word_on_one_quantity_that_vouches_for_a_wrong_number_is_counted(word: str, false: int) -> None:
+    known = variance(20)
+    shifted = known.mean + torch.tensor([0.0, 0.2]) * known.sd
+    found: Any = SimpleNamespace(
+        weighed=SimpleNamespace(moments=SimpleNamespace(mean=shifted, sd=known.sd)), by_column=("ok", word)
+    )
+    assert targets.Errors.of(found, known).vouched == false
 
 
 def outcome(status: str, judgement: str, shift: float) -> Outcome:

@@ -106,6 +106,14 @@ def test_a_guide_that_cannot_be_corrected_gives_a_warning() -> None:
     assert "k-hat" in str(found)
 
 
+def test_observations_whose_k_hat_is_too_high_are_counted() -> None:
+    """One observation is so far off that the draws given the others are of another place."""
+    y = torch.cat([data(), torch.tensor([30.0], dtype=D)])
+    with pytest.warns(UserWarning, match=r"ember.loo: k-hat is above 0.7. for 1 of 21 observations"):
+        found = ember.loo(conjugate, exact_draws(y), y)
+    assert int(found.k_hat.argmax()) == 20 and "1 of 21" in str(found)
+
+
 def test_a_point_is_no_posterior() -> None:
     y = data()
     guide = AutoDelta(conjugate)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -86,3 +90,11 @@ def test_scalars_name_each_entry() -> None:
 def test_scalars_of_different_numbers_of_draws_are_an_error() -> None:
     with pytest.raises(ValueError, match="'mu': 3"):
         Scalars.of({"b": torch.zeros(2), "mu": torch.zeros(3)})
+
+
+def test_the_extra_installs_what_reports_import() -> None:
+    root = Path(__file__).parents[2]
+    source = "".join(path.read_text() for path in (root / "src" / "ember" / "report").rglob("*.py"))
+    imported = set(re.findall(r"\b(arviz|matplotlib|pandas)\b", source))
+    extra = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]["report"]
+    assert {re.split("[><=]", name)[0] for name in extra} == imported == {"arviz", "matplotlib", "pandas"}

@@ -82,6 +82,43 @@ def test_whole_data_are_steps_without_end() -> None:
     assert torch.equal(result.losses, expected) and result.epochs == 30
 
 
+def test_whole_data_have_no_epochs() -> None:
+    seen: list[int] = []
+
+    class Noting(Callback):
+        def after_epoch(self, training: Any) -> None:
+            seen.append(training.epoch)
+
+    result = new_svi().fit(data(), epochs=30, callbacks=[Noting()], progress=False)
+    assert result.num_steps == 30 and seen == []
+    new_svi().fit(data(), epochs=2, batch_size=10, callbacks=[Noting()], progress=False)
+    assert seen == [1, 2]
+
+
+@modes
+def test_stable_fits_leave_out_steps_that_are_not_finite(mode: Any) -> None:
+    x, y = data()
+    bad = torch.where(torch.arange(ROWS) == 7, torch.nan, y)
+    with ember.validation_enabled(False):
+        svi = new_svi(compile=mode)
+        result = svi.fit((x, bad), epochs=3, batch_size=10, stable=True, progress=False)
+    assert int(result.losses.isfinite().sum()) == 12 and result.num_steps == 15
+    assert all(value.isfinite().all() for value in result.params.values())
+
+
+def test_batches_are_moved_to_the_device() -> None:
+    """Stands in for an accelerator: tensors of `meta` have no values, so that a step on them cannot work."""
+    seen: list[torch.device] = []
+
+    def model(x: torch.Tensor, y: torch.Tensor) -> None:
+        seen.append(x.device)
+        raise RuntimeError("seen")
+
+    with pytest.raises(RuntimeError, match="seen"):
+        new_svi(model, lambda x, y: None).fit(data(), epochs=1, batch_size=10, device="meta", progress=False)
+    assert {device.type for device in seen} == {"meta"}
+
+
 @dataclass(frozen=True)
 class Batch:
     x: torch.Tensor

@@ -202,6 +202,40 @@ def test_names_its_coordinates() -> None:
     assert ember.density(regression, X, Y).names == ("b[0]", "b[1]", "scale")
 
 
+def test_layout_has_an_entry_for_each_site() -> None:
+    density = ember.density(matrices)
+    found = [(b.name, tuple(b.shape), tuple(b.unconstrained_shape), b.slice) for b in density.layout]
+    assert found == [
+        ("corr", (3, 3), (3,), slice(0, 3)),
+        ("vector", (2, 2), (2, 2), slice(3, 7)),
+        ("unit", (2, 1), (2, 1), slice(7, 9)),
+    ]
+    u = torch.randn(2, density.dim)
+    for block in density.layout:
+        part = u[:, block.slice].reshape(2, *block.unconstrained_shape)
+        torch.testing.assert_close(block.transform(part), density.constrain(u)[block.name])
+
+
+def test_starts_near_the_medians_of_the_priors() -> None:
+    def model() -> None:
+        ember.sample("x", dist.Normal(30.0, 1.0))
+        ember.sample("y", dist.LogNormal(-4.0, 0.5))
+
+    torch.testing.assert_close(ember.density(model).start, torch.tensor([30.0, -4.0]), atol=1.0, rtol=0)
+
+
+def test_what_follows_from_a_site_that_is_summed_out_has_no_value() -> None:
+    def model() -> None:
+        k = ember.sample("k", dist.Bernoulli(0.3))
+        x = ember.sample("x", dist.Normal(0.0, 1.0))
+        ember.deterministic("twice", 2 * x)
+        ember.deterministic("moved", x + k)
+        ember.sample("y", dist.Normal(x + k, 1.0), obs=torch.tensor(0.5))
+
+    values = ember.density(model).constrain(torch.ones(2, 1))
+    assert values.keys() == {"x", "twice"} and values["twice"].tolist() == [2.0, 2.0]
+
+
 def test_has_the_coordinates_of_guides() -> None:
     guide = ember.infer.autoguide.AutoDiagonalNormal(hierarchical).prepare(Y)
     density = ember.density(hierarchical, Y)

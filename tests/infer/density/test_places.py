@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ember.infer.density.judging.judge import Limits, weigh
-from ember.infer.density.judging.places import Place
+from ember.infer.density.judging.places import Place, is_above
 from ember.infer.vi.density import Counted, FunctionDensity
 from ember.infer.vi.families.mixture import Mixture
 from ember.infer.vi.families.normal import Normal
@@ -58,6 +60,13 @@ def test_mass_that_moves_nothing_is_not_missed() -> None:
 def test_little_mass_far_away_is_missed() -> None:
     bulk, far = unit(), unit(30.0)
     assert missed(of(Mixture((bulk, far), (0.99, 0.01))), far, bulk)
+
+
+def test_about_four_hundred_times_a_proposal_is_above_it() -> None:
+    normal = unit(dim=1)
+    log_q = normal.log_prob(normal.loc.unsqueeze(0))
+    for times, above in ((380, False), (440, True)):
+        assert bool(is_above(normal.loc.unsqueeze(0), log_q + math.log(times), normal, 0.0)) is above
 
 
 def test_the_unseen_mass_is_measured() -> None:

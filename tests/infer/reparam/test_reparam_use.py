@@ -383,6 +383,22 @@ def test_wrong_settings_are_refused():
             wrong()
 
 
+def test_one_of_ones_own():
+    class Halved(Reparam):
+        def apply(self, msg):
+            twice = ember.sample(f"{msg['name']}_twice", dist.Normal(2 * msg["fn"].loc, 2 * msg["fn"].scale))
+            value = twice / 2
+            return {"fn": dist.Delta(value), "value": value, "is_observed": True}
+
+    def model():
+        return ember.sample("x", dist.Normal(3.0, 0.1))
+
+    trace = poutine.trace(poutine.reparam(model, config={"x": Halved()})).get_trace()
+    assert latent_names(trace) == ("x_twice",)
+    assert_close(trace.nodes["x"]["value"], trace.nodes["x_twice"]["value"] / 2)
+    assert abs(trace.nodes["_RETURN"]["value"] - 3.0) < 1.0
+
+
 def test_a_change_of_shape_is_refused():
     class Bad(Reparam):
         def apply(self, msg):

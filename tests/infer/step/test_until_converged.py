@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
@@ -11,7 +13,9 @@ from ember.errors import ModelError, OptimizerError
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoDelta, AutoNormal
 from ember.infer.step.convergence.rule import StoppingRule
+from ember.infer.step.convergence.windows import FRACTIONS
 from ember.infer.step.training.units import guide_units
+from ember.infer.step.training.until import NOT_GIVEN, steps_and_arguments
 from ember.optim import Adam, ClippedAdam, ExponentialLR, PyroOptim
 from ember.train import UntilConverged
 
@@ -190,6 +194,7 @@ def test_a_point_guide_stops_where_its_loss_does():
     [
         (ClippedAdam({"lr": 0.02, "lrd": 0.999}), "ClippedAdam decays it in every step, lrd=0.999"),
         (PyroOptim(torch.optim.Adagrad, {"lr": 0.02}), "Adagrad divides it"),
+        (PyroOptim(torch.optim.ASGD, {"lr": 1e-4}), "ASGD decays it"),
         (PyroOptim(torch.optim.Rprop, {"lr": 0.02}), "Rprop adapts a step size"),
         (ember.optim.AdagradRMSProp({"eta": 0.1}), "AdagradRMSProp has none"),
     ],
@@ -197,6 +202,61 @@ def test_a_point_guide_stops_where_its_loss_does():
 def test_optimizers_without_a_constant_rate_are_refused(optim, why):
     with pytest.raises(OptimizerError, match=f"(?s){why}.*parameter 'loc'.*way out"):
         svi_of(by_hand, optim).run(until="converged", progress=False)
+
+
+@pytest.mark.parametrize(
+    "optim",
+    [
+        PyroOptim(torch.optim.AdamW, {"lr": 0.05}),
+        PyroOptim(torch.optim.RMSprop, {"lr": 0.02}),
+        PyroOptim(torch.optim.SGD, {"lr": 0.001}),
+        PyroOptim(torch.optim.Adamax, {"lr": 0.05}),
+        ClippedAdam({"lr": 0.05}),
+        ExponentialLR({"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.05}, "gamma": 0.99}),
+    ],
+    ids=["AdamW", "RMSprop", "SGD", "Adamax", "ClippedAdam", "scheduled Adam"],
+)
+def test_optimizers_with_a_constant_rate_work(optim):
+    torch.manual_seed(0)
+    svi = svi_of(by_hand, optim)
+    rule = StoppingRule(every=4, window=400, mcse=0.5, ess=5.0, moved=0.5)
+    found = svi.run(until="converged", rule=rule, max_steps=40_000, progress=False).convergence
+    rates = [next(iter(record.rates.values())) for record in found.rates]
+    assert found and rates[1] == rates[0] / 2 and set(svi.optim.get_lr().values()) == {rates[0]}
+    assert ((loc_and_scale(svi)[0] - MEAN) / SD).abs().max() < 1.5
+
+
+def test_parameters_of_another_shape_begin_anew():
+    torch.manual_seed(0)
+    size = [2]
+
+    def growing():
+        loc = ember.param("loc", lambda: torch.zeros(size[0]))
+        ember.sample("b", dist.Normal(loc[:2], 0.3).to_event(1))
+
+    svi = svi_of(growing)
+
+    def callback(step, loss):
+        if step == 400:
+            size[0] = 3
+            del svi.store()["loc"]
+
+    rule = StoppingRule(every=4, window=400, mcse=2.0, ess=3.0, moved=2.0)
+    result = svi.run(until="converged", rule=rule, callback=callback, max_steps=4000, progress=False)
+    assert result.convergence and result.num_steps >= 400 + 2 * 400 and len(loc_of(svi)) == 3
+
+
+def loc_of(svi):
+    return svi.fitted_params()["loc"]
+
+
+def test_numbers_of_the_page():
+    """docs/convergence.md."""
+    rule = StoppingRule()
+    assert (rule.r_hat, rule.mcse, rule.ess, rule.moved, rule.every) == (1.1, 0.1, 25.0, 0.1, 20)
+    assert (FRACTIONS[0], FRACTIONS[-1]) == (0.95, 0.2)
+    assert steps_and_arguments(NOT_GIVEN, (), None) == (200_000, ())
+    assert inspect.signature(SVI.verdict).parameters["draws"].default == 4096
 
 
 def test_what_does_not_go_together():

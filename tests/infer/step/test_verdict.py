@@ -197,6 +197,23 @@ def test_heavy_locals_are_poor_together():
     assert found.status in ("poor", "not converged") and len(found.names) == 41
 
 
+def test_parameters_of_the_model_are_taken_as_given():
+    """The best noise is about 0.5, and nothing in a verdict says so."""
+
+    def program():
+        noise = ember.param("noise", torch.tensor(5.0), constraint=dist.constraints.positive)
+        b = ember.sample("b", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with ember.plate("rows", 30):
+            ember.sample("y", dist.Normal(X @ b, noise), obs=Y)
+
+    covariance = torch.linalg.inv(torch.eye(2) + X.T @ X / 25)
+
+    def guide():
+        ember.sample("b", dist.MultivariateNormal(covariance @ X.T @ Y / 25, covariance))
+
+    assert verdict(program, guide).status == "ok"
+
+
 def one_number():
     z = ember.sample("z", dist.Normal(0.0, 1.0))
     ember.sample("y", dist.Normal(z, 1.0), obs=torch.tensor(2.0))
