@@ -396,7 +396,9 @@ def test_svi_without_capture_is_not_touched_by_the_setting_of_others():
     assert ember.capture.explain(svi).captures == []
 
 
-@pytest.mark.parametrize(("setting", "captured"), [(None, (0, 1)), ("auto", (1, 1)), (True, (1, 1)), (False, (0, 0))])
+@pytest.mark.parametrize(
+    ("setting", "captured"), [(None, (0, 1)), ("auto", (1, 1)), (True, (1, 1)), (False, (0, 0))]
+)
 def test_the_setting_decides_where_an_svi_does_not(setting, captured):
     """How many programs four steps ask for, and a run after them: without a setting, the run alone has one."""
     svi = new_svi(compile=None)
