@@ -12,10 +12,10 @@ _HEAD = """\
 
 Written by `python -m tools.examples`: the {count} files that `tests/test_examples.py` of Pyro 1.9.2 runs.
 
-**None of them was run here.** Pyro's packages do not hold them, and nothing is fetched. What each file imports
-is written down by hand, in `tools/examples/pyro-1.9.2.txt`. The tool looks up whether Pyro has these names, and
-whether [the drop-in](from-pyro.md#run-your-program-as-it-is) offers them. So "names are there" says no more
-than this: by the list, the example gets past its imports. The tests run two programs of the same kind,
+**None of them was run here.** Pyro's packages do not hold them, and nothing is fetched. What each file
+imports is written down by hand, in `tools/examples/pyro-1.9.2.txt`. The tool looks up whether Pyro has these
+names, and whether [the drop-in](from-pyro.md#run-your-program-as-it-is) offers them. So "names are there" says
+no more than this: by the list, the example gets past its imports. The tests run two programs of the same kind,
 [`examples/pyro_scripts`]({scripts}).
 
 The column "needs" has *mcmc* (samplers, which Ember lacks), *funsor*, a *download* of data, or packages. Put
