@@ -67,6 +67,12 @@ def test_an_operator_that_has_no_c_is_named_with_its_line(monkeypatch: pytest.Mo
     assert "masked_scatter_" in program.note and f"test_choice.py:{line}" in program.note
 
 
+def test_inputs_elsewhere_are_refused() -> None:
+    graph = capture(double, [torch.ones(3)])
+    with pytest.raises(CaptureError, match="an input on meta"):
+        OnlyNative().compile(graph, [torch.ones(3, device="meta")])
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int16, torch.complex64], ids=str)
 def test_dtypes_that_have_no_c_are_refused(dtype: torch.dtype) -> None:
     inputs = [torch.ones(3, dtype=dtype)]
