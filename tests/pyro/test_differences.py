@@ -219,3 +219,13 @@ def test_long_fits_of_epidemics_are_compiled(
     with ember.settings.context(compile=setting):
         process.fit_svi(num_samples=2, num_steps=steps, num_particles=2, heuristic_num_particles=50)
     assert bool(asked[0]) is captured
+
+
+@pytest.mark.parametrize(("kind", "times", "most"), [("OneOneMatching", 1, 17), ("OneTwoMatching", 2, 10)])
+def test_how_many_destinations_matchings_have(kind: str, times: int, most: int) -> None:
+    make = getattr(dist, kind)
+    count = math.lgamma(times * most + 1) - most * math.log(times)
+    found = make(torch.zeros(times * most, most, dtype=torch.float64)).log_partition_function
+    assert found.item() == pytest.approx(count)
+    with pytest.raises(NotImplementedError):
+        _ = make(torch.zeros(times * (most + 1), most + 1)).log_partition_function
