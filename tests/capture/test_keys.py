@@ -16,6 +16,7 @@ from ember import optim
 from ember.capture import Interpreter
 from ember.errors import CaptureError
 from ember.infer import SVI, Trace_ELBO
+from ember.infer.autoguide import AutoNormal
 from tests.capture.fitting import data, new_svi, parameters, simple_guide, simple_model
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -351,3 +352,26 @@ def test_the_program_can_be_read():
     text = ember.capture.source(svi)
     for part in ("site 'z'", "site 'x'", "Adam: loc", "param 'scale'", "backward of", "ember_normal_"):
         assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("local", "call", "eager_calls"),
+    [(False, "step", 0), (False, "evaluate_loss", 1), (True, "step", 1), (True, "evaluate_loss", 1)],
+)
+def test_which_first_calls_after_loading_are_eager(local, call, eager_calls):
+    """Parameters of modules alone are not in the store, and a loss alone says nothing of an optimizer."""
+    with ember.settings.context(module_local_params=local):
+        svi = new_svi(guide=(guide := AutoNormal(simple_model)))
+        for _ in range(3):
+            getattr(svi, call)(data())
+        state = guide.state_dict(), ember.get_param_store().get_state(), svi.optim.get_state()
+        svi = new_svi(guide=(guide := AutoNormal(simple_model)))
+        if local:
+            guide.prepare(data()).load_state_dict(state[0])
+        else:
+            ember.get_param_store().set_state(state[1])
+        svi.optim.set_state(state[2])
+        for _ in range(3):
+            getattr(svi, call)(data())
+    report = ember.capture.explain(svi)
+    assert (report.num_captures, report.eager_calls) == (1, eager_calls)

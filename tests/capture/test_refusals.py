@@ -394,3 +394,19 @@ def test_svi_without_capture_is_not_touched_by_the_setting_of_others():
         for _ in range(3):
             svi.step(data())
     assert ember.capture.explain(svi).captures == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "captured"), [(None, (0, 1)), ("auto", (1, 1)), (True, (1, 1)), (False, (0, 0))]
+)
+def test_the_setting_decides_where_an_svi_does_not(setting, captured):
+    """How many programs four steps ask for, and a run after them: without a setting, the run alone has one."""
+    svi = new_svi(compile=None)
+    found = []
+    with ember.settings.context(compile=setting):
+        for _ in range(4):
+            svi.step(data())
+        found.append(ember.capture.explain(svi).num_captures)
+        svi.run(4, data(), progress=False)
+        found.append(ember.capture.explain(svi).num_captures)
+    assert tuple(found) == captured

@@ -1,4 +1,4 @@
-"""What docs/architecture.md names is there: files, folders, tables in files, contracts, commands."""
+"""What pages name is there: files, folders, tables in files, contracts, commands, names of Ember beside those of others."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+
+import ember
+import ember.distributions as dist
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
+OTHERS = ("from-numpyro.md", "from-pymc.md")
 NAMED = sorted(set(re.findall(r"`((?:src|tests|tools|docs)/[^`\s:]+|\.importlinter)(?:: (\w+))?`", PAGE)))
 
 
@@ -56,3 +61,26 @@ def test_contracts_that_are_named_are_measured():
 
     named = set(re.findall(r"`python -m tools\.house (\w+)`", PAGE))
     assert named and named <= set(MEASURES)
+
+
+@pytest.mark.parametrize("page", OTHERS)
+def test_names_beside_those_of_other_libraries_exist(page):
+    rows = re.findall(r"^\| .+ \| (.+) \|$", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"\b(?:ember|dist)(?:\.[A-Za-z]\w*)+", row)]
+    assert len(named) > 15
+    for name in named:
+        found = ember
+        for part in name.replace("dist.", "ember.distributions.").split(".")[1:]:
+            found = (
+                getattr(found, part)
+                if hasattr(found, part)
+                else importlib.import_module(f"{found.__name__}.{part}")
+            )
+
+
+def test_the_negative_binomial_of_pymc():
+    """In docs/from-pymc.md: mean mu, variance mu + mu^2 / alpha."""
+    mu, alpha = torch.tensor([0.5, 3.0]), torch.tensor([2.0, 0.7])
+    found = dist.GammaPoisson(alpha, alpha / mu)
+    torch.testing.assert_close(found.mean, mu)
+    torch.testing.assert_close(found.variance, mu + mu**2 / alpha)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from tools.surface.collect import signature
 from tools.surface.judge import difference, judge
 from tools.surface.report import render
 from tools.surface.table import render as render_table
+
+ROOT = Path(__file__).parents[2]
 
 
 def there(a, b=1, *, c=None): ...
@@ -76,3 +80,14 @@ def test_names_are_counted_once_where_they_are_defined() -> None:
     assert "`pyro.x.y`: `g`" in page and "`m` differs by 0.1" in page and "1 are the same" in page
     table = render_table(walked)
     assert "pyro.x: f\n" in table and "pyro.x.y: f g | join@os.path:there" in table
+
+
+def test_the_readme_has_the_figures_of_the_page() -> None:
+    page = (ROOT / "docs" / "surface.md").read_text()
+    row = re.search(r"^\| all \| (\d+) \| (\d+) \| (\d+) \|", page, re.MULTILINE)
+    assert row is not None
+    names, found, same = map(int, row.groups())
+    words = {6: "six", 5: "five", 4: "four", 3: "three"}
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert names == found
+    assert f"all of Pyro's {names:,} public names are there, {words[names - same]} with another" in readme

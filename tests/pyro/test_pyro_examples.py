@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ember.pyro import surface
+from tools.examples import __main__ as command
 from tools.examples.table import Example, missing, read, stand_ins
 
 
@@ -40,3 +41,11 @@ def test_bad_tables_are_refused(tmp_path: Path) -> None:
     table.write_text("a.py: mcmc\n    pyro sample\n")
     with pytest.raises(ValueError, match="line 2"):
         read(table)
+
+
+def test_the_page_is_what_the_tool_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = tmp_path / "page.md"
+    page = command._PAGE.read_text(encoding="utf-8")
+    monkeypatch.setattr(command, "_PAGE", written)
+    command.main()
+    assert written.read_text(encoding="utf-8") == page

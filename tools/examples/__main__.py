@@ -12,14 +12,14 @@ _HEAD = """\
 
 Written by `python -m tools.examples`: the {count} files that `tests/test_examples.py` of Pyro 1.9.2 runs.
 
-**None of them was run here.** Pyro's packages do not hold them, and nothing is fetched. What each imports is
-written down by hand, in `tools/examples/pyro-1.9.2.txt`; only whether Pyro has these names, and the drop-in
-offers them, is looked up. So "names are there" says that, by this list, an example gets past its imports. What is
-run in the tests are two programs of the same kind, [`examples/pyro_scripts`]({scripts}), and for
-each module its own numbers beside Pyro's.
+**None of them was run here.** Pyro's packages do not hold them, and nothing is fetched. What each file
+imports is written down by hand, in `tools/examples/pyro-1.9.2.txt`. The tool looks up whether Pyro has these
+names, and whether [the drop-in](from-pyro.md#run-your-program-as-it-is) offers them. So "names are there" says
+no more than this: by the list, the example gets past its imports. The tests run two programs of the same kind,
+[`examples/pyro_scripts`]({scripts}).
 
-Needs: *mcmc* samplers, which Ember lacks; *funsor*; a *download* of data (put the file where
-[the loader looks](from-pyro.md#the-data-of-pyros-examples)); or packages.
+The column "needs" has *mcmc* (samplers, which Ember lacks), *funsor*, a *download* of data, or packages. Put
+data where [the loader looks](from-pyro.md#the-data-of-pyros-examples).
 
 {ready} of {free} files that need neither mcmc, funsor nor a download find all their names.
 

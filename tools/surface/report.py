@@ -12,10 +12,11 @@ from tools.surface.judge import Verdict
 _HEAD = """\
 # Pyro's public surface, name by name
 
-Written by `make surface`, which walks every module of Pyro 1.9.2, looks each public name up under the drop-in
-and compares signatures: "same" means that every call written for Pyro binds as it does there. A name that is
-offered at several paths is counted once, where Pyro defines it. Names of `pyro.infer.mcmc` are not counted:
-they import, and say on use what there is instead.
+Written by `make surface`. It walks every module of Pyro 1.9.2, and looks each public name up under
+[the drop-in](from-pyro.md#run-your-program-as-it-is). Then it compares signatures: "same" means that every
+call written for Pyro binds its arguments as it does there. A name that is offered at several paths is counted
+once, where Pyro defines it. Two parts are not counted: names of `pyro.infer.mcmc` import, and raise an error
+on use that says what there is instead; `pyro.contrib.funsor` does not import.
 """
 _TOLERANCE = 1e-5
 _WIDTH = 110

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -202,3 +204,11 @@ def test_bits_do_not_depend_on_the_place_in_the_loop(library: ctypes.PyDLL, name
     whole = computed(library, name, s, x)
     alone = np.concatenate([computed(library, name, s, x[i : i + 1].copy()) for i in range(len(x))])
     assert whole.tobytes() == alone.tobytes()
+
+
+def test_the_page_tells_these_limits() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "native-math.md").read_text()
+    for row in ROWS:
+        name = "polygamma(1, ·)" if row.name == "trigamma" else row.name
+        told = re.findall(rf"^\| `{re.escape(name)}`[^|]*\| ([\d.]+) \| ([\d.]+) \|$", page, re.MULTILINE)
+        assert row.absolute or row.units in [(float(double), float(single)) for double, single in told]
