@@ -20,6 +20,7 @@ from torch.fx import Graph, GraphModule, Node
 from ember.capture.recording.asked import Asked
 from ember.capture.recording.assumptions import Assumptions
 from ember.capture.recording.draws import draw_out_of_place
+from ember.capture.recording.elsewhere import drawn_since, draws_elsewhere, states
 from ember.capture.recording.mutation_guard import MutationGuard
 from ember.capture.recording.provenance import Origins
 from ember.capture.recording.recorder import Recorder
@@ -88,6 +89,7 @@ def capture(
 
     Raises:
         CaptureError: if it cannot be recorded.
+        CaptureMismatchError: if it draws from Python's or NumPy's own generators.
     """
     if lacks := missing_for_capture():
         raise CaptureError(
@@ -95,7 +97,21 @@ def capture(
             "The way out: another torch (docs/versions.md), or run eagerly (compile=False).",
             Reason.TORCH,
         )
-    recorder = Recorder(inputs, _DECOMPOSITIONS, Origins(capture.__code__), num_arguments)
+    before = states()
+    graph = _captured(fn, inputs, num_arguments)
+    if drawn_since(before):
+        # It may have been another thread.
+        before = states()
+        graph = _captured(fn, inputs, num_arguments)
+        if generator := drawn_since(before):
+            raise draws_elsewhere(generator)
+    return graph
+
+
+def _captured(
+    fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat, num_arguments: int | None
+) -> CapturedGraph:
+    recorder = Recorder(inputs, _DECOMPOSITIONS, Origins(_captured.__code__), num_arguments)
     assumptions = Assumptions(recorder.is_constant)
     with collector_paused(), _random_state_kept(), recorder.guard.undone():
         with _no_casts_kept(), recorder, ValueGuard(recorder.ask, assumptions):

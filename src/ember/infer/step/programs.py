@@ -12,6 +12,7 @@ from torch import Tensor
 from ember.capture.backend import Backend
 from ember.capture.blame import explain
 from ember.capture.recording.asked import Variants
+from ember.capture.recording.elsewhere import draws_elsewhere
 from ember.capture.recording.mutation_guard import Undoable
 from ember.capture.report import Capture, Report
 from ember.capture.state.world import World, scan
@@ -120,7 +121,7 @@ class Programs:
         """
         recording.refuse_handlers(request.setup.handlers)
         if self._draws_elsewhere:
-            raise recording.draws_elsewhere(self._changes)
+            raise draws_elsewhere(self._changes)
         if self._self_changes >= _MAX_SELF_CHANGES:
             raise recording.changes_itself(self._changes)
         world = self._read(request.setup.roots)

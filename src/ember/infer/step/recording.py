@@ -12,7 +12,7 @@ from torch import Tensor
 from ember.capture.recording.graph import capture
 from ember.capture.report import Capture, Report
 from ember.capture.state.world import World
-from ember.errors import CaptureError, CaptureMismatchError, Reason
+from ember.errors import CaptureError, Reason
 from ember.infer.step.given import FlatStep, UpdateError
 from ember.infer.step.program import StepProgram, new_count
 from ember.infer.step.request import Request, Setup
@@ -64,14 +64,6 @@ def values_differ(whose: str) -> CaptureError:
         f"the step cannot be captured: Python asks for values of {whose} that are others in call after call\n"
         "The way out: compute with tensor operations such as torch.where or a mask, or run eagerly (compile=False).",
         Reason.VALUE_READ,
-    )
-
-
-def draws_elsewhere(what: str) -> CaptureError:
-    """Why a program that draws from Python's or NumPy's generators is not captured."""
-    return CaptureMismatchError(
-        f"the step cannot be captured: the program draws random numbers by {what}, once only while it is recorded\n"
-        "The way out: draw with torch or ember.sample, or run eagerly (compile=False)."
     )
 
 
