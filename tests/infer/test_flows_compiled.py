@@ -12,7 +12,7 @@ import ember
 import ember.distributions as dist
 from ember.distributions import transforms as T
 from ember.infer import SVI, Trace_ELBO, autoguide
-from ember.optim import Adam
+from ember.optim import SGD, Adam
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -166,7 +166,6 @@ def image_program() -> tuple[Any, Any, tuple[Any, ...]]:
     mixed = T.conditional_generalized_channel_permute(2, channels=3)
     moved = [T.conditional_radial(2, 2, [8]), T.conditional_spline(2, 2, [8], count_bins=4)]
     normalised = T.batchnorm(2)
-    normalised.beta.requires_grad_(False)  # its slope is rounding error alone
     modules = torch.nn.ModuleList([mixed, *moved, normalised])
     images = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(2, 3, 2, 2)
 
@@ -191,4 +190,5 @@ def image_program() -> tuple[Any, Any, tuple[Any, ...]]:
 
 
 def test_flows_of_images_and_normalised_batches() -> None:
-    assert_all_ways(Program(image_program))
+    # By plain steps: the slope of an offset is rounding error, of which Adam makes steps.
+    assert_all_ways(Program(image_program, optim=lambda: SGD({"lr": 0.001})))

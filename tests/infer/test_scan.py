@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from tests.poutine.time.models import LEVEL, NOISE, ROWS, STEPS, data, local_level, second_order
@@ -306,5 +308,5 @@ def test_a_linear_model_without_a_loop_takes_operators_by_the_logarithm_of_its_l
             with Count() as count:
                 log_prob(steps)
             counts.append(count.number)
-        more = [b - a for a, b in zip(counts, counts[1:], strict=False)]
+        more = [b - a for a, b in pairwise(counts)]
         assert more[0] == more[1] == more[2] > 0
