@@ -236,7 +236,7 @@ def test_options_and_calls_that_make_no_sense() -> None:
         model.fit_mcmc(num_samples=3)
     with pytest.raises(ValueError, match="a fit needs data at all 3 time steps, and entry 1 is None"):
         models.SimpleSIRModel(10, 7.0, [0.0, None, 1.0]).fit_svi(**QUICK)
-    with pytest.raises(SMCFailed):
+    with pytest.raises(SMCFailed, match="after site obs"):
         models.SimpleSIRModel(10, 7.0, torch.tensor([9.0, 9.0])).heuristic(num_particles=20, retries=2)
 
 
