@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from tests.poutine.time.models import LEVEL, NOISE, ROWS, STEPS, data, local_level, second_order
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import ember
 import ember.distributions as dist
@@ -283,3 +286,27 @@ def test_groups_of_sites_in_a_list_of_guides():
     guide.append(AutoNormal(poutine.block(learnt, hide=["scale"])))
     svi = SVI(learnt, guide, Adam({"lr": 0.05}), Trace_ELBO())
     assert torch.isfinite(torch.tensor([svi.step(data()) for _ in range(5)])).all()
+
+
+def test_a_linear_model_without_a_loop_takes_operators_by_the_logarithm_of_its_length():
+    class Count(TorchDispatchMode):
+        number = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.number += 1
+            return func(*args, **(kwargs or {}))
+
+    unit = dist.Normal(torch.zeros(1), 1.0).to_event(1)
+    linear = dist.GaussianHMM(unit, torch.eye(1), unit, torch.eye(1), unit)
+    stay, looks = torch.zeros(1, 2, 2), dist.Normal(torch.tensor([-1.0, 1.0]), 1.0)
+    for log_prob in (
+        lambda n: linear.log_prob(torch.zeros(n, 1)),
+        lambda n: dist.DiscreteHMM(torch.zeros(2), stay, looks, duration=n).log_prob(torch.zeros(n)),
+    ):
+        counts = []
+        for steps in (16, 64, 256, 1024):
+            with Count() as count:
+                log_prob(steps)
+            counts.append(count.number)
+        more = [b - a for a, b in pairwise(counts)]
+        assert more[0] == more[1] == more[2] > 0

@@ -556,3 +556,20 @@ def test_calls_in_threads_do_not_share_samples():
         thread.join()
     (a, b), (c, d) = results
     assert a is b and c is d and a is not c
+
+
+@pytest.mark.parametrize("kind", [PyroModule[nn.Sequential], lambda *parts: PyroModuleList(parts)])
+def test_a_plain_layer_in_a_list_is_not_noticed(kind):
+    parts = kind(nn.Linear(2, 2), PyroModule[nn.Linear](2, 1))
+
+    class Root(PyroModule):
+        def __init__(self):
+            super().__init__()
+            self.parts = parts
+
+        def forward(self, x):
+            for part in self.parts:
+                x = part(x)
+            return x
+
+    assert param_names(Root(), torch.zeros(2)) == {"parts.1.weight", "parts.1.bias"}

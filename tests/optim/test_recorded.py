@@ -334,3 +334,15 @@ def test_a_private_key_of_the_state_stays_as_it_is() -> None:
     take(update, params, 1)
     assert update.outdated(recorded.records) is None
     assert recorded.optim_objs[params[0]].state[params[0]]["mine"].tolist() == [*range(7)]
+
+
+def test_parameters_of_at_most_4096_entries_share_a_buffer() -> None:
+    params = [torch.zeros(size, requires_grad=True) for size in (4096, 3, 4097)]
+    optimizer = PyroOptim(torch.optim.Adam, {"lr": 0.1})
+    give_gradient(params, 0)
+    optimizer(params)
+    update = TracedUpdate(optimizer.plan(params))
+    held = [
+        optimizer.optim_objs[param].state[param]["exp_avg"].untyped_storage().data_ptr() for param in params
+    ]
+    assert held[0] == held[1] != held[2] and len(update.tensors) > 0

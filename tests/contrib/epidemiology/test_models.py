@@ -236,7 +236,7 @@ def test_options_and_calls_that_make_no_sense() -> None:
         model.fit_mcmc(num_samples=3)
     with pytest.raises(ValueError, match="a fit needs data at all 3 time steps, and entry 1 is None"):
         models.SimpleSIRModel(10, 7.0, [0.0, None, 1.0]).fit_svi(**QUICK)
-    with pytest.raises(SMCFailed):
+    with pytest.raises(SMCFailed, match="after site obs"):
         models.SimpleSIRModel(10, 7.0, torch.tensor([9.0, 9.0])).heuristic(num_particles=20, retries=2)
 
 
@@ -318,3 +318,32 @@ def test_the_paths_of_pyro() -> None:
 
     assert Base is CompartmentalModel and issubclass(SimpleSIRModel, Base)
     assert W16.shape == (8, 10) and callable(cat2) and callable(quantize_enumerate)
+
+
+def test_flows_go_from_each_compartment_to_the_next_if_nothing_else_is_said() -> None:
+    flows = Birds(DATA).compute_flows({"S": 9, "I": 3}, {"S": 7, "I": 4}, 5)
+    assert flows == {"S2I_5": 2, "I2R_5": 1}
+
+
+def test_observations_without_noise_cannot_be_fitted() -> None:
+    ember.set_rng_seed(0)
+    mask = torch.arange(T) % 4 == 3
+    data = models.SparseSIRModel(200, 7.0, [None] * T, mask).generate({"R0": 4.0, "rho": 0.5})["obs"]
+    with pytest.raises(ember.errors.NonFiniteLossError, match="obs_slice"):
+        models.SparseSIRModel(200, 7.0, data, mask).fit_svi(**QUICK)
+
+
+def test_an_attribute_is_read_anew_by_every_prediction() -> None:
+    class Cured(Birds):
+        vaccinated = False
+
+        def transition(self, params: Any, state: dict[str, Any], t: Any) -> None:
+            future = not isinstance(t, slice) and t >= self.duration
+            super().transition(0 * params if self.vaccinated and future else params, state, t)
+
+    ember.set_rng_seed(0)
+    model = Cured(DATA)
+    model.fit_svi(**QUICK)
+    before = model.predict(forecast=20)["S2I"][:, 4:].sum()
+    model.vaccinated = True
+    assert before > 0 == model.predict(forecast=20)["S2I"][:, 4:].sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import ember.distributions as dist
 from ember import settings
 from ember.contrib.forecast import Forecaster, ForecastingModel, util
 from ember.contrib.forecast.util import PrefixConditionMessenger
+from ember.errors import CaptureError
 from ember.infer.autoguide import AutoDelta, AutoMultivariateNormal
 
 NONE = torch.empty(26, 0)
@@ -255,3 +257,15 @@ def test_a_model_that_does_not_predict(predict, message: str) -> None:
 
     with ember.poutine.trace(), pytest.raises(AssertionError, match=message):
         Wrong()(torch.zeros(20, 1), NONE[:20])
+
+
+def test_cosines_of_more_than_128_times_have_no_c() -> None:
+    x = torch.zeros(129, 1)
+    for size in (128, 129):
+        with settings.context(compile=True, backend="native"):
+            expect = pytest.raises(CaptureError, match="complex64") if size == 129 else nullcontext()
+            with expect:
+                ember.clear_param_store()
+                Forecaster(
+                    Walk(), x[:size], torch.empty(size, 0), num_steps=3, log_every=0, time_reparam="haar"
+                )

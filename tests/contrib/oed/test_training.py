@@ -10,6 +10,7 @@ from torch import Tensor
 
 import ember
 from ember.contrib.oed.eig import EwmaLog, opt_eig_ape_loss, xexpx
+from ember.contrib.oed.eig.runs import mode_for
 from ember.optim import SGD, Adam, StepLR
 
 DESIGNS = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
@@ -125,3 +126,19 @@ def test_xexpx_at_minus_infinity() -> None:
     assert found[3].isnan()
     found[:3].sum().backward()
     torch.testing.assert_close(a.grad[:3], torch.tensor([1.0, 2 * torch.e, 0.0]))  # type: ignore[index]
+
+
+def test_steps_are_captured_from_200_on() -> None:
+    assert mode_for(199, DESIGNS) is False and mode_for(200, DESIGNS) == "auto"
+
+
+def test_what_cannot_be_captured_says_why() -> None:
+    def asks(design: Tensor, num_samples: int, evaluation: bool) -> tuple[Tensor, Tensor]:
+        x = ember.param("x", torch.tensor(1.0))
+        return (x * x if x.item() > 0 else x), design
+
+    with (
+        ember.settings.context(compile=True),
+        pytest.raises(ember.errors.CaptureError, match="Python asks for the value of a tensor"),
+    ):
+        opt_eig_ape_loss(DESIGNS, asks, 1, 5, SGD({"lr": 0.1}))

@@ -27,3 +27,28 @@ def test_a_plate_without_latent_sites_needs_no_second_look() -> None:
         svi.step(torch.ones(3))
         svi.step(torch.ones(3))
     assert runs == 3  # the first look, and the steps
+
+
+def test_rows_that_the_model_gives_are_found_before_the_rest_of_it_runs() -> None:
+    """The guide runs the model as far as the plate; with ``create_plates`` it does not run it at all."""
+    reached: list[str] = []
+
+    def model(data: torch.Tensor, rows: torch.Tensor) -> None:
+        reached.append("begun")
+        with ember.plate("rows", 6, subsample=rows):
+            reached.append("inside")
+            z = ember.sample("z", dist.Normal(0.0, 1.0))
+            ember.sample("x", dist.Normal(z, 1.0), obs=data)
+
+    def create_plates(data: torch.Tensor, rows: torch.Tensor) -> ember.plate:
+        return ember.plate("rows", 6, subsample=rows)
+
+    args = torch.zeros(2), torch.tensor([4, 1])
+    for made, expected in (
+        (AutoNormal(model), ["begun"]),
+        (AutoNormal(model, create_plates=create_plates), []),
+    ):
+        guide = made.prepare(*args)
+        reached.clear()
+        assert guide(*args)["z"].shape == (2,)
+        assert reached == expected

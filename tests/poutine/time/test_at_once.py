@@ -155,3 +155,16 @@ def test_a_fixed_part_of_the_carry(monkeypatch):
     assert torch.allclose(trace.log_prob_sum(), dist.Normal(before, 2.0).log_prob(Z).sum())
     (level, scale), _ = trace.nodes["_RETURN"].value
     assert level == Z[-1] and scale == 2.0
+
+
+@pytest.mark.parametrize("steps, runs", [(7, 7), (8, 3)])
+def test_few_steps_run_one_by_one(steps, runs):
+    calls = []
+
+    def step(level, x):
+        calls.append(1)
+        return ember.sample("z", dist.Normal(level, 1.0)), None
+
+    model = lambda: ember.scan(step, torch.tensor(0.0), length=steps)
+    poutine.condition(model, data={"z": torch.zeros(steps)})()
+    assert len(calls) == runs

@@ -378,3 +378,21 @@ def test_equal_sites_inside_of_a_step():
     equal = poutine.equalize(step, ["one", "other"])
     trace = poutine.trace(lambda: ember.scan(equal, torch.tensor(0.0), length=5)).get_trace()
     assert torch.equal(trace.nodes["one"].value, trace.nodes["other"].value)
+
+
+@pytest.mark.parametrize("steps", [3, 12])
+def test_parameters_deterministic_sites_and_factors_inside_of_a_step(steps):
+    def step(level, x):
+        scale = ember.param("scale", torch.tensor(0.5))
+        level = ember.sample("z", dist.Normal(level, scale))
+        ember.deterministic("square", level**2)
+        ember.factor("penalty", -level.abs())
+        return level, None
+
+    z = torch.linspace(-1.0, 1.0, steps)
+    model = poutine.condition(lambda: ember.scan(step, ZERO, length=steps), data={"z": z})
+    trace = poutine.trace(model).get_trace()
+    assert torch.equal(trace.nodes["square"].value, z**2) and trace.param_nodes == ["scale"]
+    before = torch.cat([torch.zeros(1), z[:-1]])
+    wanted = dist.Normal(before, 0.5).log_prob(z).sum() - z.abs().sum()
+    assert torch.allclose(trace.log_prob_sum(), wanted, rtol=1e-4)
