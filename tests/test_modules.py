@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,8 @@ from torch import nn
 import ember
 import ember.distributions as dist
 from ember import poutine
+from ember.infer import SVI, Trace_ELBO
+from ember.optim import Adam
 
 
 def net():
@@ -24,6 +28,29 @@ def test_parameters_are_the_modules_own():
     assert list(ember.get_param_store()) == NAMES
     assert ember.param("net$$$0.weight") is module[0].weight
     assert poutine.trace(lambda: ember.module("net", module)).get_trace().param_nodes == NAMES
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_parameters_of_any_layout_are_trained(compile):
+    x, y = torch.randn(8, 3, 6, 6), torch.randn(8, 4)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 4))
+    other = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    other[2].weight = nn.Parameter(other[2].weight.detach().t().contiguous().t())
+    assert not other[0].weight.is_contiguous() and not other[2].weight.is_contiguous()
+
+    def losses(module):
+        def model():
+            ember.module("net", module)
+            with ember.plate("rows", 8):
+                ember.sample("y", dist.Normal(module(x), 1.0).to_event(1), obs=y)
+
+        svi = SVI(model, lambda: None, Adam({"lr": 0.01}), Trace_ELBO(), compile=compile, param_store="own")
+        return [svi.step() for _ in range(4)]
+
+    found = losses(other)
+    assert found[-1] < found[0] - 1
+    assert found == pytest.approx(losses(plain), rel=1e-5)
+    torch.testing.assert_close(other[2].weight, plain[2].weight, rtol=1e-4, atol=1e-5)
 
 
 def test_a_second_module_takes_the_stores_values_if_told_to():

@@ -15,8 +15,10 @@ import torch
 import ember
 import ember.distributions as dist
 from ember import optim, poutine
+from ember.capture.recording.graph import capture
 from ember.errors import CaptureError, CaptureMismatchError
 from ember.infer import SVI, Trace_ELBO
+from ember.infer.autoguide import AutoNormal
 from tests.capture.fitting import (
     assert_same,
     assert_unchanged,
@@ -359,6 +361,7 @@ SCRIPT = """
 import logging, warnings, torch, ember
 import ember.distributions as dist
 from ember.infer import SVI, Trace_ELBO
+from ember.infer.autoguide import AutoNormal
 def model(): ember.sample("z", dist.Normal(0.0, 1.0))
 def guide(): ember.sample("z", dist.Normal(ember.param("loc", torch.tensor(0.3)), 1.0))
 def losses(mode):
@@ -410,3 +413,38 @@ def test_the_setting_decides_where_an_svi_does_not(setting, captured):
         svi.run(4, data(), progress=False)
         found.append(ember.capture.explain(svi).num_captures)
     assert tuple(found) == captured
+
+
+@pytest.mark.parametrize(
+    ("draw", "generator"),
+    [
+        (lambda: float(np.random.rand()), "numpy.random"),
+        (lambda: torch.from_numpy(np.random.choice([1.0, 1.0001], 1))[0], "numpy.random"),
+        (lambda: random.gauss(1.0, 1e-6), "Python's random"),
+    ],
+)
+def test_draws_of_other_generators_are_seen_even_if_they_hardly_matter(draw, generator):
+    def model():
+        z = ember.sample("z", dist.Normal(0.0, 1.0))
+        ember.sample("y", dist.Normal(z * draw(), 1.0), obs=torch.tensor(1.0))
+
+    def losses(compile):
+        for seed in (torch.manual_seed, np.random.seed, random.seed):
+            seed(0)
+        svi = SVI(
+            model,
+            AutoNormal(model),
+            optim.Adam({"lr": 0.1}),
+            Trace_ELBO(),
+            compile=compile,
+            param_store="own",
+        )
+        return [svi.step() for _ in range(5)]
+
+    with pytest.raises(CaptureError, match="draws random numbers by"):
+        losses(True)
+    with pytest.warns(UserWarning, match="draws random numbers by"):
+        found = losses("auto")
+    assert found == losses(False)
+    with pytest.raises(CaptureError, match=generator):
+        capture(lambda inputs: [inputs[0] * draw()], [torch.ones(2)])

@@ -31,7 +31,10 @@ def unconstrained_leaf(name: str, value: torch.Tensor | float, constraint: Const
             "give it a floating point dtype, for example by value.float()"
         )
     with torch.no_grad():
-        leaf: torch.Tensor = transform_to(constraint).inv(value).contiguous()
+        leaf: torch.Tensor = transform_to(constraint).inv(value)
+        if not (leaf is value and isinstance(value, torch.nn.Parameter)):
+            # A module goes on with its own tensor: of a copy in the store it would not see a step.
+            leaf = leaf.contiguous()
         if constraint is not constraints.real:
             _check(name, value, leaf, constraint)
         if not leaf.is_leaf:

@@ -10,19 +10,30 @@ from ember.errors import CaptureMismatchError
 
 
 def states() -> dict[str, Any]:
-    """The states of the process-wide generators, by name; they compare equal where nothing was drawn."""
+    """The states of the process-wide generators, by name."""
     found: dict[str, Any] = {"Python's random": random.getstate()}
     numpy: Any = sys.modules.get("numpy.random")
     if numpy is not None:
-        name, keys, *rest = numpy.get_state()
-        found["numpy.random"] = (name, keys.tobytes(), *rest)
+        found["numpy.random"] = numpy.get_state()
     return found
 
 
 def drawn_since(before: dict[str, Any]) -> str:
     """The generator whose state is another now, or none."""
     now = states()
-    return next((name for name, state in now.items() if name in before and state != before[name]), "")
+    return next((name for name, state in before.items() if _words(state) != _words(now[name])), "")
+
+
+def put_back(before: dict[str, Any]) -> None:
+    """Give the generators the states that they had."""
+    random.setstate(before["Python's random"])
+    if "numpy.random" in before:
+        numpy: Any = sys.modules["numpy.random"]
+        numpy.set_state(before["numpy.random"])
+
+
+def _words(state: Any) -> list[Any]:
+    return [part.tobytes() if hasattr(part, "tobytes") else part for part in state]
 
 
 def draws_elsewhere(what: str) -> CaptureMismatchError:
@@ -33,4 +44,4 @@ def draws_elsewhere(what: str) -> CaptureMismatchError:
     )
 
 
-__all__ = ["draws_elsewhere", "drawn_since", "states"]
+__all__ = ["draws_elsewhere", "drawn_since", "put_back", "states"]

@@ -20,7 +20,7 @@ from torch.fx import Graph, GraphModule, Node
 from ember.capture.recording.asked import Asked
 from ember.capture.recording.assumptions import Assumptions
 from ember.capture.recording.draws import draw_out_of_place
-from ember.capture.recording.elsewhere import drawn_since, draws_elsewhere, states
+from ember.capture.recording.elsewhere import drawn_since, draws_elsewhere, put_back, states
 from ember.capture.recording.mutation_guard import MutationGuard
 from ember.capture.recording.provenance import Origins
 from ember.capture.recording.recorder import Recorder
@@ -101,9 +101,10 @@ def capture(
     graph = _captured(fn, inputs, num_arguments)
     if drawn_since(before):
         # It may have been another thread.
-        before = states()
+        again = states()
         graph = _captured(fn, inputs, num_arguments)
-        if generator := drawn_since(before):
+        if generator := drawn_since(again):
+            put_back(before)
             raise draws_elsewhere(generator)
     return graph
 
