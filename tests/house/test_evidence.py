@@ -17,7 +17,7 @@ TESTS = sorted(set(re.findall(r"`(tests/[\w/]+\.py)((?:::\w+)*)`", EVIDENCE + RE
 COMMANDS = sorted(set(re.findall(r"`((?:make|python -m|bash) [^`]+)`", EVIDENCE)))
 ELSEWHERE = {"evidence.md", "reliability.md"}
 """The page itself, and the one that has a test beside each promise of its own."""
-OF_THE_ROOT = ("README.md", "CONTRIBUTING.md")
+OF_THE_ROOT = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 
 
 def rows(page: str) -> list[str]:
@@ -40,21 +40,25 @@ def defined(path: str) -> frozenset[str]:
     return frozenset(names)
 
 
-@pytest.mark.parametrize(("path", "name"), TESTS, ids=["".join(pair) for pair in TESTS])
-def test_the_test_is_there(path, name):
-    assert (ROOT / path).exists()
-    assert not name or name in defined(path)
+def test_each_test_is_there():
+    assert len(TESTS) > 500
+    missing = [
+        path + name
+        for path, name in TESTS
+        if not (ROOT / path).exists() or (name and name not in defined(path))
+    ]
+    assert missing == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_command_is_there(command):
+def test_each_command_is_there(command):
     tool, name = re.match(r"(make|python -m|bash) (\S+)", command).groups()
     if tool == "make":
         assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     elif tool == "bash":
         assert (ROOT / name).exists()
-    elif name != "ember":
-        place = ROOT / name.replace(".", "/")
+    else:
+        place = (ROOT / "src" if name.startswith("ember") else ROOT) / name.replace(".", "/")
         assert place.with_suffix(".py").exists() or (place / "__main__.py").exists()
 
 
@@ -67,5 +71,19 @@ def test_every_page_has_a_section():
 def test_every_row_says_what_shows_it(page):
     found = rows(page)
     assert len(found) > 15
-    shown = re.compile(r"`(tests/|make |python -m |bash )[^`]+` *\|$|the page's code *\|$")
+    shown = re.compile(r"`(tests/|make |python -m |bash )[^`]+` *\|$|the page's code(: [^|]+)? *\|$")
     assert [row for row in found if not shown.search(row)] == []
+
+
+def test_every_kind_of_trouble_has_a_section():
+    sections = re.findall(r"^## (.*)", RELIABILITY, flags=re.MULTILINE)
+    assert sections == [
+        "Files",
+        "A full disk",
+        "Crashes",
+        "Signals",
+        "Threads",
+        "Forked processes",
+        "Going on after a stop",
+        "The soak",
+    ]
