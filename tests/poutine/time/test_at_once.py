@@ -46,6 +46,24 @@ def test_markov_models_run_at_once(row, monkeypatch):
     assert runs == (3 if row.at_once else STEPS)
 
 
+def test_a_first_carry_may_hold_a_tensor_twice(monkeypatch):
+    def model(zero, other):
+        def step(carry, x):
+            z = ember.sample("z", dist.Normal(0.5 * carry[0] + 0.2 * carry[1], 1.0))
+            return (z, carry[0]), z
+
+        ember.scan(step, (zero, other), torch.arange(STEPS))
+
+    zero = torch.tensor(0.3, requires_grad=True)
+    runs, trace = runs_of(model, monkeypatch, zero, zero)
+    total = trace.log_prob_sum()
+    assert runs == 3
+    _, apart = runs_of(model, monkeypatch, zero, zero * 1)
+    torch.testing.assert_close(total, apart.log_prob_sum())
+    found, wanted = (torch.autograd.grad(value, zero) for value in (total, apart.log_prob_sum()))
+    torch.testing.assert_close(found, wanted)
+
+
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
 def test_both_ways_give_the_same(row, monkeypatch):
     z = torch.randn(STEPS, *row.event_shape)

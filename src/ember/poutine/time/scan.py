@@ -60,7 +60,7 @@ def scan(
     # In a program, a path is checked as a whole, when it is put together: checks of each step would keep all of it alive.
     unchecked = values_unchecked if is_recording() else nullcontext
     with ScanMessenger(size) as loop:
-        begun = Begun(loop, rows, [init], [])
+        begun = Begun(loop, rows, [_told_apart(init)], [])
         shapes: Any = None
         for time in range(size):
             at_once = all_at_once(f, begun) if time == FIRST_STEPS else None
@@ -99,6 +99,19 @@ def _inputs(xs: Any, length: int | None) -> tuple[Any, int]:
     if size < 1:
         raise ModelError(f"scan: there are {size} steps; expected at least one")
     return tree.map_tensors(Rows, xs), size
+
+
+def _told_apart(init: Any) -> Any:
+    """The first carry with each tensor once: a carry is known by its tensors, and ``(zero, zero)`` has two."""
+    known: set[int] = set()
+
+    def alone(tensor: Tensor) -> Tensor:
+        if id(tensor) in known:
+            return tensor.view_as(tensor)
+        known.add(id(tensor))
+        return tensor
+
+    return tree.map_tensors(alone, init)
 
 
 def _pair(result: Any, time: int) -> tuple[Any, Any]:
