@@ -79,6 +79,7 @@ def profile(svi: Any, num_steps: int = 100) -> Profile:
         ValueError: if ``num_steps`` is not positive.
 
     >>> import torch, ember, ember.distributions as dist
+    >>> from ember.capture import profile
     >>> def model(y):
     ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", len(y)):

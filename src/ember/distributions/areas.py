@@ -52,6 +52,8 @@ class CAR(TorchDistribution):
         J. Besag (1974), "Spatial interaction and the statistical analysis of lattice systems".
         X. Jin, B. Carlin and S. Banerjee (2005), for the determinant by eigenvalues.
 
+    >>> import torch
+    >>> from ember.distributions import CAR
     >>> two = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     >>> CAR(torch.zeros(2), 0.5, 1.0, two).log_prob(torch.zeros(2))
     tensor(-1.9817)
@@ -160,6 +162,8 @@ class ICAR(TorchDistribution):
         J. Besag, J. York and A. Mollie (1991), "Bayesian image restoration"; M. Morris and others (2019), "Bayesian hierarchical
         spatial models: implementing the Besag York Mollie model in Stan".
 
+    >>> import torch
+    >>> from ember.distributions import ICAR
     >>> ICAR(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), zero_sum_scale=1.0).log_prob(torch.zeros(2))
     tensor(-1.8379)
     """

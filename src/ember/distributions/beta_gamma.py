@@ -30,6 +30,7 @@ def _check_family(family: type, other: object) -> None:
 class Beta(torch.distributions.Beta, WrappedDistribution):
     """Beta distribution on the unit interval.
 
+    >>> from ember.distributions import Beta
     >>> updated, log_normalizer = Beta(2.0, 3.0).conjugate_update(Beta(4.0, 5.0))
     >>> updated.concentration1, updated.concentration0
     (tensor(5.), tensor(7.))
@@ -71,6 +72,8 @@ def _log_beta_normalizer(d: Beta) -> Tensor:
 class Dirichlet(torch.distributions.Dirichlet, WrappedDistribution):
     """Dirichlet distribution on the simplex.
 
+    >>> import torch
+    >>> from ember.distributions import Dirichlet
     >>> Dirichlet(torch.ones(3)).conjugate_update(Dirichlet(torch.ones(3)))[0].concentration
     tensor([1., 1., 1.])
     """
@@ -95,6 +98,7 @@ def _log_dirichlet_normalizer(d: Dirichlet) -> Tensor:
 class Gamma(torch.distributions.Gamma, WrappedDistribution):
     """Gamma distribution with shape ``concentration`` and rate ``rate``.
 
+    >>> from ember.distributions import Gamma
     >>> Gamma(2.0, 1.0).conjugate_update(Gamma(3.0, 1.0))[0]
     Gamma(concentration: 4.0, rate: 2.0)
     """

@@ -19,6 +19,8 @@ class Categorical(torch.distributions.Categorical, WrappedDistribution):
     ``enumerate_support(expand=False)`` marks its result; ``log_prob`` of the same instance then only
     rearranges its logits.
 
+    >>> import torch
+    >>> from ember.distributions import Categorical
     >>> d = Categorical(torch.tensor([0.25, 0.75]))
     >>> d.log_prob(d.enumerate_support(expand=False)).exp()
     tensor([0.2500, 0.7500])
@@ -73,6 +75,8 @@ def _drawn(fn: torch.distributions.OneHotCategorical, sample_shape: Sequence[int
 class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistribution):
     """Categorical distribution over one-hot vectors.
 
+    >>> import torch
+    >>> from ember.distributions import OneHotCategorical
     >>> OneHotCategorical(torch.ones(2)).enumerate_support()
     tensor([[1., 0.],
             [0., 1.]])
@@ -95,6 +99,8 @@ class OneHotCategoricalStraightThrough(
 ):
     """One-hot categorical with straight-through gradients (Bengio et al., 2013).
 
+    >>> import torch
+    >>> from ember.distributions import OneHotCategoricalStraightThrough
     >>> OneHotCategoricalStraightThrough(torch.ones(2)).has_rsample
     True
     """

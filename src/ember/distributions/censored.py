@@ -33,6 +33,8 @@ class CensoredDistribution(TorchDistribution):
         J. Tobin (1958), "Estimation of relationships for limited dependent variables".
 
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import CensoredDistribution
     >>> CensoredDistribution(Normal(0.0, 1.0), high=0.0).log_prob(torch.tensor([-1.0, 0.0]))
     tensor([-1.4189, -0.6931])
     """

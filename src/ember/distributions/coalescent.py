@@ -91,6 +91,8 @@ class CoalescentTimes(TorchDistribution):
     Raises:
         ValueError: if there are no two leaves.
 
+    >>> import torch
+    >>> from ember.distributions import CoalescentTimes
     >>> fn = CoalescentTimes(torch.zeros(2), torch.tensor(2.0))
     >>> fn.log_prob(torch.tensor([-1.0]))  # log(2) - 2
     tensor(-1.3069)
@@ -174,6 +176,8 @@ class CoalescentTimesWithRate(TorchDistribution):
     Raises:
         ValueError: if there are no two leaves.
 
+    >>> import torch
+    >>> from ember.distributions import CoalescentTimesWithRate
     >>> fn = CoalescentTimesWithRate(torch.tensor([3.0, 3.0]), torch.tensor([1.0, 2.0, 3.0]))
     >>> fn.log_prob(torch.tensor([1.5]))  # log(2) - 3 - 2 / 2
     tensor(-3.3069)
@@ -244,6 +248,8 @@ class CoalescentRateLikelihood:
     Raises:
         ValueError: if they are not.
 
+    >>> import torch
+    >>> from ember.distributions import CoalescentRateLikelihood
     >>> likelihood = CoalescentRateLikelihood(torch.tensor([3.0, 3.0]), torch.tensor([1.5]), 3)
     >>> likelihood(torch.tensor([1.0, 2.0, 3.0]))
     tensor([ 0.0000, -0.3069, -3.0000])

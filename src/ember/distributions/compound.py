@@ -34,6 +34,8 @@ class BetaBinomial(TorchDistribution):
         concentration0: of the beta distribution, for failure.
         total_count: the number of trials.
 
+    >>> import torch
+    >>> from ember.distributions import BetaBinomial
     >>> BetaBinomial(1.0, 1.0, 3).log_prob(torch.tensor([0.0, 3.0])).exp()
     tensor([0.2500, 0.2500])
     """
@@ -128,6 +130,8 @@ class DirichletMultinomial(TorchDistribution):
         total_count: the number of draws.
         is_sparse: most counts are zero; ``log_prob`` then spends its special functions on the others.
 
+    >>> import torch
+    >>> from ember.distributions import DirichletMultinomial
     >>> d = DirichletMultinomial(torch.ones(2), total_count=3)
     >>> d.log_prob(torch.tensor([1.0, 2.0])).exp()
     tensor(0.2500)
@@ -235,6 +239,8 @@ class GammaPoisson(TorchDistribution):
         concentration: the gamma's shape, the negative binomial's ``total_count``.
         rate: the gamma's rate, ``(1 - probs) / probs`` of the negative binomial.
 
+    >>> import torch
+    >>> from ember.distributions import GammaPoisson
     >>> GammaPoisson(1.0, 1.0).log_prob(torch.tensor([0.0, 1.0])).exp()
     tensor([0.5000, 0.2500])
     """

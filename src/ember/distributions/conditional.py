@@ -36,6 +36,7 @@ class ConditionalTransformModule(ConditionalTransform, torch.nn.Module):
     """A conditional transform that is a module, so that its parameters are found and trained; flows derive from it.
 
     >>> from ember.distributions.transforms import conditional_planar
+    >>> import torch
     >>> flow = conditional_planar(3, context_dim=2)
     >>> flow.condition(torch.zeros(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
@@ -149,6 +150,8 @@ class ConditionalTransformedDistribution(ConditionalDistribution):
 
     >>> from ember.distributions import Normal
     >>> from ember.distributions.transforms import conditional_spline
+    >>> import torch
+    >>> from ember.distributions import ConditionalTransformedDistribution
     >>> base = Normal(torch.zeros(2), 1.0).to_event(1)
     >>> given = ConditionalTransformedDistribution(base, [conditional_spline(2, context_dim=1)])
     >>> given.condition(torch.ones(1)).sample((5,)).shape

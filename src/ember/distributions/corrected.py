@@ -19,6 +19,8 @@ _TINY_CONCENTRATION = 1e-8
 class GeneralizedPareto(torch.distributions.GeneralizedPareto, WrappedDistribution):
     """Generalised Pareto distribution with location, scale and tail ``concentration``.
 
+    >>> import torch
+    >>> from ember.distributions import GeneralizedPareto
     >>> GeneralizedPareto(0.0, 1.0, 0.0).log_prob(torch.tensor(1.0))
     tensor(-1.)
     """
@@ -51,6 +53,7 @@ class GeneralizedPareto(torch.distributions.GeneralizedPareto, WrappedDistributi
 class VonMises(torch.distributions.VonMises, WrappedDistribution):
     """Circular distribution with mean angle ``loc`` and ``concentration``.
 
+    >>> from ember.distributions import VonMises
     >>> VonMises(0.0, 1.0).mean
     tensor(0.)
     """
@@ -67,6 +70,8 @@ class VonMises(torch.distributions.VonMises, WrappedDistribution):
 class Wishart(torch.distributions.Wishart, WrappedDistribution):
     """Distribution over positive definite matrices with ``df`` degrees of freedom.
 
+    >>> import torch
+    >>> from ember.distributions import Wishart
     >>> Wishart(torch.tensor(3.0), torch.eye(2)).mean
     tensor([[3., 0.],
             [0., 3.]])

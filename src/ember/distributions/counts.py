@@ -20,6 +20,8 @@ from ember.ops.special import log_binomial
 class Binomial(torch.distributions.Binomial, WrappedDistribution):
     """Number of successes in ``total_count`` trials.
 
+    >>> import torch
+    >>> from ember.distributions import Binomial
     >>> Binomial(2, probs=torch.tensor(0.5)).log_prob(torch.tensor([0.0, 1.0, 2.0])).exp()
     tensor([0.2500, 0.5000, 0.2500])
     """
@@ -86,6 +88,8 @@ settings.register("binomial_approx_log_prob_tol", __name__, "Binomial.approx_log
 class Geometric(torch.distributions.Geometric, WrappedDistribution):
     """Number of failures before the first success.
 
+    >>> import torch
+    >>> from ember.distributions import Geometric
     >>> Geometric(torch.tensor(0.5)).log_prob(torch.tensor([0.0, 1.0])).exp()
     tensor([0.5000, 0.2500])
     """
@@ -100,6 +104,8 @@ class Geometric(torch.distributions.Geometric, WrappedDistribution):
 class Multinomial(torch.distributions.Multinomial, WrappedDistribution):
     """Counts of categories in ``total_count`` draws.
 
+    >>> import torch
+    >>> from ember.distributions import Multinomial
     >>> Multinomial(3, torch.ones(2)).event_shape
     torch.Size([2])
     """
@@ -120,6 +126,8 @@ class Poisson(torch.distributions.Poisson, WrappedDistribution):
     Args:
         is_sparse: values are mostly zero; ``log_prob`` then spends its special functions on the others.
 
+    >>> import torch
+    >>> from ember.distributions import Poisson
     >>> Poisson(torch.ones(3), is_sparse=True).log_prob(torch.tensor([0.0, 0.0, 1.0]))
     tensor([-1., -1., -1.])
     """

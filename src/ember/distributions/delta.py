@@ -27,6 +27,8 @@ class Delta(TorchDistribution):
     Raises:
         ValueError: if ``event_dim > v.dim()``, or, when validating, if ``log_density`` has another shape.
 
+    >>> import torch
+    >>> from ember.distributions import Delta
     >>> Delta(torch.zeros(2, 3), event_dim=1).log_prob(torch.zeros(2, 3))
     tensor([0., 0.])
     """

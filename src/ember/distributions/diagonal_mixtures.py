@@ -120,6 +120,8 @@ class MixtureOfDiagNormals(_DiagonalMixture):
     Raises:
         AssertionError: if the shapes do not fit.
 
+    >>> import torch
+    >>> from ember.distributions import MixtureOfDiagNormals
     >>> d = MixtureOfDiagNormals(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.ones(2, 2), torch.zeros(2))
     >>> d.mean, d.variance
     (tensor([0., 0.]), tensor([2., 1.]))
@@ -164,6 +166,8 @@ class MixtureOfDiagNormalsSharedCovariance(_DiagonalMixture):
     Raises:
         AssertionError: if the shapes do not fit.
 
+    >>> import torch
+    >>> from ember.distributions import MixtureOfDiagNormalsSharedCovariance
     >>> MixtureOfDiagNormalsSharedCovariance(torch.zeros(3, 2), torch.ones(2), torch.zeros(3)).event_shape
     torch.Size([2])
     """
@@ -210,6 +214,8 @@ class GaussianScaleMixture(_DiagonalMixture):
     Raises:
         AssertionError: if the shapes do not fit.
 
+    >>> import torch
+    >>> from ember.distributions import GaussianScaleMixture
     >>> d = GaussianScaleMixture(torch.tensor([1.0, 2.0]), torch.zeros(2), torch.tensor([1.0, 3.0]))
     >>> d.variance
     tensor([ 5., 20.])

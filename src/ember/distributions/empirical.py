@@ -23,6 +23,8 @@ class Empirical(TorchDistribution):
     Raises:
         ValueError: if the shapes do not fit.
 
+    >>> import torch
+    >>> from ember.distributions import Empirical
     >>> draws = Empirical(torch.tensor([1.0, 1.0, 4.0]), torch.zeros(3))
     >>> draws.mean, draws.log_prob(torch.tensor(1.0)).exp()
     (tensor(2.), tensor(0.6667))

@@ -16,6 +16,8 @@ from ember.distributions.counts import Binomial
 class ExtendedBinomial(Binomial):
     """Binomial distribution that scores any integer, for any integer ``total_count``.
 
+    >>> import torch
+    >>> from ember.distributions import ExtendedBinomial
     >>> ExtendedBinomial(2, probs=torch.tensor(0.5)).log_prob(torch.tensor([-1.0, 2.0, 3.0])).exp()
     tensor([0.0000, 0.2500, 0.0000])
     """
@@ -36,6 +38,8 @@ class ExtendedBinomial(Binomial):
 class ExtendedBetaBinomial(BetaBinomial):
     """:class:`BetaBinomial` distribution that scores any integer, for any integer ``total_count``.
 
+    >>> import torch
+    >>> from ember.distributions import ExtendedBetaBinomial
     >>> ExtendedBetaBinomial(1.0, 1.0, 3).log_prob(torch.tensor([-1.0, 2.0, 4.0])).exp()
     tensor([0.0000, 0.2500, 0.0000])
     """

@@ -20,6 +20,8 @@ class FoldedDistribution(TransformedDistribution):
         ValueError: if the base is not univariate.
 
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import FoldedDistribution
     >>> FoldedDistribution(Normal(0.0, 1.0)).log_prob(torch.tensor(1.0))
     tensor(-0.7258)
     """

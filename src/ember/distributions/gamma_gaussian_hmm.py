@@ -51,6 +51,8 @@ class GammaGaussianHMM(HiddenMarkovModel):
         S. Sarkka, A. Garcia-Fernandez (2019), "Temporal parallelization of Bayesian smoothers".
 
     >>> from ember.distributions import MultivariateNormal
+    >>> import torch
+    >>> from ember.distributions import Gamma, GammaGaussianHMM
     >>> noise = MultivariateNormal(torch.zeros(1), torch.eye(1))
     >>> walk = GammaGaussianHMM(Gamma(2.0, 2.0), noise, torch.eye(1), noise, torch.eye(1), noise)
     >>> walk.log_prob(torch.zeros(3, 1))

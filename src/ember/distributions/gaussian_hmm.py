@@ -96,6 +96,8 @@ class GaussianHMM(HiddenMarkovModel):
         S. Sarkka, A. Garcia-Fernandez (2019), "Temporal parallelization of Bayesian smoothers".
 
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import GaussianHMM
     >>> noise = Normal(torch.zeros(1), 1.0).to_event(1)
     >>> walk = GaussianHMM(noise, torch.eye(1), noise, torch.eye(1), noise)
     >>> walk.log_prob(torch.zeros(3, 1))

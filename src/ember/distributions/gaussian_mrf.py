@@ -33,6 +33,7 @@ class GaussianMRF(TorchDistribution):
 
     >>> import torch
     >>> from ember.distributions import Normal
+    >>> from ember.distributions import GaussianMRF
     >>> def normal(n):
     ...     return Normal(torch.zeros(n), 1.0).to_event(1)
     >>> field = GaussianMRF(normal(2), normal(4).expand([5]), normal(3))

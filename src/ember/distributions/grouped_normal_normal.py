@@ -33,6 +33,8 @@ class GroupedNormalNormal(TorchDistribution):
     References:
         D. V. Lindley, A. F. M. Smith (1972), "Bayes Estimates for the Linear Model".
 
+    >>> import torch
+    >>> from ember.distributions import GroupedNormalNormal
     >>> fn = GroupedNormalNormal(torch.zeros(2), torch.ones(2), torch.ones(1), torch.tensor([0, 0, 1]))
     >>> fn.log_prob(torch.zeros(3))
     tensor(-3.6527)

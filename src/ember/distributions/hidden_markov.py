@@ -97,6 +97,8 @@ class DiscreteHMM(HiddenMarkovModel):
         S. Sarkka, A. Garcia-Fernandez (2019), "Temporal parallelization of Bayesian smoothers".
 
     >>> from ember.distributions import Bernoulli
+    >>> import torch
+    >>> from ember.distributions import DiscreteHMM
     >>> states = DiscreteHMM(torch.zeros(2), torch.zeros(2, 2), Bernoulli(torch.tensor([0.1, 0.9])))
     >>> states.log_prob(torch.tensor([1.0, 0.0, 1.0])).exp()
     tensor(0.1250)

@@ -32,6 +32,8 @@ class HurdleDistribution(TorchDistribution):
         J. Cragg (1971), "Some statistical models for limited dependent variables"; J. Mullahy (1986).
 
     >>> from ember.distributions import Poisson
+    >>> import torch
+    >>> from ember.distributions import HurdleDistribution
     >>> HurdleDistribution(Poisson(1.0), gate=0.3).log_prob(torch.tensor(0.0)).exp()
     tensor(0.3000)
     """

@@ -22,6 +22,8 @@ class ImproperUniform(TorchDistribution):
         batch_shape: the batch shape.
         event_shape: the event shape.
 
+    >>> import torch
+    >>> from ember.distributions import ImproperUniform, constraints
     >>> ImproperUniform(constraints.positive, (2,), ()).log_prob(torch.ones(2))
     tensor([0., 0.])
     """

@@ -25,6 +25,7 @@ class IndependentHMM(TorchDistribution):
 
     >>> import torch
     >>> from ember.distributions import GaussianHMM, Normal
+    >>> from ember.distributions import IndependentHMM
     >>> noise = Normal(torch.zeros(3, 1, 1), 1.0).to_event(1)
     >>> start = Normal(torch.zeros(3, 1), 1.0).to_event(1)
     >>> model = IndependentHMM(GaussianHMM(start, torch.eye(1), noise, torch.eye(1), noise, duration=5))

@@ -55,6 +55,8 @@ class AsymmetricLaplace(_TwoSided):
         scale: the geometric mean of both scales.
         asymmetry: the square root of the ratio of the left scale to the right one.
 
+    >>> import torch
+    >>> from ember.distributions import AsymmetricLaplace
     >>> AsymmetricLaplace(0.0, 1.0, 2.0).log_prob(torch.tensor(0.0)).exp()
     tensor(0.4000)
     """
@@ -98,6 +100,7 @@ class SoftAsymmetricLaplace(_TwoSided):
         asymmetry: the square root of the ratio of the left scale to the right one.
         softness: the normal variable's standard deviation, in units of ``scale``.
 
+    >>> from ember.distributions import SoftAsymmetricLaplace
     >>> SoftAsymmetricLaplace(0.0, 1.0).variance
     tensor(3.)
     """
@@ -191,6 +194,8 @@ class SoftLaplace(_LocationScale):
         loc: the location.
         scale: the scale of the tails.
 
+    >>> import torch
+    >>> from ember.distributions import SoftLaplace
     >>> SoftLaplace(0.0, 1.0).cdf(torch.tensor(0.0))
     tensor(0.5000)
     """
@@ -221,6 +226,8 @@ class SoftLaplace(_LocationScale):
 class Logistic(_LocationScale):
     """Logistic distribution: its distribution function is the sigmoid.
 
+    >>> import torch
+    >>> from ember.distributions import Logistic
     >>> Logistic(0.0, 1.0).log_prob(torch.tensor(0.0)).exp()
     tensor(0.2500)
     """
@@ -258,6 +265,8 @@ class SkewLogistic(_DrawnByInverse):
     Args:
         asymmetry: that power: above 1 skews to the right, below to the left.
 
+    >>> import torch
+    >>> from ember.distributions import SkewLogistic
     >>> SkewLogistic(0.0, 1.0, 2.0).cdf(torch.tensor(0.0))
     tensor(0.2500)
     """

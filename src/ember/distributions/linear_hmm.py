@@ -62,6 +62,8 @@ class LinearHMM(HiddenMarkovModel):
         ValueError: if an argument lacks a dim, or sizes do not fit.
 
     >>> from ember.distributions import StudentT
+    >>> import torch
+    >>> from ember.distributions import LinearHMM
     >>> noise = StudentT(4.0, torch.zeros(1), 1.0).to_event(1)
     >>> LinearHMM(noise, torch.eye(1), noise, torch.eye(1), noise, duration=5).rsample((2,)).shape
     torch.Size([2, 5, 1])

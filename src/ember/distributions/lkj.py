@@ -39,6 +39,8 @@ class LKJ(TransformedDistribution):
         D. Lewandowski, D. Kurowicka, H. Joe (2009), "Generating random correlation matrices based on vines and extended onion
         method".
 
+    >>> import torch
+    >>> from ember.distributions import LKJ
     >>> LKJ(2, 1.0).log_prob(torch.eye(2)).exp()
     tensor(0.5000)
     """

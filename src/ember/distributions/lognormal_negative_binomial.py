@@ -30,6 +30,7 @@ class LogNormalNegativeBinomial(ElementwiseDistribution):
         M. Zhou, L. Li, D. Dunson, L. Carin (2012), "Lognormal and gamma mixed negative binomial regression".
 
     >>> import torch
+    >>> from ember.distributions import LogNormalNegativeBinomial
     >>> d = LogNormalNegativeBinomial(2.0, torch.tensor(0.0), 1e-3)
     >>> d.log_prob(torch.tensor(0.0)).exp()
     tensor(0.2500)

@@ -70,6 +70,8 @@ class MaskedMixture(TorchDistribution):
         ValueError: if the mask is none, or the event shapes differ.
 
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import MaskedMixture
     >>> d = MaskedMixture(torch.tensor([True, False]), Normal(0.0, 1.0), Normal(9.0, 2.0))
     >>> d.mean, d.variance
     (tensor([9., 0.]), tensor([4., 1.]))

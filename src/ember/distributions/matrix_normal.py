@@ -26,6 +26,8 @@ class MatrixNormal(TorchDistribution):
     Shapes:
         event: ``(n, p)``.
 
+    >>> import torch
+    >>> from ember.distributions import MatrixNormal
     >>> MatrixNormal(torch.zeros(2, 3), torch.eye(2), torch.eye(3)).log_prob(torch.zeros(2, 3))
     tensor(-5.5136)
     """
@@ -111,6 +113,7 @@ class ZeroSumNormal(TorchDistribution):
     Shapes:
         event: ``event_shape``.
 
+    >>> from ember.distributions import ZeroSumNormal
     >>> ZeroSumNormal(1.0, (3,)).sample().sum().abs() < 1e-6
     tensor(True)
     """

@@ -17,6 +17,8 @@ class MixtureSameFamily(torch.distributions.MixtureSameFamily, WrappedDistributi
     Where all components have one support, that is the mixture's.
 
     >>> from ember.distributions import Categorical, Normal
+    >>> import torch
+    >>> from ember.distributions import MixtureSameFamily
     >>> mixture = MixtureSameFamily(Categorical(torch.ones(2)), Normal(torch.tensor([-1.0, 1.0]), 1.0))
     >>> mixture.log_prob(torch.tensor(0.0))
     tensor(-1.4189)

@@ -20,6 +20,7 @@ class LKJCholesky(torch.distributions.LKJCholesky, WrappedDistribution):
 
     Values may be rounded to seven digits, as they are written to files.
 
+    >>> from ember.distributions import LKJCholesky
     >>> LKJCholesky(3).event_shape
     torch.Size([3, 3])
     """
@@ -34,6 +35,8 @@ class LKJCholesky(torch.distributions.LKJCholesky, WrappedDistribution):
 class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, WrappedDistribution):
     """Normal vector with covariance ``cov_factor @ cov_factor.T + diag(cov_diag)``.
 
+    >>> import torch
+    >>> from ember.distributions import LowRankMultivariateNormal
     >>> LowRankMultivariateNormal(torch.zeros(3), torch.ones(3, 1), torch.ones(3)).event_shape
     torch.Size([3])
     """
@@ -49,6 +52,8 @@ class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, W
 class MultivariateNormal(torch.distributions.MultivariateNormal, WrappedDistribution):
     """Normal vector with a full covariance, given as such, by its inverse or by its Cholesky factor.
 
+    >>> import torch
+    >>> from ember.distributions import MultivariateNormal
     >>> MultivariateNormal(torch.zeros(2), scale_tril=torch.eye(2)).log_prob(torch.zeros(2))
     tensor(-1.8379)
     """

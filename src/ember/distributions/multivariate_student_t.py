@@ -23,6 +23,8 @@ class MultivariateStudentT(TorchDistribution):
         loc: of shape ``batch_shape + (n,)``.
         scale_tril: a Cholesky factor, of shape ``batch_shape + (n, n)``.
 
+    >>> import math, torch
+    >>> from ember.distributions import MultivariateStudentT
     >>> MultivariateStudentT(1.0, torch.zeros(1), torch.eye(1)).log_prob(torch.zeros(1)).exp() * math.pi
     tensor(1.0000)
     """

@@ -14,6 +14,8 @@ from ember.distributions.normal import Normal
 class NanMaskedNormal(Normal):
     """Normal distribution whose log density is 0 at values that are NaN or infinite.
 
+    >>> import torch
+    >>> from ember.distributions import NanMaskedNormal
     >>> NanMaskedNormal(0.0, 1.0).log_prob(torch.tensor([0.0, torch.nan]))
     tensor([-0.9189,  0.0000])
     """
@@ -28,6 +30,8 @@ class NanMaskedNormal(Normal):
 class NanMaskedMultivariateNormal(MultivariateNormal):
     """Multivariate normal distribution that marginalises over coordinates that are NaN or infinite.
 
+    >>> import torch
+    >>> from ember.distributions import NanMaskedMultivariateNormal
     >>> d = NanMaskedMultivariateNormal(torch.zeros(2), torch.eye(2))
     >>> d.log_prob(torch.tensor([[0.0, 0.0], [0.0, torch.nan], [torch.nan, torch.nan]]))
     tensor([-1.8379, -0.9189,  0.0000])

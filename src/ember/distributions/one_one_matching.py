@@ -44,6 +44,8 @@ class OneOneMatching(Matching):
         M. Chertkov, L. Kroc, F. Krzakala, M. Vergassola, L. Zdeborova (2010), "Inference in particle tracking experiments by
         passing messages between images".
 
+    >>> import torch
+    >>> from ember.distributions import OneOneMatching
     >>> fn = OneOneMatching(torch.zeros(3, 3))
     >>> fn.log_prob(torch.tensor([2, 0, 1])).exp()
     tensor(0.1667)

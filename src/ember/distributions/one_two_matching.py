@@ -38,6 +38,8 @@ class OneTwoMatching(Matching):
         AssertionError: if there are not two sources for each destination.
         NotImplementedError: for a batch of logits.
 
+    >>> import torch
+    >>> from ember.distributions import OneTwoMatching
     >>> fn = OneTwoMatching(torch.zeros(4, 2))
     >>> fn.log_prob(torch.tensor([1, 0, 0, 1])).exp()
     tensor(0.1667)

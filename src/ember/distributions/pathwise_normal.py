@@ -27,6 +27,8 @@ class OMTMultivariateNormal(MultivariateNormal):
     Raises:
         ValueError: for batches of parameters.
 
+    >>> import torch
+    >>> from ember.distributions import OMTMultivariateNormal
     >>> OMTMultivariateNormal(torch.zeros(2), torch.eye(2)).rsample((3,)).shape
     torch.Size([3, 2])
     """
@@ -71,6 +73,8 @@ class AVFMultivariateNormal(MultivariateNormal):
     Raises:
         ValueError: for batches of parameters, or another shape of ``control_var``.
 
+    >>> import torch
+    >>> from ember.distributions import AVFMultivariateNormal
     >>> AVFMultivariateNormal(torch.zeros(2), torch.eye(2), torch.zeros(2, 1, 2)).rsample((3,)).shape
     torch.Size([3, 2])
     """

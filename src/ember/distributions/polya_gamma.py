@@ -23,6 +23,8 @@ class TruncatedPolyaGamma(TorchDistribution):
         N. G. Polson, J. G. Scott, J. Windle (2013), "Bayesian inference for logistic models using Polya-Gamma latent
         variables".
 
+    >>> import torch
+    >>> from ember.distributions import TruncatedPolyaGamma
     >>> TruncatedPolyaGamma(torch.ones(())).sample((2,)).shape
     torch.Size([2])
     """

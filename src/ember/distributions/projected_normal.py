@@ -31,6 +31,8 @@ class ProjectedNormal(TorchDistribution):
         D. Hernandez-Stumpfhauser, F. J. Breidt, M. J. van der Woerd (2017), "The general projected normal distribution of
         arbitrary dimension".
 
+    >>> import torch
+    >>> from ember.distributions import ProjectedNormal
     >>> ProjectedNormal(torch.zeros(2)).log_prob(torch.tensor([1.0, 0.0]))
     tensor(-1.8379)
     """

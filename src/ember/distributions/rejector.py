@@ -30,6 +30,8 @@ class Rejector(TorchDistribution):
         acceptance-rejection sampling algorithms".
 
     >>> from ember.distributions import Exponential
+    >>> import torch
+    >>> from ember.distributions import Rejector
     >>> shifted = Rejector(Exponential(torch.tensor(1.0)), lambda x: (x > 1).float().log(), torch.tensor(-1.0))
     >>> shifted.sample() > 1
     tensor(True)

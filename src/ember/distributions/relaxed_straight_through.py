@@ -67,6 +67,8 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
         C. J. Maddison, A. Mnih, Y. W. Teh (2017), "The concrete distribution"; E. Jang, S. Gu, B. Poole (2017),
         "Categorical reparameterization with Gumbel-softmax".
 
+    >>> import torch
+    >>> from ember.distributions import RelaxedOneHotCategoricalStraightThrough
     >>> d = RelaxedOneHotCategoricalStraightThrough(torch.tensor(0.5), probs=torch.tensor([0.3, 0.7]))
     >>> d.rsample().sum()
     tensor(1.)
@@ -87,6 +89,8 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
     References:
         See :class:`RelaxedOneHotCategoricalStraightThrough`.
 
+    >>> import torch
+    >>> from ember.distributions import RelaxedBernoulliStraightThrough
     >>> d = RelaxedBernoulliStraightThrough(torch.tensor(0.5), probs=torch.tensor(0.9))
     >>> d.rsample((8,)).unique().tolist() in ([0.0, 1.0], [1.0], [0.0])
     True

@@ -42,6 +42,8 @@ class SineBivariateVonMises(TorchDistribution):
     References:
         H. Singh, V. Hnizdo, E. Demchuk (2002), "Probabilistic Model for Two Dependent Circular Variables".
 
+    >>> import torch
+    >>> from ember.distributions import SineBivariateVonMises
     >>> zero, one = torch.zeros(()), torch.ones(())
     >>> SineBivariateVonMises(zero, zero, one, one, correlation=zero).log_prob(torch.zeros(2))
     tensor(-2.1476)

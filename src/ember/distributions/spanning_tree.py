@@ -40,6 +40,8 @@ class SpanningTree(TorchDistribution):
         D. B. Wilson (1996), "Generating Random Spanning Trees More Quickly than the Cover Time".
         R. Lyons, Y. Peres (2016), "Probability on Trees and Networks", chapter 4 (the transfer current theorem).
 
+    >>> import torch
+    >>> from ember.distributions import SpanningTree
     >>> fn = SpanningTree(torch.zeros(6))
     >>> fn.num_vertices, round(fn.log_partition_function.exp().item())
     (4, 16)

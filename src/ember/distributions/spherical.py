@@ -28,6 +28,8 @@ class VonMises3D(TorchDistribution):
     Raises:
         ValueError: if ``concentration`` is no vector of size 3; by ``log_prob``, if the value is no unit vector of that size.
 
+    >>> import math, torch
+    >>> from ember.distributions import VonMises3D
     >>> d = VonMises3D(torch.tensor([0.0, 0.0, 1e-6]))
     >>> (d.log_prob(torch.tensor([1.0, 0.0, 0.0])).exp() * 4 * math.pi).round(decimals=3)
     tensor(1.)
@@ -81,6 +83,8 @@ class SineSkewed(TorchDistribution):
         bioinformatics".
 
     >>> from ember.distributions import VonMises
+    >>> import torch
+    >>> from ember.distributions import SineSkewed
     >>> base = VonMises(torch.zeros(1), 1.0).to_event(1)
     >>> SineSkewed(base, torch.tensor([0.5])).sample().shape
     torch.Size([1])

@@ -89,6 +89,8 @@ class Stable(ElementwiseDistribution):
         J. P. Nolan (1997), "Numerical calculation of stable densities and distribution functions"; for draws see
         :func:`standard_stable_off_one`.
 
+    >>> import torch
+    >>> from ember.distributions import Stable
     >>> Stable(torch.tensor([2.0, 1.5]), 0.0).variance
     tensor([2., inf])
     """
@@ -156,6 +158,8 @@ class Stable(ElementwiseDistribution):
 class StableWithLogProb(Stable):
     """:class:`Stable`, which strategies leave alone: its numerical density is to be used.
 
+    >>> import torch
+    >>> from ember.distributions import StableWithLogProb
     >>> StableWithLogProb(2.0, 0.0).log_prob(torch.tensor(1.0))
     tensor(-1.5155)
     """

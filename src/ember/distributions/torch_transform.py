@@ -72,6 +72,8 @@ class ComposeTransformModule(ComposeTransform, torch.nn.ModuleList):
     """A chain of transforms that registers those of its parts that are modules.
 
     >>> from torch.distributions.transforms import ExpTransform
+    >>> import torch
+    >>> from ember.distributions import ComposeTransformModule
     >>> round(ComposeTransformModule([ExpTransform(), ExpTransform().inv])(torch.ones(1)).item(), 5)
     1.0
     """

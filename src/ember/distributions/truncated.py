@@ -42,6 +42,8 @@ class TruncatedDistribution(TorchDistribution):
         ValueError: without any bound, for bounds in the wrong order, or a base that is not continuous and univariate.
 
     >>> from ember.distributions import Exponential
+    >>> import torch
+    >>> from ember.distributions import TruncatedDistribution
     >>> TruncatedDistribution(Exponential(1.0), high=1.0).log_prob(torch.tensor(0.5))
     tensor(-0.0413)
     """
@@ -141,6 +143,8 @@ class TruncatedNormal(ElementwiseDistribution):
     References:
         N. Johnson, S. Kotz and N. Balakrishnan (1994), "Continuous univariate distributions", volume 1, section 13.10.
 
+    >>> import torch
+    >>> from ember.distributions import TruncatedNormal
     >>> d = TruncatedNormal(0.0, 1.0, low=0.0)
     >>> d.log_prob(torch.tensor(1.0)), d.mean
     (tensor(-0.7258), tensor(0.7979))
@@ -235,6 +239,8 @@ class LogUniform(ElementwiseDistribution):
         low: the lower bound, positive.
         high: the upper bound.
 
+    >>> import torch
+    >>> from ember.distributions import LogUniform
     >>> LogUniform(1.0, 10.0).log_prob(torch.tensor(2.0)).exp()  # 1 / (2 log 10)
     tensor(0.2171)
     """

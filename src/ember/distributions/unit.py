@@ -24,6 +24,8 @@ class Unit(TorchDistribution):
     Shapes:
         sample: ``sample_shape + batch_shape + (0,)``.
 
+    >>> import torch
+    >>> from ember.distributions import Unit
     >>> Unit(torch.tensor([1.0, 2.0])).log_prob(torch.empty(2, 0))
     tensor([1., 2.])
     """

@@ -64,6 +64,7 @@ def values_unchecked() -> Iterator[None]:
 def validation_enabled(is_validate: bool = True) -> Iterator[None]:
     """Switch validation of the whole process for the duration of a ``with`` block; both flags come back as they were.
 
+    >>> from ember.distributions import is_validation_enabled, validation_enabled
     >>> with validation_enabled(False):
     ...     is_validation_enabled()
     False

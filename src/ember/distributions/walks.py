@@ -31,6 +31,8 @@ class GaussianRandomWalk(TorchDistribution):
     Shapes:
         event: ``(num_steps,)``.
 
+    >>> import torch
+    >>> from ember.distributions import GaussianRandomWalk
     >>> GaussianRandomWalk(1.0, 3).log_prob(torch.tensor([0.0, 0.0, 0.0]))
     tensor(-2.7568)
     """
@@ -97,6 +99,8 @@ class GaussianAR(TorchDistribution):
     References:
         G. Box and G. Jenkins (1970), "Time series analysis", chapter 3.
 
+    >>> import torch
+    >>> from ember.distributions import GaussianAR
     >>> GaussianAR(torch.tensor([0.5]), 1.0, 3).log_prob(torch.tensor([2.0, 1.0, 0.5]))
     tensor(-4.7568)
     """
@@ -171,6 +175,8 @@ class EulerMaruyama(TorchDistribution):
         event: ``(n,)`` and the shape of a state.
 
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import EulerMaruyama
     >>> path = EulerMaruyama(torch.linspace(0, 1, 5), lambda x, t: (-x, torch.ones_like(x)), Normal(0.0, 1.0))
     >>> path.event_shape
     torch.Size([5])

@@ -31,6 +31,8 @@ class ZeroInflatedDistribution(TorchDistribution):
     Raises:
         ValueError: if both or none are given, or the base is not univariate.
 
+    >>> import torch
+    >>> from ember.distributions import Poisson, ZeroInflatedDistribution
     >>> d = ZeroInflatedDistribution(Poisson(torch.tensor(1.0)), gate=torch.tensor(0.5))
     >>> d.mean
     tensor(0.5000)
@@ -125,6 +127,8 @@ class ZeroInflatedDistribution(TorchDistribution):
 class ZeroInflatedPoisson(ZeroInflatedDistribution):
     """Poisson counts with extra zeros.
 
+    >>> import torch
+    >>> from ember.distributions import ZeroInflatedPoisson
     >>> ZeroInflatedPoisson(torch.tensor(2.0), gate=torch.tensor(0.25)).mean
     tensor(1.5000)
     """
@@ -157,6 +161,8 @@ class ZeroInflatedPoisson(ZeroInflatedDistribution):
 class ZeroInflatedNegativeBinomial(ZeroInflatedDistribution):
     """Negative binomial counts with extra zeros.
 
+    >>> import torch
+    >>> from ember.distributions import ZeroInflatedNegativeBinomial
     >>> d = ZeroInflatedNegativeBinomial(2.0, probs=torch.tensor(0.5), gate=torch.tensor(0.5))
     >>> d.mean
     tensor(1.)

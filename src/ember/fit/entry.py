@@ -71,7 +71,7 @@ def fit(
         A. Vehtari, D. Simpson, A. Gelman, Y. Yao and J. Gabry (2024), "Pareto smoothed importance sampling".
         M. Opper and C. Archambeau (2009), "The variational Gaussian approximation revisited".
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
     >>> def coin(flips):
     ...     fairness = ember.sample("fairness", dist.Beta(2.0, 2.0))

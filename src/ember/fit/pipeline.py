@@ -47,7 +47,8 @@ def fit_density(
         ValueError: if the log density is minus infinity at all starting points.
         KeyboardInterrupt: if nothing was found yet.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import FunctionDensity
+    >>> from ember.fit import fit_density
     >>> outcome = fit_density(FunctionDensity(2, lambda u: -0.5 * ((u - 3) / 2).square().sum(-1)))
     >>> outcome.verdict.status, [round(x) for x in outcome.weighed.moments.mean.tolist()]
     ('ok', [3, 3])

@@ -50,6 +50,7 @@ class PyroParam(NamedTuple):
     >>> import torch
     >>> from ember.distributions import constraints
     >>> from ember.nn import PyroModule
+    >>> from ember.nn import PyroParam
     >>> class Scale(PyroModule):
     ...     @PyroParam(constraint=constraints.positive)
     ...     def sd(self):
@@ -94,6 +95,7 @@ class PyroSample:
     >>> import torch, ember
     >>> from ember import distributions as dist
     >>> from ember.nn import PyroModule
+    >>> from ember.nn import PyroSample
     >>> class Line(PyroModule):
     ...     @PyroSample
     ...     def slope(self):

@@ -57,6 +57,7 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
     >>> import torch, ember
     >>> from torch import nn
     >>> from ember import distributions as dist
+    >>> from ember.nn import PyroModule, PyroSample
     >>> linear = PyroModule[nn.Linear](3, 2)
     >>> linear.weight = PyroSample(dist.Normal(0.0, 1.0).expand([2, 3]).to_event(2))
     >>> recorded = ember.poutine.trace(linear).get_trace(torch.zeros(5, 3))

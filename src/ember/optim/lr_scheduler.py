@@ -32,6 +32,7 @@ class PyroLRScheduler(PyroOptim):
 
     Example:
         >>> import torch
+        >>> from ember.optim import PyroLRScheduler
         >>> scheduler = PyroLRScheduler(
         ...     torch.optim.lr_scheduler.ExponentialLR,
         ...     {"optimizer": torch.optim.SGD, "optim_args": {"lr": 1.0}, "gamma": 0.5},

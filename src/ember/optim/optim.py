@@ -69,6 +69,8 @@ class PyroOptim:
         NotImplementedError: for LBFGS.
 
     Example:
+        >>> import torch
+        >>> from ember.optim import PyroOptim
         >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
         >>> optimizer = PyroOptim(torch.optim.SGD, {"lr": 0.1})
         >>> w.grad = torch.ones(2)
@@ -269,6 +271,8 @@ class PyroOptim:
     def stepped_names(self) -> frozenset[str]:
         """Parameters of the active store that have been stepped, here or before a state was saved that waits for them.
 
+        >>> import torch
+        >>> from ember.optim import PyroOptim
         >>> PyroOptim(torch.optim.Adam, {"lr": 0.1}).stepped_names()
         frozenset()
         """

@@ -8,6 +8,7 @@ MODULE_NAMESPACE_DIVIDER = "$$$"
 def param_with_module_name(pyro_name: str, param_name: str) -> str:
     """The name under which a parameter of a registered module is stored.
 
+    >>> from ember.params import param_with_module_name
     >>> param_with_module_name("net", "layer.weight")
     'net$$$layer.weight'
     """
@@ -28,6 +29,7 @@ def user_param_name(param_name: str) -> str:
 def normalize_param_name(name: str) -> str:
     """A stored name as users write it, with ``.`` between module and parameter.
 
+    >>> from ember.params import normalize_param_name
     >>> normalize_param_name("net$$$layer.weight")
     'net.layer.weight'
     """

@@ -43,6 +43,9 @@ class ParamStoreDict:
 
     ``value.unconstrained()`` gives the leaf that an optimizer changes; without a constraint the value is the leaf itself.
 
+        >>> import torch
+        >>> from ember.distributions import constraints
+        >>> from ember.params import ParamStoreDict
         >>> store = ParamStoreDict()
         >>> store.setdefault("scale", torch.tensor(2.0), constraints.positive)
         tensor(2., grad_fn=<ExpBackward0>)
@@ -67,6 +70,8 @@ class ParamStoreDict:
         Unique in the process: two equal numbers, of any stores and scopes, mean the same names, leaves and constraints. Read it
         *before* what it stands for. Values inside a leaf do not count.
 
+            >>> import torch
+            >>> from ember.params import ParamStoreDict
             >>> store = ParamStoreDict()
             >>> before = store.version
             >>> with store.scope():

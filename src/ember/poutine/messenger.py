@@ -49,6 +49,7 @@ class Messenger:
     ``_postprocess_message`` to act on all.
 
         >>> import ember
+        >>> from ember.poutine import Messenger
         >>> class Shout(Messenger):
         ...     def _pyro_sample(self, msg):
         ...         print("sampling", msg["name"])

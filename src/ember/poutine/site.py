@@ -45,6 +45,7 @@ class Site(Record):
     A message has the entries up to ``continuation``; inference adds the others to sample sites of a trace. A site that a
     program made by hand may lack all but ``type``, ``is_observed``, ``value`` and ``infer``.
 
+    >>> from ember.poutine.site import message
     >>> site = message("x", abs, args=(-1.0,))
     >>> site.name, site["is_observed"], site.is_latent
     ('x', False, True)

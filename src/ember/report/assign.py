@@ -89,8 +89,9 @@ def assign(fitted: object, *rest: Any, num_samples: int = 500, **kwargs: Any) ->
     Raises:
         ModelError: for a site that does not exist, is not discrete, or cannot be summed out.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.report import assign
     >>> def mixture(x):
     ...     locs = torch.tensor([0.0, 4.0])
     ...     with ember.plate("rows", len(x)):

@@ -94,8 +94,9 @@ def loo(
         cross-validation and WAIC". M. Magnusson, M. R. Andersen, J. Jonasson and A. Vehtari (2019), "Bayesian
         leave-one-out cross-validation for large data": approximate posteriors are corrected by weights.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.report import loo
     >>> def model(y):
     ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", len(y)):

@@ -84,8 +84,9 @@ def held_out(
         models", equation 5; T. Gneiting and A. E. Raftery (2007), "Strictly proper scoring rules, prediction,
         and estimation".
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.report import held_out
     >>> def model(y):
     ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", len(y)):

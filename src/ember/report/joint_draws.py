@@ -37,8 +37,9 @@ def joint_draws(fitted: object, *rest: Any, num_samples: int = 1000, **kwargs: A
     Raises:
         ModelError: for continuous sites without draws.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.report import joint_draws
     >>> def model(x):
     ...     k = ember.sample("k", dist.Bernoulli(0.5))
     ...     with ember.plate("rows", len(x)):

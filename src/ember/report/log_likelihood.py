@@ -42,8 +42,9 @@ def log_likelihood(
         ValueError: for a continuous latent site without draws, draws of different numbers, a model without
             observations, or data that depend on each other through discrete sites that are summed out.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.report import log_likelihood
     >>> def model(y):
     ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", len(y)):

@@ -58,7 +58,8 @@ def summary(
     Raises:
         ModelError: for what is none of these.
 
-    >>> import ember
+    >>> import torch, ember
+    >>> from ember.report import summary
     >>> table = summary({"mu": torch.arange(101.0)})
     >>> print(table)
         mean    sd   5%   50%   95%

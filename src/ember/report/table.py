@@ -38,6 +38,8 @@ class Table:
     """Numbers by quantity.
 
     >>> import torch
+    >>> from ember.report import Table
+    >>> from ember.report.table import Column
     >>> columns = {"mean": Column(torch.tensor([1.0, 200.0])), "sd": Column(torch.tensor([0.1, 20.0]))}
     >>> table = Table(("mu", "b[0]"), columns)
     >>> print(table)

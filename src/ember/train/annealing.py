@@ -52,6 +52,7 @@ class Annealing(Callback):
         every: how many steps have the same weight; these may be one native call.
         weight: instead of a straight line, the weight as a function of the number of steps taken.
 
+    >>> from ember.train import Annealing
     >>> annealing = Annealing(steps=1000, start=0.1)
     >>> annealing.weight_at(0), annealing.weight_at(500), annealing.weight_at(5000)
     (0.1, 0.55, 1.0)

@@ -30,6 +30,7 @@ class Checkpoint(Callback):
     Raises:
         ModelError: at the beginning of a fit in another thread, with ``at_signal``.
 
+    >>> from ember.train import Checkpoint
     >>> Checkpoint("fit.pt", every=500).every
     500
     """

@@ -57,6 +57,7 @@ class CompiledLoss(nn.Module):
 
     >>> import torch, ember
     >>> from ember.infer.autoguide import AutoNormal
+    >>> from ember.train import CompiledLoss
     >>> def model(x):
     ...     loc = ember.sample("loc", ember.distributions.Normal(0.0, 1.0))
     ...     with ember.plate("data", len(x)):

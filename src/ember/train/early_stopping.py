@@ -17,6 +17,7 @@ class EarlyStopping(Callback):
     Raises:
         ModelError: if an argument makes no sense; at the end of a fit without ``validation``.
 
+    >>> from ember.train import EarlyStopping
     >>> EarlyStopping(patience=5).patience
     5
     """

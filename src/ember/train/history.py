@@ -12,6 +12,7 @@ class History(Callback):
         every: steps a row.
 
     >>> import torch, ember
+    >>> from ember.train import History
     >>> def model(): ember.sample("z", ember.distributions.Normal(0.0, 1.0))
     >>> History(every=50).every
     50

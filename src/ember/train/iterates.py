@@ -19,6 +19,7 @@ class Iterates(Callback):
 
     >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.train import Iterates
     >>> def model(x):
     ...     with ember.plate("rows", len(x)):
     ...         ember.sample("x", dist.Normal(ember.param("loc", torch.tensor(0.0)), 1.0), obs=x)

@@ -17,6 +17,7 @@ class Plateau(Callback):
         least: a loss counts as better if it is below the best one by more than this.
         stop_after: end the fit in place of the change with this number. None never ends it.
 
+    >>> from ember.train import Plateau
     >>> Plateau(factor=0.5, patience=3).factor
     0.5
     """

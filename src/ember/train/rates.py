@@ -18,6 +18,7 @@ class Rates(Callback):
         every: how many steps have the same rates; these may be one native call.
 
     >>> import math
+    >>> from ember.train import Rates
     >>> cosine = Rates(lambda step: 0.01 + 0.99 * (1 + math.cos(math.pi * step / 1000)) / 2, every=20)
     """
 

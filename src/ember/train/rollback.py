@@ -17,6 +17,7 @@ class Rollback(Callback):
         every: keep a state after so many steps.
         most: raise the error after going back so many times.
 
+    >>> from ember.train import Rollback
     >>> Rollback(factor=0.5, most=3).most
     3
     """

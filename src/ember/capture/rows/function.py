@@ -67,6 +67,7 @@ def rows(
     a function that draws, say.
 
     >>> import torch
+    >>> from ember.capture import rows
     >>> X = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     >>> project = rows(lambda b: X @ b)
     >>> project(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))

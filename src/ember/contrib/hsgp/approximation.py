@@ -69,6 +69,8 @@ def hsgp_squared_exponential(
         ModelError: for points outside of the box, or values that do not fit the dims.
 
     >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> from ember.contrib.hsgp import hsgp_squared_exponential
     >>> def model(x, y):
     ...     length = ember.sample("length", dist.LogNormal(0.0, 0.5))
     ...     f = hsgp_squared_exponential(x, 1.0, length, ell=1.5, m=10)

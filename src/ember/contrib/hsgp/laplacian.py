@@ -34,6 +34,7 @@ def eigenindices(m: M, dim: int) -> Tensor:
     Raises:
         ModelError: if the numbers of entries and of dims differ, or one is below 1.
 
+    >>> from ember.contrib.hsgp import eigenindices
     >>> eigenindices([2, 3], 2)
     tensor([[1, 1, 1, 2, 2, 2],
             [1, 2, 3, 1, 2, 3]])
@@ -56,6 +57,8 @@ def sqrt_eigenvalues(ell: Ell, m: M, dim: int) -> Tensor:
     Raises:
         ModelError: for values that do not fit the dims, or are not positive.
 
+    >>> import torch
+    >>> from ember.contrib.hsgp import sqrt_eigenvalues
     >>> sqrt_eigenvalues(2.0, 3, 1) * 4 / torch.pi
     tensor([[1., 2., 3.]])
     """
@@ -82,6 +85,8 @@ def eigenfunctions(x: Tensor, ell: Ell, m: M) -> Tensor:
     Raises:
         ModelError: for points outside of the box (under validation), or values that do not fit the dims.
 
+    >>> import torch
+    >>> from ember.contrib.hsgp import eigenfunctions
     >>> eigenfunctions(torch.zeros(1), 1.0, 4).round(decimals=3).abs()
     tensor([[1., 0., 1., 0.]])
     """
@@ -112,6 +117,8 @@ def eigenfunctions_periodic(x: Tensor, w0: float | Tensor, m: int) -> tuple[Tens
     Raises:
         ModelError: for points of several dims, or ``m`` below 1.
 
+    >>> import torch
+    >>> from ember.contrib.hsgp import eigenfunctions_periodic
     >>> cosines, sines = eigenfunctions_periodic(torch.zeros(2), 1.0, 3)
     >>> cosines.shape, sines.abs().max()
     (torch.Size([2, 3]), tensor(0.))

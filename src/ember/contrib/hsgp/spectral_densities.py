@@ -33,6 +33,8 @@ def spectral_density_squared_exponential(dim: int, w: Tensor, alpha: Positive, l
     Returns:
         Shape ``(m,)``.
 
+    >>> import torch
+    >>> from ember.contrib.hsgp import spectral_density_squared_exponential
     >>> spectral_density_squared_exponential(1, torch.zeros(1, 1), 1.0, 1.0)  # sqrt(2 pi)
     tensor([2.5066])
     """
@@ -56,6 +58,8 @@ def spectral_density_matern(dim: int, nu: float, w: Tensor, alpha: Positive, len
     Raises:
         ModelError: if ``nu`` is not positive.
 
+    >>> import torch
+    >>> from ember.contrib.hsgp import spectral_density_matern
     >>> spectral_density_matern(1, 0.5, torch.zeros(1, 1), 1.0, 1.0)  # the integral of exp(-|x|)
     tensor([2.])
     """
@@ -121,6 +125,7 @@ def diag_spectral_density_periodic(alpha: Positive, length: Positive, m: int) ->
     Returns:
         Shape ``(m,)``; the sum over all ``j`` is ``alpha^2``.
 
+    >>> from ember.contrib.hsgp import diag_spectral_density_periodic
     >>> diag_spectral_density_periodic(2.0, 1.0, 20).sum()
     tensor(4.)
     """

@@ -77,6 +77,7 @@ class MaskedLinear(nn.Linear):
         bias: whether a bias is added.
 
     >>> import torch
+    >>> from ember.nn import MaskedLinear
     >>> layer = MaskedLinear(2, 1, torch.tensor([[1.0, 0.0]]))
     >>> bool(layer(torch.tensor([1.0, 5.0])) == layer(torch.tensor([1.0, -7.0])))
     True
@@ -112,6 +113,7 @@ class ConditionalAutoRegressiveNN(nn.Module):
         ValueError: if a hidden layer is too small.
 
     >>> import torch
+    >>> from ember.nn import ConditionalAutoRegressiveNN
     >>> net = ConditionalAutoRegressiveNN(10, 5, [50], param_dims=[1, 1])
     >>> mean, scale = net(torch.randn(100, 10), context=torch.randn(100, 5))
     >>> mean.shape
@@ -220,6 +222,7 @@ class AutoRegressiveNN(ConditionalAutoRegressiveNN):
         ValueError: if a hidden layer is too small.
 
     >>> import torch
+    >>> from ember.nn import AutoRegressiveNN
     >>> net = AutoRegressiveNN(10, [50], param_dims=[1, 5])
     >>> [tuple(part.shape) for part in net(torch.randn(100, 10))]
     [(100, 1, 10), (100, 5, 10)]

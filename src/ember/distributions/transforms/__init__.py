@@ -146,6 +146,7 @@ def iterated(
 ) -> ComposeTransformModule:
     """A chain of ``repeats`` transforms, each made by ``base_fn(*args, **kwargs)``.
 
+    >>> from ember.distributions.transforms import ExpTransform, iterated
     >>> len(iterated(3, ExpTransform).parts)
     3
     """

@@ -39,6 +39,9 @@ class AffineAutoregressive(RememberingTransform, TransformModule):
         with Inverse Autoregressive Flow".
         G. Papamakarios, T. Pavlakou, I. Murray (2017), "Masked Autoregressive Flow for Density Estimation".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import AffineAutoregressive
+    >>> from ember.nn import AutoRegressiveNN
     >>> flow = AffineAutoregressive(AutoRegressiveNN(3, [20]))
     >>> x = torch.randn(5, 3)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -100,6 +103,9 @@ class ConditionalAffineAutoregressive(ConditionalTransformModule):
         autoregressive_nn: a network such as :class:`~ember.nn.ConditionalAutoRegressiveNN`.
         kwargs: further arguments of :class:`AffineAutoregressive`.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalAffineAutoregressive
+    >>> from ember.nn import ConditionalAutoRegressiveNN
     >>> flow = ConditionalAffineAutoregressive(ConditionalAutoRegressiveNN(3, 2, [20])).condition(torch.zeros(2))
     >>> flow(torch.zeros(5, 3)).shape
     torch.Size([5, 3])

@@ -39,6 +39,9 @@ class AffineCoupling(RememberingTransform, TransformModule):
     References:
         L. Dinh, J. Sohl-Dickstein, S. Bengio (2017), "Density estimation using Real NVP".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import AffineCoupling
+    >>> from ember.nn import DenseNN
     >>> flow = AffineCoupling(2, DenseNN(2, [20], param_dims=[3, 3]))
     >>> x = torch.randn(4, 5)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -115,6 +118,9 @@ class ConditionalAffineCoupling(ConditionalTransformModule):
         hypernet: a network such as :class:`~ember.nn.ConditionalDenseNN`.
         kwargs: further arguments of :class:`AffineCoupling`.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalAffineCoupling
+    >>> from ember.nn import ConditionalDenseNN
     >>> flow = ConditionalAffineCoupling(2, ConditionalDenseNN(2, 1, [20], param_dims=[3, 3]))
     >>> flow.condition(torch.zeros(1))(torch.zeros(4, 5)).shape
     torch.Size([4, 5])

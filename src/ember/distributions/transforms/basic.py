@@ -20,6 +20,8 @@ _SLOPE = 0.01
 class ELUTransform(CopyableTransform):
     """``y = x`` for positive ``x``, ``exp(x) - 1`` otherwise.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ELUTransform
     >>> ELUTransform()(torch.tensor([0.0, 2.0]))
     tensor([0., 2.])
     """
@@ -48,6 +50,8 @@ class ELUTransform(CopyableTransform):
 class LeakyReLUTransform(CopyableTransform):
     """``y = x`` for positive ``x``, ``x / 100`` otherwise.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import LeakyReLUTransform
     >>> LeakyReLUTransform()(torch.tensor([-1.0, 2.0]))
     tensor([-0.0100,  2.0000])
     """

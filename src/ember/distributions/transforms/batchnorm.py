@@ -30,6 +30,8 @@ class BatchNorm(TransformModule):
         Shift".
         L. Dinh, J. Sohl-Dickstein, S. Bengio (2017), "Density estimation using Real NVP".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import BatchNorm
     >>> layer = BatchNorm(2)
     >>> x = layer.inv(torch.randn(100, 2) * 3 + 1)
     >>> (x.mean(0).abs() < 1e-5).tolist()

@@ -42,6 +42,8 @@ class BlockAutoregressive(OneWayTransform, TransformModule):
     References:
         N. De Cao, I. Titov, W. Aziz (2019), "Block Neural Autoregressive Flow".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import BlockAutoregressive
     >>> flow = BlockAutoregressive(3, hidden_factors=[4])
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape

@@ -106,6 +106,8 @@ class GeneralizedChannelPermute(ConditionedGeneralizedChannelPermute, TransformM
         D. P. Kingma, P. Dhariwal (2018), "Glow: Generative Flow with Invertible 1x1 Convolutions".
         E. Hoogeboom, R. van den Berg, M. Welling (2019), "Emerging Convolutions for Generative Normalizing Flows".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import GeneralizedChannelPermute
     >>> flow = GeneralizedChannelPermute(channels=3)
     >>> x = torch.randn(5, 3, 8, 8)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -137,6 +139,9 @@ class ConditionalGeneralizedChannelPermute(ConditionalTransformModule):
     Raises:
         ValueError: if the permutation has not one entry for each channel.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalGeneralizedChannelPermute
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalGeneralizedChannelPermute(DenseNN(2, [20], param_dims=[9])).condition(torch.ones(2))
     >>> flow(torch.zeros(5, 3, 4, 4)).shape
     torch.Size([5, 3, 4, 4])

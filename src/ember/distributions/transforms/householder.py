@@ -95,6 +95,8 @@ class Householder(ConditionedHouseholder, TransformModule):
     References:
         J. M. Tomczak, M. Welling (2016), "Improving Variational Auto-Encoders using Householder Flow".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Householder
     >>> x = torch.randn(5, 3)
     >>> y = Householder(3, count_transforms=2)(x)
     >>> torch.allclose(x.norm(dim=-1), y.norm(dim=-1))
@@ -131,6 +133,9 @@ class ConditionalHouseholder(ConditionalTransformModule):
     Raises:
         ValueError: if there is no reflection.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalHouseholder
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalHouseholder(3, DenseNN(2, [20], param_dims=[6]), count_transforms=2)
     >>> flow.condition(torch.ones(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])

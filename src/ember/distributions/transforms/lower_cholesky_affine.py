@@ -17,6 +17,8 @@ class LowerCholeskyAffine(CopyableTransform):
         loc: ``(n,)``, or a batch of such.
         scale_tril: ``(n, n)``, lower triangular with a positive diagonal, or a batch of such.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import LowerCholeskyAffine
     >>> LowerCholeskyAffine(torch.ones(2), 2 * torch.eye(2))(torch.tensor([0.0, 1.0]))
     tensor([1., 3.])
     """

@@ -112,6 +112,8 @@ class MatrixExponential(ConditionedMatrixExponential, TransformModule):
         E. Hoogeboom, V. Garcia Satorras, J. M. Tomczak, M. Welling (2020), "The Convolution Exponential and Generalized
         Sylvester Flows".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import MatrixExponential
     >>> flow = MatrixExponential(3)
     >>> x = torch.randn(5, 3)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -145,6 +147,9 @@ class ConditionalMatrixExponential(ConditionalTransformModule):
         normalization: of the matrix; only ``"none"``.
         bound: of the normalised matrix.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalMatrixExponential
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalMatrixExponential(3, DenseNN(2, [20], param_dims=[9])).condition(torch.ones(2))
     >>> flow(torch.zeros(5, 3)).shape
     torch.Size([5, 3])

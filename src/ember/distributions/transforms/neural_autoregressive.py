@@ -41,6 +41,9 @@ class NeuralAutoregressive(OneWayTransform, TransformModule):
     References:
         C.-W. Huang, D. Krueger, A. Lacoste, A. Courville (2018), "Neural Autoregressive Flows".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import NeuralAutoregressive
+    >>> from ember.nn import AutoRegressiveNN
     >>> flow = NeuralAutoregressive(AutoRegressiveNN(3, [20], param_dims=[16] * 3))
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -86,6 +89,9 @@ class ConditionalNeuralAutoregressive(ConditionalTransformModule):
         autoregressive_nn: a network such as :class:`~ember.nn.ConditionalAutoRegressiveNN`.
         kwargs: further arguments of :class:`NeuralAutoregressive`.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalNeuralAutoregressive
+    >>> from ember.nn import ConditionalAutoRegressiveNN
     >>> network = ConditionalAutoRegressiveNN(3, 2, [20], param_dims=[16] * 3)
     >>> ConditionalNeuralAutoregressive(network).condition(torch.zeros(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])

@@ -15,6 +15,8 @@ class Normalize(CopyableTransform):
     Shapes:
         x, y: ``batch_shape + (n,)``.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Normalize
     >>> Normalize()(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6000, 0.8000],
             [1.0000, 0.0000]])

@@ -18,6 +18,8 @@ class OrderedTransform(CopyableTransform):
     Shapes:
         x, y: ``batch_shape + (n,)``.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import OrderedTransform
     >>> OrderedTransform()(torch.tensor([3.0, 0.0, 0.0]))
     tensor([3., 4., 5.])
     """
@@ -53,6 +55,8 @@ class SimplexToOrderedTransform(CopyableTransform):
     References:
         M. Betancourt (2019), "Ordinal Regression", section 2.2.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import SimplexToOrderedTransform
     >>> SimplexToOrderedTransform()(torch.tensor([0.5, 0.5]))
     tensor([0.])
     """

@@ -25,6 +25,8 @@ class Permute(CopyableTransform):
     Raises:
         ValueError: if ``dim`` is not negative.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Permute
     >>> Permute(torch.tensor([2, 0, 1]))(torch.tensor([0.0, 1.0, 2.0]))
     tensor([2., 0., 1.])
     """

@@ -76,6 +76,8 @@ class Planar(ConditionedPlanar, TransformModule):
     References:
         D. J. Rezende, S. Mohamed (2015), "Variational Inference with Normalizing Flows".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Planar
     >>> flow = Planar(3)
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -110,6 +112,9 @@ class ConditionalPlanar(ConditionalTransformModule):
     Args:
         nn: from a context to the bias, of size 1, and ``u`` and ``w``.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalPlanar
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalPlanar(DenseNN(2, [20], param_dims=[1, 3, 3])).condition(torch.zeros(2))
     >>> flow(torch.zeros(5, 3)).shape
     torch.Size([5, 3])

@@ -36,6 +36,9 @@ class Polynomial(OneWayTransform, TransformModule):
     References:
         P. Jaini, K. A. Selby, Y. Yu (2019), "Sum-of-Squares Polynomial Flow".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Polynomial
+    >>> from ember.nn import AutoRegressiveNN
     >>> flow = Polynomial(AutoRegressiveNN(3, [20], param_dims=[10]), 3, count_degree=4, count_sum=2)
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape

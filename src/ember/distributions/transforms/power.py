@@ -19,6 +19,8 @@ class PositivePowerTransform(CopyableTransform):
     Raises:
         ValueError: when validating, if an exponent is not positive.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import PositivePowerTransform
     >>> PositivePowerTransform(2.0)(torch.tensor([-3.0, 3.0]))
     tensor([-9.,  9.])
     """

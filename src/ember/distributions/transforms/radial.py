@@ -75,6 +75,8 @@ class Radial(ConditionedRadial, TransformModule):
     References:
         D. J. Rezende, S. Mohamed (2015), "Variational Inference with Normalizing Flows".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Radial
     >>> flow = Radial(3)
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -108,6 +110,9 @@ class ConditionalRadial(ConditionalTransformModule):
     Args:
         nn: from a context to ``x0``, and ``alpha`` and ``beta`` before their constraints, of size 1.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalRadial
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalRadial(DenseNN(2, [20], param_dims=[3, 1, 1])).condition(torch.zeros(2))
     >>> flow(torch.zeros(5, 3)).shape
     torch.Size([5, 3])

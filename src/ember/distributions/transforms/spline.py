@@ -118,6 +118,8 @@ class Spline(ConditionedSpline, TransformModule):
         C. Durkan, A. Bekasov, I. Murray, G. Papamakarios (2019), "Neural Spline Flows".
         H. M. Dolatabadi, S. Erfani, C. Leckie (2020), "Invertible Generative Modeling using Linear Rational Splines".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Spline
     >>> flow = Spline(3, order="quadratic")
     >>> x = torch.randn(5, 3)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -162,6 +164,9 @@ class ConditionalSpline(ConditionalTransformModule):
         bound: half the width of the interval.
         order: ``"linear"`` or ``"quadratic"``.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalSpline
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalSpline(DenseNN(2, [20], param_dims=[24, 24, 21, 24]), 3, count_bins=8)
     >>> flow.condition(torch.zeros(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])

@@ -38,6 +38,8 @@ class SplineAutoregressive(RememberingTransform, TransformModule):
         See :class:`Spline`.
 
     >>> import torch
+    >>> from ember.distributions.transforms import SplineAutoregressive
+    >>> from ember.nn import AutoRegressiveNN
     >>> flow = SplineAutoregressive(3, AutoRegressiveNN(3, [20], param_dims=[8, 8, 7, 8]))
     >>> x = torch.randn(5, 3)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -88,6 +90,8 @@ class ConditionalSplineAutoregressive(ConditionalTransformModule):
         kwargs: further arguments of :class:`SplineAutoregressive`.
 
     >>> import torch
+    >>> from ember.distributions.transforms import ConditionalSplineAutoregressive
+    >>> from ember.nn import ConditionalAutoRegressiveNN
     >>> network = ConditionalAutoRegressiveNN(3, 2, [20], param_dims=[8, 8, 7, 8])
     >>> ConditionalSplineAutoregressive(3, network).condition(torch.zeros(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])

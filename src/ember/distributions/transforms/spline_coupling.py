@@ -38,6 +38,9 @@ class SplineCoupling(RememberingTransform, TransformModule):
     References:
         See :class:`Spline`.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import SplineCoupling
+    >>> from ember.nn import DenseNN
     >>> flow = SplineCoupling(5, 2, DenseNN(2, [20], param_dims=[24, 24, 21, 24]))
     >>> x = torch.randn(4, 5)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)

@@ -35,6 +35,8 @@ class Sylvester(OneWayTransform, Householder):
         R. van den Berg, L. Hasenclever, J. M. Tomczak, M. Welling (2018), "Sylvester Normalizing Flows for Variational
         Inference".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Sylvester
     >>> flow = Sylvester(3, count_transforms=2)
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape

@@ -65,6 +65,8 @@ class DiscreteCosineTransform(UnitJacobianTransform):
         smooth: frequencies are weighted by this power, scaled so that volume does not change. With 0, white noise becomes
             white noise; with 1, Brownian noise does; with -1, violet noise.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import DiscreteCosineTransform
     >>> y = DiscreteCosineTransform()(torch.ones(4))
     >>> y.round().abs()
     tensor([2., 0., 0., 0.])
@@ -109,6 +111,8 @@ class HaarTransform(UnitJacobianTransform):
         dim: a negative dim; the event has ``-dim`` dims.
         flip: reverse the dim first.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import HaarTransform
     >>> HaarTransform()(torch.ones(4))
     tensor([2.0000, 0.0000, 0.0000, 0.0000])
     """

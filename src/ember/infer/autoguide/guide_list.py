@@ -31,6 +31,7 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
 
     >>> import ember
     >>> from ember.infer.autoguide import AutoDelta, AutoNormal
+    >>> from ember.infer.autoguide import AutoGuideList
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Normal(0.0, 1.0))
@@ -193,6 +194,7 @@ class AutoCallable(AutoGuide):
         median: takes them too, and returns a dict of medians by name.
 
     >>> import torch, ember
+    >>> from ember.infer.autoguide import AutoCallable
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     >>> def guide():

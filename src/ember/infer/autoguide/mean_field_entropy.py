@@ -20,6 +20,7 @@ def mean_field_entropy(
         whitelist: the sites to count; all if None.
 
     >>> import ember
+    >>> from ember.infer.autoguide import mean_field_entropy
     >>> def guide():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Normal(0.0, 1.0))

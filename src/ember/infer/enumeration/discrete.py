@@ -58,6 +58,7 @@ def infer_discrete(
 
     >>> import ember, torch
     >>> import ember.distributions as dist
+    >>> from ember.infer import infer_discrete
     >>> @infer_discrete(first_available_dim=-1, temperature=0)
     ... def decode(x):
     ...     k = ember.sample("k", dist.Categorical(torch.tensor([0.6, 0.4])), infer={"enumerate": "parallel"})
@@ -105,6 +106,7 @@ class TraceEnumSample_ELBO(TraceEnum_ELBO):
 
     >>> import ember, torch
     >>> import ember.distributions as dist
+    >>> from ember.infer import TraceEnumSample_ELBO
     >>> def model(x):
     ...     k = ember.sample("k", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
     ...     ember.sample("x", dist.Normal(k * 50.0, 1.0), obs=x)

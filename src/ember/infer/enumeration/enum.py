@@ -102,6 +102,7 @@ def config_enumerate(
         ValueError: if an argument is none of these, or sampling is asked for together with ``"sequential"``.
 
     >>> import ember
+    >>> from ember.infer import config_enumerate
     >>> @config_enumerate
     ... def coin():
     ...     return ember.sample("x", ember.distributions.Bernoulli(0.5))

@@ -64,6 +64,7 @@ class TraceEnum_ELBO(ELBO):
 
     >>> import ember, torch
     >>> import ember.distributions as dist
+    >>> from ember.infer import TraceEnum_ELBO
     >>> def model(x):
     ...     k = ember.sample("k", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
     ...     ember.sample("x", dist.Bernoulli(0.2 + 0.5 * k), obs=x)

@@ -47,6 +47,7 @@ class EnergyDistance:
 
     >>> import torch, ember
     >>> from ember.distributions import Normal
+    >>> from ember.infer import EnergyDistance
     >>> def model(x):
     ...     ember.sample("x", Normal(ember.sample("z", Normal(0.0, 1.0)), 1.0), obs=x)
     >>> def guide(x):

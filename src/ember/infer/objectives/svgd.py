@@ -163,6 +163,8 @@ class SVGD:
         AssertionError: for a bad kernel, optimizer or mode.
 
     >>> import ember
+    >>> from ember import distributions as dist
+    >>> from ember.infer import RBFSteinKernel, SVGD
     >>> def model():
     ...     ember.sample("z", dist.Normal(3.0, 1.0))
     >>> ember.clear_param_store(); ember.set_rng_seed(0)

@@ -42,6 +42,7 @@ class TraceMeanField_ELBO(Trace_ELBO):
 
     >>> import torch, ember
     >>> from ember.distributions import Normal
+    >>> from ember.infer import TraceMeanField_ELBO
     >>> def model():
     ...     ember.sample("z", Normal(0.0, 1.0))
     >>> def guide():

@@ -76,6 +76,7 @@ class Importance(TracePosterior, LogWeightsMixin):
 
     >>> import ember, torch
     >>> from ember import distributions as dist
+    >>> from ember.infer import Importance
     >>> def model():
     ...     z = ember.sample("z", dist.Normal(0.0, 1.0))
     ...     ember.sample("x", dist.Normal(z, 1.0), obs=torch.tensor(2.0))

@@ -60,8 +60,9 @@ def psis_by_plate(
         ValueError: where the structure does not allow it: no such plate, no latents in it, a guide that draws them together with
             others, or a site that depends on several rows. It names the site.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.infer import psis_by_plate
     >>> data = torch.tensor([0.0, 1.0, 2.0])
     >>> def model():
     ...     with ember.plate("rows", 3):

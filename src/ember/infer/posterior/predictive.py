@@ -73,8 +73,9 @@ class Predictive(torch.nn.Module):
         ValueError: if the number of samples is not known, or a guide and samples are given.
         ModelError: if both a fit and samples or a guide are given, or the parameters have changed since it ended.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.infer import Predictive
     >>> def model(x):
     ...     slope = ember.sample("slope", dist.Normal(0.0, 1.0))
     ...     with ember.plate("data", len(x)):

@@ -47,6 +47,8 @@ class MinimalReparam(Strategy):
     """Reparameterises only sites that inference could not treat otherwise: stable and projected normal ones.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import MinimalReparam
     >>> @MinimalReparam()
     ... def model():
     ...     return ember.sample("direction", dist.ProjectedNormal(torch.zeros(3)))
@@ -72,6 +74,8 @@ class AutoReparam(Strategy):
         AssertionError: for a ``centered`` that is neither.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import AutoReparam
     >>> @AutoReparam(centered=0.0)
     ... def model():
     ...     return ember.sample("x", dist.Normal(3.0, 2.0))

@@ -73,6 +73,7 @@ class SVI(Trainable, Generic[Loss]):
 
     >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.infer import SVI
     >>> def model(data):
     ...     rate = ember.sample("rate", dist.Gamma(2.0, 2.0))
     ...     with ember.plate("data", len(data)):

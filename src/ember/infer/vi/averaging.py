@@ -66,6 +66,8 @@ def average(iterates: Tensor, batches: int = 10) -> Average:
     Raises:
         ValueError: with less than ten iterates a batch.
 
+    >>> import torch
+    >>> from ember.infer.vi import average
     >>> _ = torch.manual_seed(0)
     >>> found = average(torch.cat([torch.linspace(9, 0, 1000), torch.randn(4000)]).double().unsqueeze(-1))
     >>> found.start >= 1000, bool(found.mean.abs() < 3 * found.mcse)

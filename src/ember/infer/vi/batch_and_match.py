@@ -37,7 +37,9 @@ class BatchAndMatch:
 def batch_and_match(p: Counted, start: Normal, settings: BatchAndMatch, seed: int = 0) -> Iterator[Normal]:
     """The normal after each step; a step minimises the score divergence to the batch plus a penalty on moving away.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import BatchAndMatch, Counted, FunctionDensity, batch_and_match
+    >>> from ember.infer.vi.families.normal import Normal
+    >>> import torch
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * ((u - 3) / 2).square().sum(-1)))
     >>> start = Normal(torch.zeros(1, dtype=torch.double), torch.eye(1, dtype=torch.double))
     >>> *_, last = batch_and_match(p, start, BatchAndMatch())

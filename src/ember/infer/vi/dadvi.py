@@ -89,7 +89,8 @@ def dadvi(p: Counted, start: Tensor, settings: Dadvi, seed: int = 0) -> MeanFiel
     Raises:
         ValueError: if a draw around the start is impossible.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import Counted, Dadvi, FunctionDensity, dadvi
+    >>> import torch
     >>> precision = torch.tensor([[1.0, -0.8], [-0.8, 1.0]], dtype=torch.double)
     >>> p = Counted(FunctionDensity(2, lambda u: -0.5 * (u @ precision * u).sum(-1)))
     >>> found = dadvi(p, torch.ones(2, dtype=torch.double), Dadvi())

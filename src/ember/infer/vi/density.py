@@ -37,6 +37,8 @@ class FunctionDensity:
         dim: how many coordinates.
         log_prob: from ``(S, D)`` to ``(S,)``.
 
+    >>> import torch
+    >>> from ember.infer.vi import FunctionDensity
     >>> density = FunctionDensity(2, lambda u: -0.5 * u.square().sum(-1))
     >>> density(torch.ones(1, 2, dtype=torch.double), grad=False)
     tensor([-1.], dtype=torch.float64)
@@ -72,6 +74,8 @@ class Counted:
         evaluations: rows so far, with score or without.
         seconds: spent in the density.
 
+    >>> import torch
+    >>> from ember.infer.vi import Counted, FunctionDensity
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * u.square().sum(-1)))
     >>> p.score(torch.ones(2, 1, dtype=torch.double))
     (tensor([-0.5000, -0.5000], dtype=torch.float64), tensor([[-1.],

@@ -30,7 +30,7 @@ def hessians(p: Counted, u: Tensor, step: Tensor) -> Tensor:
     Returns:
         Shape ``(K, D, D)``, symmetric; zero where a difference touched an impossible row.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import FunctionDensity
     >>> p = Counted(FunctionDensity(1, lambda u: -u.pow(4).sum(-1)))
     >>> hessians(p, torch.ones(1, 1, dtype=torch.double), torch.full((1, 1), 1e-4, dtype=torch.double)).round(decimals=3)
     tensor([[[-12.]]], dtype=torch.float64)
@@ -91,7 +91,8 @@ class Curvature:
 def laplace(p: Counted, mode: Tensor, step: float = 1e-4) -> Normal:
     """Laplace's normal at a place ``(D,)``, of which it need not be the mode exactly.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import Counted, FunctionDensity, laplace
+    >>> import torch
     >>> p = Counted(FunctionDensity(1, lambda u: -2 * u.square().sum(-1)))
     >>> laplace(p, torch.zeros(1, dtype=torch.double)).scale_tril.round(decimals=4)
     tensor([[0.5000]], dtype=torch.float64)

@@ -111,7 +111,8 @@ class Ascent:
 def lbfgs(p: Counted, starts: Tensor, settings: Lbfgs = Lbfgs()) -> Iterator[Ascent]:
     """Ascend from ``starts`` ``(K, D)``; the state after each step, until all have arrived.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import Counted, FunctionDensity, lbfgs
+    >>> import torch
     >>> p = Counted(FunctionDensity(3, lambda u: -(u - 1).pow(4).sum(-1) - (u - 1).square().sum(-1)))
     >>> *_, last = lbfgs(p, torch.zeros(1, 3, dtype=torch.double))
     >>> [round(x, 4) for x in last.u[0].tolist()]

@@ -103,7 +103,8 @@ def newton(p: Counted, starts: Tensor, settings: Newton = Newton(), seed: int = 
     Raises:
         ValueError: if the log density is minus infinity at all starts.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import Counted, FunctionDensity, newton
+    >>> import torch
     >>> p = Counted(FunctionDensity(2, lambda u: -0.5 * (u - 3).square().sum(-1)))
     >>> *_, located = newton(p, torch.zeros(1, 2, dtype=torch.double))
     >>> [round(x, 6) for x in located.best[0].normal.loc.tolist()]

@@ -55,7 +55,9 @@ class Step:
 def low_rank(p: Counted, start: LowRankNormal, settings: LowRank, seed: int = 0) -> Iterator[Step]:
     """Path gradients of ``u = m + s (e + W f)`` by Adam, in the units of the start's standard deviations.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import Counted, FunctionDensity, LowRank, low_rank
+    >>> from ember.infer.vi.families.low_rank import LowRankNormal
+    >>> import torch
     >>> p = Counted(FunctionDensity(3, lambda u: -0.5 * (u - u.mean(-1, keepdim=True) / 2 - 1).square().sum(-1)))
     >>> start = LowRankNormal.of(torch.zeros(3), torch.ones(3), torch.zeros(3, 1))
     >>> *_, last = low_rank(p, start, LowRank(rank=1, steps=600))

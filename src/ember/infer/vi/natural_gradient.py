@@ -140,7 +140,9 @@ def natural_gradient(
 ) -> Iterator[Step]:
     """Steps of the fit, one at a time, so that a caller may stop, watch or draw at any of them.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import Counted, FunctionDensity, natural_gradient
+    >>> from ember.infer.vi.families.normal import Normal
+    >>> import torch
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * ((u - 3) / 2).square().sum(-1)))
     >>> start = Normal(torch.zeros(1, dtype=torch.double), torch.eye(1, dtype=torch.double))
     >>> *_, last = natural_gradient(p, start)

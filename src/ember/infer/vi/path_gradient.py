@@ -57,9 +57,11 @@ class Trained:
 def path_gradient(p: Counted, start: Warped, settings: PathGradient, seed: int = 0) -> Iterator[Trained]:
     """Train the transform of a family, in the whitened coordinates of its normal.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import Counted, FunctionDensity, PathGradient, path_gradient
     >>> from ember.infer.vi.families.normal import Normal
     >>> from ember.infer.vi.families.skewed import SinhArcsinh
+    >>> from ember.infer.vi.families.warped import Warped
+    >>> import torch
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * (u - 0.5).square().sum(-1)))
     >>> unit = Normal(torch.zeros(1, dtype=torch.double), torch.eye(1, dtype=torch.double))
     >>> *_, last = path_gradient(p, Warped(SinhArcsinh.identity(1), unit), PathGradient(steps=100))

@@ -45,7 +45,8 @@ def pathfinder(
     Raises:
         ValueError: if the log density is minus infinity at all starts.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import Counted, FunctionDensity, pathfinder
+    >>> import torch
     >>> p = Counted(FunctionDensity(2, lambda u: -0.5 * ((u - 1) / 3).square().sum(-1)))
     >>> *_, paths = pathfinder(p, torch.zeros(1, 2, dtype=torch.double))
     >>> [round(x, 2) for x in paths[0].normal.loc.tolist()], [round(x, 1) for x in paths[0].normal.variance.tolist()]

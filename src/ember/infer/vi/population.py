@@ -60,7 +60,9 @@ def population(
         settings: of the rounds.
         seed: of the draws.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import Counted, FunctionDensity, Population, first_mixture, population
+    >>> from ember.infer.vi.families.normal import Normal
+    >>> import torch
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * ((u.abs() - 4) / 0.5).square().sum(-1)))
     >>> wide = Normal(torch.zeros(1, dtype=torch.double), 3 * torch.eye(1, dtype=torch.double))
     >>> *_, mixture = population(p, first_mixture([wide], Population(), 0))

@@ -23,6 +23,7 @@ class NormalPoints:
         dim: coordinates of a point.
         seed: of the scrambling.
 
+    >>> from ember.infer.vi import NormalPoints
     >>> points = NormalPoints(3, seed=0).draw(1024)
     >>> points.shape, bool(points.mean(0).abs().max() < 0.01)
     (torch.Size([1024, 3]), True)

@@ -64,6 +64,7 @@ def init_to_feasible(site: Any = None) -> Any:
     """Start at a point of the support that is the same for all parameters of the distribution: zero, transformed.
 
     >>> from ember.distributions import Gamma
+    >>> from ember.infer.autoguide import init_to_feasible
     >>> init_to_feasible({"name": "x", "fn": Gamma(5.0, 1.0)})
     tensor(1.)
     """
@@ -115,6 +116,7 @@ def init_to_mean(site: Any = None, *, fallback: InitFn | None = init_to_median) 
         ValueError: if there is no mean and no fallback.
 
     >>> from ember.distributions import Gamma
+    >>> from ember.infer.autoguide import init_to_mean
     >>> init_to_mean({"name": "x", "fn": Gamma(6.0, 2.0)})
     tensor(3.)
     """
@@ -164,6 +166,7 @@ def init_to_value(
         ValueError: if a site is not among them and there is no fallback.
 
     >>> import torch
+    >>> from ember.infer.autoguide import init_to_value
     >>> start = init_to_value(values={"x": torch.tensor(3.0)})
     >>> start({"name": "x"})
     tensor(3.)

@@ -68,6 +68,8 @@ class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
         NotImplementedError: for another backend.
 
     >>> import ember
+    >>> from ember import distributions as dist
+    >>> from ember.infer.autoguide import AutoGaussian
     >>> def model():
     ...     x = ember.sample("x", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", 3):

@@ -58,6 +58,7 @@ class AutoStructured(AutoGuide):
         AssertionError: for dependencies that go round in circles, or sites that are unknown.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoStructured
     >>> def model():
     ...     x = ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Normal(x, 1.0))

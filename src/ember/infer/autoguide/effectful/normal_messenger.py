@@ -38,6 +38,8 @@ class AutoNormalMessenger(LocScaleMessenger):
         ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a sphere.
 
     >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> from ember.infer.autoguide import AutoNormalMessenger
     >>> def model():
     ...     a = ember.sample("a", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("b", ember.distributions.Normal(a, 1.0))

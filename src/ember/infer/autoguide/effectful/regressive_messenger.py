@@ -28,6 +28,7 @@ class AutoRegressiveMessenger(LocScaleMessenger):
         ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a sphere.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoRegressiveMessenger
     >>> def model():
     ...     a = ember.sample("a", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("b", ember.distributions.Normal(a, 1.0))

@@ -26,6 +26,7 @@ class AutoDiagonalNormal(ScaledGuide):
         ValueError: for an improper ``init_scale``.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoDiagonalNormal
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Gamma(2.0, 1.0))

@@ -29,6 +29,7 @@ class AutoLaplaceApproximation(AutoContinuous):
         create_plates: see :class:`AutoGuide`.
 
     >>> import torch, ember
+    >>> from ember.infer.autoguide import AutoLaplaceApproximation
     >>> def model():
     ...     x = ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Normal(x, 0.5), obs=torch.tensor(0.0))

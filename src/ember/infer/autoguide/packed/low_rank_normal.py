@@ -32,6 +32,7 @@ class AutoLowRankMultivariateNormal(AutoContinuous):
         ValueError: for an improper ``init_scale`` or ``rank``.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoLowRankMultivariateNormal
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0).expand([9]).to_event(1))
     >>> AutoLowRankMultivariateNormal(model).prepare().cov_factor.shape

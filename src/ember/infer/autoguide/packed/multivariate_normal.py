@@ -29,6 +29,7 @@ class AutoMultivariateNormal(ScaledGuide):
         ValueError: for an improper ``init_scale``.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoMultivariateNormal
     >>> def model():
     ...     x = ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Normal(x, 1.0))

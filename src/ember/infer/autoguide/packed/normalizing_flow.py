@@ -31,6 +31,7 @@ class AutoNormalizingFlow(AutoContinuous):
 
     >>> import ember
     >>> from ember.distributions.transforms import AffineTransform
+    >>> from ember.infer.autoguide import AutoNormalizingFlow
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0).expand([3]).to_event(1))
     >>> guide = AutoNormalizingFlow(model, lambda latent_dim: AffineTransform(2.0, 0.0001))
@@ -119,6 +120,7 @@ class AutoIAFNormal(AutoNormalizingFlow):
             :class:`~ember.distributions.transforms.AffineAutoregressive`.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoIAFNormal
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0).expand([3]).to_event(1))
     >>> AutoIAFNormal(model, hidden_dim=[8], num_transforms=2)()["x"].shape

@@ -32,6 +32,7 @@ class AutoDelta(AutoGuide):
         ValueError: at the first call, for discrete sites.
 
     >>> import torch, ember
+    >>> from ember.infer.autoguide import AutoDelta
     >>> def model():
     ...     ember.sample("x", ember.distributions.Gamma(torch.tensor(2.0), 1.0))
     >>> AutoDelta(model, init_loc_fn=ember.infer.autoguide.init_to_mean)()

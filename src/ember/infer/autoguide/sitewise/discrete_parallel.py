@@ -31,6 +31,7 @@ class AutoDiscreteParallel(AutoGuide):
         NotImplementedError: at the first call, for sites that are not Bernoulli, Categorical or OneHotCategorical.
 
     >>> import torch, ember
+    >>> from ember.infer.autoguide import AutoDiscreteParallel
     >>> def model():
     ...     ember.sample("x", ember.distributions.Bernoulli(torch.tensor(0.25)))
     >>> guide = AutoDiscreteParallel(model).prepare()

@@ -42,6 +42,7 @@ class AutoNormal(AutoGuide):
         ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a sphere.
 
     >>> import torch, ember
+    >>> from ember.infer.autoguide import AutoNormal
     >>> def model():
     ...     ember.sample("x", ember.distributions.Gamma(torch.tensor(2.0), 1.0))
     >>> guide = AutoNormal(model)

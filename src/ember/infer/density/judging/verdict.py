@@ -69,6 +69,7 @@ class Verdict:
         numbers: what it rests on; None where nothing could be computed.
         quantities: the word on each quantity by name, ``theta[0]`` for an entry of a site. The status is that of the worst.
 
+    >>> from ember.fit import Verdict
     >>> bool(Verdict("unverified", ("the log density of the whole data is not known",), None))
     False
     """

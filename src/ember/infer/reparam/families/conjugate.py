@@ -25,6 +25,8 @@ class ConjugateReparam(Reparam):
         NotImplementedError: for families without ``conjugate_update``, and those that are not reparameterised.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import ConjugateReparam
     >>> with ember.poutine.reparam(config={"p": ConjugateReparam(dist.Beta(3.0, 9.0))}):
     ...     p = ember.sample("p", dist.Beta(0.5, 1.5))
     """

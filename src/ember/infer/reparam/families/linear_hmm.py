@@ -28,6 +28,8 @@ class LinearHMMReparam(Reparam):
 
     >>> import ember, torch
     >>> from ember.infer.reparam import StudentTReparam
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import LinearHMMReparam
     >>> heavy = dist.StudentT(4.0, torch.zeros(1), 1.0).to_event(1)
     >>> normal = dist.Normal(torch.zeros(1), 1.0).to_event(1)
     >>> hmm = dist.LinearHMM(normal, torch.eye(1), heavy, torch.eye(1), normal, duration=5)

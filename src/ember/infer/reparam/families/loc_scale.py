@@ -57,6 +57,7 @@ class LocScaleReparam(Reparam):
 
     >>> import ember
     >>> from ember.distributions import Normal
+    >>> from ember.infer.reparam import LocScaleReparam
     >>> with ember.poutine.reparam(config={"x": LocScaleReparam(0.0)}), ember.poutine.trace() as tr:
     ...     x = ember.sample("x", Normal(10.0, 2.0))
     >>> bool(x == 10 + 2 * tr.trace.nodes["x_decentered"]["value"])

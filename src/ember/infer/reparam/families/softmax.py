@@ -17,6 +17,8 @@ class GumbelSoftmaxReparam(Reparam):
         NotImplementedError: at observed sites.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import GumbelSoftmaxReparam
     >>> fn = dist.RelaxedOneHotCategorical(torch.tensor(0.5), probs=torch.tensor([0.3, 0.7]))
     >>> with ember.poutine.reparam(config={"x": GumbelSoftmaxReparam()}):
     ...     x = ember.sample("x", fn)

@@ -58,6 +58,8 @@ class LatentStableReparam(_StableReparam):
         NotImplementedError: at observed sites; use :class:`StableReparam` there.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import LatentStableReparam
     >>> with ember.poutine.reparam(config={"x": LatentStableReparam()}), ember.poutine.trace() as tr:
     ...     x = ember.sample("x", dist.Stable(1.5, 0.3))
     >>> list(tr.trace.nodes)

@@ -18,6 +18,7 @@ class DiscreteCosineReparam(UnitJacobianReparam):
 
     >>> import ember, torch
     >>> from ember.distributions import Normal
+    >>> from ember.infer.reparam import DiscreteCosineReparam
     >>> with ember.poutine.reparam(config={"x": DiscreteCosineReparam()}), ember.poutine.trace() as tr:
     ...     x = ember.sample("x", Normal(torch.zeros(4), 1.0).to_event(1))
     >>> list(tr.trace.nodes)

@@ -151,6 +151,8 @@ class InMemory:
     Raises:
         ModelError: if the tensors have different numbers of rows, or none.
 
+    >>> import torch
+    >>> from ember.train import InMemory
     >>> batches = InMemory(torch.arange(10), batch_size=4, shuffle=False)
     >>> [(span.rows, span.count) for span in batches.epoch()]
     [(4, 2), (2, 1)]
