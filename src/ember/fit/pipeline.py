@@ -35,9 +35,10 @@ def fit_density(
     """Fit a density, judge, and go on to richer families while the verdict is not ok and time is left.
 
     Args:
-        density: of unconstrained coordinates.
-        quantities: what is to be known, from rows ``(S, D)`` to ``(S, Q)``; the coordinates by default.
-        options: draws, budget, seed.
+        density: a log density of unconstrained coordinates.
+        quantities: a function from rows ``(S, D)`` to what is to be known of them, ``(S, Q)``; the
+            coordinates by default.
+        options: draws, budget in seconds, seed.
         ladder: the stages, in order.
 
     Returns:

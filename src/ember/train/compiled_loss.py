@@ -44,7 +44,8 @@ class CompiledLoss(nn.Module):
 
     Use it in training loops that are not Ember's, such as those of Lightning or Accelerate. A call computes
     loss and gradients by one captured program. ``backward`` hands the gradients over through torch's
-    autograd, so that hooks, accumulation and sums with other losses work.
+    autograd, so that hooks, accumulation and sums with other losses work. Under ``torch.no_grad()`` a call
+    returns the loss alone.
 
     Args:
         model: the model; a module becomes a submodule.
@@ -53,7 +54,9 @@ class CompiledLoss(nn.Module):
         compile: as in :class:`ember.infer.SVI`; "auto" if None.
 
     Raises:
-        NonFiniteLossError: when it is called, if the loss or a gradient is not finite.
+        ModelError: if model, guide or objective cannot be called.
+        NonFiniteLossError: when it is called with gradients on, if the loss or a gradient is not finite.
+        CaptureError: when it is called under ``compile=True``, if the step cannot be captured.
 
     >>> import torch, ember
     >>> from ember.infer.autoguide import AutoNormal
@@ -87,9 +90,13 @@ class CompiledLoss(nn.Module):
         self._svi = SVI(model, guide, self._kept, objective, compile="auto" if compile is None else compile)
 
     def leaves(self, *args: object, **kwargs: object) -> list[Tensor]:
-        """The unconstrained parameters that a call with these arguments trains, for an optimizer of torch.
+        """Return the unconstrained parameters that a call trains, for an optimizer of torch.
 
-        A run of guide and model makes them. The random state is as before afterwards.
+        A run of guide and model makes them. The random state of torch is as before afterwards.
+
+        Args:
+            args: passed on to model and guide.
+            kwargs: passed on to model and guide.
         """
         if not self._kept.leaves:
             state = torch.get_rng_state()
@@ -98,7 +105,7 @@ class CompiledLoss(nn.Module):
         return list(self._kept.leaves)
 
     def forward(self, *args: object, **kwargs: object) -> Tensor:
-        """The loss, a scalar; an estimate of the negative ELBO."""
+        """Return the loss, a scalar: an estimate of the negative ELBO, in nats."""
         if not torch.is_grad_enabled():
             return torch.tensor(self._svi.evaluate_loss(*args, **kwargs))
         value = self._differentiated(args, kwargs)
