@@ -35,7 +35,11 @@ class Handled:
 
 
 def unwrap(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function under all its handlers."""
+    """Return the function under all its handlers.
+
+    Args:
+        fn: a program, with handlers or without.
+    """
     while isinstance(fn, Handled):
         fn = fn.fn
     return fn
