@@ -64,7 +64,8 @@ def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any
     Args:
         name: a name without ``$$$``.
         nn_module: an instance of a module. Parameters with ``requires_grad=False`` are left out.
-        update_module_params: put the store's parameters into the module where they differ, for example after loading.
+        update_module_params: put the store's parameters into the module where they differ, for example after
+            loading.
 
     Returns:
         The module.

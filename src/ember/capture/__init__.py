@@ -31,7 +31,8 @@ def source(svi: Any) -> str:
     """The program of an SVI's newest captured step as C, each block with the sites and optimizer lines that it came from.
 
     Raises:
-        CaptureError: if there is no such program: the step was not captured yet, or by a backend that writes none.
+        CaptureError: if there is no such program: the step was not captured yet, or by a backend that writes
+            none.
     """
     for record in reversed(svi.capture_report.captures):
         if record.what == "step" and record.source:

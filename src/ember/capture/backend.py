@@ -21,8 +21,9 @@ logger = logging.getLogger("ember.capture")
 
 
 class Program(Protocol):
-    """A compiled graph. Inputs that the graph changes are changed in place. A run in which something does not hold that the
-    recorded run took for granted raises Unforeseen, and leaves inputs and random state as they were."""
+    """A compiled graph. Inputs that the graph changes are changed in place. A run in which something does
+    not hold that the recorded run took for granted raises Unforeseen, and leaves inputs and random state
+    as they were."""
 
     backend: str
     """Which backend has made it."""
@@ -40,8 +41,8 @@ class Program(Protocol):
         """Run once; returns the first output as a number, or as numbers if it is a vector."""
 
     def run(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool = False) -> Iterator[Tensor]:
-        """Run again and again on the same inputs; yields the first output of each run. A program may end after the first that
-        is not finite if ``until_bad``."""
+        """Run again and again on the same inputs; yields the first output of each run. A program may end
+        after the first that is not finite if ``until_bad``."""
 
     def stop(self) -> None:
         """End a run soon, between two steps, if the program has the loop inside."""

@@ -36,8 +36,8 @@ def _checked(adjacency: Tensor, name: str) -> Tensor:
 class CAR(TorchDistribution):
     """A conditional autoregression: each area, given all others, is normal around a share of its neighbours' mean.
 
-    The precision matrix is ``conditional_precision * (D - correlation * W)``: ``W`` says who are neighbours, and ``D`` has their
-    numbers on the diagonal.
+    The precision matrix is ``conditional_precision * (D - correlation * W)``: ``W`` says who are neighbours,
+    and ``D`` has their numbers on the diagonal.
 
     Args:
         loc: the mean, ``batch_shape + (n,)``.
@@ -159,8 +159,8 @@ class ICAR(TorchDistribution):
         event: ``(n,)``.
 
     References:
-        J. Besag, J. York and A. Mollie (1991), "Bayesian image restoration"; M. Morris and others (2019), "Bayesian hierarchical
-        spatial models: implementing the Besag York Mollie model in Stan".
+        J. Besag, J. York and A. Mollie (1991), "Bayesian image restoration"; M. Morris and others (2019),
+        "Bayesian hierarchical spatial models: implementing the Besag York Mollie model in Stan".
 
     >>> import torch
     >>> from ember.distributions import ICAR

@@ -27,7 +27,8 @@ class CensoredDistribution(TorchDistribution):
         high: the highest value that is shown; None for no limit.
 
     Raises:
-        ValueError: without any limit, for limits in the wrong order, or a base that is not continuous and univariate.
+        ValueError: without any limit, for limits in the wrong order, or a base that is not continuous and
+            univariate.
 
     References:
         J. Tobin (1958), "Estimation of relationships for limited dependent variables".

@@ -2,8 +2,8 @@
 
 References:
     J. F. C. Kingman (1982), "On the Genealogy of Large Populations".
-    A. Popinga, T. Vaughan, T. Stadler, A. J. Drummond (2015), "Inferring Epidemiological Dynamics with Bayesian Coalescent
-    Inference: The Merits of Deterministic and Stochastic Models".
+    A. Popinga, T. Vaughan, T. Stadler, A. J. Drummond (2015), "Inferring Epidemiological Dynamics with
+    Bayesian Coalescent Inference: The Merits of Deterministic and Stochastic Models".
 """
 
 from __future__ import annotations
@@ -236,8 +236,8 @@ class CoalescentTimesWithRate(TorchDistribution):
 class CoalescentRateLikelihood:
     """The density of :class:`CoalescentTimesWithRate` as a function of the rates, for each time by itself.
 
-    So a model can go through time, and weigh the rate of each step: ``sum`` over all steps is the log density. It is no
-    distribution; use :func:`ember.factor`.
+    So a model can go through time, and weigh the rate of each step: ``sum`` over all steps is the log
+    density. It is no distribution; use :func:`ember.factor`.
 
     Args:
         leaf_times: when lineages begin, ``(..., leaves)``, in any order.
@@ -294,7 +294,8 @@ def bio_phylo_to_times(tree: Any, *, get_time: Any = None) -> tuple[Tensor, Tens
         get_time: from a clade to its time; by default branch lengths are added up from the root.
 
     Returns:
-        ``(leaf_times, coal_times)``; a clade with more than two branches counts as several meetings at one time.
+        ``(leaf_times, coal_times)``; a clade with more than two branches counts as several meetings at one
+        time.
     """
     leaves: list[float] = []
     meetings: list[float] = []

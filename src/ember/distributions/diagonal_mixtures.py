@@ -1,11 +1,12 @@
 """Mixtures of normal vectors with diagonal covariances, whose draws have pathwise gradients, also of the weights.
 
-A draw is differentiated implicitly, coordinate by coordinate: each is a quantile of its conditional distribution given those
-before, so that its gradient is minus that of the conditional distribution function, over the conditional density.
+A draw is differentiated implicitly, coordinate by coordinate: each is a quantile of its conditional
+distribution given those before, so that its gradient is minus that of the conditional distribution function,
+over the conditional density.
 
 References:
-    M. Figurnov, S. Mohamed, A. Mnih (2018), "Implicit reparameterization gradients"; M. Jankowiak, T. Karaletsos (2018),
-    "Pathwise derivatives for multivariate distributions".
+    M. Figurnov, S. Mohamed, A. Mnih (2018), "Implicit reparameterization gradients"; M. Jankowiak, T.
+    Karaletsos (2018), "Pathwise derivatives for multivariate distributions".
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ class Empirical(TorchDistribution):
 
     Args:
         samples: draws, of shape ``batch_shape + (num_samples,) + event_shape``.
-        log_weights: their log weights, of shape ``batch_shape + (num_samples,)``; they need not be normalised.
+        log_weights: their log weights, of shape ``batch_shape + (num_samples,)``; they need not be
+            normalised.
 
     Raises:
         ValueError: if the shapes do not fit.

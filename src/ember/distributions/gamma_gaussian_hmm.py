@@ -28,8 +28,8 @@ from ember.ops.small_matrices import cholesky_solve, safe_cholesky
 class GammaGaussianHMM(HiddenMarkovModel):
     """A :class:`GaussianHMM` whose precisions are all multiplied by one gamma variable ``s``, which is integrated out, too.
 
-    So sequences follow a multivariate Student's t-distribution: ``s ~ scale_dist``, and then ``z[0]``, transitions and
-    observations have covariances over ``s``, and means as given.
+    So sequences follow a multivariate Student's t-distribution: ``s ~ scale_dist``, and then ``z[0]``,
+    transitions and observations have covariances over ``s``, and means as given.
 
     Args:
         scale_dist: a ``Gamma`` distribution of ``s``.

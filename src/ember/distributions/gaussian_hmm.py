@@ -74,9 +74,10 @@ def _double(x: Tensor, event: int) -> Tensor:
 class GaussianHMM(HiddenMarkovModel):
     """Sequences of noisy linear observations of a state that moves linearly with noise; states are integrated out in parallel.
 
-    ``z[t] = z[t-1] @ transition_matrix + transition noise`` and ``x[t] = z[t] @ observation_matrix + observation noise``. The
-    first observation is made after the first transition. Where nothing changes with time, its dim may have size 1; sequences of
-    any length are then scored.
+    ``z[t] = z[t-1] @ transition_matrix + transition noise`` and
+    ``x[t] = z[t] @ observation_matrix + observation noise``. The first observation is made after the first
+    transition. Where nothing changes with time, its dim may have size 1; sequences of any length are then
+    scored.
 
     Args:
         initial_dist: of the state before the first transition.
@@ -158,8 +159,8 @@ class GaussianHMM(HiddenMarkovModel):
     def _in_double(self, value: Tensor) -> tuple[GaussianHMM, Tensor]:
         """The same with factors in double precision, and a value.
 
-        Where observations say much, their log densities are large and cancel: in single precision the gradient by a noise of
-        0.01 has no correct digit.
+        Where observations say much, their log densities are large and cancel: in single precision the
+        gradient by a noise of 0.01 has no correct digit.
         """
         if value.device.type == "mps":  # it has no double precision
             return self, value
@@ -220,7 +221,8 @@ class GaussianHMM(HiddenMarkovModel):
         """Fuse with a distribution of the observations: an ``Independent`` ``Normal`` over ``(time, obs_dim)``.
 
         Returns:
-            ``(updated, log_normalizer)`` with ``self.log_prob(x) + other.log_prob(x) == updated.log_prob(x) + log_normalizer``.
+            ``(updated, log_normalizer)`` with ``self.log_prob(x) + other.log_prob(x) == updated.log_prob(x) +
+            log_normalizer``.
         """
         assert isinstance(other, torch.distributions.Independent), (
             f"expected an Independent distribution of normals, got {type(other).__name__}"

@@ -17,12 +17,14 @@ from ember.ops.information_form import Gaussian, mvn_to_gaussian
 class GaussianMRF(TorchDistribution):
     """A Markov random field along time: factors of the first state, of neighbouring states, of states and observations.
 
-    All factors are normal densities, their product is normalised as a whole. Unlike a :class:`GaussianHMM`, the later factors
-    weigh on the earlier states even where nothing is observed. It has a density, and no sampler.
+    All factors are normal densities, their product is normalised as a whole. Unlike a :class:`GaussianHMM`,
+    the later factors weigh on the earlier states even where nothing is observed. It has a density, and no
+    sampler.
 
     Args:
         initial_dist: a factor of the state before the first transition, ``hidden_dim`` entries.
-        transition_dist: factors of neighbouring states, ``2 * hidden_dim`` entries; its batch shape ends in the time.
+        transition_dist: factors of neighbouring states, ``2 * hidden_dim`` entries; its batch shape ends in
+            the time.
         observation_dist: factors of state and observation, ``hidden_dim + obs_dim`` entries.
         validate_args: whether to check values.
 

@@ -21,8 +21,8 @@ class HiddenMarkovModel(TorchDistribution):
     """Base of hidden Markov models, whose events are sequences: ``event_shape[0]`` is the time.
 
     Args:
-        duration: the length of sequences; found in ``event_shape`` if None. A model that is the same at all times has
-            ``event_shape[0] == 1`` and takes sequences of any length if its duration is None.
+        duration: the length of sequences; found in ``event_shape`` if None. A model that is the same at all
+            times has ``event_shape[0] == 1`` and takes sequences of any length if its duration is None.
         batch_shape: the batch shape.
         event_shape: the event shape.
         validate_args: whether to check arguments and values.
@@ -80,8 +80,8 @@ class HiddenMarkovModel(TorchDistribution):
 class DiscreteHMM(HiddenMarkovModel):
     """Sequences of observations that depend on a discrete state each, which is summed out in parallel over the time.
 
-    The first observation is made after the first transition. Where neither transitions nor observations change with time,
-    their dim of the time may have size 1; sequences of any length are then scored.
+    The first observation is made after the first transition. Where neither transitions nor observations
+    change with time, their dim of the time may have size 1; sequences of any length are then scored.
 
     Args:
         initial_logits: of the state before the first transition, ``(..., states)``.

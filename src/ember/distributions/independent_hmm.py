@@ -18,7 +18,8 @@ class IndependentHMM(TorchDistribution):
     """A batch of hidden Markov models of numbers as one model of vectors, whose entries are independent.
 
     Args:
-        base_dist: such as a :class:`GaussianHMM`, of batch shape ``(..., obs_dim)`` and event shape ``(time, 1)``.
+        base_dist: such as a :class:`GaussianHMM`, of batch shape ``(..., obs_dim)`` and event shape
+            ``(time, 1)``.
 
     Raises:
         ValueError: if there is no batch, or an observation is no single number.

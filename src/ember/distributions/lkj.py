@@ -36,8 +36,8 @@ class LKJ(TransformedDistribution):
         concentration: 1 for the uniform density, more for weaker correlations.
 
     References:
-        D. Lewandowski, D. Kurowicka, H. Joe (2009), "Generating random correlation matrices based on vines and extended onion
-        method".
+        D. Lewandowski, D. Kurowicka, H. Joe (2009), "Generating random correlation matrices based on vines
+        and extended onion method".
 
     >>> import torch
     >>> from ember.distributions import LKJ

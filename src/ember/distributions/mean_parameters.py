@@ -45,7 +45,8 @@ class BetaProportion(Beta):
 
     Args:
         mean: between 0 and 1.
-        concentration: the sum of the two usual parameters; the variance is ``mean (1 - mean) / (concentration + 1)``.
+        concentration: the sum of the two usual parameters; the variance is
+            ``mean (1 - mean) / (concentration + 1)``.
 
     References:
         S. Ferrari and F. Cribari-Neto (2004), "Beta regression for modelling rates and proportions".

@@ -40,8 +40,8 @@ class NanMaskedMultivariateNormal(MultivariateNormal):
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density of the coordinates that are there.
 
-        Each missing coordinate is replaced by a standard normal one that is independent of the others and 0, whose density
-        is left out. One batched factorisation serves all patterns of gaps.
+        Each missing coordinate is replaced by a standard normal one that is independent of the others and 0,
+        whose density is left out. One batched factorisation serves all patterns of gaps.
         """
         there = value.isfinite()
         both = there.unsqueeze(-1) & there.unsqueeze(-2)

@@ -27,8 +27,8 @@ class OneOneMatchingConstraint(MatchingConstraint):
 class OneOneMatching(Matching):
     """Random perfect matchings of ``N`` sources with ``N`` destinations; a value has the destination of each source.
 
-    The probability is proportional to the exponential of the sum of the logits of what is matched. Exact sums go through all
-    sets of destinations, up to 17 of them.
+    The probability is proportional to the exponential of the sum of the logits of what is matched. Exact sums
+    go through all sets of destinations, up to 17 of them.
 
     Args:
         logits: ``(N, N)``.
@@ -41,8 +41,8 @@ class OneOneMatching(Matching):
 
     References:
         P. O. Vontobel (2013), "The Bethe Permanent of a Nonnegative Matrix".
-        M. Chertkov, L. Kroc, F. Krzakala, M. Vergassola, L. Zdeborova (2010), "Inference in particle tracking experiments by
-        passing messages between images".
+        M. Chertkov, L. Kroc, F. Krzakala, M. Vergassola, L. Zdeborova (2010), "Inference in particle tracking
+        experiments by passing messages between images".
 
     >>> import torch
     >>> from ember.distributions import OneOneMatching

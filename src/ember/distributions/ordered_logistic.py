@@ -17,7 +17,8 @@ class OrderedLogistic(Categorical):
 
     Args:
         predictor: the location; its shape is the batch shape.
-        cutpoints: increasing along the last dim, one fewer than categories; the other dims broadcast with ``predictor``.
+        cutpoints: increasing along the last dim, one fewer than categories; the other dims broadcast with
+            ``predictor``.
 
     >>> import torch
     >>> from ember.distributions import OrderedLogistic

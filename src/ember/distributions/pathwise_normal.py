@@ -1,8 +1,8 @@
 """Multivariate normal distributions whose draws have other gradients than the usual, of lower variance.
 
 References:
-    M. Jankowiak, F. Obermeyer (2018), "Pathwise derivatives beyond the reparameterization trick"; M. Jankowiak,
-    T. Karaletsos (2018), "Pathwise derivatives for multivariate distributions".
+    M. Jankowiak, F. Obermeyer (2018), "Pathwise derivatives beyond the reparameterization trick"; M.
+    Jankowiak, T. Karaletsos (2018), "Pathwise derivatives for multivariate distributions".
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class OMTMultivariateNormal(MultivariateNormal):
 class AVFMultivariateNormal(MultivariateNormal):
     """Normal vector whose gradients have an adaptive control variate: infinitesimal rotations of the noise.
 
-    The gradient of ``control_var`` is that of half the squared norm of the gradient of ``scale_tril``: descending it lowers the
-    variance.
+    The gradient of ``control_var`` is that of half the squared norm of the gradient of ``scale_tril``:
+    descending it lowers the variance.
 
     Args:
         loc: of shape ``(n,)``.

@@ -20,8 +20,8 @@ class TruncatedPolyaGamma(TorchDistribution):
         prototype: a tensor whose dtype and device are used.
 
     References:
-        N. G. Polson, J. G. Scott, J. Windle (2013), "Bayesian inference for logistic models using Polya-Gamma latent
-        variables".
+        N. G. Polson, J. G. Scott, J. Windle (2013), "Bayesian inference for logistic models using Polya-Gamma
+        latent variables".
 
     >>> import torch
     >>> from ember.distributions import TruncatedPolyaGamma

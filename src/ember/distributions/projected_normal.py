@@ -28,8 +28,8 @@ class ProjectedNormal(TorchDistribution):
         NotImplementedError: by ``log_prob`` unless n is 2, 3 or 4.
 
     References:
-        D. Hernandez-Stumpfhauser, F. J. Breidt, M. J. van der Woerd (2017), "The general projected normal distribution of
-        arbitrary dimension".
+        D. Hernandez-Stumpfhauser, F. J. Breidt, M. J. van der Woerd (2017), "The general projected normal
+        distribution of arbitrary dimension".
 
     >>> import torch
     >>> from ember.distributions import ProjectedNormal

@@ -18,16 +18,16 @@ class Rejector(TorchDistribution):
     Gradients are pathwise through the proposal, and by the score function through the acceptance.
 
     Args:
-        propose: a distribution over a batch of proposals; or any callable that draws such a batch, given a sample shape or
-            nothing, in a subclass that defines :meth:`log_prob`.
+        propose: a distribution over a batch of proposals; or any callable that draws such a batch, given a
+            sample shape or nothing, in a subclass that defines :meth:`log_prob`.
         log_prob_accept: the log probability of acceptance of each.
         log_scale: the log probability that a proposal is accepted.
         batch_shape: by default the proposal's.
         event_shape: by default the proposal's.
 
     References:
-        C. A. Naesseth, F. J. R. Ruiz, S. W. Linderman, D. M. Blei (2017), "Reparameterization gradients through
-        acceptance-rejection sampling algorithms".
+        C. A. Naesseth, F. J. R. Ruiz, S. W. Linderman, D. M. Blei (2017), "Reparameterization gradients
+        through acceptance-rejection sampling algorithms".
 
     >>> from ember.distributions import Exponential
     >>> import torch

@@ -15,7 +15,8 @@ from ember.distributions.transformed import RelaxedBernoulli, RelaxedOneHotCateg
 class _Quantize:
     """Rounds a relaxed value; gradients pass as if it did not.
 
-    ``apply`` is a plain function of tensors, not a ``torch.autograd.Function``, so that steps with it are captured.
+    ``apply`` is a plain function of tensors, not a ``torch.autograd.Function``, so that steps with it are
+    captured.
     """
 
     @staticmethod
@@ -64,8 +65,8 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
     """One-hot draws with the gradients, and the log density, of the relaxed draws that they round.
 
     References:
-        C. J. Maddison, A. Mnih, Y. W. Teh (2017), "The concrete distribution"; E. Jang, S. Gu, B. Poole (2017),
-        "Categorical reparameterization with Gumbel-softmax".
+        C. J. Maddison, A. Mnih, Y. W. Teh (2017), "The concrete distribution"; E. Jang, S. Gu, B. Poole
+        (2017), "Categorical reparameterization with Gumbel-softmax".
 
     >>> import torch
     >>> from ember.distributions import RelaxedOneHotCategoricalStraightThrough

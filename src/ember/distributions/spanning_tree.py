@@ -22,8 +22,9 @@ _MOST_LISTED = 8
 class SpanningTree(TorchDistribution):
     """Spanning trees of the complete graph of ``V`` vertices, with probability proportional to the product of weights of edges.
 
-    A value has the two vertices of each edge, the lesser first, sorted by the greater and then the lesser. The normaliser is a
-    determinant (Kirchhoff's matrix tree theorem), and draws are exact, by loop-erased random walks (Wilson, 1996).
+    A value has the two vertices of each edge, the lesser first, sorted by the greater and then the lesser.
+    The normaliser is a determinant (Kirchhoff's matrix tree theorem), and draws are exact, by loop-erased
+    random walks (Wilson, 1996).
 
     Args:
         edge_logits: logs of weights, ``(V * (V - 1) / 2,)``, edges sorted as in a value.
@@ -38,7 +39,8 @@ class SpanningTree(TorchDistribution):
 
     References:
         D. B. Wilson (1996), "Generating Random Spanning Trees More Quickly than the Cover Time".
-        R. Lyons, Y. Peres (2016), "Probability on Trees and Networks", chapter 4 (the transfer current theorem).
+        R. Lyons, Y. Peres (2016), "Probability on Trees and Networks", chapter 4 (the transfer current
+        theorem).
 
     >>> import torch
     >>> from ember.distributions import SpanningTree

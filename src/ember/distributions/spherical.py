@@ -26,7 +26,8 @@ class VonMises3D(TorchDistribution):
         concentration: of shape ``batch_shape + (3,)``: its direction is the mode, its length says how tight.
 
     Raises:
-        ValueError: if ``concentration`` is no vector of size 3; by ``log_prob``, if the value is no unit vector of that size.
+        ValueError: if ``concentration`` is no vector of size 3; by ``log_prob``, if the value is no unit
+            vector of that size.
 
     >>> import math, torch
     >>> from ember.distributions import VonMises3D
@@ -79,8 +80,8 @@ class SineSkewed(TorchDistribution):
         AssertionError: if there is not one skewness for each angle.
 
     References:
-        J. Ameijeiras-Alonso, C. Ley (2019), "Sine-skewed toroidal distributions and their application in protein
-        bioinformatics".
+        J. Ameijeiras-Alonso, C. Ley (2019), "Sine-skewed toroidal distributions and their application in
+        protein bioinformatics".
 
     >>> from ember.distributions import VonMises
     >>> import torch

@@ -34,8 +34,8 @@ def standard_stable_off_one(
         ValueError: for other coords.
 
     References:
-        J. M. Chambers, C. L. Mallows, B. W. Stuck (1976), "A method for simulating stable random variables"; R. Weron
-        (1996), "On the Chambers-Mallows-Stuck method for simulating skewed stable random variables".
+        J. M. Chambers, C. L. Mallows, B. W. Stuck (1976), "A method for simulating stable random variables";
+        R. Weron (1996), "On the Chambers-Mallows-Stuck method for simulating skewed stable random variables".
     """
     if coords not in ("S", "S0"):
         raise ValueError(f"Unknown coords: {coords}")
@@ -75,19 +75,21 @@ def standard_stable(
 class Stable(ElementwiseDistribution):
     """Levy's alpha-stable distribution, in Nolan's continuous parameters.
 
-    Draws are pathwise differentiable. ``log_prob`` integrates numerically and is slow: for inference, use ``poutine.reparam``
-    with ``LatentStableReparam``, ``SymmetricStableReparam`` or ``StableReparam``, or the strategy ``MinimalReparam``.
+    Draws are pathwise differentiable. ``log_prob`` integrates numerically and is slow: for inference, use
+    ``poutine.reparam`` with ``LatentStableReparam``, ``SymmetricStableReparam`` or ``StableReparam``, or the
+    strategy ``MinimalReparam``.
 
     Args:
-        stability: in (0, 2]; 2 is a normal distribution of scale ``sqrt(2) * scale``, 1 without skew a Cauchy distribution.
+        stability: in (0, 2]; 2 is a normal distribution of scale ``sqrt(2) * scale``, 1 without skew a Cauchy
+            distribution.
         skew: in [-1, 1].
         scale: positive.
         loc: the location in ``coords``.
         coords: ``"S0"``, or ``"S"`` as scipy has by default, which jumps at stability 1.
 
     References:
-        J. P. Nolan (1997), "Numerical calculation of stable densities and distribution functions"; for draws see
-        :func:`standard_stable_off_one`.
+        J. P. Nolan (1997), "Numerical calculation of stable densities and distribution functions"; for draws
+        see :func:`standard_stable_off_one`.
 
     >>> import torch
     >>> from ember.distributions import Stable

@@ -1,7 +1,7 @@
 """Every distribution class of ``torch.distributions``, with Ember's interface.
 
-Families that do more than torch's live in files of their own and are listed here with the others. A test fails
-when torch has a class that this table lacks.
+Families that do more than torch's live in files of their own and are listed here with the others. A test
+fails when torch has a class that this table lacks.
 """
 
 from __future__ import annotations

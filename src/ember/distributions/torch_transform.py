@@ -21,8 +21,8 @@ from ember.distributions.transform_state import (
 class TransformModule(CopyableTransform, torch.nn.Module):
     """A transform that is a module, so that its parameters are found and trained; flows derive from it.
 
-    What is cached is forgotten when a parameter has changed since, so that a training loop on the same data needs no
-    ``clear_cache()``.
+    What is cached is forgotten when a parameter has changed since, so that a training loop on the same data
+    needs no ``clear_cache()``.
     """
 
     _cached_under: CachedUnder | None = None

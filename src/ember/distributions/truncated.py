@@ -30,8 +30,8 @@ def _between(low: Any, high: Any) -> Any:
 class TruncatedDistribution(TorchDistribution):
     """A continuous univariate distribution, given that its value lies between bounds.
 
-    The base needs ``cdf``, and ``icdf`` to be drawn from. Far out in a tail the difference of two values of ``cdf`` loses
-    digits; for a normal base use :class:`TruncatedNormal`, which does not.
+    The base needs ``cdf``, and ``icdf`` to be drawn from. Far out in a tail the difference of two values of
+    ``cdf`` loses digits; for a normal base use :class:`TruncatedNormal`, which does not.
 
     Args:
         base_dist: the distribution without bounds.
@@ -39,7 +39,8 @@ class TruncatedDistribution(TorchDistribution):
         high: the upper bound; None for none.
 
     Raises:
-        ValueError: without any bound, for bounds in the wrong order, or a base that is not continuous and univariate.
+        ValueError: without any bound, for bounds in the wrong order, or a base that is not continuous and
+            univariate.
 
     >>> from ember.distributions import Exponential
     >>> import torch
@@ -141,7 +142,8 @@ class TruncatedNormal(ElementwiseDistribution):
         high: the upper bound; infinity for none.
 
     References:
-        N. Johnson, S. Kotz and N. Balakrishnan (1994), "Continuous univariate distributions", volume 1, section 13.10.
+        N. Johnson, S. Kotz and N. Balakrishnan (1994), "Continuous univariate distributions", volume 1,
+        section 13.10.
 
     >>> import torch
     >>> from ember.distributions import TruncatedNormal

@@ -64,7 +64,8 @@ class Outcome:
         seconds: how long the fit took in all.
         stopped: whether Ctrl-C has ended it.
         words: the verdict on each quantity, by column; empty where it is the same for all.
-        rest: the verdict on the other quantities, where some have no mean or no standard deviation; None elsewhere.
+        rest: the verdict on the other quantities, where some have no mean or no standard deviation; None
+            elsewhere.
         final: whether nothing more is to be had: all is ok, but for quantities without a standard deviation.
     """
 

@@ -1,7 +1,7 @@
 """The store of parameters: unconstrained leaf tensors under names, each with its constraint.
 
-The default store is one per process. What a thread does inside :meth:`ParamStoreDict.scope` or :meth:`ParamStoreDict.active` is
-seen by that thread only, so several models can be trained at once.
+The default store is one per process. What a thread does inside :meth:`ParamStoreDict.scope` or
+:meth:`ParamStoreDict.active` is seen by that thread only, so several models can be trained at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ InitValue = torch.Tensor | float | Callable[[], torch.Tensor]
 class ParamStoreDict:
     """A mapping from names to *constrained* parameter values, recomputed at every access from the unconstrained leaves.
 
-    ``value.unconstrained()`` gives the leaf that an optimizer changes; without a constraint the value is the leaf itself.
+    ``value.unconstrained()`` gives the leaf that an optimizer changes; without a constraint the value is the
+    leaf itself.
 
         >>> import torch
         >>> from ember.distributions import constraints
@@ -60,15 +61,15 @@ class ParamStoreDict:
         self.by_thread = ContentsByThread(Contents())
         """What this thread sees as ``contents``."""
         self.awaited: dict[str, str] = {}
-        """Parameters that a fit goes on with, and that a module which registers its own under these names is to take over; with
-        the place where that module was, if it is known."""
+        """Parameters that a fit goes on with, and that a module which registers its own under these names
+        is to take over; with the place where that module was, if it is known."""
 
     @property
     def version(self) -> int:
         """A number that changes whenever a name, a leaf or a constraint may have changed.
 
-        Unique in the process: two equal numbers, of any stores and scopes, mean the same names, leaves and constraints. Read it
-        *before* what it stands for. Values inside a leaf do not count.
+        Unique in the process: two equal numbers, of any stores and scopes, mean the same names, leaves and
+        constraints. Read it *before* what it stands for. Values inside a leaf do not count.
 
             >>> import torch
             >>> from ember.params import ParamStoreDict
@@ -185,7 +186,8 @@ class ParamStoreDict:
 
         Args:
             name: the parameter's name.
-            init_constrained_value: a tensor, or a callable that is asked for one only if the parameter is new.
+            init_constrained_value: a tensor, or a callable that is asked for one only if the parameter is
+                new.
             constraint: counts only if the parameter is new.
 
         Raises:

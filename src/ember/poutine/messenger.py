@@ -48,9 +48,9 @@ def unwrap(fn: Callable[..., Any]) -> Callable[..., Any]:
 class Messenger:
     """Base of handlers, itself without effect.
 
-    A handler is a context manager, and a decorator when called with a function. Subclasses define ``_pyro_<type>(msg)`` to act
-    before a site of that type is settled, ``_pyro_post_<type>(msg)`` to act after it, or override ``_process_message`` and
-    ``_postprocess_message`` to act on all.
+    A handler is a context manager, and a decorator when called with a function. Subclasses define
+    ``_pyro_<type>(msg)`` to act before a site of that type is settled, ``_pyro_post_<type>(msg)`` to act
+    after it, or override ``_process_message`` and ``_postprocess_message`` to act on all.
 
         >>> import ember
         >>> from ember.poutine import Messenger
@@ -175,8 +175,8 @@ def _site_of(frame: FrameType, innermost: FrameType) -> str:
 def apply_stack(initial_msg: dict[str, Any]) -> None:
     """Run a message through the handlers: innermost to outermost, the default action, and back.
 
-    A handler that sets ``msg["stop"]`` hides the site from those outside of it. The message of a primitive that a program has
-    made by hand may be a plain dict.
+    A handler that sets ``msg["stop"]`` hides the site from those outside of it. The message of a primitive
+    that a program has made by hand may be a plain dict.
     """
     if not isinstance(initial_msg, Site):
         _apply_to_dict(initial_msg)

@@ -42,8 +42,8 @@ class Packed(Record):
 class Site(Record):
     """One primitive statement: ``site["value"]`` and ``site.value`` are the same.
 
-    A message has the entries up to ``continuation``; inference adds the others to sample sites of a trace. A site that a
-    program made by hand may lack all but ``type``, ``is_observed``, ``value`` and ``infer``.
+    A message has the entries up to ``continuation``; inference adds the others to sample sites of a trace. A
+    site that a program made by hand may lack all but ``type``, ``is_observed``, ``value`` and ``infer``.
 
     >>> from ember.poutine.site import message
     >>> site = message("x", abs, args=(-1.0,))

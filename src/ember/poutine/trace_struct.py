@@ -50,7 +50,8 @@ def _is_plain(site: Site) -> bool:
 class Trace:
     """Sites by name, in the order of their execution, and the edges between them.
 
-    A ``"flat"`` trace has no edges; a ``"dense"`` one has an edge between each pair of sites that may depend on each other.
+    A ``"flat"`` trace has no edges; a ``"dense"`` one has an edge between each pair of sites that may depend
+    on each other.
 
         >>> import ember, torch
         >>> def model(x):

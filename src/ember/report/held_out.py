@@ -46,8 +46,9 @@ def held_out(
 
     Of each new observation it is ``log p(y_i | data)``, the logarithm of the mean of its density over draws
     of the posterior; ``elpd`` is their sum. It is a proper score: in expectation the true distribution has
-    the highest. Called as ``held_out(fit, *args)``, ``held_out(svi, *args)``, ``held_out(model, guide, *args)``
-    or ``held_out(model, draws, *args)``, with the arguments that hold the new data.
+    the highest. Called as ``held_out(fit, *args)``, ``held_out(svi, *args)``,
+    ``held_out(model, guide, *args)`` or ``held_out(model, draws, *args)``, with the arguments that hold the
+    new data.
 
     The rows are taken for new: latent variables of a row itself, which lie in all plates of the data, are
     not those of the fit. Discrete ones are summed out, others drawn from the model given the rest. All other

@@ -1,7 +1,8 @@
 """From a Python function over tensors to a graph of aten operators, by running it once.
 
-The graph is plain: static shapes, random draws as operators of torch's own stream, inputs updated in place. Tensors that the
-function reaches through closures become further inputs, so that a change made to them in place is seen.
+The graph is plain: static shapes, random draws as operators of torch's own stream, inputs updated in place.
+Tensors that the function reaches through closures become further inputs, so that a change made to them in
+place is seen.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ Flat = Sequence[Tensor]
 class CapturedGraph:
     """A graph whose inputs are those of the function and then ``lifted``, the tensors found in closures.
 
-    Its nodes carry ``meta["ember"]``, a :class:`~ember.capture.recording.meta.Meta` (a tuple of them for several results), and
-    ``meta["origin"]``, which says where in the program the operator came from. Those on whose truth the run relied have
-    ``meta["assumed"]``.
+    Its nodes carry ``meta["ember"]``, a :class:`~ember.capture.recording.meta.Meta` (a tuple of them for
+    several results), and ``meta["origin"]``, which says where in the program the operator came from. Those on
+    whose truth the run relied have ``meta["assumed"]``.
     """
 
     graph: Graph
@@ -83,8 +84,8 @@ def capture(
     Args:
         fn: what to record.
         inputs: its inputs.
-        num_arguments: how many of the inputs, the last ones, ``fn`` may ask for values, as it may ask tensors that it finds
-            outside: the graph is for these values then. None if it may not ask at all.
+        num_arguments: how many of the inputs, the last ones, ``fn`` may ask for values, as it may ask tensors
+            that it finds outside: the graph is for these values then. None if it may not ask at all.
 
     Raises:
         CaptureError: if it cannot be recorded.

@@ -2,8 +2,8 @@
 
 References:
     A. Solin and S. Särkkä (2020), "Hilbert space methods for reduced-rank Gaussian process regression".
-    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space approximate
-    Bayesian Gaussian processes for probabilistic programming".
+    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space
+    approximate Bayesian Gaussian processes for probabilistic programming".
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def linear_approximation(phi: Tensor, spd: Tensor, m: int, non_centered: bool = 
         phi: basis functions at the points, ``(*batch, m)``.
         spd: standard deviations of their weights: roots of the spectral density, ``(m,)``.
         m: how many there are.
-        non_centered: draw standard normals and scale them; else draw the weights themselves, which suits data that
-            tell much.
+        non_centered: draw standard normals and scale them; else draw the weights themselves, which suits data
+            that tell much.
 
     Returns:
         Shape ``(*batch,)``.
@@ -51,8 +51,9 @@ def hsgp_squared_exponential(
 ) -> Tensor:
     """A process with the kernel ``alpha exp(-|x - x'|^2 / (2 length^2))``, at points.
 
-    It takes points times basis functions to compute, where exact processes take the cube of the points. It is near the exact
-    one where ``ell`` is some 1.2 times the largest point and 3 lengths more than it, and ``m`` is above ``3 ell / length``.
+    It takes points times basis functions to compute, where exact processes take the cube of the points. It is
+    near the exact one where ``ell`` is some 1.2 times the largest point and 3 lengths more than it, and ``m``
+    is above ``3 ell / length``.
 
     Args:
         x: points, ``(n,)`` or ``(n, dim)``, around 0.
@@ -104,7 +105,8 @@ def hsgp_matern(
         Shape ``(n,)``.
 
     Raises:
-        ModelError: for points outside of the box, values that do not fit the dims, or ``nu`` that is not positive.
+        ModelError: for points outside of the box, values that do not fit the dims, or ``nu`` that is not
+            positive.
     """
     phi = eigenfunctions(x, ell, m)
     dim = with_dim(x).shape[-1]

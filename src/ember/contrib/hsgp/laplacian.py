@@ -2,8 +2,8 @@
 
 References:
     A. Solin and S. Särkkä (2020), "Hilbert space methods for reduced-rank Gaussian process regression".
-    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space approximate
-    Bayesian Gaussian processes for probabilistic programming".
+    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space
+    approximate Bayesian Gaussian processes for probabilistic programming".
 """
 
 from __future__ import annotations

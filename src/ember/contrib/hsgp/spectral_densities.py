@@ -2,8 +2,9 @@
 
 References:
     C. E. Rasmussen and C. K. I. Williams (2006), "Gaussian Processes for Machine Learning", chapter 4.
-    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space approximate
-    Bayesian Gaussian processes for probabilistic programming", appendix B for the periodic kernel.
+    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space
+    approximate Bayesian Gaussian processes for probabilistic programming", appendix B for the periodic
+    kernel.
 """
 
 from __future__ import annotations
@@ -114,8 +115,9 @@ def diag_spectral_density_matern(
 def diag_spectral_density_periodic(alpha: Positive, length: Positive, m: int) -> Tensor:
     """The variances of the cosines that make up ``alpha^2 exp(-2 sin^2(w0 (x - x') / 2) / length^2)``.
 
-    These are ``2 alpha^2 exp(-a) I_j(a)`` with ``a = length^-2``, half of it for ``j = 0``. The Bessel functions are
-    integrals over a period, which the trapezoidal rule gives to all digits where ``length`` is above 0.03.
+    These are ``2 alpha^2 exp(-a) I_j(a)`` with ``a = length^-2``, half of it for ``j = 0``. The Bessel
+    functions are integrals over a period, which the trapezoidal rule gives to all digits where ``length`` is
+    above 0.03.
 
     Args:
         alpha: the standard deviation of the process.

@@ -1,6 +1,7 @@
 """Networks whose i-th output depends on the first inputs, up to the (i-1)-th, only.
 
-Masks on the weights do that (MADE: Germain, Gregor, Murray and Larochelle, 2015; with a context: Paige and Wood, 2016).
+Masks on the weights do that (MADE: Germain, Gregor, Murray and Larochelle, 2015; with a context: Paige and
+Wood, 2016).
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def create_mask(
         output_dim_multiplier: how many outputs there are for each input.
 
     Returns:
-        The masks of all layers, each of shape ``(out, in)``, and that of a direct connection from input to output.
+        The masks of all layers, each of shape ``(out, in)``, and that of a direct connection from input to
+        output.
     """
     dtype = torch.get_default_dtype()
     position = torch.empty(permutation.shape, dtype=dtype)
@@ -105,9 +107,9 @@ class ConditionalAutoRegressiveNN(nn.Module):
         skip_connections: connect the input with the output directly, too.
         nonlinearity: follows every layer but the last.
 
-    Called with ``x`` of shape ``(..., input_dim)`` and a context that broadcasts with it, it returns one tensor of shape
-    ``(..., n, input_dim)`` for each ``n`` of ``param_dims``; where all are 1, of shape ``(..., input_dim)``. If there is only
-    one, it is not in a tuple.
+    Called with ``x`` of shape ``(..., input_dim)`` and a context that broadcasts with it, it returns one
+    tensor of shape ``(..., n, input_dim)`` for each ``n`` of ``param_dims``; where all are 1, of shape
+    ``(..., input_dim)``. If there is only one, it is not in a tuple.
 
     Raises:
         ValueError: if a hidden layer is too small.

@@ -30,8 +30,8 @@ class ConditionalDenseNN(nn.Module):
         param_dims: sizes of the parameters that come out.
         nonlinearity: follows every layer but the last.
 
-    Called with ``x`` of shape ``(..., input_dim)`` and a context that broadcasts with it, it returns one tensor of shape
-    ``(..., n)`` for each ``n`` of ``param_dims``. If there is only one, it is not in a tuple.
+    Called with ``x`` of shape ``(..., input_dim)`` and a context that broadcasts with it, it returns one
+    tensor of shape ``(..., n)`` for each ``n`` of ``param_dims``. If there is only one, it is not in a tuple.
 
     >>> import torch
     >>> from ember.nn import ConditionalDenseNN

@@ -21,11 +21,12 @@ from ember.distributions.transforms.remembering import clamp_preserve_gradients 
 class AffineAutoregressive(RememberingTransform, TransformModule):
     """``y_i = exp(s_i) x_i + m_i``, with ``s_i`` and ``m_i`` of a network that sees the ``x`` before it.
 
-    From ``x`` to ``y`` takes one pass of the network, back takes one for each entry: it suits guides. For the density of
-    observed values, use its ``inv``.
+    From ``x`` to ``y`` takes one pass of the network, back takes one for each entry: it suits guides. For the
+    density of observed values, use its ``inv``.
 
     Args:
-        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns ``m`` and ``s``.
+        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns ``m`` and
+            ``s``.
         log_scale_min_clip: least ``s``; gradients pass where values are clipped.
         log_scale_max_clip: greatest ``s``.
         sigmoid_bias: is added to ``s`` before the sigmoid, if ``stable``.
@@ -35,8 +36,8 @@ class AffineAutoregressive(RememberingTransform, TransformModule):
         x, y: ``(..., n)``.
 
     References:
-        D. P. Kingma, T. Salimans, R. Jozefowicz, X. Chen, I. Sutskever, M. Welling (2016), "Improving Variational Inference
-        with Inverse Autoregressive Flow".
+        D. P. Kingma, T. Salimans, R. Jozefowicz, X. Chen, I. Sutskever, M. Welling (2016), "Improving
+        Variational Inference with Inverse Autoregressive Flow".
         G. Papamakarios, T. Pavlakou, I. Murray (2017), "Masked Autoregressive Flow for Density Estimation".
 
     >>> import torch

@@ -14,8 +14,9 @@ from ember.distributions.torch_transform import TransformModule
 class BatchNorm(TransformModule):
     """Between layers of a flow: its inverse, the direction of training on data, standardises a batch.
 
-    In training, ``inv`` uses the mean and the variance of the batch, and moves the running ones towards them; in ``eval()``
-    mode it uses the running ones. The direct map uses the running ones always: it is the inverse of ``inv`` in ``eval()``.
+    In training, ``inv`` uses the mean and the variance of the batch, and moves the running ones towards them;
+    in ``eval()`` mode it uses the running ones. The direct map uses the running ones always: it is the
+    inverse of ``inv`` in ``eval()``.
 
     Args:
         input_dim: the number of features.
@@ -26,8 +27,8 @@ class BatchNorm(TransformModule):
         x, y: ``(..., input_dim)``.
 
     References:
-        S. Ioffe, C. Szegedy (2015), "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
-        Shift".
+        S. Ioffe, C. Szegedy (2015), "Batch Normalization: Accelerating Deep Network Training by Reducing
+        Internal Covariate Shift".
         L. Dinh, J. Sohl-Dickstein, S. Bengio (2017), "Density estimation using Real NVP".
 
     >>> import torch

@@ -22,15 +22,15 @@ _RESIDUALS = (None, "normal", "gated")
 class BlockAutoregressive(OneWayTransform, TransformModule):
     """``y`` is a network of ``x`` whose weights are positive on the diagonal of blocks and zero above it.
 
-    So each entry of ``y`` increases in the entry of ``x`` at its place, and depends on those before it. There is no inverse but
-    for the last image: it suits guides, and not the density of observed values.
+    So each entry of ``y`` increases in the entry of ``x`` at its place, and depends on those before it. There
+    is no inverse but for the last image: it suits guides, and not the density of observed values.
 
     Args:
         input_dim: the length of the vectors.
         hidden_factors: for each hidden layer, how many units there are for each entry.
         activation: between layers: ``"tanh"``, ``"sigmoid"``, ``"ELU"`` or ``"LeakyReLU"``.
-        residual: ``"normal"`` adds ``x`` to the network, ``"gated"`` mixes both, the learned part ``sigmoid(gate)`` being
-            ``x``; None does neither.
+        residual: ``"normal"`` adds ``x`` to the network, ``"gated"`` mixes both, the learned part
+            ``sigmoid(gate)`` being ``x``; None does neither.
 
     Shapes:
         x, y: ``(..., input_dim)``.
@@ -128,8 +128,8 @@ class MaskedBlockLinear(nn.Module):
         dim: how many blocks there are either way.
         bias: whether a bias is added.
 
-    Called with ``(..., in_features)``, it returns ``(..., out_features)`` and the logs of the weights in blocks on the diagonal,
-    ``(dim, in_features // dim, out_features // dim)``.
+    Called with ``(..., in_features)``, it returns ``(..., out_features)`` and the logs of the weights in
+    blocks on the diagonal, ``(dim, in_features // dim, out_features // dim)``.
 
     >>> y, log_weights = MaskedBlockLinear(3, 6, dim=3)(torch.zeros(5, 3))
     >>> y.shape, log_weights.shape

@@ -22,8 +22,8 @@ class ConditionedGeneralizedChannelPermute(CopyableTransform):
 
     Args:
         permutation: a matrix of ones and zeros, ``(channels, channels)``.
-        LU: below the diagonal, that of the lower triangular factor, whose diagonal is one; the rest is the upper one,
-            ``(..., channels, channels)``.
+        LU: below the diagonal, that of the lower triangular factor, whose diagonal is one; the rest is the
+            upper one, ``(..., channels, channels)``.
     """
 
     domain = _IMAGE
@@ -104,7 +104,8 @@ class GeneralizedChannelPermute(ConditionedGeneralizedChannelPermute, TransformM
 
     References:
         D. P. Kingma, P. Dhariwal (2018), "Glow: Generative Flow with Invertible 1x1 Convolutions".
-        E. Hoogeboom, R. van den Berg, M. Welling (2019), "Emerging Convolutions for Generative Normalizing Flows".
+        E. Hoogeboom, R. van den Berg, M. Welling (2019), "Emerging Convolutions for Generative Normalizing
+        Flows".
 
     >>> import torch
     >>> from ember.distributions.transforms import GeneralizedChannelPermute

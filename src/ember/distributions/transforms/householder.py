@@ -84,7 +84,8 @@ class Householder(ConditionedHouseholder, TransformModule):
 
     Args:
         input_dim: the length of the vectors.
-        count_transforms: how many reflections there are; ``input_dim`` of them make any orthogonal map, but for its sign.
+        count_transforms: how many reflections there are; ``input_dim`` of them make any orthogonal map, but
+            for its sign.
 
     Shapes:
         x, y: ``(..., input_dim)``.

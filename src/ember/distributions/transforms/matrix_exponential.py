@@ -95,8 +95,8 @@ class MatrixExponential(ConditionedMatrixExponential, TransformModule):
 
     Args:
         input_dim: the length of the vectors.
-        iterations: how many terms of the series are taken. The inverse and the log determinant are those of the whole
-            series: with large weights, take more.
+        iterations: how many terms of the series are taken. The inverse and the log determinant are those of
+            the whole series: with large weights, take more.
         normalization: of the matrix; only ``"none"``.
         bound: of the normalised matrix.
 
@@ -109,8 +109,8 @@ class MatrixExponential(ConditionedMatrixExponential, TransformModule):
         NotImplementedError: for one other than ``"none"``.
 
     References:
-        E. Hoogeboom, V. Garcia Satorras, J. M. Tomczak, M. Welling (2020), "The Convolution Exponential and Generalized
-        Sylvester Flows".
+        E. Hoogeboom, V. Garcia Satorras, J. M. Tomczak, M. Welling (2020), "The Convolution Exponential and
+        Generalized Sylvester Flows".
 
     >>> import torch
     >>> from ember.distributions.transforms import MatrixExponential

@@ -22,12 +22,12 @@ eps = 1e-8
 class NeuralAutoregressive(OneWayTransform, TransformModule):
     """``y_i = h^-1(sum_j w_ij h(a_ij x_i + b_ij))``, with ``w``, ``a``, ``b`` of a network that sees the ``x`` before it.
 
-    The ``a`` are positive, and the ``w`` of an entry are positive and sum to one. There is no inverse but for the last image:
-    it suits guides, and not the density of observed values.
+    The ``a`` are positive, and the ``w`` of an entry are positive and sum to one. There is no inverse but for
+    the last image: it suits guides, and not the density of observed values.
 
     Args:
-        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns ``a``, ``w`` and ``b`` before their
-            constraints, ``hidden_units`` of each for each entry.
+        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns ``a``, ``w``
+            and ``b`` before their constraints, ``hidden_units`` of each for each entry.
         hidden_units: the width of the small networks.
         activation: ``h``: ``"sigmoid"``, ``"tanh"``, ``"ELU"`` or ``"LeakyReLU"``.
 

@@ -61,8 +61,8 @@ class ConditionedPlanar(OneWayTransform):
 class Planar(ConditionedPlanar, TransformModule):
     """``y = x + u tanh(w.x + b)``, with ``u`` such that this can be inverted.
 
-    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the density of
-    observed values.
+    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the
+    density of observed values.
 
     Args:
         input_dim: the length of the vectors.

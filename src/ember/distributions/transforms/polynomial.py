@@ -17,12 +17,12 @@ from ember.distributions.transforms.remembering import OneWayTransform
 class Polynomial(OneWayTransform, TransformModule):
     """``y_i = c_i + integral from 0 to x_i of sum_k (sum_r a_ikr u**r)**2 du``, with ``a_i`` of a network.
 
-    The network sees the ``x`` before ``x_i``. There is no inverse but for the last image: it suits guides, and not the density
-    of observed values.
+    The network sees the ``x`` before ``x_i``. There is no inverse but for the last image: it suits guides,
+    and not the density of observed values.
 
     Args:
-        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns ``(count_degree + 1) * count_sum``
-            numbers for each entry.
+        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns
+            ``(count_degree + 1) * count_sum`` numbers for each entry.
         input_dim: the length of the vectors.
         count_degree: the degree of the polynomials that are squared.
         count_sum: how many squares are summed.

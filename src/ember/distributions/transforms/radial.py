@@ -23,7 +23,8 @@ class ConditionedRadial(OneWayTransform):
     """A radial flow of given parameters; see :class:`Radial`.
 
     Args:
-        params: the centre ``x0``, and ``alpha`` and ``beta`` before their constraints, or a function that returns them.
+        params: the centre ``x0``, and ``alpha`` and ``beta`` before their constraints, or a function that
+            returns them.
     """
 
     domain = constraints.real_vector
@@ -60,8 +61,8 @@ class ConditionedRadial(OneWayTransform):
 class Radial(ConditionedRadial, TransformModule):
     """``y = x + beta (x - x0) / (alpha + |x - x0|)``.
 
-    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the density of
-    observed values.
+    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the
+    density of observed values.
 
     Args:
         input_dim: the length of the vectors.

@@ -26,8 +26,8 @@ class ConditionedSpline(RememberingTransform):
     """A spline flow of given parameters; see :class:`Spline`.
 
     Args:
-        params: widths and heights of bins, each summing to one, slopes between them, and lambdas, or None for quadratic splines;
-            or a function that returns them.
+        params: widths and heights of bins, each summing to one, slopes between them, and lambdas, or None for
+            quadratic splines; or a function that returns them.
         bound: half the width of the interval outside of which it is the identity.
         order: ``"linear"`` or ``"quadratic"``.
 
@@ -116,7 +116,8 @@ class Spline(ConditionedSpline, TransformModule):
 
     References:
         C. Durkan, A. Bekasov, I. Murray, G. Papamakarios (2019), "Neural Spline Flows".
-        H. M. Dolatabadi, S. Erfani, C. Leckie (2020), "Invertible Generative Modeling using Linear Rational Splines".
+        H. M. Dolatabadi, S. Erfani, C. Leckie (2020), "Invertible Generative Modeling using Linear Rational
+        Splines".
 
     >>> import torch
     >>> from ember.distributions.transforms import Spline
@@ -157,8 +158,8 @@ class ConditionalSpline(ConditionalTransformModule):
     """A :class:`Spline` flow whose parameters a network takes from a context.
 
     Args:
-        nn: from a context to widths, heights, slopes between bins and, for linear splines, lambdas, before their constraints;
-            all flattened.
+        nn: from a context to widths, heights, slopes between bins and, for linear splines, lambdas, before
+            their constraints; all flattened.
         input_dim: the length of the vectors.
         count_bins: how many bins there are.
         bound: half the width of the interval.

@@ -20,13 +20,13 @@ from ember.distributions.transforms.spline import ConditionalSpline, normalized,
 class SplineAutoregressive(RememberingTransform, TransformModule):
     """Each entry goes through a monotone spline, made by a network that sees the ``x`` before it.
 
-    From ``x`` to ``y`` takes one pass of the network, back takes one for each entry: it suits guides. For the density of
-    observed values, use its ``inv``.
+    From ``x`` to ``y`` takes one pass of the network, back takes one for each entry: it suits guides. For the
+    density of observed values, use its ``inv``.
 
     Args:
         input_dim: the length of the vectors.
-        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns for each entry widths, heights,
-            slopes between bins and, for linear splines, lambdas, before their constraints.
+        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns for each entry
+            widths, heights, slopes between bins and, for linear splines, lambdas, before their constraints.
         count_bins: how many bins there are.
         bound: half the width of the interval outside of which it is the identity.
         order: ``"linear"`` or ``"quadratic"``.

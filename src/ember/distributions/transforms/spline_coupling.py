@@ -22,8 +22,8 @@ class SplineCoupling(RememberingTransform, TransformModule):
     Args:
         input_dim: the length of the vectors.
         split_dim: the length of ``x1``; the rest is ``x2``.
-        hypernet: a network such as :class:`~ember.nn.DenseNN`, from ``x1`` to widths, heights, slopes between bins and,
-            for linear splines, lambdas, before their constraints; all flattened.
+        hypernet: a network such as :class:`~ember.nn.DenseNN`, from ``x1`` to widths, heights, slopes between
+            bins and, for linear splines, lambdas, before their constraints; all flattened.
         count_bins: how many bins there are.
         bound: half the width of the interval outside of which it is the identity.
         order: ``"linear"`` or ``"quadratic"``.

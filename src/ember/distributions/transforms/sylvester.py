@@ -13,12 +13,13 @@ from ember.distributions.transforms.remembering import OneWayTransform
 class Sylvester(OneWayTransform, Householder):
     """``y = x + tanh(x S Q' + b) Q R`` for rows ``x``, with ``Q`` a product of reflections, ``R`` and ``S`` upper triangular.
 
-    The order of the factors is that of Pyro. It is not that of the paper, which has ``tanh(x Q S' + b) R' Q'``, so that triangles
-    give the determinant; Pyro takes it from them all the same, and is off where ``tanh`` bends. Here it is computed as it is, in
-    a time that grows with the cube of ``input_dim``.
+    The order of the factors is that of Pyro. It is not that of the paper, which has
+    ``tanh(x Q S' + b) R' Q'``, so that triangles give the determinant; Pyro takes it from them all the same,
+    and is off where ``tanh`` bends. Here it is computed as it is, in a time that grows with the cube of
+    ``input_dim``.
 
-    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the density of
-    observed values.
+    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the
+    density of observed values.
 
     Args:
         input_dim: the length of the vectors.
@@ -32,8 +33,8 @@ class Sylvester(OneWayTransform, Householder):
         ValueError: if there is no reflection.
 
     References:
-        R. van den Berg, L. Hasenclever, J. M. Tomczak, M. Welling (2018), "Sylvester Normalizing Flows for Variational
-        Inference".
+        R. van den Berg, L. Hasenclever, J. M. Tomczak, M. Welling (2018), "Sylvester Normalizing Flows for
+        Variational Inference".
 
     >>> import torch
     >>> from ember.distributions.transforms import Sylvester

@@ -62,8 +62,8 @@ class DiscreteCosineTransform(UnitJacobianTransform):
 
     Args:
         dim: a negative dim; the event has ``-dim`` dims.
-        smooth: frequencies are weighted by this power, scaled so that volume does not change. With 0, white noise becomes
-            white noise; with 1, Brownian noise does; with -1, violet noise.
+        smooth: frequencies are weighted by this power, scaled so that volume does not change. With 0, white
+            noise becomes white noise; with 1, Brownian noise does; with -1, violet noise.
 
     >>> import torch
     >>> from ember.distributions.transforms import DiscreteCosineTransform

@@ -26,8 +26,8 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
         create_plates: see :class:`AutoGuide`.
 
     Raises:
-        ValueError: at the first call, if two parts have a site in common, or none has a site (discrete sites, which may be
-            enumerated in the model, excepted).
+        ValueError: at the first call, if two parts have a site in common, or none has a site (discrete sites,
+            which may be enumerated in the model, excepted).
 
     >>> import ember
     >>> from ember.infer.autoguide import AutoDelta, AutoNormal

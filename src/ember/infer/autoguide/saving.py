@@ -29,21 +29,23 @@ class Savable(PyroModule):
     """The part of a guide that is written to a file, and read where its model is not at hand."""
 
     saved_options: ClassVar[tuple[str, ...] | None] = None
-    """Of a class whose guides are told by their parameters alone: the options that decide about these. Each class says it for
-    itself: what inherits from it may have functions of its own."""
+    """Of a class whose guides are told by their parameters alone: the options that decide about these.
+    Each class says it for itself: what inherits from it may have functions of its own."""
     prototype_trace: Trace | None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted guide to a file: its family, its latent sites with supports and plates, its parameters.
 
-        The file is at any time the old one or the whole new one, and loads without unpickling. ``AutoDelta``, ``AutoNormal``,
-        ``AutoDiagonalNormal``, ``AutoMultivariateNormal`` and ``AutoLowRankMultivariateNormal`` are saved so.
+        The file is at any time the old one or the whole new one, and loads without unpickling. ``AutoDelta``,
+        ``AutoNormal``, ``AutoDiagonalNormal``, ``AutoMultivariateNormal`` and
+        ``AutoLowRankMultivariateNormal`` are saved so.
 
         Args:
             path: the file.
 
         Raises:
-            ModelError: for a guide of another class, one without parameters, or one whose model gives plates their rows.
+            ModelError: for a guide of another class, one without parameters, or one whose model gives plates
+                their rows.
         """
         kind, prototype = type(self), self.prototype_trace
         if _options(kind) is None:
@@ -78,8 +80,9 @@ class Savable(PyroModule):
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """A guide that :meth:`save` has written, with a parameter store of its own.
 
-        It draws, and has medians and quantiles, with any arguments or none; ``Predictive(model, guide=guide)`` takes it with
-        the model that it was made from. ``AutoGuide.load`` reads any kind.
+        It draws, and has medians and quantiles, with any arguments or none;
+        ``Predictive(model, guide=guide)`` takes it with the model that it was made from. ``AutoGuide.load``
+        reads any kind.
 
         Raises:
             FileNotFoundError: if there is no such file.

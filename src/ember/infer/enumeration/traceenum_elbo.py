@@ -50,17 +50,20 @@ class EnumTerms(Terms):
 class TraceEnum_ELBO(ELBO):
     """The ELBO, with sums over discrete sites instead of samples.
 
-    Sites of the guide marked ``infer={"enumerate": "parallel"}`` or ``"sequential"`` are summed over with the guide's
-    probabilities. Sites of the model marked ``"parallel"`` that the guide does not have are summed out of the model, by variable
-    elimination over plates (Obermeyer, Bingham, Jankowiak, Chiu, Pradhan, Rush, Goodman, 2019, "Tensor variable elimination for
-    plated factor graphs"). Sites of the guide that are sampled without reparameterisation have DiCE gradients.
-    :func:`~ember.infer.config_enumerate` marks all sites at once, :func:`~ember.markov` keeps long chains tractable.
+    Sites of the guide marked ``infer={"enumerate": "parallel"}`` or ``"sequential"`` are summed over with the
+    guide's probabilities. Sites of the model marked ``"parallel"`` that the guide does not have are summed
+    out of the model, by variable elimination over plates (Obermeyer, Bingham, Jankowiak, Chiu, Pradhan, Rush,
+    Goodman, 2019, "Tensor variable elimination for plated factor graphs"). Sites of the guide that are
+    sampled without reparameterisation have DiCE gradients. :func:`~ember.infer.config_enumerate` marks all
+    sites at once, :func:`~ember.markov` keeps long chains tractable.
 
     Nothing outside of a plate may depend on what is enumerated inside of it.
 
     Raises:
-        ValueError: if sites enumerated together differ in their scale, dims conflict, or batch dims belong to no plate.
-        NotImplementedError: if plates do not nest as a tree, or a site of the model is marked ``"sequential"``.
+        ValueError: if sites enumerated together differ in their scale, dims conflict, or batch dims belong to
+            no plate.
+        NotImplementedError: if plates do not nest as a tree, or a site of the model is marked
+            ``"sequential"``.
 
     >>> import ember, torch
     >>> import ember.distributions as dist
@@ -92,8 +95,9 @@ class TraceEnum_ELBO(ELBO):
         """The posterior marginals of the sites enumerated in the model, given the data and a sample of the guide.
 
         Returns:
-            Distributions by name, of the sites' families and with the batch shapes of their plates. For families without a
-            logit for each value, such as Binomial, it is a Categorical over the values in the order of the support.
+            Distributions by name, of the sites' families and with the batch shapes of their plates. For
+            families without a logit for each value, such as Binomial, it is a Categorical over the values in
+            the order of the support.
 
         Raises:
             NotImplementedError: for several particles, or if the guide enumerates.

@@ -47,9 +47,10 @@ class TMCTerms(Terms):
 class TraceTMC_ELBO(ELBO):
     """A lower bound of the log evidence from several samples of each site, combined in all ways by variable elimination.
 
-    Sites of model or guide marked ``infer={"enumerate": "parallel", "num_samples": n}`` are sampled n times, those without
-    ``num_samples`` enumerated; sites of the model that the guide has are not marked. :func:`~ember.infer.config_enumerate` marks
-    all sites at once. Nothing outside of a plate may depend on what is enumerated inside of it.
+    Sites of model or guide marked ``infer={"enumerate": "parallel", "num_samples": n}`` are sampled n times,
+    those without ``num_samples`` enumerated; sites of the model that the guide has are not marked.
+    :func:`~ember.infer.config_enumerate` marks all sites at once. Nothing outside of a plate may depend on
+    what is enumerated inside of it.
 
     References:
         L. Aitchison (2018), "Tensor Monte Carlo: particle methods for the GPU era".

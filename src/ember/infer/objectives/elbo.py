@@ -1,8 +1,8 @@
 """The base of objectives: averaging, backward and the border to Python, once for all estimators.
 
-An objective says in :meth:`ELBO.composition` what it is made of. From settings, traces and parameters to tensors all is a pure
-function; Python floats are made at the border only, in ``loss`` and ``loss_and_grads``. The elbo is maximised, the loss is
-minimised, and the sign changes here.
+An objective says in :meth:`ELBO.composition` what it is made of. From settings, traces and parameters to
+tensors all is a pure function; Python floats are made at the border only, in ``loss`` and ``loss_and_grads``.
+The elbo is maximised, the loss is minimised, and the sign changes here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class ELBO(ABC):
 
     Args:
         num_particles: how many samples of the guide are averaged.
-        max_plate_nesting: how many dims from the right belong to plates; found by a run if infinite and needed.
+        max_plate_nesting: how many dims from the right belong to plates; found by a run if infinite and
+            needed.
         max_iarange_nesting: deprecated name of ``max_plate_nesting``.
         vectorize_particles: draw all particles in one run, along a further plate to the left.
         strict_enumeration_warning: warn if enumeration is asked for but not done, or the other way round.
@@ -62,8 +63,9 @@ class ELBO(ABC):
 
     Called with a model and a guide it makes an :class:`ELBOModule`, for use with plain torch optimizers.
 
-    An objective of one's own defines ``particle(model_trace, guide_trace)``, what one pair of traces is worth. Those written for
-    Pyro, which override its methods instead, are called as Pyro calls them (see :mod:`ember.infer.objectives.hooks`).
+    An objective of one's own defines ``particle(model_trace, guide_trace)``, what one pair of traces is
+    worth. Those written for Pyro, which override its methods instead, are called as Pyro calls them (see
+    :mod:`ember.infer.objectives.hooks`).
     """
 
     num_particles: int = 1
@@ -141,7 +143,8 @@ class ELBO(ABC):
         """The estimate as tensors: a pure function of parameters, arguments and random state.
 
         Raises:
-            OverriddenHookError: if the objective computes its loss, or gradients, by a method that is no such function.
+            OverriddenHookError: if the objective computes its loss, or gradients, by a method that is no such
+                function.
         """
         hooks.check_not_bypassed(self)
         return self._estimate(model, guide, args, kwargs)

@@ -29,17 +29,20 @@ from ember.primitives import plate
 class EnergyDistance:
     r"""The loss ``E|X - x|**beta - E|X - X'|**beta / 2 - prior_scale * E log p(Z)`` for data x and predictions X, X'.
 
-    Given to :class:`SVI` as its loss, it fits models whose likelihood can be sampled only: log densities of observed sites and of
-    the guide are never computed. Guide and likelihood must be reparameterised; the model's latents need not be.
+    Given to :class:`SVI` as its loss, it fits models whose likelihood can be sampled only: log densities of
+    observed sites and of the guide are never computed. Guide and likelihood must be reparameterised; the
+    model's latents need not be.
 
     Args:
-        beta: the exponent, between 0 and 2. Predictions must have a finite moment of this order: heavy tails ask for a small one.
+        beta: the exponent, between 0 and 2. Predictions must have a finite moment of this order: heavy tails
+            ask for a small one.
         prior_scale: the weight of the prior. If it is 0, log densities are not computed at all.
         num_particles: how many predictions; two or more.
         max_plate_nesting: how many dims from the right belong to plates; found by a run if infinite.
 
     Raises:
-        ValueError: for arguments outside their ranges, without observations, or for sites that are not reparameterised.
+        ValueError: for arguments outside their ranges, without observations, or for sites that are not
+            reparameterised.
 
     References:
         G. Székely, M. Rizzo (2003), "Energy Statistics: A Class of Statistics Based on Distances".

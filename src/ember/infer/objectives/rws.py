@@ -16,9 +16,10 @@ from ember.infer.traces.run import runner_of
 class ReweightedWakeSleep(ELBO):
     """Two losses: the importance-weighted bound for the model, and cross entropies for the guide.
 
-    The guide learns from samples of its own, weighed by the model (wake), from samples of the model (sleep), or from both.
-    Samples are held fixed, so that discrete sites are as good as any. For the sleep phase, the guide takes its observations
-    from the keyword argument ``observations``, a dict by site. Mini-batches are not supported.
+    The guide learns from samples of its own, weighed by the model (wake), from samples of the model (sleep),
+    or from both. Samples are held fixed, so that discrete sites are as good as any. For the sleep phase, the
+    guide takes its observations from the keyword argument ``observations``, a dict by site. Mini-batches are
+    not supported.
 
     Args:
         num_particles: how many samples of the guide; two or more.
@@ -36,8 +37,8 @@ class ReweightedWakeSleep(ELBO):
 
     References:
         J. Bornschein, Y. Bengio (2015), "Reweighted Wake-Sleep".
-        T. A. Le, A. Kosiorek, N. Siddharth, Y. W. Teh, F. Wood (2019), "Revisiting Reweighted Wake-Sleep for Models with
-        Stochastic Control Flow".
+        T. A. Le, A. Kosiorek, N. Siddharth, Y. W. Teh, F. Wood (2019), "Revisiting Reweighted Wake-Sleep for
+        Models with Stochastic Control Flow".
     """
 
     uncalled_hooks: ClassVar[tuple[str, ...]] = (

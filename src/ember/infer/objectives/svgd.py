@@ -1,6 +1,7 @@
 """Stein variational gradient descent: particles that move towards the posterior and away from one another.
 
-Q. Liu and D. Wang (2016), *Stein variational gradient descent: a general purpose Bayesian inference algorithm*.
+Q. Liu and D. Wang (2016), *Stein variational gradient descent: a general purpose Bayesian inference
+algorithm*.
 """
 
 from __future__ import annotations

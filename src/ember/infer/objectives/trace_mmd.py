@@ -89,12 +89,13 @@ class Discrepancy(Combination):
 class Trace_MMD(ELBO):
     """The loss ``-E[log p(x | z)] + mmd_scale * MMD(q(z), p(z))``, with a discrepancy for each latent.
 
-    Only particles count as samples for the discrepancy, all other dims as one event: so it takes many particles. All latents must
-    be reparameterised, in guide and model.
+    Only particles count as samples for the discrepancy, all other dims as one event: so it takes many
+    particles. All latents must be reparameterised, in guide and model.
 
     Args:
-        kernel: a callable ``kernel(X, Z=None)`` that returns the matrix of similarities of rows, such as a module from
-            ``contrib.gp.kernels``, or a dict of them by latent. Modules have their parameters frozen.
+        kernel: a callable ``kernel(X, Z=None)`` that returns the matrix of similarities of rows, such as a
+            module from ``contrib.gp.kernels``, or a dict of them by latent. Modules have their parameters
+            frozen.
         mmd_scale: a number, or a dict of numbers by latent.
         num_particles: how many samples.
         max_plate_nesting: how many dims from the right belong to plates.
@@ -109,7 +110,8 @@ class Trace_MMD(ELBO):
         ValueError: if a latent is not reparameterised.
 
     References:
-        S. Zhao, J. Song, S. Ermon (2019), "InfoVAE: Balancing Learning and Inference in Variational Autoencoders".
+        S. Zhao, J. Song, S. Ermon (2019), "InfoVAE: Balancing Learning and Inference in Variational
+        Autoencoders".
     """
 
     def __init__(

@@ -113,18 +113,20 @@ def _elbo(model_trace: Trace, guide_trace: Trace) -> Any:
 class TraceGraph_ELBO(ELBO):
     """The ELBO with score functions that are weighed with downstream costs only, less optional baselines.
 
-    What is downstream of a sample is found by following it through the computation (see :mod:`ember.ops.provenance`). Once a
-    sample is turned into a Python number, as in ``if z.item() > 0``, all statements after that count as downstream.
+    What is downstream of a sample is found by following it through the computation (see
+    :mod:`ember.ops.provenance`). Once a sample is turned into a Python number, as in ``if z.item() > 0``, all
+    statements after that count as downstream.
 
     A site of the guide has a baseline by ``infer={"baseline": {...}}`` with the options of
-    :class:`ember.infer.terms.baselines.Baseline`. The loss that fits it is part of what is differentiated, so that
-    the same optimizer trains it.
+    :class:`ember.infer.terms.baselines.Baseline`. The loss that fits it is part of what is differentiated, so
+    that the same optimizer trains it.
 
     References:
-        J. Schulman, N. Heess, T. Weber, P. Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs".
+        J. Schulman, N. Heess, T. Weber, P. Abbeel (2015), "Gradient Estimation Using Stochastic Computation
+        Graphs".
         A. Mnih, K. Gregor (2014), "Neural Variational Inference and Learning in Belief Networks".
-        D. Wingate, N. Goodman, A. Stuhlmüller, J. Siskind (2011), "Nonstandard Interpretations of Probabilistic Programs for
-        Efficient Inference".
+        D. Wingate, N. Goodman, A. Stuhlmüller, J. Siskind (2011), "Nonstandard Interpretations of
+        Probabilistic Programs for Efficient Inference".
     """
 
     uncalled_hooks: ClassVar[tuple[str, ...]] = (*ELBO.uncalled_hooks, "_loss_and_surrogate_loss")

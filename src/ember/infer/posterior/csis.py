@@ -28,8 +28,8 @@ class CSIS(Importance):
     """Compiled sequential importance sampling.
 
     Args:
-        model: a program that takes a keyword argument ``observations``, a dict from names of observed sites to
-            values.
+        model: a program that takes a keyword argument ``observations``, a dict from names of observed sites
+            to values.
         guide: a program that takes the same arguments.
         optim: moves the guide's parameters.
         num_inference_samples: weighted samples of a run.

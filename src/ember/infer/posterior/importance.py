@@ -164,7 +164,8 @@ def vectorized_importance_weights(
         Log weights of shape ``(num_samples,)`` (a scalar for one), the model's and the guide's trace.
 
     Raises:
-        ValueError: without ``max_plate_nesting``, or for a model that does not broadcast over particles (it names the site).
+        ValueError: without ``max_plate_nesting``, or for a model that does not broadcast over particles (it
+            names the site).
     """
     if max_plate_nesting is None:
         raise ValueError("must provide max_plate_nesting")
@@ -240,8 +241,9 @@ def psis_diagnostic(
 ) -> float:
     """k-hat, the shape of the tail of the importance weights (Vehtari, Gelman and Gabry, 2015; Yao et al., 2018).
 
-    Below 0.5 the guide is a good approximation of the posterior; up to 0.7 it may be useful; above, mistrust it. A guide may
-    predict well all the same. Particles are drawn in one run if model and guide are seen to broadcast, else one by one.
+    Below 0.5 the guide is a good approximation of the posterior; up to 0.7 it may be useful; above, mistrust
+    it. A guide may predict well all the same. Particles are drawn in one run if model and guide are seen to
+    broadcast, else one by one.
 
     Args:
         model: the program whose posterior is sought.

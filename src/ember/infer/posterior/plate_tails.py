@@ -43,10 +43,10 @@ def psis_by_plate(
 ) -> PlateTails:
     """k-hat of each row of a plate whose latents are independent given all others (Vehtari et al., 2024; Yao et al., 2018).
 
-    One k-hat of all latents grows with their number, even where each is approximated well. Here all latents outside the plate are
-    held at one draw of the guide, and those in it are drawn again and again: the weight of a row is the ratio of its own factors,
-    ``p(x_i, z_i | globals) / q(z_i | globals)``. Nothing is said about the latents outside: ask :func:`psis_diagnostic` for that,
-    or repeat this with other draws of them.
+    One k-hat of all latents grows with their number, even where each is approximated well. Here all latents
+    outside the plate are held at one draw of the guide, and those in it are drawn again and again: the weight
+    of a row is the ratio of its own factors, ``p(x_i, z_i | globals) / q(z_i | globals)``. Nothing is said
+    about the latents outside: ask :func:`psis_diagnostic` for that, or repeat this with other draws of them.
 
     Args:
         model: the program whose posterior is sought.
@@ -57,8 +57,8 @@ def psis_by_plate(
         kwargs: of both.
 
     Raises:
-        ValueError: where the structure does not allow it: no such plate, no latents in it, a guide that draws them together with
-            others, or a site that depends on several rows. It names the site.
+        ValueError: where the structure does not allow it: no such plate, no latents in it, a guide that draws
+            them together with others, or a site that depends on several rows. It names the site.
 
     >>> import torch, ember
     >>> from ember import distributions as dist

@@ -1,7 +1,7 @@
 """Sequential Monte Carlo: particles that are proposed, weighed and resampled from step to step.
 
-N. J. Gordon, D. J. Salmond and A. F. M. Smith (1993), *Novel approach to nonlinear/non-Gaussian Bayesian state
-estimation*; A. Doucet and A. M. Johansen (2009), *A tutorial on particle filtering and smoothing*.
+N. J. Gordon, D. J. Salmond and A. F. M. Smith (1993), *Novel approach to nonlinear/non-Gaussian Bayesian
+state estimation*; A. Doucet and A. M. Johansen (2009), *A tutorial on particle filtering and smoothing*.
 """
 
 from __future__ import annotations

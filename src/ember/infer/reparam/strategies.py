@@ -24,7 +24,8 @@ from ember.poutine.site import Site, as_site
 class Strategy(ABC):
     """Base of configurations that are made while the model first runs; subclasses define :meth:`configure`.
 
-    Called with a model, a strategy decorates it. ``config`` holds what was chosen, by site, and is a configuration itself.
+    Called with a model, a strategy decorates it. ``config`` holds what was chosen, by site, and is a
+    configuration itself.
     """
 
     def __init__(self) -> None:
@@ -64,8 +65,8 @@ class MinimalReparam(Strategy):
 class AutoReparam(Strategy):
     """Reparameterises all latent sites for which there is a recommendation.
 
-    Transformed distributions are sampled through their bases, relaxed one-hot variables through uniform noise, location-scale
-    families decentered, and the rest as by :class:`MinimalReparam`.
+    Transformed distributions are sampled through their bases, relaxed one-hot variables through uniform
+    noise, location-scale families decentered, and the rest as by :class:`MinimalReparam`.
 
     Args:
         centered: for :class:`LocScaleReparam`; None learns it.

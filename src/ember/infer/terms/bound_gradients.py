@@ -71,10 +71,12 @@ class Reparameterized(BoundGradient):
 class DoublyReparameterized(BoundGradient):
     """The gradient of a weighted bound with its scores reparameterised too: more particles do not make it noisier.
 
-    Model and guide are run a second time with the samples held fixed. They must draw no random numbers but at sample sites.
+    Model and guide are run a second time with the samples held fixed. They must draw no random numbers but at
+    sample sites.
 
     References:
-        G. Tucker, D. Lawson, S. Gu, C. Maddison (2018), "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives".
+        G. Tucker, D. Lawson, S. Gu, C. Maddison (2018), "Doubly Reparameterized Gradient Estimators for Monte
+        Carlo Objectives".
     """
 
     holds_samples: ClassVar[bool] = True

@@ -129,8 +129,8 @@ class VarGrad(ControlVariate):
     All sites of the guide are treated alike, reparameterised or not; it needs two particles or more.
 
     References:
-        L. Richter, A. Boustati, N. Nüsken, F. Ruiz, Ö. Akyildiz (2020), "VarGrad: A Low-Variance Gradient Estimator for
-        Variational Inference".
+        L. Richter, A. Boustati, N. Nüsken, F. Ruiz, Ö. Akyildiz (2020), "VarGrad: A Low-Variance Gradient
+        Estimator for Variational Inference".
     """
 
     compares_particles: ClassVar[bool] = True

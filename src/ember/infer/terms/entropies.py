@@ -1,6 +1,7 @@
 """How the entropy of a guide's site is estimated, as values: an objective takes one for all sites, a site may ask for another.
 
-A site asks by ``infer={"entropy": StickingTheLanding()}``. What makes no sense at a site raises, and names it.
+A site asks by ``infer={"entropy": StickingTheLanding()}``. What makes no sense at a site raises, and names
+it.
 """
 
 from __future__ import annotations
@@ -76,12 +77,12 @@ class FullScore(Entropy):
 class StickingTheLanding(Entropy):
     """The entropy of a reparameterised site by the path derivative of ``-log q`` alone: no variance once the guide is exact.
 
-    The score, which has mean zero, is taken away: guide is run a second time with its samples held fixed. It must draw no random
-    numbers but at sample sites.
+    The score, which has mean zero, is taken away: guide is run a second time with its samples held fixed. It
+    must draw no random numbers but at sample sites.
 
     References:
-        G. Roeder, Y. Wu, D. Duvenaud (2017), "Sticking the Landing: Simple, Lower-Variance Gradient Estimators for Variational
-        Inference".
+        G. Roeder, Y. Wu, D. Duvenaud (2017), "Sticking the Landing: Simple, Lower-Variance Gradient
+        Estimators for Variational Inference".
     """
 
     holds_samples: ClassVar[bool] = True
@@ -107,7 +108,8 @@ class StickingTheLanding(Entropy):
 class AnalyticKL(Entropy):
     """The divergence of a guide's site from the model's in closed form, instead of the difference of log densities.
 
-    Right where the parents that a site has in the model do not depend on it in the guide (as in a mean-field guide).
+    Right where the parents that a site has in the model do not depend on it in the guide (as in a mean-field
+    guide).
     """
 
     holds_samples: ClassVar[bool] = False

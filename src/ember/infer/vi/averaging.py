@@ -3,7 +3,8 @@
 References:
     D. Kingma and J. Ba (2015), "Adam".
     B. Polyak and A. Juditsky (1992), "Acceleration of stochastic approximation by averaging".
-    A. Dhaka, A. Catalina, M. Andersen, M. Magnusson, J. Huggins and A. Vehtari (2020), "Robust, accurate stochastic
+    A. Dhaka, A. Catalina, M. Andersen, M. Magnusson, J. Huggins and A. Vehtari (2020), "Robust, accurate
+    stochastic
         optimization for variational inference", for averages that start once iterates are stationary.
 """
 

@@ -25,8 +25,8 @@ class BatchAndMatch:
     Attributes:
         batch: rows a step; the paper's ``B``.
         steps: how many.
-        rate: how far a step trusts its batch; divided by the number of the step plus one, as in section 3 of the
-            paper. By default ``batch * D``.
+        rate: how far a step trusts its batch; divided by the number of the step plus one, as in section 3 of
+            the paper. By default ``batch * D``.
     """
 
     batch: int = 64
@@ -60,7 +60,8 @@ def batch_and_match(p: Counted, start: Normal, settings: BatchAndMatch, seed: in
 def _matched(normal: Normal, e: Tensor, score: Tensor, rate: float) -> Normal:
     """The closed form of the paper, in whitened coordinates: there the old normal is the standard one.
 
-    It solves ``S U S + S = V`` for the new covariance ``S``, with ``U`` of the scores and ``V`` of the draws (equations 7 to 9).
+    It solves ``S U S + S = V`` for the new covariance ``S``, with ``U`` of the scores and ``V`` of the draws
+    (equations 7 to 9).
     """
     dim = normal.dim
     mean, slope = e.mean(0), score.mean(0)

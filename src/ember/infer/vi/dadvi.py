@@ -1,10 +1,11 @@
 """Deterministic ADVI: fixed draws make the bound a function to be minimised exactly, and its sensitivity gives covariances.
 
-A mean-field normal has scales that are too small where coordinates are correlated. Linear response corrects them: the covariance
-of the coordinates is how the optimal means answer to a tilt of the log density.
+A mean-field normal has scales that are too small where coordinates are correlated. Linear response corrects
+them: the covariance of the coordinates is how the optimal means answer to a tilt of the log density.
 
 References:
-    R. Giordano, M. Ingram and T. Broderick (2024), "Black box variational inference with a deterministic objective".
+    R. Giordano, M. Ingram and T. Broderick (2024), "Black box variational inference with a deterministic
+    objective".
     R. Giordano, T. Broderick and M. Jordan (2018), "Covariances, robustness, and variational Bayes".
 """
 

@@ -14,8 +14,9 @@ from torch import Tensor
 class LogDensity(Protocol):
     """A log density of ``D`` unconstrained coordinates, up to a constant, over rows.
 
-    ``density(u)`` of ``u`` with shape ``(S, D)``, double precision, is ``(log_p, score)``, shapes ``(S,)`` and ``(S, D)``;
-    ``density(u, grad=False)`` is ``log_p`` alone. Impossible rows have minus infinity and a score of zero.
+    ``density(u)`` of ``u`` with shape ``(S, D)``, double precision, is ``(log_p, score)``, shapes ``(S,)``
+    and ``(S, D)``; ``density(u, grad=False)`` is ``log_p`` alone. Impossible rows have minus infinity and a
+    score of zero.
     """
 
     @property

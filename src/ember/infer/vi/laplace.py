@@ -47,7 +47,8 @@ def hessians(p: Counted, u: Tensor, step: Tensor) -> Tensor:
 class Curvature:
     """Eigenvectors and eigenvalues of minus the second derivatives at rows, in units that make their diagonals one.
 
-    Units are taken out first: eigenvalues of coordinates that differ by many powers of ten would drown in rounding.
+    Units are taken out first: eigenvalues of coordinates that differ by many powers of ten would drown in
+    rounding.
 
     Attributes:
         unit: one over the root of each diagonal element, shape ``(K, D)``.

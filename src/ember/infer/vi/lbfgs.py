@@ -23,7 +23,8 @@ class Lbfgs:
     Attributes:
         memory: pairs of steps and differences that are kept.
         iterations: the most steps.
-        tolerance: a start has arrived when a step changes its log density by less than this times one plus its size.
+        tolerance: a start has arrived when a step changes its log density by less than this times one plus
+            its size.
         halvings: of a step, before a start counts as stuck.
     """
 

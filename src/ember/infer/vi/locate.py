@@ -1,12 +1,14 @@
 """Where the mass is: Newton's method from several starts, and the best normal along the way.
 
-A batch of starts goes uphill by saddle-free Newton steps. At every place visited Laplace's normal is a candidate, judged by
-its evidence lower bound: on funnels and skewed densities the best one lies on the way to a mode, not at it.
+A batch of starts goes uphill by saddle-free Newton steps. At every place visited Laplace's normal is a
+candidate, judged by its evidence lower bound: on funnels and skewed densities the best one lies on the way to
+a mode, not at it.
 
 References:
     Y. Dauphin et al. (2014), "Identifying and attacking the saddle point problem".
     K. Levenberg (1944), "A method for the solution of certain non-linear problems in least squares".
-    L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), "Pathfinder", for the choice by ELBO along the path.
+    L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), "Pathfinder", for the choice by ELBO along the
+    path.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Fit a normal with few correlated directions, for hundreds or thousands of coordinates.
 
 References:
-    V. Ong, D. Nott and M. Smith (2018), "Gaussian variational approximation with a factor covariance structure".
+    V. Ong, D. Nott and M. Smith (2018), "Gaussian variational approximation with a factor covariance
+    structure".
     G. Roeder, Y. Wu and D. Duvenaud (2017), "Sticking the landing".
 """
 

@@ -1,15 +1,18 @@
 """Fit a normal by natural gradients in its own whitened coordinates.
 
-With ``u = m + L e`` the residual ``r = L' score(u) + e`` is zero for all ``e`` once the normal equals a normal target:
-sticking the landing, so that noise vanishes where the fit is exact. At the optimum ``E r = 0`` and ``E e r' = 0``. One step is
-``m += rho S b`` and ``S <- L expm(rho M) L'`` with ``b = mean r`` and ``M = sym mean e r'``. There is no learning rate to tune,
-and nothing changes under affine maps of the coordinates.
+With ``u = m + L e`` the residual ``r = L' score(u) + e`` is zero for all ``e`` once the normal equals a
+normal target: sticking the landing, so that noise vanishes where the fit is exact. At the optimum ``E r = 0``
+and ``E e r' = 0``. One step is ``m += rho S b`` and ``S <- L expm(rho M) L'`` with ``b = mean r`` and
+``M = sym mean e r'``. There is no learning rate to tune, and nothing changes under affine maps of the
+coordinates.
 
 References:
     M. Opper and C. Archambeau (2009), "The variational Gaussian approximation revisited".
-    M. E. Khan and D. Nielsen (2018), "Fast yet simple natural-gradient descent for variational inference in complex models".
+    M. E. Khan and D. Nielsen (2018), "Fast yet simple natural-gradient descent for variational inference in
+    complex models".
     G. Roeder, Y. Wu and D. Duvenaud (2017), "Sticking the landing".
-    W. Lin, M. Schmidt and M. E. Khan (2020), "Handling the positive-definite constraint in the Bayesian learning rule".
+    W. Lin, M. Schmidt and M. E. Khan (2020), "Handling the positive-definite constraint in the Bayesian
+    learning rule".
 """
 
 from __future__ import annotations
@@ -174,8 +177,8 @@ def natural_gradient(
 
 
 def _nats_of_noise(steps: Sequence[Step]) -> float:
-    """What the noise of the mean residuals takes from the ELBO, to second order, if all elements of the scale are as noisy as its
-    diagonal."""
+    """What the noise of the mean residuals takes from the ELBO, to second order, if all elements of the
+    scale are as noisy as its diagonal."""
     of_mean = torch.stack([step.gradient for step in steps]).var(0).sum()
     of_scale = torch.stack([step.scale for step in steps]).var(0).sum()
     noise = 0.5 * float(of_mean) + 0.125 * len(steps[0].gradient) * float(of_scale)

@@ -1,6 +1,7 @@
 """Train a transform of normal numbers by path gradients of the evidence lower bound.
 
-The gradient of ``log p - log q`` is taken through the draws alone: its noise vanishes where ``q`` equals ``p``.
+The gradient of ``log p - log q`` is taken through the draws alone: its noise vanishes where ``q`` equals
+``p``.
 
 References:
     G. Roeder, Y. Wu and D. Duvenaud (2017), "Sticking the landing".

@@ -1,7 +1,8 @@
 """Pathfinder: normals along quasi-Newton paths, the one of the highest evidence lower bound wins.
 
 References:
-    L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), "Pathfinder: parallel quasi-Newton variational inference".
+    L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), "Pathfinder: parallel quasi-Newton variational
+    inference".
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def pathfinder(
 def inverse_hessian_normal(ascent: Ascent, start: int) -> LowRankNormal | None:
     """The normal around the place of a start whose covariance is its inverse Hessian; None if that is no covariance.
 
-    In coordinates scaled by the diagonal guess, ``H = 1 + B G B'`` with ``B = [Y, S]`` (Byrd et al., 1994, theorem 2.2).
+    In coordinates scaled by the diagonal guess, ``H = 1 + B G B'`` with ``B = [Y, S]`` (Byrd et al., 1994,
+    theorem 2.2).
     """
     pairs = ascent.pairs
     used = (pairs.steps[:, start] != 0).any(-1)

@@ -1,9 +1,11 @@
 """Adapt a mixture of Student's t to a density by importance sampling, round after round.
 
 References:
-    O. Cappé, R. Douc, A. Guillin, J.-M. Marin and C. Robert (2008), "Adaptive importance sampling in general mixture classes".
+    O. Cappé, R. Douc, A. Guillin, J.-M. Marin and C. Robert (2008), "Adaptive importance sampling in general
+    mixture classes".
     J.-M. Cornuet, J.-M. Marin, A. Mira and C. Robert (2012), "Adaptive multiple importance sampling".
-    D. Peel and G. McLachlan (2000), "Robust mixture modelling using the t distribution", for the scales of EM.
+    D. Peel and G. McLachlan (2000), "Robust mixture modelling using the t distribution", for the scales of
+    EM.
 """
 
 from __future__ import annotations

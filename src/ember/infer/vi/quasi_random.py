@@ -17,7 +17,8 @@ _HALF_A_CELL = 2.0**-31  # the engine gives multiples of 2^-30, zero among them
 class NormalPoints:
     """Standard normal numbers from one scrambled Sobol sequence, a block after the other.
 
-    Blocks of a power of two are balanced each, and together. Above 21,201 dims they are ordinary pseudo-random numbers.
+    Blocks of a power of two are balanced each, and together. Above 21,201 dims they are ordinary
+    pseudo-random numbers.
 
     Args:
         dim: coordinates of a point.

@@ -34,14 +34,15 @@ Program = Callable[..., Any]
 class AutoGuide(Part, Savable):
     """Base of guides that are made from a model.
 
-    The first call runs the model once, hidden from all handlers, to learn its latent sites; parameters come into being then.
-    Subclasses define ``forward``, with the model's arguments, which returns the values of the sites by name.
+    The first call runs the model once, hidden from all handlers, to learn its latent sites; parameters come
+    into being then. Subclasses define ``forward``, with the model's arguments, which returns the values of
+    the sites by name.
 
     Args:
         model: the model.
-        create_plates: takes the model's arguments and returns a plate or several, to be used instead of those that the guide
-            makes by itself. A plate that the model gives its rows (``plate(..., subsample=rows)``) gets the same rows in the
-            guide without this.
+        create_plates: takes the model's arguments and returns a plate or several, to be used instead of those
+            that the guide makes by itself. A plate that the model gives its rows
+            (``plate(..., subsample=rows)``) gets the same rows in the guide without this.
 
     Raises:
         NotImplementedError: at the first call, for latent sites in sequential plates.
@@ -294,7 +295,8 @@ class AutoGuide(Part, Savable):
             kwargs: the keyword arguments of both.
 
         Raises:
-            ValueError: if a latent site appears in the guide's own model now, but did not then; or if one has data now.
+            ValueError: if a latent site appears in the guide's own model now, but did not then; or if one has
+                data now.
         """
         self._check_data(model_trace, guide_trace)
         unknown = {

@@ -1,7 +1,7 @@
 """Where guides start: functions from a site to an initial constrained value, and the handler that applies them.
 
-An ``init_loc_fn`` takes a site (a dict with ``name`` and ``fn``) and returns a tensor of the shape of ``fn``. Called without a
-site, or with options only, the functions here return such a function.
+An ``init_loc_fn`` takes a site (a dict with ``name`` and ``fn``) and returns a tensor of the shape of ``fn``.
+Called without a site, or with options only, the functions here return such a function.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def init_to_median(
     Args:
         site: the site.
         num_samples: how many draws.
-        fallback: for sites whose median lies outside the support or cannot be had; multivariate sites start feasible.
+        fallback: for sites whose median lies outside the support or cannot be had; multivariate sites start
+            feasible.
 
     Raises:
         ValueError: if there is no median and no fallback.
@@ -203,7 +204,8 @@ def init_to_generated(site: Any = None, generate: Callable[[], InitFn] = _unifor
 
     Args:
         site: the site.
-        generate: returns a function from a site to its value, for example ``init_to_value(values=...)`` of random values.
+        generate: returns a function from a site to its value, for example ``init_to_value(values=...)`` of
+            random values.
     """
     init = _InitToGenerated(generate)
     return init if site is None else init(site)
@@ -216,7 +218,8 @@ class InitMessenger(Messenger):
         init_fn: a function from a site to its value.
 
     Raises:
-        ValueError: (under validation) if a value is no tensor, does not have the site's shape, or is outside the support.
+        ValueError: (under validation) if a value is no tensor, does not have the site's shape, or is outside
+            the support.
     """
 
     def __init__(self, init_fn: InitFn) -> None:

@@ -52,10 +52,11 @@ class AutoGaussianMeta(PyroModuleMeta):
 class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
     """A normal distribution over all sites, in unconstrained space, whose precision has a block for each dependency of the model.
 
-    The family of :class:`AutoMultivariateNormal`, with fewer parameters: each site of the model, observed ones too, adds a
-    positive semidefinite matrix over itself and the sites it depends on, one for each row of its plates (Webb et al., 2018).
-    Entries are then moved and stretched by ``locs.x`` and ``scales.x``; the matrices are ``P P^T`` with ``prec_sqrts.x``, their
-    means are in ``white_vecs.x``. All are of full size where plates subsample.
+    The family of :class:`AutoMultivariateNormal`, with fewer parameters: each site of the model, observed
+    ones too, adds a positive semidefinite matrix over itself and the sites it depends on, one for each row of
+    its plates (Webb et al., 2018). Entries are then moved and stretched by ``locs.x`` and ``scales.x``; the
+    matrices are ``P P^T`` with ``prec_sqrts.x``, their means are in ``white_vecs.x``. All are of full size
+    where plates subsample.
 
     Args:
         model: the model.
@@ -64,7 +65,8 @@ class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
         backend: "dense".
 
     Raises:
-        ValueError: for an improper ``init_scale``; at the first call, for discrete sites, and batch dims without a plate.
+        ValueError: for an improper ``init_scale``; at the first call, for discrete sites, and batch dims
+            without a plate.
         NotImplementedError: for another backend.
 
     >>> import ember

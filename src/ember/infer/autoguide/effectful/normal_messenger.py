@@ -24,9 +24,9 @@ from ember.poutine.site import Site
 class AutoNormalMessenger(LocScaleMessenger):
     """An independent normal distribution for each site, in unconstrained space, drawn in the run of the model.
 
-    The family of :class:`~ember.infer.autoguide.AutoNormal`. A subclass can give some sites another posterior, in terms of what
-    is upstream, and leave the others to this class. Parameters of a site ``x`` are ``AutoNormalMessenger.locs.x`` and
-    ``AutoNormalMessenger.scales.x``.
+    The family of :class:`~ember.infer.autoguide.AutoNormal`. A subclass can give some sites another
+    posterior, in terms of what is upstream, and leave the others to this class. Parameters of a site ``x``
+    are ``AutoNormalMessenger.locs.x`` and ``AutoNormalMessenger.scales.x``.
 
     Args:
         model: the model.
@@ -35,7 +35,8 @@ class AutoNormalMessenger(LocScaleMessenger):
         amortized_plates: names of plates whose rows share parameters.
 
     Raises:
-        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a sphere.
+        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a
+            sphere.
 
     >>> import torch, ember
     >>> from ember import distributions as dist
@@ -100,8 +101,10 @@ class AutoHierarchicalNormalMessenger(AutoNormalMessenger):
         hierarchical_sites: names of the sites that follow their prior mean; all if None.
 
     Raises:
-        ValueError: for an improper ``init_scale``; at the first call, for sites that follow a prior mean that is not finite.
-        NotImplementedError: at the first call, for sites that follow their prior mean and have none that is known.
+        ValueError: for an improper ``init_scale``; at the first call, for sites that follow a prior mean that
+            is not finite.
+        NotImplementedError: at the first call, for sites that follow their prior mean and have none that is
+            known.
     """
 
     weight_type = "element-wise"

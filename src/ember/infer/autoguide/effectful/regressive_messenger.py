@@ -15,8 +15,8 @@ from ember.poutine.site import Site
 class AutoRegressiveMessenger(LocScaleMessenger):
     """Each site is an affine image, in unconstrained space, of a draw from its prior given what is upstream.
 
-    Parameters of a site ``x`` are ``AutoRegressiveMessenger.locs.x`` and ``.scales.x``. A subclass can give some sites another
-    posterior.
+    Parameters of a site ``x`` are ``AutoRegressiveMessenger.locs.x`` and ``.scales.x``. A subclass can give
+    some sites another posterior.
 
     Args:
         model: the model.
@@ -25,7 +25,8 @@ class AutoRegressiveMessenger(LocScaleMessenger):
         amortized_plates: names of plates whose rows share parameters.
 
     Raises:
-        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a sphere.
+        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a
+            sphere.
 
     >>> import ember
     >>> from ember.infer.autoguide import AutoRegressiveMessenger

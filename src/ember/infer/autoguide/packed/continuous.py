@@ -31,8 +31,8 @@ from ember.primitives import sample, subsample
 class AutoContinuous(AutoGuide):
     """Base of guides that draw one vector for all sites and map its parts to their supports (Kucukelbir et al., 2017).
 
-    Subclasses define :meth:`get_posterior`, the distribution of that vector. Where plates subsample, it covers all rows, and each
-    step uses those that the plates have chosen.
+    Subclasses define :meth:`get_posterior`, the distribution of that vector. Where plates subsample, it
+    covers all rows, and each step uses those that the plates have chosen.
 
     Args:
         model: the model; its sites and their shapes must be the same in every run.

@@ -14,7 +14,8 @@ from ember.infer.autoguide.packed.scaled import ScaledGuide
 class AutoDiagonalNormal(ScaledGuide):
     """A normal distribution with diagonal covariance over all sites, in unconstrained space.
 
-    The same family as :class:`AutoNormal`, with two parameters for all sites: ``AutoDiagonalNormal.loc`` and ``.scale``.
+    The same family as :class:`AutoNormal`, with two parameters for all sites: ``AutoDiagonalNormal.loc`` and
+    ``.scale``.
 
     Args:
         model: the model.

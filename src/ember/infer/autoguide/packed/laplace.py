@@ -56,8 +56,8 @@ class AutoLaplaceApproximation(AutoContinuous):
     def laplace_approximation(self, *args: object, **kwargs: object) -> AutoMultivariateNormal:
         """A guide with a normal distribution around the present ``loc``, its precision the Hessian of the negative log density.
 
-        The Hessian is that of all data: call it with them, not with a minibatch. The guide has buffers ``loc``, ``scale`` and
-        ``scale_tril``, and nothing to train.
+        The Hessian is that of all data: call it with them, not with a minibatch. The guide has buffers
+        ``loc``, ``scale`` and ``scale_tril``, and nothing to train.
 
         Raises:
             ValueError: if the Hessian is not positive definite: then ``loc`` is no mode.

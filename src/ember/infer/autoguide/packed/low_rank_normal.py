@@ -19,7 +19,8 @@ from ember.nn.module import PyroParam
 class AutoLowRankMultivariateNormal(AutoContinuous):
     """A normal distribution whose covariance is ``D (F F^T + I) D``, with a thin ``F`` (Ong, Nott and Smith, 2018).
 
-    Parameters are ``loc``, ``scale`` (the diagonal of ``D``) and ``cov_factor`` (``F``, which starts at random).
+    Parameters are ``loc``, ``scale`` (the diagonal of ``D``) and ``cov_factor`` (``F``, which starts at
+    random).
 
     Args:
         model: the model.

@@ -26,8 +26,9 @@ class AutoNormalizingFlow(AutoContinuous):
 
     Args:
         model: the model.
-        init_transform_fn: takes the latent dim and returns a :class:`torch.distributions.Transform`, which is a module if it has
-            parameters (such as :class:`ember.distributions.TransformModule`). It must be able to go back from its own last value.
+        init_transform_fn: takes the latent dim and returns a :class:`torch.distributions.Transform`, which is
+            a module if it has parameters (such as :class:`ember.distributions.TransformModule`). It must be
+            able to go back from its own last value.
 
     >>> import ember
     >>> from ember.distributions.transforms import AffineTransform
@@ -113,7 +114,8 @@ class AutoIAFNormal(AutoNormalizingFlow):
 
     Args:
         model: the model.
-        hidden_dim: the sizes of the hidden layers of each flow; by default one layer of ``3 * latent_dim + 1``.
+        hidden_dim: the sizes of the hidden layers of each flow; by default one layer of
+            ``3 * latent_dim + 1``.
         init_loc_fn: has no effect.
         num_transforms: how many flows follow each other.
         init_transform_kwargs: further arguments of each flow, a

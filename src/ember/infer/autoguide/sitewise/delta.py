@@ -21,7 +21,8 @@ from ember.primitives import sample
 class AutoDelta(AutoGuide):
     """A point for each site: the posterior's mode in constrained space, when fitted.
 
-    The parameter of a site ``x`` is ``AutoDelta.x``, constrained to the site's support and of full size where plates subsample.
+    The parameter of a site ``x`` is ``AutoDelta.x``, constrained to the site's support and of full size where
+    plates subsample.
 
     Args:
         model: the model.

@@ -29,8 +29,8 @@ from ember.primitives import sample
 class AutoNormal(AutoGuide):
     """A normal distribution with diagonal covariance, in unconstrained space, one for each site (Kucukelbir et al., 2017).
 
-    The parameters of a site ``x`` are ``AutoNormal.locs.x`` and ``AutoNormal.scales.x``, of full size where plates subsample.
-    Noise is drawn for all sites at once.
+    The parameters of a site ``x`` are ``AutoNormal.locs.x`` and ``AutoNormal.scales.x``, of full size where
+    plates subsample. Noise is drawn for all sites at once.
 
     Args:
         model: the model.
@@ -39,7 +39,8 @@ class AutoNormal(AutoGuide):
         create_plates: see :class:`AutoGuide`.
 
     Raises:
-        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a sphere.
+        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a
+            sphere.
 
     >>> import torch, ember
     >>> from ember.infer.autoguide import AutoNormal

@@ -14,15 +14,17 @@ from ember.poutine.runtime import get_mask
 class ConjugateReparam(Reparam):
     """Draws from the prior times a likelihood of the prior's own family, and weights by what that gets wrong.
 
-    With the exact likelihood nothing is left to be guided. The draw is not recorded; the site holds its value and weight.
+    With the exact likelihood nothing is left to be guided. The draw is not recorded; the site holds its value
+    and weight.
 
     Args:
-        guide: that likelihood as a distribution over the site's value; or a function of the model's arguments that returns it
-            (then ``poutine.reparam`` must be used as a decorator).
+        guide: that likelihood as a distribution over the site's value; or a function of the model's arguments
+            that returns it (then ``poutine.reparam`` must be used as a decorator).
 
     Raises:
         AssertionError: if there is no such distribution.
-        NotImplementedError: for families without ``conjugate_update``, and those that are not reparameterised.
+        NotImplementedError: for families without ``conjugate_update``, and those that are not
+            reparameterised.
 
     >>> import ember, torch
     >>> from ember import distributions as dist

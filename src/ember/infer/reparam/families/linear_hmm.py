@@ -15,8 +15,9 @@ from ember.poutine.site import Site
 class LinearHMMReparam(Reparam):
     """Reparameterises the parts of a :class:`~ember.distributions.LinearHMM`, so that it becomes a ``GaussianHMM``.
 
-    Auxiliary sites are those of the parts' reparameterisers, at ``<name>_init``, ``<name>_trans`` and ``<name>_obs``. Given
-    them, all noise is normal, and states are integrated out. Suits observed sites too, and an ``IndependentHMM`` of such models.
+    Auxiliary sites are those of the parts' reparameterisers, at ``<name>_init``, ``<name>_trans`` and
+    ``<name>_obs``. Given them, all noise is normal, and states are integrated out. Suits observed sites too,
+    and an ``IndependentHMM`` of such models.
 
     Args:
         init: for the initial distribution, None if that is normal.

@@ -86,8 +86,8 @@ def _mixing_scale(stability: Tensor, uniform: Tensor, exponential: Tensor) -> Te
 class SymmetricStableReparam(_StableReparam):
     """Makes a :class:`~ember.distributions.Stable` without skew a normal distribution of random scale.
 
-    The scale comes from a positive stable variable, whose noise is at ``<name>_uniform`` and ``<name>_exponential``. Suits
-    observed sites too.
+    The scale comes from a positive stable variable, whose noise is at ``<name>_uniform`` and
+    ``<name>_exponential``. Suits observed sites too.
 
     Raises:
         AssertionError: at sites of other families.
@@ -121,9 +121,9 @@ class SymmetricStableReparam(_StableReparam):
 class StableReparam(_StableReparam):
     """Makes any :class:`~ember.distributions.Stable` a normal distribution of random location and scale.
 
-    The variable is a sum: a fully skewed stable variable, whose noise is at ``<name>_t_uniform`` and ``<name>_t_exponential``,
-    and a symmetric one, treated as in :class:`SymmetricStableReparam` with noise at ``<name>_z_uniform`` and
-    ``<name>_z_exponential``. Suits observed sites too.
+    The variable is a sum: a fully skewed stable variable, whose noise is at ``<name>_t_uniform`` and
+    ``<name>_t_exponential``, and a symmetric one, treated as in :class:`SymmetricStableReparam` with noise at
+    ``<name>_z_uniform`` and ``<name>_z_exponential``. Suits observed sites too.
 
     Raises:
         AssertionError: at sites of other families.

@@ -22,8 +22,9 @@ from ember.poutine.site import Site
 class NeuTraReparam(Reparam):
     """Draws one latent vector for all sites, at ``<name of the first>_shared_latent``, and maps it as a fitted guide does.
 
-    Under the guide's transform the posterior is nearly the guide's simple base distribution, which a second guide, or a
-    sampler, handles well. All sites share one instance, and the model must have the same sites in every run.
+    Under the guide's transform the posterior is nearly the guide's simple base distribution, which a second
+    guide, or a sampler, handles well. All sites share one instance, and the model must have the same sites in
+    every run.
 
     Args:
         guide: a fitted guide that is made of a base distribution and a transform, such as ``AutoIAFNormal``.
@@ -34,7 +35,8 @@ class NeuTraReparam(Reparam):
         NotImplementedError: at observed sites.
 
     References:
-        M. Hoffman et al. (2019), "NeuTra-lizing bad geometry in Hamiltonian Monte Carlo using neural transport".
+        M. Hoffman et al. (2019), "NeuTra-lizing bad geometry in Hamiltonian Monte Carlo using neural
+        transport".
     """
 
     def __init__(self, guide: Any) -> None:

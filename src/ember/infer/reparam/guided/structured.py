@@ -28,8 +28,8 @@ class _Unscored(Messenger):
 class StructuredReparam(Reparam):
     """Samples the standard normal variables behind an ``AutoStructured`` guide, at its sites ``<name>_aux``.
 
-    As :class:`NeuTraReparam` does with one vector; sites that the guide treats as points are fixed there. All sites share one
-    instance, and the model must have the same sites in every run.
+    As :class:`NeuTraReparam` does with one vector; sites that the guide treats as points are fixed there. All
+    sites share one instance, and the model must have the same sites in every run.
 
     Args:
         guide: a fitted ``AutoStructured`` guide. Its parameters are frozen.

@@ -48,8 +48,9 @@ def default_support(fn: Any, slice: slice, dim: int) -> Any:
 class SplitReparam(Reparam):
     """Cuts a latent variable along a dim, as :func:`torch.split` does; part ``i`` is the site ``<name>_split_<i>``.
 
-    Parts can then be reparameterised or guided in different ways. They have flat, improper densities; the density of the
-    whole stands at the site itself. So they cannot be drawn: a guide, or a handler, gives their values.
+    Parts can then be reparameterised or guided in different ways. They have flat, improper densities; the
+    density of the whole stands at the site itself. So they cannot be drawn: a guide, or a handler, gives
+    their values.
 
     Args:
         sections: the sizes of the parts.

@@ -22,8 +22,8 @@ class UnitJacobianReparam(Reparam):
     Args:
         transform: a transform whose Jacobian has determinant 1 or -1.
         suffix: the end of the new site's name.
-        experimental_allow_batch: whether the transform may mix batch dims. These, and those to the right of them, become event
-            dims of the new site, outside of their plates.
+        experimental_allow_batch: whether the transform may mix batch dims. These, and those to the right of
+            them, become event dims of the new site, outside of their plates.
 
     Raises:
         ValueError: if the transform has more event dims than the site, unless that is allowed.

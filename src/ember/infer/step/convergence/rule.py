@@ -1,15 +1,15 @@
 """When to average, when to halve the rate, when to stop.
 
-At a constant rate the iterates of a stochastic optimizer become stationary around a point whose distance from the optimum is
-proportional to the rate. So iterates are averaged once they are stationary; the rate is halved; and what the average moves by
-then is about what is left of that distance. When that is small beside the spread of the guide, another halving is not worth
-its cost, twice the steps so far.
+At a constant rate the iterates of a stochastic optimizer become stationary around a point whose distance from
+the optimum is proportional to the rate. So iterates are averaged once they are stationary; the rate is
+halved; and what the average moves by then is about what is left of that distance. When that is small beside
+the spread of the guide, another halving is not worth its cost, twice the steps so far.
 
 References:
-    M. Welandawe, M. R. Andersen, A. Vehtari and J. H. Huggins (2022), "Robust, automated, and accurate black-box variational
-    inference" (RABVI).
-    A. Dieuleveut, A. Durmus and F. Bach (2020), "Bridging the gap between constant step size stochastic gradient descent and
-    Markov chains": the bias is proportional to the rate.
+    M. Welandawe, M. R. Andersen, A. Vehtari and J. H. Huggins (2022), "Robust, automated, and accurate
+    black-box variational inference" (RABVI).
+    A. Dieuleveut, A. Durmus and F. Bach (2020), "Bridging the gap between constant step size stochastic
+    gradient descent and Markov chains": the bias is proportional to the rate.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def look(rows: Tensor, units: Tensor | None, rule: StoppingRule) -> Look | None:
 
     Args:
         rows: in order, ``(n, P)``.
-        units: how many guide units a change of each parameter by one is, ``(P,)``; 0 where that is not known. None leaves the
-            errors out.
+        units: how many guide units a change of each parameter by one is, ``(P,)``; 0 where that is not known.
+            None leaves the errors out.
         rule: the limits.
 
     Returns:

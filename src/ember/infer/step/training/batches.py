@@ -324,7 +324,8 @@ def batches_of(
     """Batches of a tensor, or of a tuple, mapping or dataclass of tensors; or of an iterable of batches.
 
     Raises:
-        ModelError: if there is nothing to iterate over, or ``batch_size`` is given for a loader, which has its own.
+        ModelError: if there is nothing to iterate over, or ``batch_size`` is given for a loader, which has
+            its own.
     """
     if is_in_memory(data):
         return InMemory(data, batch_size, shuffle, drop_last, device, shard)

@@ -1,7 +1,8 @@
 """Coordinates in which a target is close to a standard normal: those of a fitted normal, or of a fitted flow.
 
 Reference:
-    M. Hoffman, P. Sountsov, J. Dillon, I. Langmore, D. Tran and S. Vasudevan (2019), "NeuTra-lizing bad geometry in
+    M. Hoffman, P. Sountsov, J. Dillon, I. Langmore, D. Tran and S. Vasudevan (2019), "NeuTra-lizing bad
+    geometry in
         Hamiltonian Monte Carlo using neural transport".
 """
 
@@ -67,8 +68,8 @@ class AffineChart:
 class BentChart:
     """In the normal numbers that a flow bends.
 
-    With ``x`` the rows after the bend and ``J`` its derivatives: the log density is ``log p + log det J``, and its gradient
-    ``J' (score of p - score of the bent density) - e``.
+    With ``x`` the rows after the bend and ``J`` its derivatives: the log density is ``log p + log det J``,
+    and its gradient ``J' (score of p - score of the bent density) - e``.
     """
 
     flow: Warped
