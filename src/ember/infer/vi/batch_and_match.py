@@ -20,11 +20,11 @@ from ember.infer.vi.quasi_random import NormalPoints
 
 @dataclass(frozen=True)
 class BatchAndMatch:
-    """Settings.
+    """Holds the settings of :func:`batch_and_match`.
 
     Attributes:
         batch: rows a step; the paper's ``B``.
-        steps: how many.
+        steps: how many steps to take.
         rate: how far a step trusts its batch; divided by the number of the step plus one, as in section 3 of
             the paper. By default ``batch * D``.
     """
@@ -35,7 +35,23 @@ class BatchAndMatch:
 
 
 def batch_and_match(p: Counted, start: Normal, settings: BatchAndMatch, seed: int = 0) -> Iterator[Normal]:
-    """The normal after each step; a step minimises the score divergence to the batch plus a penalty on moving away.
+    """Fit a normal by matching scores.
+
+    A step minimises the score divergence to a batch of draws, plus a penalty on moving away. There is no
+    learning rate to tune.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        start: the first normal.
+        settings: rows a step, and steps.
+        seed: the seed of the draws.
+
+    Yields:
+        The normal after each step.
+
+    References:
+        D. Cai, C. Modi, L. Pillaud-Vivien, C. Margossian, R. Gower, D. Blei and L. Saul (2024), "Batch and
+        match: black-box variational inference with a score-based divergence".
 
     >>> from ember.infer.vi import BatchAndMatch, Counted, FunctionDensity, batch_and_match
     >>> from ember.infer.vi.families.normal import Normal

@@ -90,7 +90,19 @@ class Curvature:
 
 
 def laplace(p: Counted, mode: Tensor, step: float = 1e-4) -> Normal:
-    """Laplace's normal at a place ``(D,)``, of which it need not be the mode exactly.
+    """Make Laplace's normal at a mode: its precision is minus the second derivatives there.
+
+    Second derivatives are differences of scores; eigenvalues count by their absolute values. The place need
+    not be the mode exactly.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        mode: the place, ``(D,)``.
+        step: how far differences go along each coordinate.
+
+    References:
+        P. S. Laplace (1774); L. Tierney and J. Kadane (1986), "Accurate approximations for posterior
+        moments".
 
     >>> from ember.infer.vi import Counted, FunctionDensity, laplace
     >>> import torch

@@ -23,12 +23,13 @@ from ember.infer.vi.quasi_random import NormalPoints
 
 @dataclass(frozen=True)
 class LowRank:
-    """Settings of the fit.
+    """Holds the settings of :func:`low_rank`.
 
     Attributes:
-        rank: correlated directions.
-        rate: of Adam, in standard deviations; constant for the first half of the steps, then falling to zero.
-        steps: how many.
+        rank: how many correlated directions there are.
+        rate: the rate of Adam, in standard deviations; constant for the first half of the steps, then
+            falling to zero.
+        steps: how many steps to take.
         batch: rows a step.
     """
 
@@ -38,7 +39,7 @@ class LowRank:
     batch: int = 64
 
     def rate_at(self, step: int) -> float:
-        """Of one step."""
+        """Return the rate of one step; ``step`` counts from 0."""
         done = step / self.steps
         return self.rate * min(1.0, 20 * done + 0.02) * (1.0 if done < 0.5 else max(0.005, 2 * (1 - done)))
 
@@ -54,7 +55,24 @@ class Step:
 
 
 def low_rank(p: Counted, start: LowRankNormal, settings: LowRank, seed: int = 0) -> Iterator[Step]:
-    """Path gradients of ``u = m + s (e + W f)`` by Adam, in the units of the start's standard deviations.
+    """Fit a normal with few correlated directions, ``u = m + s (e + W f)``, by path gradients and Adam.
+
+    It is for hundreds or thousands of coordinates. Steps are in the units of the start's standard deviations.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        start: the first normal.
+        settings: rank, rate and steps.
+        seed: the seed of the draws.
+
+    Yields:
+        After each step the ``normal``, the mean residuals ``gradient`` and ``scale``, and the ``elbo`` in
+        nats before the step.
+
+    References:
+        V. Ong, D. Nott and M. Smith (2018), "Gaussian variational approximation with a factor covariance
+        structure".
+        G. Roeder, Y. Wu and D. Duvenaud (2017), "Sticking the landing".
 
     >>> from ember.infer.vi import Counted, FunctionDensity, LowRank, low_rank
     >>> from ember.infer.vi.families.low_rank import LowRankNormal

@@ -33,16 +33,16 @@ _LOOK = 10  # steps between looks at the noise
 
 @dataclass(frozen=True)
 class NaturalGradient:
-    """Settings of the fit.
+    """Holds the settings of :func:`natural_gradient`.
 
     Attributes:
         batch: rows a step; by default 256, or four a coordinate, as a power of two.
-        rate: ``rho`` of the first steps.
-        steps: how many of these at most.
-        block: they end after a block of this many that meets the certificate.
-        averaging: steps with falling rates after them, which average the noise away; at most so many.
-        noise: they end where what is left of it costs so many nats of the ELBO, about.
-        diagonal: keep the scale diagonal: mean field.
+        rate: the step size ``rho`` of the first steps.
+        steps: the most steps at this rate.
+        block: they end after a block of this many steps that meets the certificate.
+        averaging: the most steps with falling rates after them, which average the noise away.
+        noise: these end where what is left of the noise costs about so many nats of the ELBO.
+        diagonal: whether to keep the scale diagonal: mean field.
     """
 
     batch: int | None = None
@@ -54,7 +54,7 @@ class NaturalGradient:
     diagonal: bool = False
 
     def batch_for(self, dim: int) -> int:
-        """Rows a step."""
+        """Return the number of rows a step for ``dim`` coordinates."""
         return self.batch or max(256, 1 << (4 * dim - 1).bit_length())
 
 
@@ -141,7 +141,28 @@ class Certificate:
 def natural_gradient(
     p: Counted, start: Normal, settings: NaturalGradient = NaturalGradient(), seed: int = 0
 ) -> Iterator[Step]:
-    """Steps of the fit, one at a time, so that a caller may stop, watch or draw at any of them.
+    """Fit a normal by natural gradients in its own whitened coordinates.
+
+    With ``u = m + L e`` and the residual ``r = L' score(u) + e``, one step is ``m += rho S b`` and ``S <- L
+    expm(rho M) L'``, where ``b = mean r`` and ``M = sym mean e r'``. There is no learning rate to tune, and
+    nothing changes under affine maps of the coordinates. A caller may stop, watch or draw at any step.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        start: the first normal.
+        settings: rows a step, and how many steps.
+        seed: the seed of the draws.
+
+    Yields:
+        After each step the ``normal``, ``gradient`` and ``scale``, ``(D,)`` each, the ``elbo`` in nats before
+        the step, the share of ``possible`` rows, and whether rates are falling (``averaging``).
+
+    References:
+        M. Opper and C. Archambeau (2009), "The variational Gaussian approximation revisited".
+        M. E. Khan and D. Nielsen (2018), "Fast yet simple natural-gradient descent for variational inference
+        in complex models".
+        W. Lin, M. Schmidt and M. E. Khan (2020), "Handling the positive-definite constraint in the Bayesian
+        learning rule".
 
     >>> from ember.infer.vi import Counted, FunctionDensity, natural_gradient
     >>> from ember.infer.vi.families.normal import Normal

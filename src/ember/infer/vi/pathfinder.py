@@ -34,17 +34,24 @@ class Path:
 def pathfinder(
     p: Counted, starts: Tensor, settings: Lbfgs = DEFAULTS, points: int = 32, seed: int = 0
 ) -> Iterator[tuple[Path, ...]]:
-    """The best normal of each start, best first, after each step.
+    """Find normals along quasi-Newton paths; the one of the highest ELBO wins.
 
     Args:
-        p: the target.
-        starts: shape ``(K, D)``.
-        settings: of the steps.
-        points: normal numbers for each ELBO.
-        seed: of these.
+        p: the target, of ``D`` coordinates.
+        starts: where to begin, ``(K, D)``.
+        settings: the steps of :func:`lbfgs`.
+        points: how many normal points each ELBO is computed from.
+        seed: the seed of these.
+
+    Yields:
+        After each step the best normal of each start, with its ``elbo`` in nats; the best first.
 
     Raises:
         ValueError: if the log density is minus infinity at all starts.
+
+    References:
+        L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), "Pathfinder: parallel quasi-Newton
+        variational inference".
 
     >>> from ember.infer.vi import Counted, FunctionDensity, pathfinder
     >>> import torch
