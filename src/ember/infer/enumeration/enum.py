@@ -100,7 +100,7 @@ def config_enumerate(
             combinations.
 
     Raises:
-        ValueError: if an argument is none of these, or sampling is asked for together with ``"sequential"``.
+        ModelError: if an argument is none of these, or sampling is asked for together with ``"sequential"``.
 
     >>> import ember
     >>> from ember.infer import config_enumerate

@@ -45,7 +45,9 @@ class TMCTerms(Terms):
 
 
 class TraceTMC_ELBO(ELBO):
-    """A lower bound of the log evidence from several samples of each site, combined in all ways by variable elimination.
+    """Estimates a lower bound of the log evidence from several samples of each site.
+
+    The samples are combined in all ways, by variable elimination. Arguments are those of :class:`ELBO`.
 
     Sites of model or guide marked ``infer={"enumerate": "parallel", "num_samples": n}`` are sampled n times,
     those without ``num_samples`` enumerated; sites of the model that the guide has are not marked.

@@ -27,11 +27,12 @@ from ember.primitives import plate
 
 
 class EnergyDistance:
-    r"""The loss ``E|X - x|**beta - E|X - X'|**beta / 2 - prior_scale * E log p(Z)`` for data x and predictions X, X'.
+    r"""Computes the energy distance of predictions from data, as a loss for :class:`SVI`.
 
-    Given to :class:`SVI` as its loss, it fits models whose likelihood can be sampled only: log densities of
-    observed sites and of the guide are never computed. Guide and likelihood must be reparameterised; the
-    model's latents need not be.
+    The loss is ``E|X - x|**beta - E|X - X'|**beta / 2 - prior_scale * E log p(Z)`` for data x and predictions
+    X, X'. Given to :class:`SVI` as its loss, it fits models whose likelihood can be sampled only: log
+    densities of observed sites and of the guide are never computed. Guide and likelihood must be
+    reparameterised; the model's latents need not be.
 
     Args:
         beta: the exponent, between 0 and 2. Predictions must have a finite moment of this order: heavy tails

@@ -19,7 +19,7 @@ from ember.poutine.trace_struct import Trace
 
 @dataclass(eq=False, repr=False)
 class Trace_ELBO(ELBO):
-    """The ELBO estimated from log densities at samples of the guide; no demands on the structure of model and guide.
+    """Estimates the ELBO from log densities at samples of the guide, for any model and guide.
 
     Sites that are reparameterised get pathwise gradients. The others get score-function gradients, in which
     each site is weighed with the terms that share its plates only: plates mark what is independent

@@ -54,7 +54,9 @@ def _by_particle(trace: Trace, key: str, count: int) -> Any:
 
 @dataclass(eq=False, repr=False)
 class TraceTailAdaptive_ELBO(Trace_ELBO):
-    """Gradients of an f-divergence that adapts to the tail of the importance weights; the divergence itself is not computed.
+    """Computes gradients of an f-divergence that adapts to the tail of the importance weights.
+
+    The divergence itself is not computed.
 
     The path derivative of each particle's log weight counts with the power ``tail_adaptive_beta`` of the
     fraction of particles whose weight is not smaller. (As in Pyro, the weighted mean is divided by the number
@@ -67,6 +69,9 @@ class TraceTailAdaptive_ELBO(Trace_ELBO):
 
     References:
         D. Wang, H. Liu, Q. Liu (2018), "Variational Inference with Tail-adaptive f-Divergence".
+
+    >>> import ember
+    >>> objective = ember.infer.TraceTailAdaptive_ELBO(num_particles=10, vectorize_particles=True)
     """
 
     entropy: Entropy = field(default=StickingTheLanding(), init=False)

@@ -21,11 +21,24 @@ Weighed = tuple[Trace, Any] | tuple[Trace, Any, int]
 
 
 class EmpiricalMarginal(Empirical):
-    """The marginal distribution of a site, or of several of one shape, in a :class:`TracePosterior`.
+    """Holds the marginal distribution of a site, or of several of one shape, in a :class:`TracePosterior`.
 
     Args:
         trace_posterior: a posterior that has been run.
         sites: a name, or a list of names whose values are stacked; what the model returns if None.
+        validate_args: whether the distribution checks its arguments.
+
+    Raises:
+        AssertionError: if the first argument is no :class:`TracePosterior`.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model():
+    ...     z = ember.sample("z", dist.Normal(0.0, 1.0))
+    ...     ember.sample("x", dist.Normal(z, 1.0), obs=torch.tensor(1.0))
+    >>> posterior = ember.infer.Importance(model, num_samples=2000).run()
+    >>> round(ember.infer.EmpiricalMarginal(posterior, sites="z").mean.item(), 1)
+    0.5
     """
 
     def __init__(
@@ -122,7 +135,7 @@ class Marginals:
 
 
 class TracePosterior(ABC):
-    """A posterior given by weighed traces, which :meth:`run` collects.
+    """Holds a posterior as weighed traces, which :meth:`run` collects; the base of :class:`Importance`.
 
     Args:
         num_chains: how many chains of traces there are.
@@ -208,7 +221,7 @@ class TracePosterior(ABC):
 
 
 class TracePredictive(TracePosterior):
-    """Deprecated: use :class:`~ember.infer.Predictive`. Traces of the model run with latents of a posterior.
+    """Runs the model with latents of a posterior. Deprecated: use :class:`~ember.infer.Predictive`.
 
     Args:
         model: the program to run.

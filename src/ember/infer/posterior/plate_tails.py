@@ -27,7 +27,7 @@ _LOW_PRECISION = 1e-4
 
 @dataclass(frozen=True)
 class PlateTails:
-    """What is known about the rows of a plate."""
+    """Holds k-hat of the rows of a plate: what :func:`psis_by_plate` returns."""
 
     k: Tensor
     """k-hat of each row, shape ``(rows,)``."""
@@ -41,7 +41,9 @@ class PlateTails:
 def psis_by_plate(
     model: Program, guide: Program, *args: object, plate: str, num_particles: int = 1000, **kwargs: Any
 ) -> PlateTails:
-    """k-hat of each row of a plate whose latents are independent given all others (Vehtari et al., 2024; Yao et al., 2018).
+    """Compute k-hat of each row of a plate whose latents are independent given all others.
+
+    See Vehtari et al. (2024) and Yao et al. (2018).
 
     One k-hat of all latents grows with their number, even where each is approximated well. Here all latents
     outside the plate are held at one draw of the guide, and those in it are drawn again and again: the weight

@@ -83,13 +83,13 @@ class SMCState(dict[Any, Tensor]):
 
 
 class SMCFilter:
-    """A particle filter.
+    """Filters a time series with weighted particles, step by step (Gordon, Salmond and Smith, 1993).
 
     Args:
         model: an object with methods ``init(state, ...)`` and ``step(state, ...)``; what later steps need it
             writes to ``state``.
         guide: an object with the same methods, which propose; it reads ``state``.
-        num_particles: how many.
+        num_particles: how many particles there are.
         max_plate_nesting: how many plates are nested in the model; particles are left of them.
         ess_threshold: particles are resampled when their effective number is below this share of all, in
             (0, 1].

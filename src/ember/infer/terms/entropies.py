@@ -56,7 +56,13 @@ def _sampled(site: Site) -> list[Any]:
 
 @dataclass(frozen=True)
 class FullScore(Entropy):
-    """The entropy of a reparameterised site by ``-log q`` as it is, the score included. Pyro's estimator, and the default."""
+    """Estimates the entropy of a reparameterised site by ``-log q`` as it is, the score included.
+
+    Pyro's estimator, and the default.
+
+    >>> import ember
+    >>> elbo = ember.infer.Trace_ELBO(entropy=ember.infer.FullScore())
+    """
 
     holds_samples: ClassVar[bool] = False
 
@@ -75,7 +81,9 @@ class FullScore(Entropy):
 
 @dataclass(frozen=True)
 class StickingTheLanding(Entropy):
-    """The entropy of a reparameterised site by the path derivative of ``-log q`` alone: no variance once the guide is exact.
+    """Estimates the entropy of a reparameterised site by the path derivative of ``-log q`` alone.
+
+    The gradient has no variance once the guide is exact.
 
     The score, which has mean zero, is taken away: guide is run a second time with its samples held fixed. It
     must draw no random numbers but at sample sites.
