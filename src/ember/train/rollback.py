@@ -61,7 +61,14 @@ class Rollback(Callback):
         self._scale = 1.0
 
     def failed(self, training: Training, error: NonFiniteLossError) -> bool:
-        """Go back, unless that has been done too often. Before the first state is kept, parameters stay as they are."""
+        """Go back, unless that has been done too often.
+
+        Before the first state is kept, parameters stay as they are.
+
+        Args:
+            training: the fit.
+            error: what will be raised, unless this returns True.
+        """
         if len(self.returns) >= self.most:
             error.add_note(f"Rollback has gone back {self.most} times, after steps {self.returns}")
             return False

@@ -276,12 +276,16 @@ class NativeProgram:
 
 
 class Native:
-    """Our own compiler: the whole step, or the loop over many, as one C function."""
+    """Compiles by Ember's own compiler: the whole step, or the loop over many, is one C function."""
 
     name = "native"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> NativeProgram:
-        """A program for inputs of these shapes.
+        """Make a program for inputs of these shapes.
+
+        Args:
+            graph: what was recorded.
+            inputs: tensors of the shapes and dtypes of later calls.
 
         Raises:
             UnsupportedError: if the graph has something that is not written in C.

@@ -35,7 +35,7 @@ Flat = Sequence[Tensor]
 
 @dataclass(frozen=True)
 class CapturedGraph:
-    """A graph whose inputs are those of the function and then ``lifted``, the tensors found in closures.
+    """Holds a graph whose inputs are those of the function, and then ``lifted``, tensors found in closures.
 
     Its nodes carry ``meta["ember"]``, a :class:`~ember.capture.recording.meta.Meta` (a tuple of them for
     several results), and ``meta["origin"]``, which says where in the program the operator came from. Those on
@@ -82,13 +82,19 @@ def capture(
     The random state, and all tensors that ``fn`` changes, are put back afterwards.
 
     Args:
-        fn: what to record.
+        fn: the function to record, from a list of tensors to a list of tensors.
         inputs: its inputs.
         num_arguments: how many of the inputs, the last ones, ``fn`` may ask for values, as it may ask tensors
             that it finds outside: the graph is for these values then. None if it may not ask at all.
 
     Raises:
         CaptureError: if it cannot be recorded.
+
+    >>> import torch
+    >>> from ember.capture import capture
+    >>> graph = capture(lambda inputs: [inputs[0] * 2 + 1], [torch.ones(3)])
+    >>> [node.op for node in graph.graph.nodes if node.op != "get_attr"][:2]
+    ['placeholder', 'call_function']
     """
     if lacks := missing_for_capture():
         raise CaptureError(

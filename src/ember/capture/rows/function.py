@@ -41,7 +41,7 @@ def rows(
     facts: Callable[[], Hashable] | None = None,
     example: Sequence[Any] | None = None,
 ) -> RowFunction:
-    """A function of one row as a function of many: it is captured, and one call runs it over all of them.
+    """Make a function of many rows from a function of one: it is captured, and one call runs it over all.
 
     The function sees one row at a time, so that it need not broadcast. What it draws, it draws row by row.
     Tensors that it finds outside of its arguments are shared by all rows; a change of these, in place too, is
@@ -68,6 +68,9 @@ def rows(
     The function it returns is called with the arguments, and with ``num_rows=...`` where none of them has
     rows: as many draws of a function that draws, say.
 
+    Raises:
+        ValueError: if ``in_dims`` holds anything but 0 and None.
+
     >>> import torch
     >>> from ember.capture import rows
     >>> X = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -92,7 +95,7 @@ def rows(
 
 
 class RowFunction:
-    """Made by :func:`rows`."""
+    """Runs a function of one row over many; made by :func:`rows`, which says what the arguments are."""
 
     def __init__(
         self,

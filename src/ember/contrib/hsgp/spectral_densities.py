@@ -76,17 +76,21 @@ def spectral_density_matern(dim: int, nu: float, w: Tensor, alpha: Positive, len
 def diag_spectral_density_squared_exponential(
     alpha: Positive, length: Positive, ell: Ell, m: M, dim: int
 ) -> Tensor:
-    """:func:`spectral_density_squared_exponential` at the frequencies of the basis functions.
+    """Compute :func:`spectral_density_squared_exponential` at the frequencies of the basis functions.
 
     Args:
         alpha: the variance of the process.
         length: its length, or that of each dim.
         ell: half the length of the box, or that of each side.
         m: basis functions of each dim.
-        dim: of the points.
+        dim: the number of dims of the points.
 
     Returns:
         Shape ``(product of m,)``.
+
+    >>> from ember.contrib.hsgp import diag_spectral_density_squared_exponential
+    >>> diag_spectral_density_squared_exponential(1.0, 0.5, ell=1.5, m=10, dim=1).shape
+    torch.Size([10])
     """
     w = _frequencies(ell, m, dim, alpha, length)
     return spectral_density_squared_exponential(dim, w, alpha, length)
@@ -95,7 +99,7 @@ def diag_spectral_density_squared_exponential(
 def diag_spectral_density_matern(
     nu: float, alpha: Positive, length: Positive, ell: Ell, m: M, dim: int
 ) -> Tensor:
-    """:func:`spectral_density_matern` at the frequencies of the basis functions.
+    """Compute :func:`spectral_density_matern` at the frequencies of the basis functions.
 
     Args:
         nu: the smoothness of the process.
@@ -103,10 +107,14 @@ def diag_spectral_density_matern(
         length: its length, or that of each dim.
         ell: half the length of the box, or that of each side.
         m: basis functions of each dim.
-        dim: of the points.
+        dim: the number of dims of the points.
 
     Returns:
         Shape ``(product of m,)``.
+
+    >>> from ember.contrib.hsgp import diag_spectral_density_matern
+    >>> diag_spectral_density_matern(2.5, 1.0, 0.5, ell=1.5, m=[5, 4], dim=2).shape
+    torch.Size([20])
     """
     w = _frequencies(ell, m, dim, alpha, length)
     return spectral_density_matern(dim, nu, w, alpha, length)

@@ -116,12 +116,30 @@ class Savable(PyroModule):
 
 
 def save_guide(guide: Savable, path: str | os.PathLike[str]) -> None:
-    """The same as ``guide.save(path)``, see :meth:`AutoGuide.save`."""
+    """Save a guide to a file, as ``guide.save(path)`` does; see :meth:`AutoGuide.save`.
+
+    Args:
+        guide: a guide that has been run or prepared.
+        path: the file.
+
+    >>> import tempfile, ember
+    >>> from ember.infer.autoguide import AutoNormal, load_guide, save_guide
+    >>> def model():
+    ...     ember.sample("z", ember.distributions.Normal(0.0, 1.0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_guide(AutoNormal(model).prepare(), f"{folder}/guide.pt")
+    ...     load_guide(f"{folder}/guide.pt").median()["z"].shape
+    torch.Size([])
+    """
     guide.save(path)
 
 
 def load_guide(path: str | os.PathLike[str]) -> Any:
-    """The same as ``AutoGuide.load(path)``, see :meth:`AutoGuide.load`."""
+    """Load a guide from a file of :func:`save_guide`, without its model; see :meth:`AutoGuide.load`.
+
+    Args:
+        path: the file.
+    """
     return Savable.load(path)
 
 

@@ -24,11 +24,11 @@ Carry = TypeVar("Carry")
 def scan(
     f: Callable[[Carry, Any], tuple[Carry, Any]], init: Carry, xs: Any = None, length: int | None = None
 ) -> tuple[Carry, Any]:
-    """A loop over time: ``carry, y = f(carry, x)`` for each ``x`` of ``xs``, whose sites are sites of the whole path.
+    """Loop over time: ``carry, y = f(carry, x)`` for each ``x`` of ``xs``.
 
-    The statements ``sample("z", ...)`` of all steps are one site ``"z"`` for what is outside of the loop:
-    guides, traces, ``condition``, ``replay``, ``Predictive``. Its value has a dim of time in front of its
-    event dims, and its log density is the sum over the steps.
+    Sites of the steps are sites of the whole path: the statements ``sample("z", ...)`` of all steps are one
+    site ``"z"`` for what is outside of the loop: guides, traces, ``condition``, ``replay``, ``Predictive``.
+    Its value has a dim of time in front of its event dims, and its log density is the sum over the steps.
 
     Args:
         f: a step. It has the same sites each time it is called, and returns the carry for the next step and

@@ -32,7 +32,7 @@ Program = Callable[..., Any]
 
 
 class AutoGuide(Part, Savable):
-    """Base of guides that are made from a model.
+    """Makes a guide from a model; the base of such guides.
 
     The first call runs the model once, hidden from all handlers, to learn its latent sites; parameters come
     into being then. Subclasses define ``forward``, with the model's arguments, which returns the values of
@@ -61,7 +61,11 @@ class AutoGuide(Part, Savable):
 
     @property
     def model(self) -> Program:
-        """The model that the guide is for."""
+        """The model that the guide is for.
+
+        Raises:
+            ModelError: if the guide comes from a pickle, which holds no model.
+        """
         if self._model is None:
             raise ModelError(
                 f"this {type(self).__name__} was pickled, and models are not pickled with their guides: "
@@ -157,7 +161,12 @@ class AutoGuide(Part, Savable):
         """Look at what a part of this guide has found; nothing is wrong, unless a subclass says so."""
 
     def ensure_prototype(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Set the guide up unless that has been done; an error leaves it as if it had not been tried."""
+        """Set the guide up unless that has been done; an error leaves it as if it had not been tried.
+
+        Args:
+            args: positional arguments of the model.
+            kwargs: keyword arguments of the model.
+        """
         if self.prototype_trace is not None:
             return
         self.__dict__.pop("_layout_cache", None)
@@ -174,8 +183,8 @@ class AutoGuide(Part, Savable):
         """Make all parameters now, so that ``parameters()`` is complete before the first step.
 
         Args:
-            args: of the model.
-            kwargs: of the model.
+            args: positional arguments of the model.
+            kwargs: keyword arguments of the model.
 
         Returns:
             The guide itself.
@@ -191,7 +200,12 @@ class AutoGuide(Part, Savable):
         return self
 
     def set_up_again(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Set up a guide whose parameters are in the store, if that takes no more than these arguments of the model."""
+        """Set up a guide whose parameters are in the store, if these arguments of the model are enough.
+
+        Args:
+            args: positional arguments of the model.
+            kwargs: keyword arguments of the model.
+        """
         if self.prototype_trace is None and self._has_parameters() and _accepts(self.program(), args, kwargs):
             self.ensure_prototype(args, kwargs)
 
@@ -267,8 +281,8 @@ class AutoGuide(Part, Savable):
         """Give the terms of the guide the masks that the model's latent sites have in this run.
 
         Args:
-            model_trace: of the model, replayed against the guide.
-            guide_trace: of the guide; its sites are changed.
+            model_trace: a trace of the model, replayed against the guide.
+            guide_trace: a trace of the guide; its sites are changed.
         """
         masks = masks_of(model_trace)
         if masks:

@@ -61,7 +61,12 @@ def _marked(value: Tensor) -> Tensor:
 
 
 def init_to_feasible(site: Any = None) -> Any:
-    """Start at a point of the support that is the same for all parameters of the distribution: zero, transformed.
+    """Start at the point of the support that zero in unconstrained space is mapped to.
+
+    It is the same for all parameters of the distribution.
+
+    Args:
+        site: the site; without it, the function itself is returned.
 
     >>> from ember.distributions import Gamma
     >>> from ember.infer.autoguide import init_to_feasible
@@ -75,7 +80,17 @@ def init_to_feasible(site: Any = None) -> Any:
 
 
 def init_to_sample(site: Any = None) -> Any:
-    """Start at a draw from the prior."""
+    """Start at a draw from the prior.
+
+    Args:
+        site: the site; without it, the function itself is returned.
+
+    >>> import torch
+    >>> from ember.distributions import Delta
+    >>> from ember.infer.autoguide import init_to_sample
+    >>> init_to_sample({"name": "x", "fn": Delta(torch.tensor(3.0))})
+    tensor(3.)
+    """
     if site is None:
         return init_to_sample
     return _marked(site["fn"].sample().detach())
@@ -87,13 +102,19 @@ def init_to_median(
     """Start at the median of a few draws from the prior.
 
     Args:
-        site: the site.
-        num_samples: how many draws.
-        fallback: for sites whose median lies outside the support or cannot be had; multivariate sites start
-            feasible.
+        site: the site; without it, a function of a site is returned.
+        num_samples: how many draws to take.
+        fallback: for sites whose median lies outside the support or cannot be had. Multivariate sites start
+            as under :func:`init_to_feasible`.
 
     Raises:
-        ValueError: if there is no median and no fallback.
+        ModelError: if there is no median and no fallback.
+
+    >>> import torch
+    >>> from ember.distributions import Delta
+    >>> from ember.infer.autoguide import init_to_median
+    >>> init_to_median(num_samples=5)({"name": "x", "fn": Delta(torch.tensor(3.0))})
+    tensor(3.)
     """
     if site is None:
         return functools.partial(init_to_median, num_samples=num_samples, fallback=fallback)
@@ -110,11 +131,11 @@ def init_to_mean(site: Any = None, *, fallback: InitFn | None = init_to_median) 
     """Start at the mean of the prior.
 
     Args:
-        site: the site.
+        site: the site; without it, a function of a site is returned.
         fallback: for sites whose mean is unknown, infinite or outside the support.
 
     Raises:
-        ValueError: if there is no mean and no fallback.
+        ModelError: if there is no mean and no fallback.
 
     >>> from ember.distributions import Gamma
     >>> from ember.infer.autoguide import init_to_mean
@@ -146,7 +167,17 @@ def _fall_back(site: Any, fallback: InitFn | None) -> Tensor:
 
 
 def init_to_uniform(site: Any = None, radius: float = 2.0) -> Any:
-    """Start at a point drawn uniformly from ``(-radius, radius)`` in unconstrained space."""
+    """Start at a point drawn uniformly from ``(-radius, radius)`` in unconstrained space.
+
+    Args:
+        site: the site; without it, a function of a site is returned.
+        radius: half the width of the interval.
+
+    >>> from ember.distributions import Normal
+    >>> from ember.infer.autoguide import init_to_uniform
+    >>> bool(init_to_uniform(radius=0.1)({"name": "x", "fn": Normal(5.0, 1.0)}).abs() < 0.1)
+    True
+    """
     if site is None:
         return functools.partial(init_to_uniform, radius=radius)
     like, transform = _unconstrained_like(site)
@@ -159,12 +190,12 @@ def init_to_value(
     """Start at given values.
 
     Args:
-        site: the site.
+        site: the site; without it, a function of a site is returned.
         values: constrained values by name of the site.
         fallback: for sites that are not among them.
 
     Raises:
-        ValueError: if a site is not among them and there is no fallback.
+        ModelError: if a site is not among them and there is no fallback.
 
     >>> import torch
     >>> from ember.infer.autoguide import init_to_value
@@ -203,9 +234,15 @@ def init_to_generated(site: Any = None, generate: Callable[[], InitFn] = _unifor
     """Start as a function says that is generated once for each run of the model.
 
     Args:
-        site: the site.
+        site: the site; without it, a function of a site is returned.
         generate: returns a function from a site to its value, for example ``init_to_value(values=...)`` of
             random values.
+
+    >>> import torch
+    >>> from ember.infer.autoguide import init_to_generated, init_to_value
+    >>> start = init_to_generated(generate=lambda: init_to_value(values={"x": torch.rand(2)}))
+    >>> start({"name": "x"}).shape
+    torch.Size([2])
     """
     init = _InitToGenerated(generate)
     return init if site is None else init(site)

@@ -50,7 +50,7 @@ class AutoGaussianMeta(PyroModuleMeta):
 
 
 class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
-    """A normal distribution over all sites, in unconstrained space, whose precision has a block for each dependency of the model.
+    """Fits a normal distribution over all sites whose precision has a block for each dependency of the model.
 
     The family of :class:`AutoMultivariateNormal`, with fewer parameters: each site of the model, observed
     ones too, adds a positive semidefinite matrix over itself and the sites it depends on, one for each row of

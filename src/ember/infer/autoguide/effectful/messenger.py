@@ -34,7 +34,9 @@ class AutoMessengerMeta(ABCMeta, type(PyroModule)):  # type: ignore[misc]
 
 
 class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  # type: ignore[metaclass]
-    """Base of guides that are handlers and have parameters, which come into being at the first call.
+    """Draws latent sites in the run of the model, as a handler; the base of such guides.
+
+    Parameters come into being at the first call.
 
     Args:
         model: the model.

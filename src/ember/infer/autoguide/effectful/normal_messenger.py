@@ -22,7 +22,7 @@ from ember.poutine.site import Site
 
 
 class AutoNormalMessenger(LocScaleMessenger):
-    """An independent normal distribution for each site, in unconstrained space, drawn in the run of the model.
+    """Fits an independent normal distribution for each site, drawn in the run of the model.
 
     The family of :class:`~ember.infer.autoguide.AutoNormal`. A subclass can give some sites another
     posterior, in terms of what is upstream, and leave the others to this class. Parameters of a site ``x``
@@ -88,9 +88,10 @@ class AutoNormalMessenger(LocScaleMessenger):
 
 
 class AutoHierarchicalNormalMessenger(AutoNormalMessenger):
-    """Mean field around the prior's mean: in unconstrained space, a site's location is ``loc + weight * (its prior mean)``.
+    """Fits normal distributions around the prior's mean, in unconstrained space.
 
-    The prior mean depends on what is upstream, so a site follows its parents as far as its weight says.
+    A site's location is ``loc + weight * (its prior mean)``. The prior mean depends on what is upstream, so a
+    site follows its parents as far as its weight says.
 
     Args:
         model: the model.

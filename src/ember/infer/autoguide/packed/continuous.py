@@ -29,7 +29,9 @@ from ember.primitives import sample, subsample
 
 
 class AutoContinuous(AutoGuide):
-    """Base of guides that draw one vector for all sites and map its parts to their supports (Kucukelbir et al., 2017).
+    """Draws one vector for all sites and maps its parts to their supports; the base of such guides.
+
+    See Kucukelbir et al. (2017).
 
     Subclasses define :meth:`get_posterior`, the distribution of that vector. Where plates subsample, it
     covers all rows, and each step uses those that the plates have chosen.

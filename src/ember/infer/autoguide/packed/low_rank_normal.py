@@ -17,7 +17,9 @@ from ember.nn.module import PyroParam
 
 
 class AutoLowRankMultivariateNormal(AutoContinuous):
-    """A normal distribution whose covariance is ``D (F F^T + I) D``, with a thin ``F`` (Ong, Nott and Smith, 2018).
+    """Fits a normal distribution with the covariance ``D (F F^T + I) D`` and a thin ``F``.
+
+    See Ong, Nott and Smith (2018). It is a distribution over all sites, in unconstrained space.
 
     Parameters are ``loc``, ``scale`` (the diagonal of ``D``) and ``cov_factor`` (``F``, which starts at
     random).
@@ -30,7 +32,7 @@ class AutoLowRankMultivariateNormal(AutoContinuous):
         create_plates: see :class:`AutoGuide`.
 
     Raises:
-        ValueError: for an improper ``init_scale`` or ``rank``.
+        ModelError: for an improper ``init_scale`` or ``rank``.
 
     >>> import ember
     >>> from ember.infer.autoguide import AutoLowRankMultivariateNormal

@@ -14,7 +14,9 @@ from ember.nn.module import PyroParam
 
 
 class AutoMultivariateNormal(ScaledGuide):
-    """A normal distribution with a full covariance over all sites, in unconstrained space (Kucukelbir et al., 2017, section 2.4).
+    """Fits a normal distribution with a full covariance over all sites, in unconstrained space.
+
+    See Kucukelbir et al. (2017), section 2.4.
 
     Parameters are ``loc``, ``scale`` and ``scale_tril``, a lower triangular matrix with a diagonal of ones:
     the Cholesky factor of the covariance is ``scale[:, None] * scale_tril``.

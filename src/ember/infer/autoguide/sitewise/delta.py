@@ -19,7 +19,7 @@ from ember.primitives import sample
 
 
 class AutoDelta(AutoGuide):
-    """A point for each site: the posterior's mode in constrained space, when fitted.
+    """Fits a point for each site: the posterior's mode in constrained space.
 
     The parameter of a site ``x`` is ``AutoDelta.x``, constrained to the site's support and of full size where
     plates subsample.

@@ -18,7 +18,9 @@ _FAMILIES = (dist.Bernoulli, dist.Categorical, dist.OneHotCategorical)
 
 
 class AutoDiscreteParallel(AutoGuide):
-    """An independent discrete distribution for each discrete site, for objectives that enumerate (``TraceEnum_ELBO``).
+    """Fits an independent discrete distribution for each discrete site.
+
+    It is for objectives that enumerate (``TraceEnum_ELBO``).
 
     The parameter of a site ``x`` is ``AutoDiscreteParallel.x_probs``; it starts at the prior's probabilities
     and is of full size where plates subsample.

@@ -27,7 +27,9 @@ from ember.primitives import sample
 
 
 class AutoNormal(AutoGuide):
-    """A normal distribution with diagonal covariance, in unconstrained space, one for each site (Kucukelbir et al., 2017).
+    """Fits an independent normal distribution for each entry of each site, in unconstrained space.
+
+    This is mean field (Kucukelbir et al., 2017).
 
     The parameters of a site ``x`` are ``AutoNormal.locs.x`` and ``AutoNormal.scales.x``, of full size where
     plates subsample. Noise is drawn for all sites at once.

@@ -81,7 +81,7 @@ class Parallel(Protocol):
 
 
 class Training:
-    """A fit that goes on, as callbacks see it."""
+    """Shows callbacks a fit that goes on: its steps, losses and optimizer; it can end and save the fit."""
 
     def __init__(self, fitted: Fitted, run: Run, total: int | None, parallel: Parallel | None = None) -> None:
         self.parallel = parallel
