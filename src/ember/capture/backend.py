@@ -107,11 +107,12 @@ class _Checked(_Loop):
 
 
 class Inductor:
-    """torch's compiler, called directly."""
+    """Compiles by torch's compiler, called directly."""
 
     name = "inductor"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
+        """Make a program for inputs of these shapes; see :class:`Backend`."""
         copies = [twin(tensor) for tensor in inputs]
         checked = CheckedGraph(graph, inputs)
         with said_if_slow(f"a graph of {graph.num_nodes} operators"):
@@ -125,6 +126,7 @@ class Interpreter:
     name = "interpreter"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
+        """Make a program for inputs of these shapes; see :class:`Backend`."""
         checked = CheckedGraph(graph, inputs)
         forward = checked.module.forward  # past hooks of all modules
 

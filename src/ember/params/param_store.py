@@ -230,7 +230,7 @@ class ParamStoreDict:
         return self[name] if init_tensor is None else self.setdefault(name, init_tensor, constraint)
 
     def match(self, name: str) -> dict[str, torch.Tensor]:
-        """Return constrained values of the parameters whose name matches a regular expression (from its start)."""
+        """Return constrained values of parameters whose names begin with a match of a regular expression."""
         pattern = re.compile(name)
         return {key: self[key] for key in self if pattern.match(key)}
 

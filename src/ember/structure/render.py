@@ -249,6 +249,10 @@ def render_model(
     Raises:
         ImportError: if the package graphviz is missing.
         NotImplementedError: if plates overlap and neither contains the other.
+
+    Example::
+
+        ember.render_model(model, model_args=(data,), filename="model.svg")
     """
     specifications = [
         generate_graph_specification(

@@ -55,6 +55,7 @@ class CapturedGraph:
 
     @property
     def num_nodes(self) -> int:
+        """The number of nodes of the graph."""
         return len(self.graph.nodes)
 
     @cached_property

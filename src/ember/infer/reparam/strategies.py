@@ -72,7 +72,7 @@ class AutoReparam(Strategy):
         centered: for :class:`LocScaleReparam`; None learns it.
 
     Raises:
-        AssertionError: for a ``centered`` that is neither.
+        ReparamError: (an AssertionError) for a ``centered`` that is neither.
 
     >>> import ember, torch
     >>> from ember import distributions as dist

@@ -114,7 +114,7 @@ class StickingTheLanding(Entropy):
 
 @dataclass(frozen=True)
 class AnalyticKL(Entropy):
-    """The divergence of a guide's site from the model's in closed form, instead of the difference of log densities.
+    """Takes the divergence of a guide's site from the model's in closed form, instead of sampling it.
 
     Right where the parents that a site has in the model do not depend on it in the guide (as in a mean-field
     guide).

@@ -61,11 +61,7 @@ class AutoGuide(Part, Savable):
 
     @property
     def model(self) -> Program:
-        """The model that the guide is for.
-
-        Raises:
-            ModelError: if the guide comes from a pickle, which holds no model.
-        """
+        """The model that the guide is for. Raises ModelError in a guide from a pickle, which holds none."""
         if self._model is None:
             raise ModelError(
                 f"this {type(self).__name__} was pickled, and models are not pickled with their guides: "

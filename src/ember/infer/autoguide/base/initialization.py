@@ -110,11 +110,10 @@ def init_to_median(
     Raises:
         ModelError: if there is no median and no fallback.
 
-    >>> import torch
-    >>> from ember.distributions import Delta
+    >>> from ember.distributions import Normal
     >>> from ember.infer.autoguide import init_to_median
-    >>> init_to_median(num_samples=5)({"name": "x", "fn": Delta(torch.tensor(3.0))})
-    tensor(3.)
+    >>> bool(init_to_median(num_samples=99)({"name": "x", "fn": Normal(5.0, 1.0)}).sub(5).abs() < 0.5)
+    True
     """
     if site is None:
         return functools.partial(init_to_median, num_samples=num_samples, fallback=fallback)

@@ -25,7 +25,7 @@ class LinearHMMReparam(Reparam):
         obs: for the noise of observations, None if that is normal.
 
     Raises:
-        AssertionError: at sites of other families, or where noise is not normal afterwards.
+        ReparamError: (an AssertionError) at sites of other families, or where noise is not normal afterwards.
 
     >>> import ember, torch
     >>> from ember.infer.reparam import StudentTReparam

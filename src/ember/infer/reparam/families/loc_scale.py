@@ -52,7 +52,8 @@ class LocScaleReparam(Reparam):
             family.
 
     Raises:
-        AssertionError: for a ``centered`` outside of [0, 1], and at sites without ``loc`` and ``scale``.
+        ReparamError: (an AssertionError) for a ``centered`` outside of [0, 1], and at sites without ``loc``
+            and ``scale``.
 
     References:
         M. I. Gorinova, D. Moore, M. D. Hoffman (2019), "Automatic reparameterisation of probabilistic

@@ -95,6 +95,14 @@ class SymmetricStableReparam(_StableReparam):
 
     References:
         A. Cartea, S. Howison (2009), "Option pricing with Levy-stable processes", proposition 3.
+
+    >>> import ember
+    >>> from ember.infer.reparam import SymmetricStableReparam
+    >>> def model():
+    ...     return ember.sample("x", ember.distributions.Stable(1.5, 0.0))
+    >>> changed = ember.poutine.reparam(model, config={"x": SymmetricStableReparam()})
+    >>> type(ember.poutine.trace(changed).get_trace().nodes["x"].fn).__name__
+    'Normal'
     """
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
@@ -130,6 +138,14 @@ class StableReparam(_StableReparam):
 
     References:
         V. M. Zolotarev (1986), "One-dimensional stable distributions", property 2.3.a.
+
+    >>> import ember
+    >>> from ember.infer.reparam import StableReparam
+    >>> def model():
+    ...     return ember.sample("x", ember.distributions.Stable(1.5, 0.3))
+    >>> changed = ember.poutine.reparam(model, config={"x": StableReparam()})
+    >>> type(ember.poutine.trace(changed).get_trace().nodes["x"].fn).__name__
+    'Normal'
     """
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:

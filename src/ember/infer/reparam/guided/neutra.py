@@ -20,11 +20,11 @@ from ember.poutine.site import Site
 
 
 class NeuTraReparam(Reparam):
-    """Draws one latent vector for all sites, at ``<name of the first>_shared_latent``, and maps it as a fitted guide does.
+    """Draws one latent vector for all sites, and maps it as a fitted guide does.
 
-    Under the guide's transform the posterior is nearly the guide's simple base distribution, which a second
-    guide, or a sampler, handles well. All sites share one instance, and the model must have the same sites in
-    every run.
+    The vector is at the site ``<name of the first>_shared_latent``. Under the guide's transform the posterior
+    is nearly the guide's simple base distribution, which a second guide, or a sampler, handles well. All
+    sites share one instance, and the model must have the same sites in every run.
 
     Args:
         guide: a fitted guide that is made of a base distribution and a transform, such as ``AutoIAFNormal``.
@@ -37,6 +37,16 @@ class NeuTraReparam(Reparam):
     References:
         M. Hoffman et al. (2019), "NeuTra-lizing bad geometry in Hamiltonian Monte Carlo using neural
         transport".
+
+    >>> import ember
+    >>> from ember.infer.reparam import NeuTraReparam
+    >>> def model():
+    ...     a = ember.sample("a", ember.distributions.Normal(0.0, 1.0))
+    ...     ember.sample("b", ember.distributions.Normal(a, 1.0))
+    >>> guide = ember.infer.autoguide.AutoMultivariateNormal(model).prepare()  # fit it first
+    >>> changed = NeuTraReparam(guide).reparam(model)
+    >>> ember.poutine.trace(changed).get_trace().nodes["a_shared_latent"].value.shape
+    torch.Size([2])
     """
 
     def __init__(self, guide: Any) -> None:

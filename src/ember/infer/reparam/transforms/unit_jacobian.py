@@ -27,6 +27,16 @@ class UnitJacobianReparam(Reparam):
 
     Raises:
         ValueError: if the transform has more event dims than the site, unless that is allowed.
+
+    >>> import torch, ember
+    >>> from ember.distributions.transforms import Permute
+    >>> from ember.infer.reparam import UnitJacobianReparam
+    >>> def model():
+    ...     return ember.sample("x", ember.distributions.Normal(torch.zeros(3), 1.0).to_event(1))
+    >>> config = {"x": UnitJacobianReparam(Permute(torch.tensor([2, 0, 1])))}
+    >>> trace = ember.poutine.trace(ember.poutine.reparam(model, config=config)).get_trace()
+    >>> bool((trace.nodes["x_transformed"].value == trace.nodes["x"].value[[2, 0, 1]]).all())
+    True
     """
 
     def __init__(
