@@ -10,12 +10,16 @@ from typing import Any
 
 @dataclass
 class Capture:
-    """One program, or the reason why there is none."""
+    """Holds what is known of one program, or the reason why there is none."""
 
     what: str
+    """What was captured, such as ``"step"``."""
     reason: str
+    """Why it was captured: what has changed since the time before."""
     num_nodes: int = 0
+    """How many operators were recorded."""
     backend: str = ""
+    """Which backend made the program."""
     note: str = ""
     """Why this backend, or how its time was spent."""
     optimizer: str = ""

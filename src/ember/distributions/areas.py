@@ -115,7 +115,7 @@ class CAR(TorchDistribution):
         )
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The normal's, by products with the adjacency matrix."""
+        """Return the normal's log density, by products with the adjacency matrix."""
         if self._validate_args:
             self._validate_sample(value)
         apart = value - self.loc
@@ -201,7 +201,7 @@ class ICAR(TorchDistribution):
         return values, vectors
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The density of the differences, and of the mean."""
+        """Return the density of the differences, and of the mean."""
         if self._validate_args:
             self._validate_sample(value)
         n = len(self.adj_matrix)

@@ -56,7 +56,7 @@ class Beta(torch.distributions.Beta, WrappedDistribution):
         return expanded
 
     def conjugate_update(self, other: Any) -> tuple[Beta, Tensor]:
-        """The normalised product of two beta densities, and its log normaliser."""
+        """Return the normalised product of two beta densities, and its log normaliser."""
         _check_family(Beta, other)
         updated = Beta(
             self.concentration1 + other.concentration1 - 1, self.concentration0 + other.concentration0 - 1
@@ -80,11 +80,11 @@ class Dirichlet(torch.distributions.Dirichlet, WrappedDistribution):
 
     @staticmethod
     def infer_shapes(concentration: tuple[int, ...]) -> tuple[Any, Any]:  # type: ignore[override]
-        """The rightmost dim is the event."""
+        """Return the shapes; the rightmost dim is the event."""
         return concentration[:-1], concentration[-1:]
 
     def conjugate_update(self, other: Any) -> tuple[Dirichlet, Tensor]:
-        """The normalised product of two Dirichlet densities, and its log normaliser."""
+        """Return the normalised product of two Dirichlet densities, and its log normaliser."""
         _check_family(Dirichlet, other)
         updated = Dirichlet(self.concentration + other.concentration - 1)
         return updated, _ratio_of_normalizers(_log_dirichlet_normalizer, self, other, updated)
@@ -104,7 +104,7 @@ class Gamma(torch.distributions.Gamma, WrappedDistribution):
     """
 
     def conjugate_update(self, other: Any) -> tuple[Gamma, Tensor]:
-        """The normalised product of two gamma densities, and its log normaliser."""
+        """Return the normalised product of two gamma densities, and its log normaliser."""
         _check_family(Gamma, other)
         updated = Gamma(self.concentration + other.concentration - 1, self.rate + other.rate)
         return updated, _ratio_of_normalizers(_log_gamma_normalizer, self, other, updated)

@@ -32,7 +32,7 @@ class Categorical(torch.distributions.Categorical, WrappedDistribution):
     }
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log probability of the category ``value``."""
+        """Return the log probability of the category ``value``."""
         if getattr(value, "_pyro_categorical_support", None) == id(self):
             dim = -1 - value.dim()
             logits = self.logits
@@ -86,7 +86,7 @@ class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistributi
     def infer_shapes(  # type: ignore[override]
         probs: tuple[int, ...] | None = None, logits: tuple[int, ...] | None = None
     ) -> tuple[Any, Any]:
-        """The rightmost dim is the event."""
+        """Return the shapes; the rightmost dim is the event."""
         return _infer_one_hot_shapes(probs, logits)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
@@ -109,7 +109,7 @@ class OneHotCategoricalStraightThrough(
     def infer_shapes(  # type: ignore[override]
         probs: tuple[int, ...] | None = None, logits: tuple[int, ...] | None = None
     ) -> tuple[Any, Any]:
-        """The rightmost dim is the event."""
+        """Return the shapes; the rightmost dim is the event."""
         return _infer_one_hot_shapes(probs, logits)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:

@@ -83,7 +83,7 @@ class CensoredDistribution(TorchDistribution):
         return self._completed(new, batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's, or the log of the mass beyond a limit."""
+        """Return the base's log density, or the log of the mass beyond a limit."""
         if self._validate_args:
             self._validate_sample(value)
         base = self.base_dist

@@ -122,7 +122,7 @@ class CoalescentTimes(TorchDistribution):
         return self._completed(new, shape, self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The sum of the log rates of what meets, less the rate of all pairs over the time."""
+        """Return the sum of the log rates of what meets, less the rate of all pairs over the time."""
         if self._validate_args:
             self._validate_sample(value)
         past = _history(self.leaf_times, value)

@@ -174,7 +174,7 @@ class DirichletMultinomial(TorchDistribution):
 
     @staticmethod
     def infer_shapes(concentration: tuple[int, ...], total_count: tuple[int, ...] = ()) -> tuple[Any, Any]:  # type: ignore[override]
-        """The rightmost dim of ``concentration`` is the event."""
+        """Return the shapes; the rightmost dim of ``concentration`` is the event."""
         return broadcast_shape(concentration[:-1], total_count), concentration[-1:]
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
@@ -198,7 +198,7 @@ class DirichletMultinomial(TorchDistribution):
         return draws
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The ratio of rising factorials, with the number of orders."""
+        """Return the ratio of rising factorials, with the number of orders."""
         if self._validate_args:
             self._validate_sample(value)
         concentration = self.concentration

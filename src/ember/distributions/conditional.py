@@ -19,7 +19,7 @@ class ConditionalDistribution(ABC):
 
     @abstractmethod
     def condition(self, context: Any) -> Any:
-        """The distribution given a context."""
+        """Return the distribution given a context."""
         raise NotImplementedError
 
 
@@ -28,7 +28,7 @@ class ConditionalTransform(ABC):
 
     @abstractmethod
     def condition(self, context: Any) -> Any:
-        """The transform given a context."""
+        """Return the transform given a context."""
         raise NotImplementedError
 
 
@@ -164,7 +164,7 @@ class ConditionalTransformedDistribution(ConditionalDistribution):
         self.transforms: list[Any] = [_conditional_transform(t) for t in transforms]
 
     def condition(self, context: Tensor | Any) -> TransformedDistribution:
-        """The distribution given a context."""
+        """Return the distribution given a context."""
         base = self.base_dist.condition(context)
         return TransformedDistribution(base, [t.condition(context) for t in self.transforms])
 

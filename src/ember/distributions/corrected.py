@@ -42,7 +42,7 @@ class GeneralizedPareto(torch.distributions.GeneralizedPareto, WrappedDistributi
         return -self.scale.log() - torch.where(exponential, z, tail)
 
     def log_survival_function(self, value: Tensor) -> Tensor:
-        """The log probability of a larger value."""
+        """Return the log probability of a larger value."""
         if self._validate_args:
             self._validate_sample(value)
         exponential, c = self._safe_concentration()

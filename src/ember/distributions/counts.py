@@ -112,7 +112,7 @@ class Multinomial(torch.distributions.Multinomial, WrappedDistribution):
 
     @staticmethod
     def infer_shapes(total_count: Any = None, probs: Any = None, logits: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
-        """The rightmost dim of ``probs`` or ``logits`` is the event."""
+        """Return the shapes; the rightmost dim of ``probs`` or ``logits`` is the event."""
         shape = probs if logits is None else logits
         batch_shape, event_shape = shape[:-1], shape[-1:]
         if isinstance(total_count, tuple):

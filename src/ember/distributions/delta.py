@@ -72,7 +72,7 @@ class Delta(TorchDistribution):
         return self._completed(new, batch_shape, self.event_shape)
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        """The point, expanded; gradients flow to it."""
+        """Return the point, expanded; gradients flow to it."""
         return self.v.expand(Size(sample_shape) + self.v.shape)
 
     def log_prob(self, x: Tensor) -> Tensor:

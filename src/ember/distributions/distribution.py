@@ -62,11 +62,11 @@ class Distribution(metaclass=DistributionMeta):
 
     @abstractmethod
     def log_prob(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """The log density (or log mass) of ``x``, one for each element of the batch."""
+        """Return the log density (or log mass) of ``x``, one for each element of the batch."""
         raise NotImplementedError
 
     def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
-        """The terms that gradient estimators need at ``x``.
+        """Return the terms that gradient estimators need at ``x``.
 
         Right for distributions that are fully reparameterised or not at all; those that are partially
         reparameterised override this.

@@ -67,7 +67,7 @@ class Empirical(TorchDistribution):
         return picked.reshape((*sample_shape, *draws.shape[1:]))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of the weight of all draws that equal ``value``, which has no sample shape."""
+        """Return the log of the weight of all draws that equal ``value``, which has no sample shape."""
         expected = self.batch_shape + self.event_shape
         if self._validate_args and value.shape != expected:
             raise ValueError(f"``value.shape`` must be {expected}")
@@ -108,5 +108,5 @@ class Empirical(TorchDistribution):
         return self._weighted_mean(deviation.square())
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """The draws, as given."""
+        """Return the draws, as given."""
         return self._samples

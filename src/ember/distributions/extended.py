@@ -30,7 +30,7 @@ class ExtendedBinomial(Binomial):
     support: Any = constraints.integer
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The binomial log probability, or -inf."""
+        """Return the binomial log probability, or -inf."""
         log_prob = super().log_prob(value)
         return log_prob.masked_fill((value < 0) | (value > self.total_count), -math.inf)
 
@@ -52,7 +52,7 @@ class ExtendedBetaBinomial(BetaBinomial):
     support: Any = constraints.integer
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log probability, or -inf."""
+        """Return the log probability, or -inf."""
         if self._validate_args:
             self._validate_sample(value)
         outside = (value < 0) | (value > self.total_count)

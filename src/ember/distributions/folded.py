@@ -40,7 +40,7 @@ class FoldedDistribution(TransformedDistribution):
         return expanded
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of the sum of the base's densities at ``value`` and ``-value``."""
+        """Return the log of the sum of the base's densities at ``value`` and ``-value``."""
         if self._validate_args:
             self._validate_sample(value)
         base: Any = self.base_dist

@@ -119,7 +119,7 @@ class GammaGaussianHMM(HiddenMarkovModel):
         return gamma_gaussian_tensordot(self._init, chain_product(steps), dims=self.hidden_dim)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of a sequence ``(..., time, obs_dim)``."""
+        """Return the log density of a sequence ``(..., time, obs_dim)``."""
         return self._last(value).event_logsumexp().logsumexp()
 
     def filter(self, value: Tensor) -> tuple[Gamma, MultivariateNormal]:

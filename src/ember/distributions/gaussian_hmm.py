@@ -142,7 +142,7 @@ class GaussianHMM(HiddenMarkovModel):
         return self._completed(new, shape, self.event_shape).last_for(self.duration)
 
     def reshaped(self, batch_shape: Sequence[int]) -> GaussianHMM:
-        """The same sequences with another batch shape of as many elements."""
+        """Return the same sequences with another batch shape of as many elements."""
         old, new = self.batch_shape, self._get_checked_instance(GaussianHMM)
         new.hidden_dim, new.obs_dim = self.hidden_dim, self.obs_dim
         new._init = self._init.reshape(batch_shape)
@@ -189,7 +189,7 @@ class GaussianHMM(HiddenMarkovModel):
         return gaussian_tensordot(self._init, sequential_gaussian_tensordot(steps), dims=self.hidden_dim)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of a sequence ``(..., time, obs_dim)``."""
+        """Return the log density of a sequence ``(..., time, obs_dim)``."""
         dtype = torch.promote_types(value.dtype, self._init.info_vec.dtype)
         wide, value = self._in_double(value)
         return wide._last(wide._given(value)).event_logsumexp().to(dtype)
@@ -237,7 +237,7 @@ class GaussianHMM(HiddenMarkovModel):
         return new, log_normalizer
 
     def prefix_condition(self, data: Tensor) -> GaussianHMM:
-        """The distribution of the rest of a sequence, given its beginning ``(..., earlier, obs_dim)``.
+        """Return the distribution of the rest of a sequence, given its beginning ``(..., earlier, obs_dim)``.
 
         Raises:
             AssertionError: if the duration is not known, or not longer than the beginning.

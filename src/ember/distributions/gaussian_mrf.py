@@ -83,7 +83,7 @@ class GaussianMRF(TorchDistribution):
         return gaussian_tensordot(self._init, chain, dims=self.hidden_dim).event_logsumexp()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of a sequence ``(..., time, obs_dim)``."""
+        """Return the log density of a sequence ``(..., time, obs_dim)``."""
         if self._validate_args:
             self._validate_sample(value)
         time = value.size(-2)

@@ -114,12 +114,12 @@ class GroupedNormalNormal(TorchDistribution):
         return total, zero.index_add(0, self.group_idx, away)
 
     def get_posterior(self, value: Tensor) -> Normal:
-        """The distribution of the means of groups given the data."""
+        """Return the distribution of the means of groups given the data."""
         precision, away = self._sums(value)
         return Normal(self.prior_loc + away / precision, precision.rsqrt())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of all data, a number."""
+        """Return the log density of all data, a number."""
         if self._validate_args:
             self._validate_sample(value)
         precision, away = self._sums(value)

@@ -154,7 +154,7 @@ class DiscreteHMM(HiddenMarkovModel):
         return sequential_logmatmulexp(self.transition_logits + seen.unsqueeze(-2))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of a sequence.
+        """Return the log density of a sequence.
 
         Shapes: ``value`` is ``(..., time) + observation_dist.event_shape``.
         """
@@ -162,7 +162,7 @@ class DiscreteHMM(HiddenMarkovModel):
         return result
 
     def filter(self, value: Tensor) -> Any:
-        """The distribution of the last state given a sequence; its ``logits`` can start another model.
+        """Return the distribution of the last state given a sequence; its ``logits`` can start another model.
 
         Shapes: ``value`` as for :meth:`log_prob`.
         """

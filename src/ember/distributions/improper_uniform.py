@@ -41,7 +41,7 @@ class ImproperUniform(TorchDistribution):
         return self._support
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
-        """The same density over a larger batch."""
+        """Return the same density over a larger batch."""
         new = self._get_checked_instance(ImproperUniform, _instance)
         new._support = self._support
         return self._completed(new, Size(batch_shape), self.event_shape)

@@ -76,5 +76,5 @@ class IndependentHMM(TorchDistribution):
         return self.base_dist.rsample(sample_shape).squeeze(-1).mT  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The sum of the log densities ``(..., time, obs_dim)``."""
+        """Return the sum of the log densities ``(..., time, obs_dim)``."""
         return self.base_dist.log_prob(value.mT.unsqueeze(-1)).sum(-1)  # type: ignore[no-any-return]

@@ -304,7 +304,7 @@ class SkewLogistic(_DrawnByInverse):
         return ((value - self.loc) / self.scale).sigmoid().pow(self.asymmetry)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The inverse of :meth:`cdf`."""
+        """Return the inverse of :meth:`cdf`."""
         # logit(v ** (1 / a)) from log v: precise where the power rounds to 1.
         log_power = value.log() / self.asymmetry
         return self.loc + self.scale * (log_power - (-torch.expm1(log_power)).log())

@@ -64,7 +64,7 @@ class LogNormalNegativeBinomial(ElementwiseDistribution):
         super().__init__(total_count, logits, multiplicative_noise_scale, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of the weighted sum of negative binomial probabilities."""
+        """Return the log of the weighted sum of negative binomial probabilities."""
         if self._validate_args:
             self._validate_sample(value)
         points, log_weights = get_quad_rule(self.num_quad_points, self.logits)

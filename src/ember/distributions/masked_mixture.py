@@ -124,7 +124,7 @@ class MaskedMixture(TorchDistribution):
         return self._choose(lambda fn: fn.rsample(Size(sample_shape)))  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of the element's component."""
+        """Return the log density of the element's component."""
         value = value.expand(broadcast_shape(value.shape, self.batch_shape + self.event_shape))
         if self._validate_args:
             self._validate_sample(value)

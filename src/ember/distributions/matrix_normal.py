@@ -144,7 +144,7 @@ class ZeroSumNormal(TorchDistribution):
         return self._completed(new, Size(batch_shape), self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The normal's on the subspace, which has one dim less along each dim."""
+        """Return the normal's log density on the subspace, which has one dim less along each dim."""
         if self._validate_args:
             self._validate_sample(value)
         dims = math.prod(size - 1 for size in self.event_shape)

@@ -45,7 +45,7 @@ class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, W
     def infer_shapes(  # type: ignore[override]
         loc: tuple[int, ...], cov_factor: tuple[int, ...], cov_diag: tuple[int, ...]
     ) -> tuple[Any, Any]:
-        """The rightmost dim of ``loc`` is the event."""
+        """Return the shapes; the rightmost dim of ``loc`` is the event."""
         return broadcast_shape(loc[:-1], cov_factor[:-2], cov_diag[:-1]), loc[-1:]
 
 
@@ -65,7 +65,7 @@ class MultivariateNormal(torch.distributions.MultivariateNormal, WrappedDistribu
         precision_matrix: tuple[int, ...] | None = None,
         scale_tril: tuple[int, ...] | None = None,
     ) -> tuple[Any, Any]:
-        """The rightmost dim of ``loc`` is the event."""
+        """Return the shapes; the rightmost dim of ``loc`` is the event."""
         batch_shape = loc[:-1]
         for matrix in (covariance_matrix, precision_matrix, scale_tril):
             if matrix is not None:

@@ -66,7 +66,7 @@ class MultivariateStudentT(TorchDistribution):
     def infer_shapes(  # type: ignore[override]
         df: tuple[int, ...], loc: tuple[int, ...], scale_tril: tuple[int, ...]
     ) -> tuple[Any, Any]:
-        """The rightmost dim of ``loc`` is the event."""
+        """Return the shapes; the rightmost dim of ``loc`` is the event."""
         return broadcast_shape(df, loc[:-1], scale_tril[:-2]), loc[-1:]
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:

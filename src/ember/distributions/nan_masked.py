@@ -21,7 +21,7 @@ class NanMaskedNormal(Normal):
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The normal log density where there is a value."""
+        """Return the normal log density where there is a value."""
         there = value.isfinite()
         log_prob = super().log_prob(torch.where(there, value, self.loc.detach()))
         return torch.where(there, log_prob, torch.zeros_like(log_prob))
@@ -38,7 +38,7 @@ class NanMaskedMultivariateNormal(MultivariateNormal):
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of the coordinates that are there.
+        """Return the log density of the coordinates that are there.
 
         Each missing coordinate is replaced by a standard normal one that is independent of the others and 0,
         whose density is left out. One batched factorisation serves all patterns of gaps.

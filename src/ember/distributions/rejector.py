@@ -75,7 +75,7 @@ class Rejector(TorchDistribution):
         return x  # type: ignore[no-any-return]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The proposal's density, times the probability of acceptance, over that of all proposals."""
+        """Return the proposal's density, times the probability of acceptance, over that of all proposals."""
         log_prob: Tensor = self.propose.log_prob(x) + self.log_prob_accept(x) - self._log_scale
         return log_prob
 

@@ -80,7 +80,7 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
         return QuantizeCategorical.apply(clamp_probs(super().rsample(Size(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The density of the relaxed value behind a draw, or of ``value`` itself if it is no draw."""
+        """Return the density of the relaxed value behind a draw, or of ``value`` itself if it is no draw."""
         return super().log_prob(getattr(value, "_unquantize", value))  # type: ignore[no-untyped-call, no-any-return]
 
 
@@ -102,5 +102,5 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
         return QuantizeBernoulli.apply(clamp_probs(super().rsample(Size(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The density of the relaxed value behind a draw, or of ``value`` itself if it is no draw."""
+        """Return the density of the relaxed value behind a draw, or of ``value`` itself if it is no draw."""
         return super().log_prob(getattr(value, "_unquantize", value))  # type: ignore[no-untyped-call, no-any-return]

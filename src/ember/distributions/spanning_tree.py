@@ -110,7 +110,7 @@ class SpanningTree(TorchDistribution):
         return 2 * half + shift * (self.num_vertices - 1)
 
     def log_prob(self, edges: Tensor) -> Tensor:
-        """The log probability of trees ``(..., V - 1, 2)``."""
+        """Return the log probability of trees ``(..., V - 1, 2)``."""
         if self._validate_args:
             self.validate_edges(edges)
         return self.edge_logits[_edge_index(edges)].sum(-1) - self.log_partition_function

@@ -128,7 +128,7 @@ class SineSkewed(TorchDistribution):
             return (y + math.pi) % _TURN - math.pi
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's log density and that of the skew."""
+        """Return the base's log density and that of the skew."""
         if self._validate_args:
             self._validate_sample(value)
         log_prob: Tensor = self.base_dist.log_prob(value) + self._skew(value).log1p()

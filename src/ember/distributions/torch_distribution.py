@@ -200,11 +200,11 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
         self.base_dist._validate_args = value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's log density, summed over the reinterpreted dims."""
+        """Return the base's log density, summed over the reinterpreted dims."""
         return sum_rightmost(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)  # type: ignore[no-any-return]
 
     def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
-        """The base's score parts, summed over the reinterpreted dims."""
+        """Return the base's score parts, summed over the reinterpreted dims."""
         base_method = getattr(type(self.base_dist), "score_parts", Distribution.score_parts)
         if base_method is Distribution.score_parts or "has_rsample" in self.__dict__:
             return super().score_parts(x, *args, **kwargs)
@@ -280,7 +280,7 @@ class MaskedDistribution(TorchDistribution):
         return self.base_dist.rsample(sample_shape)  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's log density where the mask is True, else 0."""
+        """Return the base's log density where the mask is True, else 0."""
         if self._mask is False:
             shape = broadcast_shape(self.base_dist.batch_shape, value.shape[: value.dim() - self.event_dim])
             return torch.zeros((), device=value.device).expand(shape)
@@ -367,18 +367,18 @@ class ExpandedDistribution(TorchDistribution):
         return broadcast_shape(self._batch_shape, value.shape[: value.dim() - self.event_dim])
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's log density, expanded."""
+        """Return the base's log density, expanded."""
         return self.base_dist.log_prob(value).expand(self._log_prob_shape(value))  # type: ignore[no-any-return]
 
     def score_parts(self, value: Tensor) -> ScoreParts:
-        """The base's score parts, expanded."""
+        """Return the base's score parts, expanded."""
         if "has_rsample" in self.__dict__:
             return super().score_parts(value)
         shape, parts = self._log_prob_shape(value), self.base_dist.score_parts(value)
         return ScoreParts(*(p.expand(shape) if isinstance(p, Tensor) else p for p in parts))
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """The base's support, with dims of the expanded batch."""
+        """Return the base's support, with dims of the expanded batch."""
         values = self.base_dist.enumerate_support(expand=False)
         size, event_shape = values.shape[:1], self.event_shape
         values = values.reshape(size + (1,) * len(self._batch_shape) + event_shape)

@@ -92,7 +92,7 @@ class ComposeTransformModule(ComposeTransform, torch.nn.ModuleList):
         return without_cached_values(state | {"parts": [picklable(part) for part in self.parts]})
 
     def with_cache(self, cache_size: int = 1) -> ComposeTransformModule:
-        """The same chain with another size of cache."""
+        """Return the same chain with another size of cache."""
         if cache_size == self._cache_size:
             return self
         return ComposeTransformModule(self.parts, cache_size=cache_size)

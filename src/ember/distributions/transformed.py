@@ -165,7 +165,7 @@ class LogNormal(torch.distributions.LogNormal, TransformedDistribution):
         return super(torch.distributions.LogNormal, self).expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The density of ``log(value)`` under the base, less ``log(value)``."""
+        """Return the density of ``log(value)`` under the base, less ``log(value)``."""
         if self._validate_args:
             self._validate_sample(value)
         log_value = value.log()

@@ -98,7 +98,7 @@ class TruncatedDistribution(TorchDistribution):
         return below, above
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's, less the log of the mass between the bounds; minus infinity outside of them."""
+        """Return the base's log density, less the log of the mass between the bounds; minus infinity outside."""
         if self._validate_args:
             self._validate_sample(value)
         below, above = self._limits()
@@ -193,7 +193,7 @@ class TruncatedNormal(ElementwiseDistribution):
         return result
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The normal's, less the log of the mass between the bounds; minus infinity outside of them."""
+        """The normal's, less the log of the mass between the bounds; minus infinity outside."""
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.scale
@@ -289,7 +289,7 @@ class LogUniform(ElementwiseDistribution):
         return (value / self.low).log() / self._width()
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The inverse of :meth:`cdf`."""
+        """Return the inverse of :meth:`cdf`."""
         return self.low * (value * self._width()).exp()
 
     @property

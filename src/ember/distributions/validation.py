@@ -30,7 +30,7 @@ def enable_validation(is_validate: bool) -> None:
 
 
 def is_validation_enabled() -> bool:
-    """Whether Ember's distributions validate in this thread; see :func:`enable_validation`."""
+    """Say whether Ember's distributions validate in this thread; see :func:`enable_validation`."""
     return _VALIDATION_ENABLED and VALUE_CHECKS.on
 
 

@@ -64,7 +64,7 @@ class GaussianRandomWalk(TorchDistribution):
         return (noise * self.scale.unsqueeze(-1)).cumsum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The sum of the log densities of the steps."""
+        """Return the sum of the log densities of the steps."""
         if self._validate_args:
             self._validate_sample(value)
         steps = torch.cat([value[..., :1], value.diff(dim=-1)], -1)
@@ -153,7 +153,7 @@ class GaussianAR(TorchDistribution):
         return torch.stack(path, -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The sum of the log densities of the noise."""
+        """Return the sum of the log densities of the noise."""
         if self._validate_args:
             self._validate_sample(value)
         expected = self.intercept.unsqueeze(-1)
@@ -225,7 +225,7 @@ class EulerMaruyama(TorchDistribution):
         return torch.stack(path, -1 - len(self.init_dist.event_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The density of the first state, and of each step from the one before."""
+        """Return the density of the first state, and of each step from the one before."""
         if self._validate_args:
             self._validate_sample(value)
         event_dims = len(self.init_dist.event_shape)

@@ -95,7 +95,7 @@ class ZeroInflatedDistribution(TorchDistribution):
         return logsigmoid(self.gate_logits), logsigmoid(-self.gate_logits)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's, less likely by the gate; at zero, the gate's probability is added."""
+        """Return the base's log density, less by the gate; at zero, the gate's probability is added."""
         if self._validate_args:
             self._validate_sample(value)
         log_gate, log_rest = self._log_gate()

@@ -39,7 +39,7 @@ def _make_name(prefix: str, name: str) -> str:
 
 
 class PyroModule(nn.Module, metaclass=PyroModuleMeta):
-    """A :class:`torch.nn.Module` whose attributes are parameters and random variables of the program.
+    """Makes attributes of a :class:`torch.nn.Module` parameters and random variables of the program.
 
     - An :class:`torch.nn.Parameter`, or an attribute set to a :class:`PyroParam`, is a ``param`` site when it is read.
     - An attribute set to a :class:`PyroSample` is a ``sample`` site, drawn once in each outermost call.

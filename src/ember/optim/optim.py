@@ -53,7 +53,7 @@ def _is_torch_class(constructor: object) -> bool:
 
 
 class PyroOptim:
-    """A torch optimizer for parameters that appear while a program runs.
+    """Steps parameters that appear while a program runs, by an optimizer of torch.
 
     Args:
         optim_constructor: a class of :mod:`torch.optim`, any other subclass of
@@ -269,7 +269,7 @@ class PyroOptim:
         return next(iter(by_store.values()), {})
 
     def stepped_names(self) -> frozenset[str]:
-        """Return the names of parameters of the active store that have been stepped, here or in a saved state."""
+        """Return names of parameters of the active store that have been stepped, or are in a loaded state."""
         store = get_param_store()
         names = {record.current_name() for record in self.records if record.store() is store}
         return frozenset(

@@ -213,7 +213,7 @@ def ExponentialLR(optim_args: dict[str, Any], clip_args: Options | None = None) 
 
 @options_in_a_dictionary
 def LRScheduler(optim_args: dict[str, Any], clip_args: Options | None = None) -> PyroLRScheduler:
-    """The abstract base, for subclasses; it has no schedule of its own."""
+    """Make the abstract base, for subclasses; it has no schedule of its own."""
     return PyroLRScheduler(torch.optim.lr_scheduler.LRScheduler, optim_args, clip_args)
 
 
@@ -313,7 +313,7 @@ def StepLR(optim_args: dict[str, Any], clip_args: Options | None = None) -> Pyro
 
 @options_in_a_dictionary
 def _LRScheduler(optim_args: dict[str, Any], clip_args: Options | None = None) -> PyroLRScheduler:
-    """The abstract base under its old name."""
+    """Make the abstract base under its old name."""
     return PyroLRScheduler(torch.optim.lr_scheduler._LRScheduler, optim_args, clip_args)
 
 

@@ -128,11 +128,11 @@ class ParamStoreDict:
             yield name, self[name]
 
     def leaf(self, name: str) -> torch.Tensor | None:
-        """The unconstrained leaf of a name, or None."""
+        """Return the unconstrained leaf of a name, or None."""
         return self._contents.leaves.get(name)
 
     def constraint(self, name: str) -> Constraint:
-        """The constraint of a known name."""
+        """Return the constraint of a known name."""
         return self._contents.constraints[name]
 
     def named_parameters(self) -> ItemsView[str, torch.Tensor]:
@@ -182,7 +182,7 @@ class ParamStoreDict:
     def setdefault(
         self, name: str, init_constrained_value: InitValue, constraint: Constraint = constraints.real
     ) -> torch.Tensor:
-        """The constrained value of a parameter, which is created first if there is none of that name.
+        """Return the constrained value of a parameter, which is created first if there is none of that name.
 
         Args:
             name: the parameter's name.

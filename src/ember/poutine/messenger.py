@@ -46,7 +46,9 @@ def unwrap(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Messenger:
-    """Base of handlers, itself without effect.
+    """Acts on the statements of a program that runs inside of it; the base of handlers.
+
+    It does nothing itself.
 
     A handler is a context manager, and a decorator when called with a function. Subclasses define
     ``_pyro_<type>(msg)`` to act before a site of that type is settled, ``_pyro_post_<type>(msg)`` to act
@@ -90,7 +92,7 @@ class Messenger:
             del stack[stack.index(self) :]
 
     def hides(self, site: Site) -> bool:
-        """Whether the handlers outside of this one do not see a site."""
+        """Say whether the handlers outside of this one do not see a site."""
         return False
 
     def is_repeatable(self) -> bool:

@@ -193,7 +193,7 @@ def message(
 
 
 def site_is_subsample(site: Mapping[str, Any]) -> bool:
-    """Whether a site is the hidden one in which a plate draws its indices."""
+    """Say whether a site is the hidden one in which a plate draws its indices."""
     return _is_sample_of(site, "_Subsample")
 
 

@@ -148,7 +148,7 @@ class Trace:
         return self._succ[site_name]
 
     def copy(self) -> Trace:
-        """A copy with the same sites (not copied) and its own edges."""
+        """Return a copy with the same sites (not copied) and its own edges."""
         new = Trace(graph_type=self.graph_type)
         new.nodes.update(self.nodes)
         new._outgoing = {name: set(names) for name, names in self._outgoing.items()}
@@ -267,19 +267,19 @@ class Trace:
             site.value = site.value.detach()
 
     def samples(self) -> Iterator[Site]:
-        """The sample sites, latent and observed."""
+        """Return the sample sites, latent and observed."""
         return (site for site in self.nodes.values() if site.type == "sample")
 
     def latents(self) -> Iterator[Site]:
-        """The sample sites that are not observed."""
+        """Return the sample sites that are not observed."""
         return (site for site in self.nodes.values() if site.type == "sample" and not site.is_observed)
 
     def observed(self) -> Iterator[Site]:
-        """The observed sample sites."""
+        """Return the observed sample sites."""
         return (site for site in self.nodes.values() if site.type == "sample" and site.is_observed)
 
     def params(self) -> Iterator[Site]:
-        """The parameters."""
+        """Return the parameters."""
         return (site for site in self.nodes.values() if site.type == "param")
 
     def _names(self, holds: Callable[[Site], bool]) -> list[str]:

@@ -40,7 +40,7 @@ class _Known(torch.autograd.Function):
 
 
 class CompiledLoss(nn.Module):
-    """A model, a guide and an objective as a module: called with the data, it returns the loss.
+    """Joins a model, a guide and an objective in a module: called with the data, it returns the loss.
 
     Use it in training loops that are not Ember's, such as those of Lightning or Accelerate. A call computes
     loss and gradients by one captured program. ``backward`` hands the gradients over through torch's

@@ -72,7 +72,7 @@ def frequencies(ell: Ell, m: M, dim: int, dtype: torch.dtype) -> Tensor:
 
 
 def eigenfunctions(x: Tensor, ell: Ell, m: M) -> Tensor:
-    """The basis functions at points: ``prod sin(pi j (x + ell) / (2 ell)) / sqrt(ell)`` over the dims.
+    """Return the basis functions at points: ``prod sin(pi j (x + ell) / (2 ell)) / sqrt(ell)`` over the dims.
 
     Args:
         x: points, ``(*batch, dim)``, or ``(n,)`` of one dim. All lie within ``(-ell, ell)``.

@@ -23,7 +23,7 @@ _SMALLEST = 1e-20
 
 
 def spectral_density_squared_exponential(dim: int, w: Tensor, alpha: Positive, length: Positive) -> Tensor:
-    """Of ``alpha exp(-|x - x'|^2 / (2 length^2))``.
+    """Compute the spectral density of ``alpha exp(-|x - x'|^2 / (2 length^2))``.
 
     Args:
         dim: of the points.
@@ -44,7 +44,7 @@ def spectral_density_squared_exponential(dim: int, w: Tensor, alpha: Positive, l
 
 
 def spectral_density_matern(dim: int, nu: float, w: Tensor, alpha: Positive, length: Positive) -> Tensor:
-    """Of the Matérn kernel of variance ``alpha``.
+    """Compute the spectral density of the Matérn kernel of variance ``alpha``.
 
     Args:
         dim: of the points.
@@ -121,7 +121,7 @@ def diag_spectral_density_matern(
 
 
 def diag_spectral_density_periodic(alpha: Positive, length: Positive, m: int) -> Tensor:
-    """The variances of the cosines that make up ``alpha^2 exp(-2 sin^2(w0 (x - x') / 2) / length^2)``.
+    """Return the variances of the cosines that make up ``alpha^2 exp(-2 sin^2(w0 (x - x') / 2) / length^2)``.
 
     These are ``2 alpha^2 exp(-a) I_j(a)`` with ``a = length^-2``, half of it for ``j = 0``. The Bessel
     functions are integrals over a period, which the trapezoidal rule gives to all digits where ``length`` is

@@ -168,7 +168,7 @@ class ConditionalAutoRegressiveNN(nn.Module):
         self.f = nonlinearity
 
     def get_permutation(self) -> Tensor:
-        """The order of the inputs."""
+        """Return the order of the inputs."""
         return self.permutation
 
     @torch.no_grad()

@@ -92,7 +92,7 @@ class AffineAutoregressive(RememberingTransform, TransformModule):
         return entry_by_entry(self.arn, y, inverted)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the scales."""
+        """Return the sum of the logs of the scales."""
         log_scale: Tensor | None = self.recalled(x, y)
         return (self._affine(x)[1] if log_scale is None else log_scale).sum(-1)
 
@@ -122,7 +122,7 @@ class ConditionalAffineAutoregressive(ConditionalTransformModule):
         self.kwargs = kwargs
 
     def condition(self, context: Tensor) -> AffineAutoregressive:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return AffineAutoregressive(partial(self.nn, context=context), **self.kwargs)
 
 

@@ -103,7 +103,7 @@ class AffineCoupling(RememberingTransform, TransformModule):
         return x
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the scales."""
+        """Return the sum of the logs of the scales."""
         log_scale: Tensor | None = self.recalled(x, y)
         if log_scale is None:
             log_scale = self._affine(*self._parts(x))[1]
@@ -137,7 +137,7 @@ class ConditionalAffineCoupling(ConditionalTransformModule):
         self.kwargs = kwargs
 
     def condition(self, context: Tensor) -> AffineCoupling:
-        """The layer given a context of shape ``(..., context_dim)``."""
+        """Return the layer given a context of shape ``(..., context_dim)``."""
         return AffineCoupling(self.split_dim, partial(self.nn, context=context), **self.kwargs)
 
 

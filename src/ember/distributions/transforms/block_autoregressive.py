@@ -100,7 +100,7 @@ class BlockAutoregressive(OneWayTransform, TransformModule):
         return y, log_slope
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the log slopes, each of which is a product of the blocks on the diagonal."""
+        """Return the sum of the log slopes, each of which is a product of the blocks on the diagonal."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
 

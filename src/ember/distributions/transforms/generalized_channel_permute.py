@@ -162,7 +162,7 @@ class ConditionalGeneralizedChannelPermute(ConditionalTransformModule):
         self.register_buffer("permutation", _as_matrix(order, channels))
 
     def condition(self, context: Tensor) -> ConditionedGeneralizedChannelPermute:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         numbers: Tensor = self.nn(context)
         LU = numbers.reshape((*numbers.shape[:-1], self.channels, self.channels))
         return ConditionedGeneralizedChannelPermute(self.permutation, LU)

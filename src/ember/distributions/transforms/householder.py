@@ -159,7 +159,7 @@ class ConditionalHouseholder(ConditionalTransformModule):
         return normals.reshape((*normals.shape[:-1], self.count_transforms, self.input_dim))
 
     def condition(self, context: Tensor) -> ConditionedHouseholder:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return ConditionedHouseholder(partial(self._u_unnormed, context))
 
 

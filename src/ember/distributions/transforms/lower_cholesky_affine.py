@@ -48,12 +48,12 @@ class LowerCholeskyAffine(CopyableTransform):
         return x.squeeze(-1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the diagonal."""
+        """Return the sum of the logs of the diagonal."""
         log_det = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return log_det.expand(broadcast_shapes(log_det.shape, x.shape[:-1]))
 
     def with_cache(self, cache_size: int = 1) -> LowerCholeskyAffine:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         if self._cache_size == cache_size:
             return self
         return LowerCholeskyAffine(self.loc, self.scale_tril, cache_size=cache_size)

@@ -183,7 +183,7 @@ class ConditionalMatrixExponential(ConditionalTransformModule):
         return numbers.reshape((*numbers.shape[:-1], self.input_dim, self.input_dim))
 
     def condition(self, context: Tensor) -> ConditionedMatrixExponential:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         weights = partial(self._weights, context)
         return ConditionedMatrixExponential(weights, self.iterations, self.normalization, self.bound)
 

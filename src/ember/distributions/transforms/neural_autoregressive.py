@@ -77,7 +77,7 @@ class NeuralAutoregressive(OneWayTransform, TransformModule):
         return y
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the log slopes."""
+        """Return the sum of the log slopes."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
 
@@ -107,7 +107,7 @@ class ConditionalNeuralAutoregressive(ConditionalTransformModule):
         self.kwargs = kwargs
 
     def condition(self, context: Tensor) -> NeuralAutoregressive:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return NeuralAutoregressive(partial(self.nn, context=context), **self.kwargs)
 
 

@@ -48,5 +48,5 @@ class Normalize(CopyableTransform):
         return y
 
     def with_cache(self, cache_size: int = 1) -> Normalize:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         return self if self._cache_size == cache_size else Normalize(self.p, cache_size=cache_size)

@@ -38,7 +38,7 @@ class OrderedTransform(CopyableTransform):
         return torch.cat([y[..., :1], y.diff(dim=-1).log()], dim=-1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the log differences."""
+        """Return the sum of the log differences."""
         return x[..., 1:].sum(-1)
 
 

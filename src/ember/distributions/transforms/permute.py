@@ -67,7 +67,7 @@ class Permute(CopyableTransform):
         return x.new_zeros(x.shape[: x.dim() + self.dim])
 
     def with_cache(self, cache_size: int = 1) -> Permute:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         if self._cache_size == cache_size:
             return self
         return Permute(self.permutation, dim=self.dim, cache_size=cache_size)

@@ -133,7 +133,7 @@ class ConditionalPlanar(ConditionalTransformModule):
         return bias, u, w
 
     def condition(self, context: Tensor) -> ConditionedPlanar:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return ConditionedPlanar(partial(self._params, context))
 
 

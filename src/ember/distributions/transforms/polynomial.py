@@ -88,7 +88,7 @@ class Polynomial(OneWayTransform, TransformModule):
         return y
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the sums of squares."""
+        """Return the sum of the logs of the sums of squares."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
 

@@ -41,7 +41,7 @@ class PositivePowerTransform(CopyableTransform):
             raise ValueError(f"Expected exponent > 0 but got:{self.exponent}")
 
     def with_cache(self, cache_size: int = 1) -> PositivePowerTransform:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         if self._cache_size == cache_size:
             return self
         return PositivePowerTransform(self.exponent, cache_size=cache_size)

@@ -132,7 +132,7 @@ class ConditionalRadial(ConditionalTransformModule):
         return x0, alpha_prime, beta_prime
 
     def condition(self, context: Tensor) -> ConditionedRadial:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return ConditionedRadial(partial(self._params, context))
 
 

@@ -202,7 +202,7 @@ class ConditionalSpline(ConditionalTransformModule):
         return normalized(*parts)
 
     def checked(self, numbers: Any) -> Sequence[Tensor]:
-        """The parameters that the network has returned, one tensor of each kind.
+        """Return the parameters that the network has returned, one tensor of each kind.
 
         Raises:
             ValueError: if there are more or fewer kinds than a spline of this order takes.
@@ -215,7 +215,7 @@ class ConditionalSpline(ConditionalTransformModule):
         return numbers  # type: ignore[no-any-return]
 
     def condition(self, context: Tensor) -> ConditionedSpline:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return ConditionedSpline(partial(self._params, context), bound=self.bound, order=self.order)
 
 

@@ -76,7 +76,7 @@ class SplineAutoregressive(RememberingTransform, TransformModule):
         return entry_by_entry(self.arn, y, lambda x: spline_inverse(self._knots(x), y, self.spline.bound)[0])
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the slopes."""
+        """Return the sum of the logs of the slopes."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
 
@@ -108,7 +108,7 @@ class ConditionalSplineAutoregressive(ConditionalTransformModule):
         self.kwargs = kwargs
 
     def condition(self, context: Tensor) -> SplineAutoregressive:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return SplineAutoregressive(self.input_dim, partial(self.nn, context=context), **self.kwargs)
 
 

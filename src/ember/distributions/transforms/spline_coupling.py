@@ -89,7 +89,7 @@ class SplineCoupling(RememberingTransform, TransformModule):
         return log_det if self.identity else log_det + self.lower_spline.log_abs_det_jacobian(x1, y1).sum(-1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the slopes of all splines."""
+        """Return the sum of the logs of the slopes of all splines."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
 

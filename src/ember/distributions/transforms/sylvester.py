@@ -67,19 +67,19 @@ class Sylvester(OneWayTransform, Householder):
                 parameter.uniform_(-0.01, 0.01)
 
     def dtanh_dx(self, x: Tensor) -> Tensor:
-        """The derivative of ``tanh`` at ``x``."""
+        """Return the derivative of ``tanh`` at ``x``."""
         return 1 - torch.tanh(x).square()
 
     def R(self) -> Tensor:
-        """The outer triangular matrix, whose diagonal is between -1 and 1."""
+        """Return the outer triangular matrix, whose diagonal is between -1 and 1."""
         return self.R_dense * self.triangular_mask + torch.diag(torch.tanh(self.R_diag))
 
     def S(self) -> Tensor:
-        """The inner triangular matrix, whose diagonal is between -1 and 1."""
+        """Return the inner triangular matrix, whose diagonal is between -1 and 1."""
         return self.S_dense * self.triangular_mask + torch.diag(torch.tanh(self.S_diag))
 
     def Q(self, x: Tensor) -> Tensor:
-        """The orthogonal matrix, of the dtype and on the device of ``x``."""
+        """Return the orthogonal matrix, of the dtype and on the device of ``x``."""
         columns: Tensor = torch.eye(self.input_dim, dtype=x.dtype, device=x.device)
         for u in self.u().unbind(-2):
             columns = columns - 2 * torch.outer(columns @ u, u)

@@ -98,7 +98,7 @@ class DiscreteCosineTransform(UnitJacobianTransform):
         return idct(y / self._weight(y) if self.smooth else y)
 
     def with_cache(self, cache_size: int = 1) -> DiscreteCosineTransform:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         if self._cache_size == cache_size:
             return self
         return DiscreteCosineTransform(self.dim, self.smooth, cache_size=cache_size)
@@ -139,7 +139,7 @@ class HaarTransform(UnitJacobianTransform):
         return x.flip(-1) if self.flip else x
 
     def with_cache(self, cache_size: int = 1) -> HaarTransform:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         return (
             self
             if self._cache_size == cache_size

@@ -64,7 +64,9 @@ class ELBOModule(torch.nn.Module):
 
 @dataclass(eq=False, repr=False)
 class ELBO(ABC):
-    """An estimator of the evidence lower bound (Wingate and Weber, 2013; Ranganath, Gerrish and Blei, 2014).
+    """Estimates the evidence lower bound (ELBO); the base of all objectives.
+
+    See Wingate and Weber (2013), and Ranganath, Gerrish and Blei (2014).
 
     Args:
         num_particles: how many samples of the guide are averaged.

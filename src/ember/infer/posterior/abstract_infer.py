@@ -155,7 +155,7 @@ class TracePosterior(ABC):
         self._choice: Any = None
 
     def marginal(self, sites: str | list[str] | None = None) -> Marginals:
-        """The marginal distributions of sites; of what the model returns if None."""
+        """Return the marginal distributions of sites; of what the model returns if None."""
         return Marginals(self, sites)
 
     @abstractmethod
@@ -284,5 +284,5 @@ class TracePredictive(TracePosterior):
                 site.value = site.value.index_select(dim, rows[frame.name])
 
     def marginal(self, sites: str | list[str] | None = None) -> Marginals:
-        """The marginal distributions of sites; of what the model returns if None."""
+        """Return the marginal distributions of sites; of what the model returns if None."""
         return Marginals(self, sites)

@@ -82,7 +82,7 @@ class CSIS(Importance):
         self.validation_batch = [self._sample_from_joint(*args, **kwargs) for _ in draws]
 
     def step(self, *args: object, **kwargs: object) -> float:
-        """One step of training, on new draws; returns the loss before it.
+        """Take one step of training, on new draws; returns the loss before it.
 
         Args:
             args: what model and guide take.
@@ -99,7 +99,7 @@ class CSIS(Importance):
     def loss_and_grads(
         self, grads: bool, batch: Iterable[Trace] | None, *args: object, **kwargs: object
     ) -> Any:
-        """The mean of ``-log q(latent | observed)`` over draws of the model.
+        """Return the mean of ``-log q(latent | observed)`` over draws of the model.
 
         Args:
             grads: add the gradients of the guide's parameters too.
@@ -133,7 +133,7 @@ class CSIS(Importance):
         return total
 
     def validation_loss(self, *args: object, **kwargs: object) -> float:
-        """The loss of the validation batch, which is drawn at the first call.
+        """Return the loss of the validation batch, which is drawn at the first call.
 
         Args:
             args: what model and guide take.

@@ -67,7 +67,7 @@ class LogWeightsMixin:
 
 
 class Importance(TracePosterior, LogWeightsMixin):
-    """A posterior by importance sampling, with a guide as the proposal.
+    """Samples a posterior by importance sampling, with a guide as the proposal.
 
     Args:
         model: the program whose posterior is sought.

@@ -130,7 +130,7 @@ class SMCFilter:
         self._advance(self.guide.init, self.model.init, args, kwargs)
 
     def step(self, *args: object, **kwargs: object) -> None:
-        """One step: run ``step`` of guide and model, weigh and resample.
+        """Take one step: run ``step`` of guide and model, weigh and resample.
 
         Args:
             args: what they take after the state.

@@ -58,7 +58,7 @@ class MinimalReparam(Strategy):
     """
 
     def configure(self, msg: Site) -> Reparam | None:
-        """A reparameteriser for stable and projected normal sites."""
+        """Return a reparameteriser for stable and projected normal sites."""
         return _minimal_reparam(msg.fn, msg.is_observed)
 
 
@@ -91,7 +91,7 @@ class AutoReparam(Strategy):
         self.centered = centered
 
     def configure(self, msg: Site) -> Reparam | None:
-        """A reparameteriser for the site, by its family."""
+        """Return a reparameteriser for the site, by its family."""
         fn = msg.fn
         if msg.is_observed:
             return _minimal_reparam(fn, True)

@@ -126,7 +126,7 @@ class AnalyticKL(Entropy):
         return self
 
     def check_possible(self, site: Site) -> None:
-        """Whether there is a closed form is seen when it is computed."""
+        """Say whether there is a closed form is seen when it is computed."""
 
     def divergence(self, model_site: Site, guide_site: Site) -> Tensor | None:
         kl = analytic_kl(model_site, guide_site)

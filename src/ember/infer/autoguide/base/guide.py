@@ -345,10 +345,10 @@ class AutoGuide(Part, Savable):
         return tuple(value for _, value in sorted(result.items()))
 
     def sample_latent(self, *args: object, **kwargs: object) -> Any:
-        """A draw of the packed latent vector, where the guide has one."""
+        """Return a draw of the packed latent vector, where the guide has one."""
 
     def median(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
-        """The median of each latent site under the guide, by name."""
+        """Return the median of each latent site under the guide, by name."""
         raise NotImplementedError(f"{type(self).__name__} has no median")
 
     def quantiles(self, quantiles: Any, *args: object, **kwargs: object) -> dict[str, Tensor]:

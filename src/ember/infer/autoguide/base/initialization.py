@@ -274,7 +274,7 @@ class InitMessenger(Messenger):
 
 
 def checked_start(init_fn: InitFn, msg: Site, value: Any) -> Tensor:
-    """The initial value, expanded to the site's shape.
+    """Return the initial value, expanded to the site's shape.
 
     Raises:
         ValueError: if it is no tensor, does not have the site's shape, or is outside the support.

@@ -217,7 +217,7 @@ class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
     # ---- drawing --------------------------------------------------------------------------------------------------
 
     def get_posterior(self, *args: object, **kwargs: object) -> Any:
-        """The normal distribution before entries are moved and stretched.
+        """Return the normal distribution before entries are moved and stretched.
 
         Shapes:
             event: ``(latent_dim,)``.

@@ -121,7 +121,7 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
         self.trace = Trace(self.graph_type)
 
     def call(self, *args: object, **kwargs: object) -> tuple[Any, ...]:
-        """The values as a tuple, in the order of their names; for :func:`torch.jit.trace_module`."""
+        """Return the values as a tuple, in the order of their names; for :func:`torch.jit.trace_module`."""
         result = self(*args, **kwargs)
         return tuple(value for _, value in sorted(result.items()))
 

@@ -40,7 +40,7 @@ class AutoRegressiveMessenger(LocScaleMessenger):
     posterior_by_name = True
 
     def get_posterior(self, name: str, prior: Any) -> Any:
-        """The prior, taken to unconstrained space, stretched and moved, and taken back."""
+        """Return the prior, taken to unconstrained space, stretched and moved, and taken back."""
         transform = transform_of(Site(name=name, fn=prior))
         loc, scale = self._get_params(name, prior)
         # Without a pathwise derivative, the gradient is that of the density at the draw: a cache would cut it off.

@@ -111,11 +111,11 @@ class AutoContinuous(AutoGuide):
         raise NotImplementedError(f"{type(self).__name__} is not made from a base distribution")
 
     def get_transform(self, *args: object, **kwargs: object) -> Any:
-        """The transform from the base distribution to the posterior."""
+        """Return the transform from the base distribution to the posterior."""
         raise NotImplementedError(f"{type(self).__name__} is not made by a transform")
 
     def get_posterior(self, *args: object, **kwargs: object) -> Any:
-        """The distribution of the packed vector.
+        """Return the distribution of the packed vector.
 
         Shapes:
             event: ``(latent_dim,)``.
@@ -123,7 +123,7 @@ class AutoContinuous(AutoGuide):
         return dist.TransformedDistribution(self.get_base_dist(), self.get_transform(*args, **kwargs))
 
     def sample_latent(self, *args: object, **kwargs: object) -> Tensor:
-        """A draw of the packed vector, at an auxiliary site."""
+        """Return a draw of the packed vector, at an auxiliary site."""
         posterior = self.get_posterior(*args, **kwargs)
         latent: Tensor = sample(f"_{self._pyro_name}_latent", posterior, infer={"is_auxiliary": True})
         return latent

@@ -74,7 +74,7 @@ class AutoLowRankMultivariateNormal(AutoContinuous):
         self.cov_factor = nn.Parameter(factor / self.rank**0.5)
 
     def get_posterior(self, *args: object, **kwargs: object) -> Any:
-        """A normal distribution with a covariance of low rank plus a diagonal."""
+        """Return a normal distribution with a covariance of low rank plus a diagonal."""
         scale: Any = self.scale
         return dist.LowRankMultivariateNormal(self.loc, self.cov_factor * scale.unsqueeze(-1), scale * scale)
 

@@ -64,7 +64,7 @@ class AutoMultivariateNormal(ScaledGuide):
         return dist.transforms.LowerCholeskyAffine(self.loc, scale_tril=self._factor())
 
     def get_posterior(self, *args: object, **kwargs: object) -> Any:
-        """A normal distribution with a full covariance."""
+        """Return a normal distribution with a full covariance."""
         return dist.MultivariateNormal(self.loc, scale_tril=self._factor())
 
     def _loc_scale(self, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:

@@ -105,7 +105,7 @@ class AutoNormalizingFlow(AutoContinuous):
         return dist.Normal(zero, torch.ones_like(zero)).expand([self.latent_dim]).to_event(1)
 
     def get_transform(self, *args: object, **kwargs: object) -> Any:
-        """The flow."""
+        """Return the transform from the base to the posterior: the flow."""
         return self._as_stored("transform", self.transform)
 
 

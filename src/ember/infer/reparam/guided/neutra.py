@@ -100,7 +100,7 @@ class NeuTraReparam(Reparam):
         return deterministic_result(value, fn.event_dim, log_density)
 
     def transform_sample(self, latent: Tensor) -> dict[str, Tensor]:
-        """The sites' values from values of the shared latent.
+        """Return the sites' values from values of the shared latent.
 
         Shapes:
             latent: ``batch_shape + (latent_dim,)``; the batch must lie left of the model's plates.

@@ -75,7 +75,7 @@ class StructuredReparam(Reparam):
     def transform_samples(
         self, aux_samples: Mapping[str, Tensor], save_params: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
-        """The sites' values from values of the auxiliary sites.
+        """Return the sites' values from values of the auxiliary sites.
 
         Args:
             aux_samples: values by auxiliary site, batched on the left.

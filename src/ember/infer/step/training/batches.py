@@ -217,7 +217,7 @@ class InMemory:
         self._epoch += 1
 
     def begin_at(self, epoch: int) -> None:
-        """Make the next epoch the one of this number; processes that fit together draw its order from it."""
+        """Set the number of the next epoch; processes that fit together draw its order from it."""
         self._epoch = epoch
 
     def _draw_order(self) -> None:
