@@ -30,6 +30,10 @@ def _check_family(family: type, other: object) -> None:
 class Beta(torch.distributions.Beta, WrappedDistribution):
     """Beta distribution on the unit interval.
 
+    Args:
+        concentration1: the shape at one, positive (``alpha``).
+        concentration0: the shape at zero, positive (``beta``).
+
     >>> from ember.distributions import Beta
     >>> updated, log_normalizer = Beta(2.0, 3.0).conjugate_update(Beta(4.0, 5.0))
     >>> updated.concentration1, updated.concentration0
@@ -71,6 +75,9 @@ def _log_beta_normalizer(d: Beta) -> Tensor:
 
 class Dirichlet(torch.distributions.Dirichlet, WrappedDistribution):
     """Dirichlet distribution on the simplex.
+
+    Args:
+        concentration: positive numbers, ``(*batch, K)``.
 
     >>> import torch
     >>> from ember.distributions import Dirichlet

@@ -75,6 +75,10 @@ def _drawn(fn: torch.distributions.OneHotCategorical, sample_shape: Sequence[int
 class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistribution):
     """Categorical distribution over one-hot vectors.
 
+    Args:
+        probs: probabilities, ``(*batch, K)``; they are scaled to sum to one.
+        logits: log probabilities up to a constant, ``(*batch, K)``. Give one of both.
+
     >>> import torch
     >>> from ember.distributions import OneHotCategorical
     >>> OneHotCategorical(torch.ones(2)).enumerate_support()
@@ -98,6 +102,10 @@ class OneHotCategoricalStraightThrough(
     torch.distributions.OneHotCategoricalStraightThrough, WrappedDistribution
 ):
     """One-hot categorical with straight-through gradients (Bengio et al., 2013).
+
+    Args:
+        probs: probabilities, ``(*batch, K)``; they are scaled to sum to one.
+        logits: log probabilities up to a constant, ``(*batch, K)``. Give one of both.
 
     >>> import torch
     >>> from ember.distributions import OneHotCategoricalStraightThrough

@@ -19,6 +19,12 @@ _TINY_CONCENTRATION = 1e-8
 class GeneralizedPareto(torch.distributions.GeneralizedPareto, WrappedDistribution):
     """Generalised Pareto distribution with location, scale and tail ``concentration``.
 
+    Args:
+        loc: the smallest value.
+        scale: positive.
+        concentration: the shape of the tail; above 0 it is a power, at 0 exponential, below 0 values are
+            bounded.
+
     >>> import torch
     >>> from ember.distributions import GeneralizedPareto
     >>> GeneralizedPareto(0.0, 1.0, 0.0).log_prob(torch.tensor(1.0))
@@ -69,6 +75,12 @@ class VonMises(torch.distributions.VonMises, WrappedDistribution):
 
 class Wishart(torch.distributions.Wishart, WrappedDistribution):
     """Distribution over positive definite matrices with ``df`` degrees of freedom.
+
+    Args:
+        df: the degrees of freedom, above ``D - 1``.
+        covariance_matrix: the scale matrix, ``(*batch, D, D)``.
+        precision_matrix: its inverse.
+        scale_tril: its lower Cholesky factor. Give one of the three.
 
     >>> import torch
     >>> from ember.distributions import Wishart

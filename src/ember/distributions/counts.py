@@ -20,6 +20,11 @@ from ember.ops.special import log_binomial
 class Binomial(torch.distributions.Binomial, WrappedDistribution):
     """Number of successes in ``total_count`` trials.
 
+    Args:
+        total_count: the number of trials, a whole number >= 0.
+        probs: the probability of a success, between 0 and 1.
+        logits: its log odds. Give one of both.
+
     >>> import torch
     >>> from ember.distributions import Binomial
     >>> Binomial(2, probs=torch.tensor(0.5)).log_prob(torch.tensor([0.0, 1.0, 2.0])).exp()
@@ -88,6 +93,10 @@ settings.register("binomial_approx_log_prob_tol", __name__, "Binomial.approx_log
 class Geometric(torch.distributions.Geometric, WrappedDistribution):
     """Number of failures before the first success.
 
+    Args:
+        probs: the probability of a success, between 0 and 1.
+        logits: its log odds. Give one of both.
+
     >>> import torch
     >>> from ember.distributions import Geometric
     >>> Geometric(torch.tensor(0.5)).log_prob(torch.tensor([0.0, 1.0])).exp()
@@ -103,6 +112,11 @@ class Geometric(torch.distributions.Geometric, WrappedDistribution):
 
 class Multinomial(torch.distributions.Multinomial, WrappedDistribution):
     """Counts of categories in ``total_count`` draws.
+
+    Args:
+        total_count: the number of draws, a whole number.
+        probs: probabilities, ``(*batch, K)``; they are scaled to sum to one.
+        logits: log probabilities up to a constant, ``(*batch, K)``. Give one of both.
 
     >>> import torch
     >>> from ember.distributions import Multinomial

@@ -16,6 +16,11 @@ from ember.distributions.counts import Binomial
 class ExtendedBinomial(Binomial):
     """Binomial distribution that scores any integer, for any integer ``total_count``.
 
+    Args:
+        total_count: the number of trials.
+        probs: the probability of a success, between 0 and 1.
+        logits: its log odds. Give one of both.
+
     >>> import torch
     >>> from ember.distributions import ExtendedBinomial
     >>> ExtendedBinomial(2, probs=torch.tensor(0.5)).log_prob(torch.tensor([-1.0, 2.0, 3.0])).exp()

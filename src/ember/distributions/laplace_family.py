@@ -226,6 +226,10 @@ class SoftLaplace(_LocationScale):
 class Logistic(_LocationScale):
     """Logistic distribution: its distribution function is the sigmoid.
 
+    Args:
+        loc: the mean and median.
+        scale: positive; the standard deviation is ``pi / sqrt(3)`` times this.
+
     >>> import torch
     >>> from ember.distributions import Logistic
     >>> Logistic(0.0, 1.0).log_prob(torch.tensor(0.0)).exp()

@@ -16,7 +16,12 @@ from ember.distributions.transforms.cholesky import CorrMatrixCholeskyTransform
 
 
 class LKJCorrCholesky(LKJCholesky):
-    """Deprecated name of :class:`~ember.distributions.LKJCholesky`."""
+    """Deprecated name of :class:`~ember.distributions.LKJCholesky`.
+
+    Args:
+        d: the number of rows.
+        eta: as ``concentration`` of :class:`LKJCholesky`.
+    """
 
     def __init__(self, d: int, eta: Any, validate_args: bool | None = None) -> None:
         warnings.warn(

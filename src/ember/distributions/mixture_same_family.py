@@ -16,6 +16,10 @@ class MixtureSameFamily(torch.distributions.MixtureSameFamily, WrappedDistributi
 
     Where all components have one support, that is the mixture's.
 
+    Args:
+        mixture_distribution: a :class:`Categorical` with the weights, ``(*batch, K)``.
+        component_distribution: the components, with the batch shape ``(*batch, K)``.
+
     >>> from ember.distributions import Categorical, Normal
     >>> import torch
     >>> from ember.distributions import MixtureSameFamily

@@ -20,6 +20,11 @@ class LKJCholesky(torch.distributions.LKJCholesky, WrappedDistribution):
 
     Values may be rounded to seven digits, as they are written to files.
 
+    Args:
+        dim: the number of rows.
+        concentration: positive. With 1 all correlation matrices are equally likely; above 1 those near the
+            identity are more so.
+
     >>> from ember.distributions import LKJCholesky
     >>> LKJCholesky(3).event_shape
     torch.Size([3, 3])
@@ -34,6 +39,11 @@ class LKJCholesky(torch.distributions.LKJCholesky, WrappedDistribution):
 
 class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, WrappedDistribution):
     """Normal vector with covariance ``cov_factor @ cov_factor.T + diag(cov_diag)``.
+
+    Args:
+        loc: the mean, ``(*batch, D)``.
+        cov_factor: ``(*batch, D, rank)``.
+        cov_diag: positive, ``(*batch, D)``.
 
     >>> import torch
     >>> from ember.distributions import LowRankMultivariateNormal
@@ -51,6 +61,12 @@ class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, W
 
 class MultivariateNormal(torch.distributions.MultivariateNormal, WrappedDistribution):
     """Normal vector with a full covariance, given as such, by its inverse or by its Cholesky factor.
+
+    Args:
+        loc: the mean, ``(*batch, D)``.
+        covariance_matrix: the covariance, ``(*batch, D, D)``.
+        precision_matrix: its inverse.
+        scale_tril: its lower Cholesky factor. Give one of the three.
 
     >>> import torch
     >>> from ember.distributions import MultivariateNormal

@@ -14,6 +14,10 @@ from ember.distributions.normal import Normal
 class NanMaskedNormal(Normal):
     """Normal distribution whose log density is 0 at values that are NaN or infinite.
 
+    Args:
+        loc: the mean.
+        scale: the standard deviation, positive.
+
     >>> import torch
     >>> from ember.distributions import NanMaskedNormal
     >>> NanMaskedNormal(0.0, 1.0).log_prob(torch.tensor([0.0, torch.nan]))
@@ -29,6 +33,12 @@ class NanMaskedNormal(Normal):
 
 class NanMaskedMultivariateNormal(MultivariateNormal):
     """Multivariate normal distribution that marginalises over coordinates that are NaN or infinite.
+
+    Args:
+        loc: the mean, ``(*batch, D)``.
+        covariance_matrix: the covariance, ``(*batch, D, D)``.
+        precision_matrix: its inverse.
+        scale_tril: its lower Cholesky factor. Give one of the three.
 
     >>> import torch
     >>> from ember.distributions import NanMaskedMultivariateNormal

@@ -64,6 +64,11 @@ class QuantizeBernoulli(_Quantize):
 class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
     """One-hot draws with the gradients, and the log density, of the relaxed draws that they round.
 
+    Args:
+        temperature: positive; near 0, gradients are nearly unbiased and noisy.
+        probs: probabilities, ``(*batch, K)``; they are scaled to sum to one.
+        logits: log probabilities up to a constant, ``(*batch, K)``. Give one of both.
+
     References:
         C. J. Maddison, A. Mnih, Y. W. Teh (2017), "The concrete distribution"; E. Jang, S. Gu, B. Poole
         (2017), "Categorical reparameterization with Gumbel-softmax".
@@ -86,6 +91,11 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
 
 class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
     """Draws of 0 and 1 with the gradients, and the log density, of the relaxed draws that they round.
+
+    Args:
+        temperature: positive; near 0, gradients are nearly unbiased and noisy.
+        probs: the probability of a success, between 0 and 1.
+        logits: its log odds. Give one of both.
 
     References:
         See :class:`RelaxedOneHotCategoricalStraightThrough`.

@@ -77,6 +77,11 @@ class Chi2(torch.distributions.Chi2, WrappedDistribution):
 class ContinuousBernoulli(torch.distributions.ContinuousBernoulli, WrappedDistribution):
     """Density on the unit interval proportional to a Bernoulli's mass (Loaiza-Ganem and Cunningham, 2019).
 
+    Args:
+        probs: the parameter, between 0 and 1; 1/2 is the uniform distribution.
+        logits: its log odds. Give one of both.
+        lims: around 1/2, where a series is used instead of the formula.
+
     >>> import torch
     >>> from ember.distributions import ContinuousBernoulli
     >>> ContinuousBernoulli(probs=torch.tensor([0.3])).batch_shape
@@ -124,6 +129,11 @@ class Laplace(torch.distributions.Laplace, WrappedDistribution):
 
 class NegativeBinomial(torch.distributions.NegativeBinomial, WrappedDistribution):
     """Number of successes before ``total_count`` failures.
+
+    Args:
+        total_count: how many failures end the trials, 0 or more.
+        probs: the probability of a success, at least 0 and below 1.
+        logits: its log odds. Give one of both.
 
     >>> import torch
     >>> from ember.distributions import NegativeBinomial

@@ -21,6 +21,10 @@ _LOG_2_OVER_PI = math.log(2 / math.pi)
 class TransformedDistribution(torch.distributions.TransformedDistribution, WrappedDistribution):
     """A base distribution pushed through one transform or a list of them.
 
+    Args:
+        base_distribution: where draws come from before the transforms.
+        transforms: a transform, or several in the order in which they act.
+
     >>> from ember.distributions import Normal
     >>> import torch
     >>> from ember.distributions import TransformedDistribution
@@ -137,6 +141,10 @@ class Kumaraswamy(torch.distributions.Kumaraswamy, TransformedDistribution):
 class LogisticNormal(torch.distributions.LogisticNormal, TransformedDistribution):
     """Normal vector mapped to the simplex of one more dimension by stick breaking.
 
+    Args:
+        loc: the mean of the normal vector, ``(*batch, K - 1)``.
+        scale: its standard deviations, positive, of the same shape.
+
     >>> import torch
     >>> from ember.distributions import LogisticNormal
     >>> LogisticNormal(torch.zeros(3), torch.ones(3)).event_shape
@@ -185,6 +193,11 @@ class Pareto(torch.distributions.Pareto, TransformedDistribution):  # type: igno
 class RelaxedBernoulli(torch.distributions.RelaxedBernoulli, TransformedDistribution):
     """Continuous relaxation of the Bernoulli distribution (Maddison et al., 2017; Jang et al., 2017).
 
+    Args:
+        temperature: positive; near 0, draws are near 0 and 1.
+        probs: the probability of a success, between 0 and 1.
+        logits: its log odds. Give one of both.
+
     >>> import torch
     >>> from ember.distributions import RelaxedBernoulli
     >>> RelaxedBernoulli(torch.tensor(0.5), probs=torch.tensor([0.3])).batch_shape
@@ -194,6 +207,11 @@ class RelaxedBernoulli(torch.distributions.RelaxedBernoulli, TransformedDistribu
 
 class RelaxedOneHotCategorical(torch.distributions.RelaxedOneHotCategorical, TransformedDistribution):
     """Continuous relaxation of one-hot categorical vectors (Maddison et al., 2017; Jang et al., 2017).
+
+    Args:
+        temperature: positive; near 0, draws are near one-hot vectors.
+        probs: probabilities, ``(*batch, K)``; they are scaled to sum to one.
+        logits: log probabilities up to a constant, ``(*batch, K)``. Give one of both.
 
     >>> import torch
     >>> from ember.distributions import RelaxedOneHotCategorical

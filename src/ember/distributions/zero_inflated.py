@@ -127,6 +127,11 @@ class ZeroInflatedDistribution(TorchDistribution):
 class ZeroInflatedPoisson(ZeroInflatedDistribution):
     """Poisson counts with extra zeros.
 
+    Args:
+        rate: the mean of the Poisson distribution, positive.
+        gate: the probability of an additional zero.
+        gate_logits: its log odds. Give one of both.
+
     >>> import torch
     >>> from ember.distributions import ZeroInflatedPoisson
     >>> ZeroInflatedPoisson(torch.tensor(2.0), gate=torch.tensor(0.25)).mean
@@ -160,6 +165,13 @@ class ZeroInflatedPoisson(ZeroInflatedDistribution):
 
 class ZeroInflatedNegativeBinomial(ZeroInflatedDistribution):
     """Negative binomial counts with extra zeros.
+
+    Args:
+        total_count: as for :class:`NegativeBinomial`.
+        probs: as for :class:`NegativeBinomial`.
+        logits: its log odds. Give one of both.
+        gate: the probability of an additional zero.
+        gate_logits: its log odds. Give one of both.
 
     >>> import torch
     >>> from ember.distributions import ZeroInflatedNegativeBinomial
