@@ -48,6 +48,10 @@ class CAR(TorchDistribution):
     Shapes:
         event: ``(n,)``.
 
+    Raises:
+        ValueError: if the adjacency matrix is not square or not symmetric, an area has no neighbour, or
+            ``loc`` has another number of areas.
+
     References:
         J. Besag (1974), "Spatial interaction and the statistical analysis of lattice systems".
         X. Jin, B. Carlin and S. Banerjee (2005), for the determinant by eigenvalues.

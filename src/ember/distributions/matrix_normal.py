@@ -26,6 +26,9 @@ class MatrixNormal(TorchDistribution):
     Shapes:
         event: ``(n, p)``.
 
+    Raises:
+        ValueError: if a factor does not fit ``loc``.
+
     >>> import torch
     >>> from ember.distributions import MatrixNormal
     >>> MatrixNormal(torch.zeros(2, 3), torch.eye(2), torch.eye(3)).log_prob(torch.zeros(2, 3))

@@ -48,6 +48,9 @@ class BetaProportion(Beta):
         concentration: the sum of the two usual parameters; the variance is
             ``mean (1 - mean) / (concentration + 1)``.
 
+    Raises:
+        ValueError: if an argument is out of its range, under validation.
+
     References:
         S. Ferrari and F. Cribari-Neto (2004), "Beta regression for modelling rates and proportions".
 

@@ -100,8 +100,8 @@ class TorchDistributionMixin(Distribution, OldNames):
         Raises:
             ValueError: if there are not so many dims.
 
-        >>> from ember.distributions import Normal
-        >>> d = Normal(torch.zeros(2, 3), 1.0).to_event(1)
+        >>> import torch, ember
+        >>> d = ember.distributions.Normal(torch.zeros(2, 3), 1.0).to_event(1)
         >>> d.batch_shape, d.event_shape
         (torch.Size([2]), torch.Size([3]))
         """
@@ -179,8 +179,8 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
 
     Validation is switched by the base distribution's flag.
 
-    >>> from ember.distributions import Normal
-    >>> Independent(Normal(torch.zeros(3), 1.0), 1).log_prob(torch.zeros(3)).shape
+    >>> import torch, ember
+    >>> ember.distributions.Normal(torch.zeros(3), 1.0).to_event(1).log_prob(torch.zeros(3)).shape
     torch.Size([])
     """
 
@@ -228,8 +228,8 @@ class MaskedDistribution(TorchDistribution):
         base_dist: a distribution.
         mask: a bool, or a tensor that broadcasts with the batch shape; both are expanded to a common shape.
 
-    >>> from ember.distributions import Normal
-    >>> Normal(torch.zeros(2), 1.0).mask(torch.tensor([True, False])).log_prob(torch.zeros(2))
+    >>> import torch, ember
+    >>> ember.distributions.Normal(0.0, 1.0).mask(torch.tensor([True, False])).log_prob(torch.zeros(2))
     tensor([-0.9189,  0.0000])
     """
 

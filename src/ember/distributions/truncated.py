@@ -141,6 +141,9 @@ class TruncatedNormal(ElementwiseDistribution):
         low: the lower bound; minus infinity for none.
         high: the upper bound; infinity for none.
 
+    Raises:
+        ValueError: if ``low`` is not below ``high``, under validation.
+
     References:
         N. Johnson, S. Kotz and N. Balakrishnan (1994), "Continuous univariate distributions", volume 1,
         section 13.10.
@@ -240,6 +243,9 @@ class LogUniform(ElementwiseDistribution):
     Args:
         low: the lower bound, positive.
         high: the upper bound.
+
+    Raises:
+        ValueError: if ``low`` is not below ``high``.
 
     >>> import torch
     >>> from ember.distributions import LogUniform

@@ -31,6 +31,9 @@ class GaussianRandomWalk(TorchDistribution):
     Shapes:
         event: ``(num_steps,)``.
 
+    Raises:
+        ValueError: if ``num_steps`` is no positive integer.
+
     >>> import torch
     >>> from ember.distributions import GaussianRandomWalk
     >>> GaussianRandomWalk(1.0, 3).log_prob(torch.tensor([0.0, 0.0, 0.0]))
@@ -95,6 +98,9 @@ class GaussianAR(TorchDistribution):
 
     Shapes:
         event: ``(num_steps,)``.
+
+    Raises:
+        ValueError: if ``num_steps`` is no positive integer, or ``coefficients`` is a number.
 
     References:
         G. Box and G. Jenkins (1970), "Time series analysis", chapter 3.
@@ -173,6 +179,9 @@ class EulerMaruyama(TorchDistribution):
 
     Shapes:
         event: ``(n,)`` and the shape of a state.
+
+    Raises:
+        ValueError: if ``t`` does not have the shape ``(n,)``.
 
     >>> from ember.distributions import Normal
     >>> import torch

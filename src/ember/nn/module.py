@@ -380,7 +380,7 @@ PyroModule[nn.RNNBase]._flat_weights = _FlatWeights()
 
 
 class PyroModuleList(nn.ModuleList, PyroModule):
-    """``PyroModule[nn.ModuleList]``. A slice is a plain ``nn.ModuleList``, so that its parts keep their names."""
+    """Holds modules, as ``PyroModule[nn.ModuleList]``. A slice is a plain ``nn.ModuleList``: names stay."""
 
     def __init__(self, modules: Iterable[nn.Module] | None = None) -> None:
         super().__init__(modules)

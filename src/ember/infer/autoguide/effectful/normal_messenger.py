@@ -106,6 +106,15 @@ class AutoHierarchicalNormalMessenger(AutoNormalMessenger):
             is not finite.
         NotImplementedError: at the first call, for sites that follow their prior mean and have none that is
             known.
+
+    >>> import ember
+    >>> from ember.infer.autoguide import AutoHierarchicalNormalMessenger
+    >>> def model():
+    ...     a = ember.sample("a", ember.distributions.Normal(0.0, 1.0))
+    ...     ember.sample("b", ember.distributions.Normal(a, 1.0))
+    >>> guide = AutoHierarchicalNormalMessenger(model)
+    >>> sorted(guide())
+    ['a', 'b']
     """
 
     weight_type = "element-wise"
