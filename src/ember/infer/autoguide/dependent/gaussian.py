@@ -283,7 +283,7 @@ class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
 
     @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The median of each site, at full size."""
+        """Return the median of each site, at full size."""
         self._prototype()
         points = self._place(self.get_posterior().mean, in_plates=False, with_density=False)
         return {name: point.v.detach().clone() for name, point in points.items()}

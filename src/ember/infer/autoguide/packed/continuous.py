@@ -203,13 +203,13 @@ class AutoContinuous(AutoGuide):
 
     @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The median of each site, at full size."""
+        """Return the median of each site, at full size."""
         loc, _ = self._loc_scale(*args, **kwargs)
         return self._constrained(loc.detach().clone())
 
     @reading_quantiles
     def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Quantiles of each site, at full size.
+        """Return quantiles of each site, at full size.
 
         Args:
             quantiles: numbers between 0 and 1.

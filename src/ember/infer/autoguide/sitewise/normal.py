@@ -160,7 +160,7 @@ class AutoNormal(AutoGuide):
 
     @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The median of each site, at full size."""
+        """Return the median of each site, at full size."""
         return {
             layout.name: layout.transform(self._get_loc_and_scale(layout.name)[0]).detach().clone()
             for layout in self._layouts()
@@ -168,7 +168,7 @@ class AutoNormal(AutoGuide):
 
     @reading_quantiles
     def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Quantiles of each site, at full size.
+        """Return quantiles of each site, at full size.
 
         Args:
             quantiles: numbers between 0 and 1.
@@ -179,6 +179,7 @@ class AutoNormal(AutoGuide):
             result: ``(len(quantiles),) + the site's shape``.
 
         >>> import torch, ember
+        >>> from ember.infer.autoguide import AutoNormal
         >>> guide = AutoNormal(lambda: ember.sample("x", ember.distributions.Normal(0.0, 1.0)))
         >>> guide.prepare().quantiles([0.025, 0.975])["x"]
         tensor([-0.1960,  0.1960])
