@@ -129,12 +129,17 @@ class ConditionalAffineAutoregressive(ConditionalTransformModule):
 def affine_autoregressive(
     input_dim: int, hidden_dims: Sequence[int] | None = None, **kwargs: Any
 ) -> AffineAutoregressive:
-    """An :class:`AffineAutoregressive` flow over a random order.
+    """Make an :class:`AffineAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
         hidden_dims: the sizes of hidden layers, by default one of ``3 * input_dim + 1``.
         kwargs: further arguments of :class:`AffineAutoregressive`.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import affine_autoregressive
+    >>> affine_autoregressive(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [3 * input_dim + 1] if hidden_dims is None else hidden_dims
     return AffineAutoregressive(AutoRegressiveNN(input_dim, hidden), **kwargs)
@@ -143,13 +148,19 @@ def affine_autoregressive(
 def conditional_affine_autoregressive(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None, **kwargs: Any
 ) -> ConditionalAffineAutoregressive:
-    """A :class:`ConditionalAffineAutoregressive` flow over a random order.
+    """Make a :class:`ConditionalAffineAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
         context_dim: the length of contexts.
         hidden_dims: the sizes of hidden layers, by default one of ``10 * input_dim``.
         kwargs: further arguments of :class:`AffineAutoregressive`.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_affine_autoregressive
+    >>> flow = conditional_affine_autoregressive(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] if hidden_dims is None else hidden_dims
     network = ConditionalAutoRegressiveNN(input_dim, context_dim, hidden)

@@ -163,7 +163,7 @@ def affine_coupling(
     dim: int = -1,
     **kwargs: Any,
 ) -> AffineCoupling:
-    """An :class:`AffineCoupling` layer with a dense network.
+    """Make an :class:`AffineCoupling` layer with a dense network.
 
     Args:
         input_dim: the length of the vectors or, if ``dim < -1``, the event shape, whose first size is split.
@@ -174,6 +174,11 @@ def affine_coupling(
 
     Raises:
         ValueError: if ``dim`` is not negative, the event has not ``-dim`` dims, or a part has no entry.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import affine_coupling
+    >>> affine_coupling(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     split_dim, first, second = _sizes(input_dim, split_dim, dim)
     hidden = [10 * (first + second)] if hidden_dims is None else hidden_dims
@@ -188,7 +193,7 @@ def conditional_affine_coupling(
     dim: int = -1,
     **kwargs: Any,
 ) -> ConditionalAffineCoupling:
-    """A :class:`ConditionalAffineCoupling` layer with a dense network.
+    """Make a :class:`ConditionalAffineCoupling` layer with a dense network.
 
     Args:
         input_dim: the length of the vectors or, if ``dim < -1``, the event shape, whose first size is split.
@@ -200,6 +205,12 @@ def conditional_affine_coupling(
 
     Raises:
         ValueError: if ``dim`` is not negative, the event has not ``-dim`` dims, or a part has no entry.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_affine_coupling
+    >>> flow = conditional_affine_coupling(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     split_dim, first, second = _sizes(input_dim, split_dim, dim)
     hidden = [10 * (first + second)] if hidden_dims is None else hidden_dims

@@ -77,15 +77,33 @@ class LeakyReLUTransform(CopyableTransform):
 
 
 def elu() -> ELUTransform:
-    """An :class:`ELUTransform`."""
+    """Make an :class:`ELUTransform`.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import elu
+    >>> elu()(torch.zeros(2)).shape
+    torch.Size([2])
+    """
     return ELUTransform()
 
 
 def leaky_relu() -> LeakyReLUTransform:
-    """A :class:`LeakyReLUTransform`."""
+    """Make a :class:`LeakyReLUTransform`.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import leaky_relu
+    >>> leaky_relu()(torch.zeros(2)).shape
+    torch.Size([2])
+    """
     return LeakyReLUTransform()
 
 
 def tanh() -> Any:
-    """A :class:`torch.distributions.transforms.TanhTransform`."""
+    """Make a :class:`torch.distributions.transforms.TanhTransform`.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import tanh
+    >>> tanh()(torch.zeros(2)).shape
+    torch.Size([2])
+    """
     return TanhTransform()

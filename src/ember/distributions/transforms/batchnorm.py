@@ -86,5 +86,11 @@ def _batch_dims(y: Tensor) -> tuple[int, ...]:
 
 
 def batchnorm(input_dim: int, **kwargs: Any) -> BatchNorm:
-    """A :class:`BatchNorm` of ``input_dim`` features; further arguments are its own."""
+    """Make a :class:`BatchNorm` of ``input_dim`` features; further arguments are its own.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import batchnorm
+    >>> batchnorm(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return BatchNorm(input_dim, **kwargs)

@@ -173,5 +173,11 @@ class MaskedBlockLinear(nn.Module):
 
 
 def block_autoregressive(input_dim: int, **kwargs: Any) -> BlockAutoregressive:
-    """A :class:`BlockAutoregressive` flow of vectors of length ``input_dim``; further arguments are its own."""
+    """A :class:`BlockAutoregressive` flow of vectors of length ``input_dim``; further arguments are its own.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import block_autoregressive
+    >>> block_autoregressive(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return BlockAutoregressive(input_dim, **kwargs)

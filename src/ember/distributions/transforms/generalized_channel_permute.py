@@ -169,19 +169,31 @@ class ConditionalGeneralizedChannelPermute(ConditionalTransformModule):
 
 
 def generalized_channel_permute(**kwargs: Any) -> GeneralizedChannelPermute:
-    """A :class:`GeneralizedChannelPermute`; arguments are its own."""
+    """Make a :class:`GeneralizedChannelPermute`; arguments are its own.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import generalized_channel_permute
+    >>> generalized_channel_permute(channels=3)(torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 3, 8, 8])
+    """
     return GeneralizedChannelPermute(**kwargs)
 
 
 def conditional_generalized_channel_permute(
     context_dim: int, channels: int = 3, hidden_dims: Sequence[int] | None = None
 ) -> ConditionalGeneralizedChannelPermute:
-    """A :class:`ConditionalGeneralizedChannelPermute` with a dense network.
+    """Make a :class:`ConditionalGeneralizedChannelPermute` with a dense network.
 
     Args:
         context_dim: the length of contexts.
         channels: how many channels there are.
         hidden_dims: the sizes of hidden layers, by default two of ``10 * channels``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_generalized_channel_permute
+    >>> flow = conditional_generalized_channel_permute(context_dim=2, channels=3)
+    >>> flow.condition(torch.zeros(2))(torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 3, 8, 8])
     """
     hidden = [10 * channels] * 2 if hidden_dims is None else hidden_dims
     network = DenseNN(context_dim, hidden, param_dims=[channels * channels])

@@ -164,7 +164,13 @@ class ConditionalHouseholder(ConditionalTransformModule):
 
 
 def householder(input_dim: int, count_transforms: int | None = None) -> Householder:
-    """A :class:`Householder` flow, by default of ``input_dim // 2 + 1`` reflections."""
+    """Make a :class:`Householder` flow, by default of ``input_dim // 2 + 1`` reflections.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import householder
+    >>> householder(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     if count_transforms is None:
         count_transforms = input_dim // 2 + 1
     return Householder(input_dim, count_transforms=count_transforms)
@@ -173,13 +179,19 @@ def householder(input_dim: int, count_transforms: int | None = None) -> Househol
 def conditional_householder(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None, count_transforms: int = 1
 ) -> ConditionalHouseholder:
-    """A :class:`ConditionalHouseholder` flow with a dense network.
+    """Make a :class:`ConditionalHouseholder` flow with a dense network.
 
     Args:
         input_dim: the length of the vectors.
         context_dim: the length of contexts.
         hidden_dims: the sizes of hidden layers, by default two of ``10 * input_dim``.
         count_transforms: how many reflections there are.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_householder
+    >>> flow = conditional_householder(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     _check_count(count_transforms)

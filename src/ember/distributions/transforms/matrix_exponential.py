@@ -191,7 +191,13 @@ class ConditionalMatrixExponential(ConditionalTransformModule):
 def matrix_exponential(
     input_dim: int, iterations: int = 8, normalization: str = "none", bound: float | None = None
 ) -> MatrixExponential:
-    """A :class:`MatrixExponential` flow of vectors of length ``input_dim``."""
+    """Make a :class:`MatrixExponential` flow of vectors of length ``input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import matrix_exponential
+    >>> matrix_exponential(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return MatrixExponential(input_dim, iterations, normalization, bound)
 
 
@@ -203,7 +209,7 @@ def conditional_matrix_exponential(
     normalization: str = "none",
     bound: float | None = None,
 ) -> ConditionalMatrixExponential:
-    """A :class:`ConditionalMatrixExponential` flow with a dense network.
+    """Make a :class:`ConditionalMatrixExponential` flow with a dense network.
 
     Args:
         input_dim: the length of the vectors.
@@ -212,6 +218,12 @@ def conditional_matrix_exponential(
         iterations: how many terms of the series are taken.
         normalization: of the matrix; only ``"none"``.
         bound: of the normalised matrix.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_matrix_exponential
+    >>> flow = conditional_matrix_exponential(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     network = DenseNN(context_dim, hidden, param_dims=[input_dim * input_dim])

@@ -114,13 +114,18 @@ class ConditionalNeuralAutoregressive(ConditionalTransformModule):
 def neural_autoregressive(
     input_dim: int, hidden_dims: Sequence[int] | None = None, activation: str = "sigmoid", width: int = 16
 ) -> NeuralAutoregressive:
-    """A :class:`NeuralAutoregressive` flow over a random order.
+    """Make a :class:`NeuralAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
         hidden_dims: the sizes of hidden layers, by default one of ``3 * input_dim + 1``.
         activation: see :class:`NeuralAutoregressive`.
         width: the width of the small networks.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import neural_autoregressive
+    >>> neural_autoregressive(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [3 * input_dim + 1] if hidden_dims is None else hidden_dims
     network = AutoRegressiveNN(input_dim, hidden, param_dims=[width] * 3)
@@ -134,7 +139,7 @@ def conditional_neural_autoregressive(
     activation: str = "sigmoid",
     width: int = 16,
 ) -> ConditionalNeuralAutoregressive:
-    """A :class:`ConditionalNeuralAutoregressive` flow over a random order.
+    """Make a :class:`ConditionalNeuralAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
@@ -142,6 +147,12 @@ def conditional_neural_autoregressive(
         hidden_dims: the sizes of hidden layers, by default one of ``3 * input_dim + 1``.
         activation: see :class:`NeuralAutoregressive`.
         width: the width of the small networks.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_neural_autoregressive
+    >>> flow = conditional_neural_autoregressive(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [3 * input_dim + 1] if hidden_dims is None else hidden_dims
     network = ConditionalAutoRegressiveNN(input_dim, context_dim, hidden, param_dims=[width] * 3)

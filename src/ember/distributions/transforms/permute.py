@@ -74,13 +74,18 @@ class Permute(CopyableTransform):
 
 
 def permute(input_dim: int | Sequence[int], permutation: Tensor | None = None, dim: int = -1) -> Permute:
-    """A :class:`Permute` for events of the given size, by default with a random permutation.
+    """Make a :class:`Permute` for events of the given size, by default with a random permutation.
 
     Args:
         input_dim: the size of the dim or, if ``dim < -1``, the event shape.
 
     Raises:
         ValueError: if the event shape has not ``-dim`` dims.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import permute
+    >>> permute(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     if dim < -1 or not isinstance(input_dim, int):
         shape: Any = input_dim

@@ -138,19 +138,31 @@ class ConditionalPlanar(ConditionalTransformModule):
 
 
 def planar(input_dim: int) -> Planar:
-    """A :class:`Planar` flow of vectors of length ``input_dim``."""
+    """Make a :class:`Planar` flow of vectors of length ``input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import planar
+    >>> planar(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return Planar(input_dim)
 
 
 def conditional_planar(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None
 ) -> ConditionalPlanar:
-    """A :class:`ConditionalPlanar` flow with a dense network.
+    """Make a :class:`ConditionalPlanar` flow with a dense network.
 
     Args:
         input_dim: the length of the vectors.
         context_dim: the length of contexts.
         hidden_dims: the sizes of hidden layers, by default two of ``10 * input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_planar
+    >>> flow = conditional_planar(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     return ConditionalPlanar(DenseNN(context_dim, hidden, param_dims=[1, input_dim, input_dim]))

@@ -94,11 +94,16 @@ class Polynomial(OneWayTransform, TransformModule):
 
 
 def polynomial(input_dim: int, hidden_dims: Sequence[int] | None = None) -> Polynomial:
-    """A :class:`Polynomial` flow over a random order, with three squares of polynomials of degree four.
+    """Make a :class:`Polynomial` flow over a random order, with three squares of polynomials of degree four.
 
     Args:
         input_dim: the length of the vectors.
         hidden_dims: the sizes of hidden layers, by default one of ``10 * input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import polynomial
+    >>> polynomial(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     count_degree, count_sum = 4, 3
     hidden = [10 * input_dim] if hidden_dims is None else hidden_dims

@@ -137,19 +137,31 @@ class ConditionalRadial(ConditionalTransformModule):
 
 
 def radial(input_dim: int) -> Radial:
-    """A :class:`Radial` flow of vectors of length ``input_dim``."""
+    """Make a :class:`Radial` flow of vectors of length ``input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import radial
+    >>> radial(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return Radial(input_dim)
 
 
 def conditional_radial(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None
 ) -> ConditionalRadial:
-    """A :class:`ConditionalRadial` flow with a dense network.
+    """Make a :class:`ConditionalRadial` flow with a dense network.
 
     Args:
         input_dim: the length of the vectors.
         context_dim: the length of contexts.
         hidden_dims: the sizes of hidden layers, by default two of ``10 * input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_radial
+    >>> flow = conditional_radial(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     return ConditionalRadial(DenseNN(context_dim, hidden, param_dims=[input_dim, 1, 1]))

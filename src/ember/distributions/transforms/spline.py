@@ -231,7 +231,13 @@ def spline_sizes(count_bins: int, order: str) -> list[int]:
 
 
 def spline(input_dim: int, **kwargs: Any) -> Spline:
-    """A :class:`Spline` flow of vectors of length ``input_dim``; further arguments are its own."""
+    """Make a :class:`Spline` flow of vectors of length ``input_dim``; further arguments are its own.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import spline
+    >>> spline(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return Spline(input_dim, **kwargs)
 
 
@@ -243,7 +249,7 @@ def conditional_spline(
     bound: float = 3.0,
     order: str = "linear",
 ) -> ConditionalSpline:
-    """A :class:`ConditionalSpline` flow with a dense network.
+    """Make a :class:`ConditionalSpline` flow with a dense network.
 
     Args:
         input_dim: the length of the vectors.
@@ -255,6 +261,12 @@ def conditional_spline(
 
     Raises:
         ValueError: for another order.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_spline
+    >>> flow = conditional_spline(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     network = DenseNN(context_dim, hidden, [input_dim * size for size in spline_sizes(count_bins, order)])

@@ -119,7 +119,7 @@ def spline_autoregressive(
     bound: float = 3.0,
     order: str = "linear",
 ) -> SplineAutoregressive:
-    """A :class:`SplineAutoregressive` flow over a random order.
+    """Make a :class:`SplineAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
@@ -130,6 +130,11 @@ def spline_autoregressive(
 
     Raises:
         ValueError: for another order.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import spline_autoregressive
+    >>> spline_autoregressive(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     network = AutoRegressiveNN(input_dim, hidden, param_dims=spline_sizes(count_bins, order))
@@ -144,7 +149,7 @@ def conditional_spline_autoregressive(
     bound: float = 3.0,
     order: str = "linear",
 ) -> ConditionalSplineAutoregressive:
-    """A :class:`ConditionalSplineAutoregressive` flow over a random order.
+    """Make a :class:`ConditionalSplineAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
@@ -156,6 +161,12 @@ def conditional_spline_autoregressive(
 
     Raises:
         ValueError: for another order.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_spline_autoregressive
+    >>> flow = conditional_spline_autoregressive(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     sizes = spline_sizes(count_bins, order)

@@ -101,7 +101,7 @@ def spline_coupling(
     count_bins: int = 8,
     bound: float = 3.0,
 ) -> SplineCoupling:
-    """A :class:`SplineCoupling` layer of linear splines with a dense network.
+    """Make a :class:`SplineCoupling` layer of linear splines with a dense network.
 
     Args:
         input_dim: the length of the vectors.
@@ -109,6 +109,11 @@ def spline_coupling(
         hidden_dims: the sizes of hidden layers, by default two of ``10 * input_dim``.
         count_bins: how many bins there are.
         bound: half the width of the interval.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import spline_coupling
+    >>> spline_coupling(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     if split_dim is None:
         split_dim = input_dim // 2

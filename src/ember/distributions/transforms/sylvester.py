@@ -102,7 +102,13 @@ class Sylvester(OneWayTransform, Householder):
 
 
 def sylvester(input_dim: int, count_transforms: int | None = None) -> Sylvester:
-    """A :class:`Sylvester` flow, by default of ``input_dim // 2 + 1`` reflections."""
+    """Make a :class:`Sylvester` flow, by default of ``input_dim // 2 + 1`` reflections.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import sylvester
+    >>> sylvester(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     if count_transforms is None:
         count_transforms = input_dim // 2 + 1
     return Sylvester(input_dim, count_transforms=count_transforms)
