@@ -34,7 +34,9 @@ def _checked(adjacency: Tensor, name: str) -> Tensor:
 
 
 class CAR(TorchDistribution):
-    """A conditional autoregression: each area, given all others, is normal around a share of its neighbours' mean.
+    """A conditional autoregression.
+
+    Each area, given all others, is normal around a share of its neighbours' mean.
 
     The precision matrix is ``conditional_precision * (D - correlation * W)``: ``W`` says who are neighbours,
     and ``D`` has their numbers on the diagonal.
@@ -150,7 +152,9 @@ class CAR(TorchDistribution):
 
 
 class ICAR(TorchDistribution):
-    """The limit of :class:`CAR` at correlation one: only differences of neighbours count, so it has no sum of its own.
+    """The limit of :class:`CAR` at correlation one.
+
+    Only differences of neighbours count, so it has no sum of its own.
 
     A normal with a small standard deviation for the mean makes it proper.
 

@@ -17,7 +17,9 @@ from ember.distributions.validation import all_valid
 
 
 class CensoredDistribution(TorchDistribution):
-    """A continuous univariate distribution seen through a gauge with limits: values beyond a limit are shown as the limit.
+    """A continuous univariate distribution seen through a gauge with limits.
+
+    Values beyond a limit are shown as the limit.
 
     A value at a limit has the mass beyond it, others have the density of the base. The base needs ``cdf``.
 

@@ -213,7 +213,10 @@ class CoalescentTimesWithRate(TorchDistribution):
         return self._completed(new, shape, self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The sum of the log rates of what meets, less the rates of all pairs over the time; linear in the duration."""
+        """The sum of the log rates of what meets, less the rates of all pairs over the time.
+
+        Linear in the duration.
+        """
         if self._validate_args:
             self._validate_sample(value)
         past = _history(self.leaf_times, value)

@@ -233,7 +233,9 @@ def _log_rising(concentration: Tensor, count: Tensor, is_sparse: bool) -> Tensor
 
 
 class GammaPoisson(TorchDistribution):
-    """Poisson counts whose rate has a gamma distribution: the negative binomial distribution in other parameters.
+    """Poisson counts whose rate has a gamma distribution.
+
+    It is the negative binomial distribution in other parameters.
 
     Args:
         concentration: the gamma's shape, the negative binomial's ``total_count``.

@@ -33,7 +33,9 @@ class ConditionalTransform(ABC):
 
 
 class ConditionalTransformModule(ConditionalTransform, torch.nn.Module):
-    """A conditional transform that is a module, so that its parameters are found and trained; flows derive from it.
+    """A conditional transform that is a module, so that its parameters are found and trained.
+
+    Flows derive from it.
 
     >>> from ember.distributions.transforms import conditional_planar
     >>> import torch

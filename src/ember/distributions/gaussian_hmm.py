@@ -72,7 +72,9 @@ def _double(x: Tensor, event: int) -> Tensor:
 
 
 class GaussianHMM(HiddenMarkovModel):
-    """Sequences of noisy linear observations of a state that moves linearly with noise; states are integrated out in parallel.
+    """Sequences of noisy linear observations of a state that moves linearly with noise.
+
+    States are integrated out in parallel.
 
     ``z[t] = z[t-1] @ transition_matrix + transition noise`` and
     ``x[t] = z[t] @ observation_matrix + observation noise``. The first observation is made after the first
@@ -208,7 +210,10 @@ class GaussianHMM(HiddenMarkovModel):
         return sequential_gaussian_filter_sample(self._init, self._given(value), sample_shape)[..., 1:, :]
 
     def filter(self, value: Tensor) -> MultivariateNormal:
-        """The distribution of the last state given a sequence ``(..., time, obs_dim)``; it can start another model."""
+        """The distribution of the last state given a sequence ``(..., time, obs_dim)``.
+
+        It can start another model.
+        """
         dtype = torch.promote_types(value.dtype, self._init.info_vec.dtype)
         wide, value = self._in_double(value)
         last = wide._last(wide._given(value))
@@ -218,7 +223,9 @@ class GaussianHMM(HiddenMarkovModel):
         )
 
     def conjugate_update(self, other: Any) -> tuple[GaussianHMM, Tensor]:
-        """Fuse with a distribution of the observations: an ``Independent`` ``Normal`` over ``(time, obs_dim)``.
+        """Fuse with a distribution of the observations.
+
+        It is an ``Independent`` ``Normal`` over ``(time, obs_dim)``.
 
         Returns:
             ``(updated, log_normalizer)`` with ``self.log_prob(x) + other.log_prob(x) == updated.log_prob(x) +

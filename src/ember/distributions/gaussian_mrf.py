@@ -15,7 +15,9 @@ from ember.ops.information_form import Gaussian, mvn_to_gaussian
 
 
 class GaussianMRF(TorchDistribution):
-    """A Markov random field along time: factors of the first state, of neighbouring states, of states and observations.
+    """A Markov random field along time.
+
+    It has factors of the first state, of neighbouring states, of states and observations.
 
     All factors are normal densities, their product is normalised as a whole. Unlike a :class:`GaussianHMM`,
     the later factors weigh on the earlier states even where nothing is observed. It has a density, and no

@@ -15,7 +15,9 @@ from ember.ops.information_form import LOG_2PI
 
 
 class GroupedNormalNormal(TorchDistribution):
-    """A data set in groups: ``m[g] ~ Normal(prior_loc, prior_scale)`` and ``x[i] ~ Normal(m[g[i]], obs_scale)``.
+    """A data set in groups.
+
+    The model is ``m[g] ~ Normal(prior_loc, prior_scale)`` and ``x[i] ~ Normal(m[g[i]], obs_scale)``.
 
     The means of the groups are integrated out, in time linear in the data. A value is all data, as one dim of
     a batch; its log density is one number.

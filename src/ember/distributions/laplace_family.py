@@ -92,7 +92,9 @@ class AsymmetricLaplace(_TwoSided):
 
 
 class SoftAsymmetricLaplace(_TwoSided):
-    """The sum of a normal and an :class:`AsymmetricLaplace` variable: a smooth density with exponential tails.
+    """The sum of a normal and an :class:`AsymmetricLaplace` variable.
+
+    It has a smooth density with exponential tails.
 
     Args:
         loc: the location.
@@ -131,7 +133,10 @@ class SoftAsymmetricLaplace(_TwoSided):
         return self.scale * self.softness
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The convolution in closed form: ``exp(s^2 / 2 - s u) Phi(u - s)`` for each tail, ``s`` the ratio of scales."""
+        """The convolution in closed form.
+
+        It is ``exp(s^2 / 2 - s u) Phi(u - s)`` for each tail, ``s`` the ratio of scales.
+        """
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.soft_scale

@@ -43,7 +43,9 @@ def _moved(states: Tensor, matrices: Tensor, shifts: Tensor) -> Tensor:
 
 
 class LinearHMM(HiddenMarkovModel):
-    """Sequences of linear observations of a state that moves linearly, with noise of any family. It has no density.
+    """Sequences of linear observations of a state that moves linearly, with noise of any family.
+
+    It has no density.
 
     ``z[t] = z[t-1] @ transition_matrix + transition noise``,
     ``x[t] = z[t] @ observation_matrix + observation noise``, and then the transforms of the observation

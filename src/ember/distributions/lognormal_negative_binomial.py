@@ -14,7 +14,9 @@ from ember.ops.quadrature import get_quad_rule
 
 
 class LogNormalNegativeBinomial(ElementwiseDistribution):
-    """A negative binomial count whose logit has normal noise; the noise is integrated out by Gauss-Hermite quadrature.
+    """A negative binomial count whose logit has normal noise.
+
+    The noise is integrated out by Gauss-Hermite quadrature.
 
     Args:
         total_count: of the negative binomial distribution.

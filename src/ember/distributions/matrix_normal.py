@@ -104,7 +104,9 @@ class MatrixNormal(TorchDistribution):
 
 
 class ZeroSumNormal(TorchDistribution):
-    """A normal array whose sums along each of its dims are zero: effects of groups, beside a mean of their own.
+    """A normal array whose sums along each of its dims are zero.
+
+    It suits effects of groups, beside a mean of their own.
 
     Args:
         scale: the standard deviation before the sums are taken out.

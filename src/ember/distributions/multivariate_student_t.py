@@ -53,7 +53,10 @@ class MultivariateStudentT(TorchDistribution):
 
     @property
     def covariance_matrix(self) -> Tensor:
-        """``scale_tril`` times its transpose, which is not the covariance: that is ``df / (df - 2)`` times as large."""
+        """``scale_tril`` times its transpose, which is not the covariance.
+
+        That is ``df / (df - 2)`` times as large.
+        """
         return self.scale_tril @ self.scale_tril.mT
 
     @property

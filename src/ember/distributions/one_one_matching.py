@@ -25,7 +25,9 @@ class OneOneMatchingConstraint(MatchingConstraint):
 
 
 class OneOneMatching(Matching):
-    """Random perfect matchings of ``N`` sources with ``N`` destinations; a value has the destination of each source.
+    """Random perfect matchings of ``N`` sources with ``N`` destinations.
+
+    A value has the destination of each source.
 
     The probability is proportional to the exponential of the sum of the logits of what is matched. Exact sums
     go through all sets of destinations, up to 17 of them.

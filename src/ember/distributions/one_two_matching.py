@@ -24,7 +24,9 @@ class OneTwoMatchingConstraint(MatchingConstraint):
 
 
 class OneTwoMatching(Matching):
-    """Random matchings of ``2 N`` sources with ``N`` destinations, two for each; a value has the destination of each source.
+    """Random matchings of ``2 N`` sources with ``N`` destinations, two for each.
+
+    A value has the destination of each source.
 
     The probability is proportional to the exponential of the sum of the logits of what is matched. Exact sums
     go through how often each destination was taken, up to 10 of them.

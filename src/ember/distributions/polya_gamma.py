@@ -14,7 +14,9 @@ from ember.distributions.torch_distribution import TorchDistribution
 
 
 class TruncatedPolyaGamma(TorchDistribution):
-    """PolyaGamma(1, 0) on (0, 2.5). The density is right to about six decimals; draws are rough, fit to start from.
+    """PolyaGamma(1, 0) on (0, 2.5). The density is right to about six decimals.
+
+    Draws are rough, fit to start from.
 
     Args:
         prototype: a tensor whose dtype and device are used.

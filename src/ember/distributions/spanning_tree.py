@@ -133,7 +133,10 @@ class SpanningTree(TorchDistribution):
 
     @property
     def edge_mean(self) -> Tensor:
-        """The probability of each edge, as a symmetric matrix ``(V, V)``: its weight times its effective resistance."""
+        """The probability of each edge, as a symmetric matrix ``(V, V)``.
+
+        It is the weight of the edge times its effective resistance.
+        """
         minor, shift = self._laplacian()
         inverse = torch.nn.functional.pad(torch.linalg.inv(minor), (0, 1, 0, 1))
         v1, v2 = _grid(self.num_vertices, self.edge_logits.device)

@@ -126,7 +126,10 @@ class Stable(ElementwiseDistribution):
         super().__init__(stability, skew, scale, loc, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density by numerical integration in double precision; see :mod:`ember.distributions.stable_log_prob`."""
+        """The log density by numerical integration in double precision.
+
+        See :mod:`ember.distributions.stable_log_prob`.
+        """
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.scale

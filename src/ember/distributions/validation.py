@@ -62,7 +62,9 @@ def values_unchecked() -> Iterator[None]:
 
 @contextmanager
 def validation_enabled(is_validate: bool = True) -> Iterator[None]:
-    """Switch validation of the whole process for the duration of a ``with`` block; both flags come back as they were.
+    """Switch validation of the whole process for the duration of a ``with`` block.
+
+    Both flags come back as they were.
 
     >>> from ember.distributions import is_validation_enabled, validation_enabled
     >>> with validation_enabled(False):

@@ -96,7 +96,9 @@ class Messenger:
         return False
 
     def is_repeatable(self) -> bool:
-        """Whether it does to each run what its attributes say, and keeps nothing of it: steps inside of it can be captured.
+        """Whether it does to each run what its attributes say, and keeps nothing of it.
+
+        Steps inside of it can be captured.
 
         A subclass that keeps something in its own attributes need not say so: that is noticed.
         """

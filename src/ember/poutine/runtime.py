@@ -53,7 +53,10 @@ class InferDict(TypedDict, total=False):
 
 
 class NonlocalExit(Exception):
-    """Leaves a program at a site; :func:`~ember.poutine.queue` uses it to try the site's values one after the other."""
+    """Leaves a program at a site.
+
+    :func:`~ember.poutine.queue` uses it to try the site's values one after the other.
+    """
 
     def __init__(self, site: Site, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)

@@ -180,7 +180,9 @@ class Trace:
 
     @works_for("site {!r}")
     def log_prob_sum(self, site_filter: SiteFilter = allow_all_sites) -> Tensor | float:
-        """The log density of the run, a scalar: the sum over its sample sites, scaled and masked. Memoised on the sites.
+        """The log density of the run, a scalar.
+
+        It is the sum over the sample sites, scaled and masked. Memoised on the sites.
 
         Args:
             site_filter: takes name and site; the sites for which it is false are left out.
@@ -206,7 +208,10 @@ class Trace:
 
     @works_for("site {!r}")
     def add_log_probs(self, site_filter: SiteFilter = allow_all_sites) -> list[str]:
-        """As :meth:`compute_log_prob`, without a look at the values; returns the names of the sites that had none."""
+        """As :meth:`compute_log_prob`, without a look at the values.
+
+        Returns the names of the sites that had none.
+        """
         fresh = []
         for name, site in self._sample_sites(site_filter):
             if "log_prob" not in site:
@@ -221,7 +226,10 @@ class Trace:
 
     @works_for("site {!r}")
     def add_score_parts(self) -> list[str]:
-        """As :meth:`compute_score_parts`, without a look at the values; returns the names of the sites that had none."""
+        """As :meth:`compute_score_parts`, without a look at the values.
+
+        Returns the names of the sites that had none.
+        """
         fresh = []
         for name, site in self._sample_sites(allow_all_sites):
             if "score_parts" not in site:
@@ -315,7 +323,9 @@ class Trace:
         return ((name, site) for name, site in self.nodes.items() if site.is_latent)
 
     def symbolize_dims(self, plate_to_symbol: dict[str, str] | None = None) -> None:
-        """Give the dims of sample sites symbols (in ``infer``); sets ``plate_to_symbol`` and ``symbol_to_dim``.
+        """Give the dims of sample sites symbols (in ``infer``).
+
+        Sets ``plate_to_symbol`` and ``symbol_to_dim``.
 
         Args:
             plate_to_symbol: symbols that plates have already, to be extended.

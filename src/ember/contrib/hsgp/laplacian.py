@@ -25,7 +25,9 @@ M = int | Sequence[int]
 
 
 def eigenindices(m: M, dim: int) -> Tensor:
-    """Which basis function of each dim makes up each of all: shape ``(dim, product of m)``, the last dim fastest.
+    """Say which basis function of each dim makes up each of all.
+
+    The result has the shape ``(dim, product of m)``, the last dim fastest.
 
     Args:
         m: basis functions of each dim.
@@ -104,7 +106,9 @@ def eigenfunctions(x: Tensor, ell: Ell, m: M) -> Tensor:
 
 
 def eigenfunctions_periodic(x: Tensor, w0: float | Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the multiples of a frequency: ``cos(j w0 x)`` and ``sin(j w0 x)``, ``j`` from 0 to ``m - 1``.
+    """Compute cosines and sines of the multiples of a frequency.
+
+    They are ``cos(j w0 x)`` and ``sin(j w0 x)``, ``j`` from 0 to ``m - 1``.
 
     Args:
         x: points of one dim, ``(n,)``.

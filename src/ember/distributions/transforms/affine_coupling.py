@@ -22,7 +22,9 @@ from ember.distributions.typed_torch import independent
 
 
 class AffineCoupling(RememberingTransform, TransformModule):
-    """``y1 = x1``, ``y2 = exp(s) x2 + m``, with ``m`` and ``s`` of a network that sees ``x1``. Both ways are fast.
+    """``y1 = x1``, ``y2 = exp(s) x2 + m``, with ``m`` and ``s`` of a network that sees ``x1``.
+
+    Both ways are fast.
 
     Put permutations between such layers, so that all entries are changed.
 

@@ -98,7 +98,9 @@ def check_order(order: str) -> None:
 
 
 class Spline(ConditionedSpline, TransformModule):
-    """Each entry goes through a spline of its own, monotone, on ``[-bound, bound]``; outside it stays as it is.
+    """Each entry goes through a spline of its own, monotone, on ``[-bound, bound]``.
+
+    Outside it stays as it is.
 
     A bin has one piece, quadratic over quadratic, or two, linear over linear. Both ways are fast and exact.
 

@@ -190,10 +190,13 @@ class TracePosterior(ABC):
         return self
 
     def information_criterion(self, pointwise: bool = False) -> dict[str, Tensor]:
-        """WAIC and the effective number of parameters (Vehtari, Gelman and Gabry, 2017), under ``"waic"`` and ``"p_waic"``.
+        """Compute WAIC and the effective number of parameters (Vehtari, Gelman and Gabry, 2017).
 
         Args:
             pointwise: leave out the sum over observations.
+
+        Returns:
+            The two under ``"waic"`` and ``"p_waic"``; nothing without traces.
 
         Raises:
             ValueError: if the model does not observe one site.

@@ -140,7 +140,8 @@ class LeaveOneOut(BoundControlVariate):
 class VarGrad(ControlVariate):
     """Takes the gradient of half the variance of ``log q - log p`` over particles.
 
-    Samples are held fixed. All sites of the guide are treated alike, reparameterised or not. It needs two particles or more.
+    Samples are held fixed. All sites of the guide are treated alike, reparameterised or not. It needs two
+    particles or more.
 
     Raises:
         ValueError: in an objective with one particle, or with another ``entropy`` than ``FullScore()``.

@@ -14,7 +14,7 @@ from ember.poutine.site import Site
 
 
 class DoMessenger(Messenger):
-    """Splits each named site: it is still sampled under its name, but the program goes on with the intervention.
+    """Intervenes at sites: each is still sampled, but the program goes on with the intervention.
 
     The intervention is an observed site ``<name>__CF`` that outer handlers do not see (Pearl, 2009,
     *Causality*).

@@ -340,7 +340,7 @@ class AutoGuide(Part, Savable):
     # ---- what subclasses say ----------------------------------------------------------------------------------------
 
     def call(self, *args: object, **kwargs: object) -> tuple[Any, ...]:
-        """The values of the sites as a tuple, in the order of their names; for :func:`torch.jit.trace_module`."""
+        """Return the values of the sites as a tuple, sorted by name, for :func:`torch.jit.trace_module`."""
         result = self(*args, **kwargs)
         return tuple(value for _, value in sorted(result.items()))
 

@@ -107,7 +107,10 @@ class AutoContinuous(AutoGuide):
         return torch.cat([start.reshape(-1) for start in starts.values()])
 
     def get_base_dist(self) -> Any:
-        """A distribution that :meth:`get_transform` maps to the posterior; it does not depend on the model's arguments."""
+        """A distribution that :meth:`get_transform` maps to the posterior.
+
+        It does not depend on the model's arguments.
+        """
         raise NotImplementedError(f"{type(self).__name__} is not made from a base distribution")
 
     def get_transform(self, *args: object, **kwargs: object) -> Any:

@@ -10,7 +10,9 @@ from ember.infer.reparam.reparam import Reparam, ReparamMessage, ReparamResult, 
 
 
 class GumbelSoftmaxReparam(Reparam):
-    """Samples the uniform noise of a relaxed one-hot variable at ``<name>_uniform``: one more dim, but one mode.
+    """Samples the uniform noise of a relaxed one-hot variable at ``<name>_uniform``.
+
+    That is one more dim, but one mode.
 
     Raises:
         AssertionError: at sites of other families.

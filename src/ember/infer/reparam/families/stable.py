@@ -49,7 +49,7 @@ class _StableReparam(Reparam):
 
 
 class LatentStableReparam(_StableReparam):
-    """Samples the noise of the Chambers-Mallows-Stuck method at ``<name>_uniform`` and ``<name>_exponential``.
+    """Samples the noise of Chambers, Mallows and Stuck at ``<name>_uniform`` and ``<name>_exponential``.
 
     For latent sites; initial values are not mapped.
 
