@@ -170,7 +170,7 @@ def register(alias: str, modulename: str, deepname: str, validator: Validator | 
         AttributeError: if there is no such attribute.
         ValueError: if the alias is taken by another attribute.
 
-    In a module of its own::
+    In a module of its own:
 
         _LIMIT = 10
 

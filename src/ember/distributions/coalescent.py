@@ -298,7 +298,7 @@ def bio_phylo_to_times(tree: Any, *, get_time: Any = None) -> tuple[Tensor, Tens
 
     Returns:
         ``(leaf_times, coal_times)``; a clade with more than two branches counts as several meetings at one
-        time.
+            time.
     """
     leaves: list[float] = []
     meetings: list[float] = []

@@ -94,8 +94,8 @@ class Distribution(metaclass=DistributionMeta):
         """Fuse this distribution with a conjugate one over the same variable.
 
         Returns:
-            ``(updated, log_normalizer)`` with ``self.log_prob(x) + other.log_prob(x) ==
-            updated.log_prob(x) + log_normalizer`` for all ``x``.
+            ``(updated, log_normalizer)`` with ``self.log_prob(x) + other.log_prob(x) == updated.log_prob(x) +
+                log_normalizer`` for all ``x``.
 
         Raises:
             NotImplementedError: for families that are not conjugate to anything here.

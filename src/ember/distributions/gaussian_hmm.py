@@ -229,7 +229,7 @@ class GaussianHMM(HiddenMarkovModel):
 
         Returns:
             ``(updated, log_normalizer)`` with ``self.log_prob(x) + other.log_prob(x) == updated.log_prob(x) +
-            log_normalizer``.
+                log_normalizer``.
         """
         assert isinstance(other, torch.distributions.Independent), (
             f"expected an Independent distribution of normals, got {type(other).__name__}"

@@ -57,7 +57,7 @@ def fit(
 
     Returns:
         A :class:`~ember.fit.result.Fit` with the draws, tables, pictures and the verdict. ``if fit.verdict:``
-        is true only if means and SDs can be used.
+            is true only if means and SDs can be used.
 
     Warns:
         UserWarning: if the numbers should not be used. ``print(fit)`` says what would help.

@@ -91,8 +91,8 @@ def assign(fitted: object, *rest: Any, num_samples: int = 500, **kwargs: Any) ->
         kwargs: keyword arguments of the model.
 
     Returns:
-        An :class:`Assignment`. Its probabilities have the shape ``(*plates, K)``, in a scan ``(*plates,
-        steps, K)``, with a further first dim for a sequence of names.
+        An :class:`Assignment`. Its probabilities have the shape ``(*plates, K)``, in a scan
+            ``(*plates, steps, K)``, with a further first dim for a sequence of names.
 
     Raises:
         ModelError: if no site is named; for a site that does not exist, is not discrete, or cannot be summed

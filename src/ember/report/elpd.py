@@ -235,7 +235,7 @@ def compare(
         Y. Yao, A. Vehtari, D. Simpson and A. Gelman (2018), "Using stacking to average Bayesian predictive
         distributions".
 
-    With fits, or with SVIs and pairs that need the arguments::
+    With fits, or with SVIs and pairs that need the arguments:
 
         ember.compare({"linear": fit, "quadratic": other})
         ember.compare({"normal": svi, "student": (model, guide)}, x, y)

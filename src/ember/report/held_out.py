@@ -70,7 +70,7 @@ def held_out(
 
     Returns:
         An :class:`Elpd`, in nats, with ``mcse``, the Monte Carlo error of the sum. :func:`compare` takes
-        several.
+            several.
 
     Warns:
         UserWarning: where the Monte Carlo error is above a quarter of the standard error and 0.1 nats, an

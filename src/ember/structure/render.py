@@ -54,7 +54,7 @@ def generate_graph_specification(
 
     Returns:
         A dict: ``plate_groups`` (nodes by plate; None for those in no plate), ``plate_data`` (the parent of
-        each plate), ``node_data`` and ``edge_list``.
+            each plate), ``node_data`` and ``edge_list``.
 
     Raises:
         NotImplementedError: if plates overlap and neither contains the other.
@@ -250,7 +250,7 @@ def render_model(
         ImportError: if the package graphviz is missing.
         NotImplementedError: if plates overlap and neither contains the other.
 
-    Example::
+    Example:
 
         ember.render_model(model, model_args=(data,), filename="model.svg")
     """

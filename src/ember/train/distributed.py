@@ -31,7 +31,7 @@ class DataParallel:
         ModelError: if ``noise`` is another word, or there is no process group. During a fit: if the processes
             have gradients of different shapes, or sparse ones.
 
-    A script that ``torchrun --nproc-per-node 2 script.py`` starts::
+    A script that ``torchrun --nproc-per-node 2 script.py`` starts:
 
         torch.distributed.init_process_group("gloo")
         svi = ember.infer.SVI(model, guide, optim, loss)

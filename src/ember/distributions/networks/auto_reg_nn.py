@@ -53,7 +53,7 @@ def create_mask(
 
     Returns:
         The masks of all layers, each of shape ``(out, in)``, and that of a direct connection from input to
-        output.
+            output.
     """
     dtype = torch.get_default_dtype()
     position = torch.empty(permutation.shape, dtype=dtype)

@@ -103,8 +103,8 @@ class TraceEnum_ELBO(ELBO):
 
         Returns:
             Distributions by name, of the sites' families and with the batch shapes of their plates. For
-            families without a logit for each value, such as Binomial, it is a Categorical over the values in
-            the order of the support.
+                families without a logit for each value, such as Binomial, it is a Categorical over the values
+                in the order of the support.
 
         Raises:
             NotImplementedError: for several particles, or if the guide enumerates.

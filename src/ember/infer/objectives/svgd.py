@@ -66,7 +66,7 @@ class SteinKernel(ABC):
 
         Returns:
             Logs of shape (N, N, D), and of the same shape, at ``[n, m, d]``, the derivative of the log by
-            coordinate ``d`` of particle ``n``.
+                coordinate ``d`` of particle ``n``.
         """
 
 

@@ -302,7 +302,7 @@ class SVI(Trainable, Generic[Loss]):
 
         Returns:
             The losses of all steps, as one tensor, the parameters at the end, and how it went. Ctrl-C ends a
-            run early, with the losses so far.
+                run early, with the losses so far.
 
         Raises:
             TypeError: if ``num_steps`` or ``max_steps`` is no whole number.

@@ -99,7 +99,7 @@ def dadvi(p: Counted, start: Tensor, settings: Dadvi, seed: int = 0) -> MeanFiel
 
     Returns:
         A record with ``loc`` and ``scale``, ``(D,)`` each, ``cov``, ``(D, D)`` or None, ``elbo`` in nats, and
-        ``arrived``.
+            ``arrived``.
 
     Raises:
         ValueError: if a draw around the start is impossible.

@@ -67,7 +67,7 @@ def chains(
 
     Yields:
         After each iteration, places ``u``, ``(C, D)``, log densities ``log_p``, ``(C,)``, the mean chance of
-        acceptance ``accepted``, and whether the step size is still changing, ``warm``.
+            acceptance ``accepted``, and whether the step size is still changing, ``warm``.
 
     References:
         S. Duane, A. Kennedy, B. Pendleton and D. Roweth (1987), "Hybrid Monte Carlo".
@@ -213,7 +213,7 @@ def run_chains(
 
     Returns:
         A record with ``mean``, ``sd``, ``r_hat`` across chains, ``drift``, ``mcse`` and ``mcse_sd``, ``(Q,)``
-        each, and ``accepted``, the share of proposals.
+            each, and ``accepted``, the share of proposals.
 
     References:
         C. Margossian, M. Hoffman, P. Sountsov, L. Riou-Durand, A. Vehtari and A. Gelman (2024), "Nested

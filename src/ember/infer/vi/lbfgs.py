@@ -119,7 +119,7 @@ def lbfgs(p: Counted, starts: Tensor, settings: Lbfgs = Lbfgs()) -> Iterator[Asc
 
     Yields:
         The state after each step: places ``u``, ``(K, D)``, ``log_p``, ``(K,)``, ``score``, ``(K, D)``, and
-        which starts have ``arrived``, ``(K,)``.
+            which starts have ``arrived``, ``(K,)``.
 
     References:
         J. Nocedal (1980), "Updating quasi-Newton matrices with limited storage".

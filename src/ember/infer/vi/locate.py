@@ -126,7 +126,7 @@ def newton(p: Counted, starts: Tensor, settings: Newton = Newton(), seed: int = 
 
     Yields:
         What is known after each step: ``best``, the best normals, ``iterations``, and whether all have
-        ``arrived``.
+            ``arrived``.
 
     Raises:
         ValueError: if the log density is minus infinity at all starts.

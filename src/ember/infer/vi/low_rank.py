@@ -67,7 +67,7 @@ def low_rank(p: Counted, start: LowRankNormal, settings: LowRank, seed: int = 0)
 
     Yields:
         After each step the ``normal``, the mean residuals ``gradient`` and ``scale``, and the ``elbo`` in
-        nats before the step.
+            nats before the step.
 
     References:
         V. Ong, D. Nott and M. Smith (2018), "Gaussian variational approximation with a factor covariance

@@ -155,7 +155,7 @@ def natural_gradient(
 
     Yields:
         After each step the ``normal``, ``gradient`` and ``scale``, ``(D,)`` each, the ``elbo`` in nats before
-        the step, the share of ``possible`` rows, and whether rates are falling (``averaging``).
+            the step, the share of ``possible`` rows, and whether rates are falling (``averaging``).
 
     References:
         M. Opper and C. Archambeau (2009), "The variational Gaussian approximation revisited".

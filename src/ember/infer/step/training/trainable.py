@@ -74,9 +74,9 @@ class Trainable(ABC):
 
         Returns:
             A verdict, true only where it is ``ok``: means and standard deviations of the guide itself are
-            within 0.1 standard deviations and 10 % of the corrected ones, given that no mode was missed.
-            ``verdict.corrected`` has the moments of the weighed draws. It is ``unverified``, with the reason,
-            where the log density of all data is not known.
+                within 0.1 standard deviations and 10 % of the corrected ones, given that no mode was missed.
+                ``verdict.corrected`` has the moments of the weighed draws. It is ``unverified``, with the
+                reason, where the log density of all data is not known.
 
         References:
             Y. Yao, A. Vehtari, D. Simpson and A. Gelman (2018), "Yes, but did it work?: Evaluating
