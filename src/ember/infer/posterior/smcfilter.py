@@ -96,6 +96,30 @@ class SMCFilter:
 
     Raises:
         AssertionError: for a threshold out of range.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> class Walk:
+    ...     def init(self, state):
+    ...         state["z"] = ember.sample("z_0", dist.Normal(0.0, 1.0))
+    ...         self.t = 0
+    ...     def step(self, state, x=None):
+    ...         self.t += 1
+    ...         state["z"] = ember.sample(f"z_{self.t}", dist.Normal(state["z"], 1.0))
+    ...         ember.sample(f"x_{self.t}", dist.Normal(state["z"], 1.0), obs=x)
+    >>> class Proposal:
+    ...     def init(self, state):
+    ...         self.t = 0
+    ...         ember.sample("z_0", dist.Normal(0.0, 1.0))
+    ...     def step(self, state, x=None):
+    ...         self.t += 1
+    ...         ember.sample(f"z_{self.t}", dist.Normal(state["z"], 1.0))
+    >>> smc = ember.infer.SMCFilter(Walk(), Proposal(), num_particles=1000, max_plate_nesting=0)
+    >>> smc.init()
+    >>> for x in (1.0, 1.5, 2.0):
+    ...     smc.step(torch.tensor(x))
+    >>> 1.0 < smc.get_empirical()["z"].mean.item() < 2.0
+    True
     """
 
     def __init__(

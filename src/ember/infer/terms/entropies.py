@@ -91,6 +91,9 @@ class StickingTheLanding(Entropy):
     References:
         G. Roeder, Y. Wu, D. Duvenaud (2017), "Sticking the Landing: Simple, Lower-Variance Gradient
         Estimators for Variational Inference".
+
+    >>> import ember
+    >>> elbo = ember.infer.Trace_ELBO(entropy=ember.infer.StickingTheLanding())
     """
 
     holds_samples: ClassVar[bool] = True
@@ -118,6 +121,13 @@ class AnalyticKL(Entropy):
 
     Right where the parents that a site has in the model do not depend on it in the guide (as in a mean-field
     guide).
+
+    Raises:
+        ValueError: during a step, at a site that asks for it by ``infer={"entropy": AnalyticKL()}`` and has
+            no divergence in closed form.
+
+    >>> import ember
+    >>> elbo = ember.infer.Trace_ELBO(entropy=ember.infer.AnalyticKL())
     """
 
     holds_samples: ClassVar[bool] = False
