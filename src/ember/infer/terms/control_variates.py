@@ -149,6 +149,9 @@ class VarGrad(ControlVariate):
     References:
         L. Richter, A. Boustati, N. Nüsken, F. Ruiz, Ö. Akyildiz (2020), "VarGrad: A Low-Variance Gradient
         Estimator for Variational Inference".
+
+    >>> import ember
+    >>> elbo = ember.infer.Trace_ELBO(num_particles=4, control_variate=ember.infer.VarGrad())
     """
 
     compares_particles: ClassVar[bool] = True

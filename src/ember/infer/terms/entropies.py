@@ -85,8 +85,11 @@ class StickingTheLanding(Entropy):
 
     The gradient has no variance once the guide is exact.
 
-    The score, which has mean zero, is taken away: guide is run a second time with its samples held fixed. It
-    must draw no random numbers but at sample sites.
+    The score, which has mean zero, is taken away: the guide is run a second time with its samples held fixed.
+    It must draw no random numbers but at sample sites. Sites without a path have :class:`FullScore`.
+
+    Raises:
+        ValueError: during a step, at a site without a path that asks for it by ``infer={"entropy": ...}``.
 
     References:
         G. Roeder, Y. Wu, D. Duvenaud (2017), "Sticking the Landing: Simple, Lower-Variance Gradient
