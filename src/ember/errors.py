@@ -22,7 +22,7 @@ class SubsamplingError(ModelError):
 
 
 class TraceError(EmberError, RuntimeError):
-    """A trace that contradicts itself: duplicate sites, a site replayed against the wrong kind."""
+    """A trace that does not fit: a latent site is replayed against an observed one, or no sample site."""
 
 
 class ReparamError(EmberError, AssertionError):
@@ -42,7 +42,10 @@ class UnknownParameterError(EmberError, KeyError):
 
 
 class NonFiniteLossError(EmberError, ValueError):
-    """A loss that is NaN or infinite; raised before any parameter changes."""
+    """A loss or gradient that is NaN or infinite; raised before any parameter changes.
+
+    ``loss`` is the loss.
+    """
 
     def __init__(self, loss: float, message: str) -> None:
         super().__init__(message)
@@ -80,7 +83,10 @@ class Reason(Enum):
 
 
 class CaptureError(EmberError, RuntimeError):
-    """A step that cannot be captured as one program; says which line stands in the way."""
+    """A step that cannot be captured as one program; says which line stands in the way.
+
+    ``reason`` is a :class:`Reason`.
+    """
 
     def __init__(self, message: str, reason: Reason = Reason.ERROR) -> None:
         super().__init__(message)

@@ -64,7 +64,8 @@ def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any
     Args:
         name: a name without ``$$$``.
         nn_module: an instance of a module. Parameters with ``requires_grad=False`` are left out.
-        update_module_params: put the store's parameters into the module where they differ, for example after loading.
+        update_module_params: put the store's parameters into the module where they differ, for example after
+            loading.
 
     Returns:
         The module.
@@ -72,6 +73,16 @@ def module(name: str, nn_module: Any, update_module_params: bool = False) -> Any
     Raises:
         AssertionError: if the name is improper or the module has no parameters.
         NotImplementedError: if a class is given instead of an instance.
+
+    >>> import torch, ember
+    >>> net = torch.nn.Linear(2, 1)
+    >>> def model(x):
+    ...     mean = ember.module("net", net)(x).squeeze(-1)
+    ...     with ember.plate("rows", len(x)):
+    ...         ember.sample("y", ember.distributions.Normal(mean, 1.0))
+    >>> model(torch.zeros(5, 2))
+    >>> sorted(ember.get_param_store())
+    ['net$$$bias', 'net$$$weight']
     """
     assert hasattr(nn_module, "parameters"), "module has no parameters"
     assert MODULE_NAMESPACE_DIVIDER not in name, (

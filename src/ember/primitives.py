@@ -57,15 +57,17 @@ def sample(
         name: the site's name, unique in a run.
         fn: a distribution, or another callable that draws a value from ``*args, **kwargs``.
         obs: the observed value; None for a latent site.
-        obs_mask: a mask of bools that broadcasts with the batch shape: events where it is true are observed, the others are
-            sampled at the site ``<name>_unobserved``, which guides must sample.
+        obs_mask: a mask of bools that broadcasts with the batch shape. Events where it is true are observed.
+            The others are sampled at the site ``<name>_unobserved``, which guides must sample.
         infer: options for inference algorithms; the dict is copied.
+        args: for ``fn``, where it is no distribution.
+        kwargs: for ``fn``, where it is no distribution.
 
     Returns:
         The value: ``batch_shape + event_shape`` of ``fn``, broadcast to the enclosing plates.
 
     Raises:
-        ValueError: if ``obs_mask`` or the batch shape does not fit.
+        ModelError: if ``obs_mask`` does not fit, or the batch shape does not fit the plates.
         RuntimeError: if the name is taken, when the run is traced.
 
     >>> import torch, ember
@@ -126,14 +128,15 @@ def param(
     constraint: Constraint = constraints.real,
     event_dim: int | None = None,
 ) -> torch.Tensor:
-    """The parameter of a name, made on first use.
+    """Return the parameter of a name; make it on first use.
 
     Args:
         name: the parameter's name.
-        init_tensor: its first value, or a callable that is asked for it on first use only. May be left out afterwards.
+        init_tensor: its first value, or a callable that is asked for it on first use only. May be left out
+            afterwards.
         constraint: where its values lie; counts on first use only.
-        event_dim: the number of rightmost dims that are no batch dims. Inside a subsampled plate, the plate's dim is then
-            subsampled; None means that all dims are event dims.
+        event_dim: the number of rightmost dims that are no batch dims. Inside a subsampled plate, the plate's
+            dim is then subsampled. None means that all dims are event dims.
 
     Returns:
         The constrained value. ``value.unconstrained()`` is the leaf tensor that an optimizer changes.
@@ -141,6 +144,12 @@ def param(
     Raises:
         UnknownParameterError: (a KeyError) if there is no such parameter and no initial value.
         ParameterError: (a ValueError) if the initial value violates the constraint.
+
+    >>> import torch, ember
+    >>> from ember.distributions import constraints
+    >>> scale = ember.param("scale", torch.tensor(2.0), constraint=constraints.positive)
+    >>> scale.item(), scale.unconstrained().item() == torch.tensor(2.0).log().item()
+    (2.0, True)
     """
     args = (name,) if init_tensor is None else (name, init_tensor)
     value: torch.Tensor = _param(*args, constraint=constraint, event_dim=event_dim, name=name)  # type: ignore[misc]
@@ -152,9 +161,15 @@ def factor(name: str, log_factor: torch.Tensor, *, has_rsample: bool | None = No
 
     Args:
         name: the site's name.
-        log_factor: the term; its shape is the batch shape.
-        has_rsample: needed in guides: whether the term comes from reparameterised samples only, such as the Jacobian of a
-            transformation of one.
+        log_factor: the term, in nats; its shape is the batch shape.
+        has_rsample: whether the term comes from reparameterised samples only, such as the Jacobian of a
+            transformation of one. Needed in guides.
+
+    >>> import torch, ember
+    >>> def model():
+    ...     ember.factor("penalty", torch.tensor(-3.0))
+    >>> ember.poutine.trace(model).get_trace().log_prob_sum()
+    tensor(-3.)
     """
     unit = dist.Unit(log_factor, has_rsample=has_rsample)
     sample(name, unit, obs=unit.sample(), infer={"is_auxiliary": True})
@@ -165,8 +180,18 @@ def deterministic(name: str, value: torch.Tensor, event_dim: int | None = None) 
 
     Args:
         name: the site's name.
-        value: the value.
+        value: the value, a tensor of any shape.
         event_dim: how many of its rightmost dims are event dims; all if None.
+
+    Returns:
+        The value.
+
+    >>> import torch, ember
+    >>> def model():
+    ...     x = ember.sample("x", ember.distributions.Delta(torch.tensor(3.0)))
+    ...     return ember.deterministic("square", x * x)
+    >>> ember.poutine.trace(model).get_trace().nodes["square"].value
+    tensor(9.)
     """
     event_dim = value.ndim if event_dim is None else event_dim
     fn = dist.Delta(value, event_dim=event_dim).mask(False)
@@ -176,14 +201,23 @@ def deterministic(name: str, value: torch.Tensor, event_dim: int | None = None) 
 
 @effectful(type="subsample")
 def subsample(data: torch.Tensor, event_dim: int) -> torch.Tensor:
-    """The rows of a full-size tensor that the enclosing plates have drawn.
+    """Take the rows of a full-size tensor that the enclosing plates have drawn.
 
     Args:
-        data: full size (or 1) at the dim of every enclosing plate.
+        data: a tensor of full size (or 1) at the dim of every enclosing plate.
         event_dim: how many of its rightmost dims are event dims.
+
+    Returns:
+        The rows, of the plates' subsample sizes at their dims.
 
     Raises:
         ValueError: if a size does not fit a plate.
+        AssertionError: if ``event_dim`` is no whole number >= 0.
+
+    >>> import torch, ember
+    >>> with ember.plate("rows", 5, subsample=torch.tensor([0, 3])):
+    ...     ember.subsample(torch.arange(5.0) * 10, event_dim=0)
+    tensor([ 0., 30.])
     """
     assert isinstance(event_dim, int) and event_dim >= 0, f"event_dim must be an int >= 0, got {event_dim!r}"
     return data
@@ -191,18 +225,23 @@ def subsample(data: torch.Tensor, event_dim: int) -> torch.Tensor:
 
 @effectful(type="barrier")
 def barrier(data: torch.Tensor) -> torch.Tensor:
-    """The identity; a place for handlers that delay computation to catch up."""
+    """Return ``data`` as it is; handlers that delay computation catch up here.
+
+    Args:
+        data: any tensor.
+    """
     return data
 
 
 class plate(PlateMessenger):
-    """Independence along a dim: ``with plate("data", 100) as indices`` or, in sequence, ``for i in plate("data", 100)``.
+    """Declares rows that are independent, given what is outside.
 
-    Inside a ``with``, distributions are expanded to the plate's size, and log densities are scaled by ``size /
-    subsample_size``, so that a random part of the data gives an unbiased estimate.
+    Write ``with plate("data", 100) as indices``, or ``for i in plate("data", 100)`` to go through the rows in
+    sequence. Inside a ``with``, distributions are expanded to the plate's size, and log densities are scaled
+    by ``size / subsample_size``, so that a random part of the data gives an unbiased estimate.
 
     Args:
-        name: pairs plates of model and guide.
+        name: a name; plates of model and guide with the same name belong together.
         size: the number of all rows; None if only independence is declared, of any size.
         subsample_size: how many rows to draw, anew each time the plate is made; all if None.
         subsample: the rows to use instead, anything with a length; yielded as it is.
@@ -223,10 +262,21 @@ class plate(PlateMessenger):
 
 @contextmanager
 def plate_stack(prefix: str, sizes: Sequence[int], rightmost_dim: int = -1) -> Iterator[None]:
-    """Plates at neighbouring dims: ``<prefix>_0`` with the last size at ``rightmost_dim``, the others to the left of it.
+    """Open plates at neighbouring dims, for a ``with``.
+
+    Args:
+        prefix: plates are named ``<prefix>_0``, ``<prefix>_1`` and so on, from the right.
+        sizes: their sizes, from the left.
+        rightmost_dim: the dim of the last size, negative; the others are to the left of it.
 
     Raises:
         ValueError: if a dim is taken.
+        AssertionError: if ``rightmost_dim`` is not negative.
+
+    >>> import torch, ember
+    >>> with ember.plate_stack("grid", [2, 3]):
+    ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0)).shape
+    torch.Size([2, 3])
     """
     assert rightmost_dim < 0, f"rightmost_dim must be negative, got {rightmost_dim}"
     with ExitStack() as stack:

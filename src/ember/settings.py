@@ -1,7 +1,7 @@
 """Global settings: one registry of named, validated values that live where they are used.
 
-A setting is a public alias for one attribute of one module (``deepname`` may reach into a class). Values are read and written
-in place, so code that uses a setting pays for a plain attribute access only.
+A setting is a public alias for one attribute of one module (``deepname`` may reach into a class). Values are
+read and written in place, so code that uses a setting pays for a plain attribute access only.
 
     >>> from ember import settings
     >>> with settings.context(validate_infer=False):
@@ -62,10 +62,17 @@ def _entry(alias: str) -> _Entry:
 
 
 def get(alias: str | None = None) -> Any:
-    """The value of one setting, or a dict of all settings if ``alias`` is None.
+    """Return the value of one setting, or a dict of all settings.
+
+    Args:
+        alias: the name of the setting; None gives all of them.
 
     Raises:
         KeyError: if there is no setting of that name; the message lists those there are.
+
+    >>> from ember import settings
+    >>> settings.get("nonfinite_loss")
+    'raise'
     """
     if alias is None:
         return {name: entry.read() for name, entry in sorted(_REGISTRY.items())}
@@ -75,9 +82,16 @@ def get(alias: str | None = None) -> Any:
 def set(**values: Any) -> None:
     """Change settings. All values are validated before the first one is written.
 
+    Args:
+        values: new values by name.
+
     Raises:
         KeyError: for an unknown name.
         ValueError, TypeError: from the validator of a setting; nothing has changed then.
+
+    >>> from ember import settings
+    >>> settings.set(nonfinite_loss="warn")
+    >>> settings.set(nonfinite_loss="raise")
     """
     entries = {alias: _entry(alias) for alias in values}
     for alias, entry in entries.items():
@@ -102,8 +116,20 @@ _LOCK = threading.RLock()
 def context(**values: Any) -> Iterator[None]:
     """Change settings for the duration of a ``with`` block or of a decorated function.
 
-    Settings are the whole process's. Where blocks of several threads overlap, the one entered last holds, and what was
-    before all of them comes back when the last one ends.
+    Settings are the whole process's. Where blocks of several threads overlap, the one entered last holds, and
+    what was before all of them comes back when the last one ends.
+
+    Args:
+        values: values by name, for the block.
+
+    Raises:
+        KeyError: for an unknown name.
+        ValueError, TypeError: from the validator of a setting; nothing has changed then.
+
+    >>> from ember import settings
+    >>> with settings.context(nonfinite_loss="warn"):
+    ...     settings.get("nonfinite_loss")
+    'warn'
     """
     with _LOCK:
         block = _Block({alias: get(alias) for alias in values})
@@ -143,6 +169,15 @@ def register(alias: str, modulename: str, deepname: str, validator: Validator | 
     Raises:
         AttributeError: if there is no such attribute.
         ValueError: if the alias is taken by another attribute.
+
+    In a module of its own:
+
+        _LIMIT = 10
+
+        @settings.register("my_limit", __name__, "_LIMIT")
+        def _validate(value):
+            if value < 1:
+                raise ValueError("my_limit must be positive")
     """
     if validator is None:
         register_now = functools.partial(_register, alias, modulename, deepname)

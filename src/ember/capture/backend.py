@@ -21,8 +21,11 @@ logger = logging.getLogger("ember.capture")
 
 
 class Program(Protocol):
-    """A compiled graph. Inputs that the graph changes are changed in place. A run in which something does not hold that the
-    recorded run took for granted raises Unforeseen, and leaves inputs and random state as they were."""
+    """Runs a compiled graph.
+
+    Inputs that the graph changes are changed in place. A run in which something does not hold that the
+    recorded run took for granted raises Unforeseen, and leaves inputs and random state as they were.
+    """
 
     backend: str
     """Which backend has made it."""
@@ -40,8 +43,13 @@ class Program(Protocol):
         """Run once; returns the first output as a number, or as numbers if it is a vector."""
 
     def run(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool = False) -> Iterator[Tensor]:
-        """Run again and again on the same inputs; yields the first output of each run. A program may end after the first that
-        is not finite if ``until_bad``."""
+        """Run again and again on the same inputs; yields the first output of each run.
+
+        Args:
+            inputs: the inputs of the graph.
+            num_steps: how many runs to make.
+            until_bad: whether to end after the first output that is not finite; a program may not do so.
+        """
 
     def stop(self) -> None:
         """End a run soon, between two steps, if the program has the loop inside."""
@@ -53,7 +61,12 @@ class Backend(Protocol):
     name: str
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
-        """A program for inputs of these shapes; it does not run on them."""
+        """Make a program for inputs of these shapes; it does not run on them.
+
+        Args:
+            graph: what was recorded.
+            inputs: tensors of the shapes, dtypes and devices of later calls.
+        """
 
 
 class _Loop:
@@ -94,11 +107,12 @@ class _Checked(_Loop):
 
 
 class Inductor:
-    """torch's compiler, called directly."""
+    """Compiles by torch's compiler, called directly."""
 
     name = "inductor"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
+        """Make a program for inputs of these shapes; see :class:`Backend`."""
         copies = [twin(tensor) for tensor in inputs]
         checked = CheckedGraph(graph, inputs)
         with said_if_slow(f"a graph of {graph.num_nodes} operators"):
@@ -112,6 +126,7 @@ class Interpreter:
     name = "interpreter"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> Program:
+        """Make a program for inputs of these shapes; see :class:`Backend`."""
         checked = CheckedGraph(graph, inputs)
         forward = checked.module.forward  # past hooks of all modules
 

@@ -15,35 +15,38 @@ _MOST_ROWS = 20
 
 @dataclass(frozen=True)
 class Part:
-    """A loop or a call of a step."""
+    """Holds what is known of one part of a step: a loop, or a call of torch."""
 
     title: str
+    """What the part does."""
     sites: tuple[str, ...]
     """What of the user's program it computes: sites, parameters, lines."""
     kind: str
     """``draws``, ``torch``, ``forward``, ``backward``, ``both`` of these in one loop, or ``update``."""
     microseconds: float
-    """Of one step, measured. Looking at the clock is in it, some 0.03."""
+    """How long it takes in one step, measured, in microseconds. Looking at the clock is in it, some 0.03."""
     estimate: float
-    """The same by a table of costs, without running anything."""
+    """The same by a table of costs, in microseconds, without running anything."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The parts of a step, the slowest first. Printing it gives a table."""
+    """Holds the parts of a step, the slowest first; :func:`profile` returns it. Printing it gives a table."""
 
     parts: tuple[Part, ...]
+    """The parts, the slowest first."""
     num_steps: int
+    """How many steps were measured."""
     memory_bytes: int
-    """That the program has beside its inputs."""
+    """The memory that the program has beside its inputs, in bytes."""
 
     @property
     def microseconds(self) -> float:
-        """Of all parts of one step."""
+        """How long all parts of one step take, in microseconds."""
         return sum(part.microseconds for part in self.parts)
 
     def by_kind(self) -> dict[str, float]:
-        """Microseconds by kind of part."""
+        """Return microseconds by kind of part."""
         found: dict[str, float] = defaultdict(float)
         for part in self.parts:
             found[part.kind] += part.microseconds
@@ -79,6 +82,7 @@ def profile(svi: Any, num_steps: int = 100) -> Profile:
         ValueError: if ``num_steps`` is not positive.
 
     >>> import torch, ember, ember.distributions as dist
+    >>> from ember.capture import profile
     >>> def model(y):
     ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", len(y)):

@@ -10,24 +10,34 @@ from typing import Any
 
 @dataclass
 class Capture:
-    """One program, or the reason why there is none."""
+    """Holds what is known of one program, or the reason why there is none."""
 
     what: str
+    """What was captured, such as ``"step"``."""
     reason: str
+    """Why it was captured: what has changed since the time before."""
     num_nodes: int = 0
+    """How many operators were recorded."""
     backend: str = ""
+    """Which backend made the program."""
     note: str = ""
     """Why this backend, or how its time was spent."""
     optimizer: str = ""
+    """How the optimizer's update was captured."""
     trace_seconds: float = 0.0
+    """How long recording took."""
     compile_seconds: float = 0.0
+    """How long compiling took."""
     check_seconds: float = 0.0
+    """How long the comparison with the eager step took."""
     failure: str | None = None
+    """Why there is no program; None if there is one."""
     calls: int = 0
+    """How many calls the program has taken."""
     source: str = field(default="", repr=False)
     """The program's text, where the backend has one."""
     memory_bytes: int = 0
-    """Of the memory that the program has beside its inputs, where the backend tells."""
+    """The memory that the program has beside its inputs, in bytes, where the backend tells."""
     estimates: Mapping[str, float] = field(default_factory=dict)
     """About how long the parts of a step take, in nanoseconds by kind, where the backend tells."""
     program: weakref.ref[Any] | None = field(default=None, repr=False, compare=False)
@@ -60,10 +70,12 @@ def _shares(estimates: Mapping[str, float]) -> str:
 
 @dataclass
 class Report:
-    """All captures of one SVI, in order."""
+    """Holds all captures of one SVI; :func:`explain` returns it. Printing it gives a line for each."""
 
     captures: list[Capture] = field(default_factory=list)
+    """The captures, in order."""
     eager_calls: int = 0
+    """How many calls Python took instead of a program."""
 
     @property
     def num_captures(self) -> int:

@@ -20,6 +20,12 @@ from ember.distributions.typed_torch import interval
 class AffineBeta(TransformedDistribution):
     """``loc + scale * x`` with ``x`` a beta variable.
 
+    Args:
+        concentration1: the shape at the upper end, positive.
+        concentration0: the shape at the lower end, positive.
+
+    >>> import torch
+    >>> from ember.distributions import AffineBeta
     >>> AffineBeta(1.0, 1.0, torch.tensor(-1.0), torch.tensor(2.0)).support
     Interval(lower_bound=-1.0, upper_bound=1.0)
     """

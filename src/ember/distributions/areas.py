@@ -34,10 +34,12 @@ def _checked(adjacency: Tensor, name: str) -> Tensor:
 
 
 class CAR(TorchDistribution):
-    """A conditional autoregression: each area, given all others, is normal around a share of its neighbours' mean.
+    """A conditional autoregression.
 
-    The precision matrix is ``conditional_precision * (D - correlation * W)``: ``W`` says who are neighbours, and ``D`` has their
-    numbers on the diagonal.
+    Each area, given all others, is normal around a share of its neighbours' mean.
+
+    The precision matrix is ``conditional_precision * (D - correlation * W)``: ``W`` says who are neighbours,
+    and ``D`` has their numbers on the diagonal.
 
     Args:
         loc: the mean, ``batch_shape + (n,)``.
@@ -48,10 +50,16 @@ class CAR(TorchDistribution):
     Shapes:
         event: ``(n,)``.
 
+    Raises:
+        ValueError: if the adjacency matrix is not square or not symmetric, an area has no neighbour, or
+            ``loc`` has another number of areas.
+
     References:
         J. Besag (1974), "Spatial interaction and the statistical analysis of lattice systems".
         X. Jin, B. Carlin and S. Banerjee (2005), for the determinant by eigenvalues.
 
+    >>> import torch
+    >>> from ember.distributions import CAR
     >>> two = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     >>> CAR(torch.zeros(2), 0.5, 1.0, two).log_prob(torch.zeros(2))
     tensor(-1.9817)
@@ -113,7 +121,7 @@ class CAR(TorchDistribution):
         )
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The normal's, by products with the adjacency matrix."""
+        """Return the normal's log density, by products with the adjacency matrix."""
         if self._validate_args:
             self._validate_sample(value)
         apart = value - self.loc
@@ -144,7 +152,9 @@ class CAR(TorchDistribution):
 
 
 class ICAR(TorchDistribution):
-    """The limit of :class:`CAR` at correlation one: only differences of neighbours count, so it has no sum of its own.
+    """The limit of :class:`CAR` at correlation one.
+
+    Only differences of neighbours count, so it has no sum of its own.
 
     A normal with a small standard deviation for the mean makes it proper.
 
@@ -157,9 +167,11 @@ class ICAR(TorchDistribution):
         event: ``(n,)``.
 
     References:
-        J. Besag, J. York and A. Mollie (1991), "Bayesian image restoration"; M. Morris and others (2019), "Bayesian hierarchical
-        spatial models: implementing the Besag York Mollie model in Stan".
+        J. Besag, J. York and A. Mollie (1991), "Bayesian image restoration"; M. Morris and others (2019),
+        "Bayesian hierarchical spatial models: implementing the Besag York Mollie model in Stan".
 
+    >>> import torch
+    >>> from ember.distributions import ICAR
     >>> ICAR(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), zero_sum_scale=1.0).log_prob(torch.zeros(2))
     tensor(-1.8379)
     """
@@ -197,7 +209,7 @@ class ICAR(TorchDistribution):
         return values, vectors
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The density of the differences, and of the mean."""
+        """Return the density of the differences, and of the mean."""
         if self._validate_args:
             self._validate_sample(value)
         n = len(self.adj_matrix)

@@ -30,6 +30,11 @@ def _check_family(family: type, other: object) -> None:
 class Beta(torch.distributions.Beta, WrappedDistribution):
     """Beta distribution on the unit interval.
 
+    Args:
+        concentration1: the shape at one, positive (``alpha``).
+        concentration0: the shape at zero, positive (``beta``).
+
+    >>> from ember.distributions import Beta
     >>> updated, log_normalizer = Beta(2.0, 3.0).conjugate_update(Beta(4.0, 5.0))
     >>> updated.concentration1, updated.concentration0
     (tensor(5.), tensor(7.))
@@ -55,7 +60,7 @@ class Beta(torch.distributions.Beta, WrappedDistribution):
         return expanded
 
     def conjugate_update(self, other: Any) -> tuple[Beta, Tensor]:
-        """The normalised product of two beta densities, and its log normaliser."""
+        """Return the normalised product of two beta densities, and its log normaliser."""
         _check_family(Beta, other)
         updated = Beta(
             self.concentration1 + other.concentration1 - 1, self.concentration0 + other.concentration0 - 1
@@ -71,17 +76,22 @@ def _log_beta_normalizer(d: Beta) -> Tensor:
 class Dirichlet(torch.distributions.Dirichlet, WrappedDistribution):
     """Dirichlet distribution on the simplex.
 
+    Args:
+        concentration: positive numbers, ``(*batch, K)``.
+
+    >>> import torch
+    >>> from ember.distributions import Dirichlet
     >>> Dirichlet(torch.ones(3)).conjugate_update(Dirichlet(torch.ones(3)))[0].concentration
     tensor([1., 1., 1.])
     """
 
     @staticmethod
     def infer_shapes(concentration: tuple[int, ...]) -> tuple[Any, Any]:  # type: ignore[override]
-        """The rightmost dim is the event."""
+        """Return the shapes; the rightmost dim is the event."""
         return concentration[:-1], concentration[-1:]
 
     def conjugate_update(self, other: Any) -> tuple[Dirichlet, Tensor]:
-        """The normalised product of two Dirichlet densities, and its log normaliser."""
+        """Return the normalised product of two Dirichlet densities, and its log normaliser."""
         _check_family(Dirichlet, other)
         updated = Dirichlet(self.concentration + other.concentration - 1)
         return updated, _ratio_of_normalizers(_log_dirichlet_normalizer, self, other, updated)
@@ -95,12 +105,13 @@ def _log_dirichlet_normalizer(d: Dirichlet) -> Tensor:
 class Gamma(torch.distributions.Gamma, WrappedDistribution):
     """Gamma distribution with shape ``concentration`` and rate ``rate``.
 
+    >>> from ember.distributions import Gamma
     >>> Gamma(2.0, 1.0).conjugate_update(Gamma(3.0, 1.0))[0]
     Gamma(concentration: 4.0, rate: 2.0)
     """
 
     def conjugate_update(self, other: Any) -> tuple[Gamma, Tensor]:
-        """The normalised product of two gamma densities, and its log normaliser."""
+        """Return the normalised product of two gamma densities, and its log normaliser."""
         _check_family(Gamma, other)
         updated = Gamma(self.concentration + other.concentration - 1, self.rate + other.rate)
         return updated, _ratio_of_normalizers(_log_gamma_normalizer, self, other, updated)

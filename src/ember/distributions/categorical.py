@@ -19,6 +19,8 @@ class Categorical(torch.distributions.Categorical, WrappedDistribution):
     ``enumerate_support(expand=False)`` marks its result; ``log_prob`` of the same instance then only
     rearranges its logits.
 
+    >>> import torch
+    >>> from ember.distributions import Categorical
     >>> d = Categorical(torch.tensor([0.25, 0.75]))
     >>> d.log_prob(d.enumerate_support(expand=False)).exp()
     tensor([0.2500, 0.7500])
@@ -30,7 +32,7 @@ class Categorical(torch.distributions.Categorical, WrappedDistribution):
     }
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log probability of the category ``value``."""
+        """Return the log probability of the category ``value``."""
         if getattr(value, "_pyro_categorical_support", None) == id(self):
             dim = -1 - value.dim()
             logits = self.logits
@@ -73,6 +75,12 @@ def _drawn(fn: torch.distributions.OneHotCategorical, sample_shape: Sequence[int
 class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistribution):
     """Categorical distribution over one-hot vectors.
 
+    Args:
+        probs: probabilities, ``(*batch, K)``; they are scaled to sum to one.
+        logits: log probabilities up to a constant, ``(*batch, K)``. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import OneHotCategorical
     >>> OneHotCategorical(torch.ones(2)).enumerate_support()
     tensor([[1., 0.],
             [0., 1.]])
@@ -82,7 +90,7 @@ class OneHotCategorical(torch.distributions.OneHotCategorical, WrappedDistributi
     def infer_shapes(  # type: ignore[override]
         probs: tuple[int, ...] | None = None, logits: tuple[int, ...] | None = None
     ) -> tuple[Any, Any]:
-        """The rightmost dim is the event."""
+        """Return the shapes; the rightmost dim is the event."""
         return _infer_one_hot_shapes(probs, logits)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
@@ -95,6 +103,12 @@ class OneHotCategoricalStraightThrough(
 ):
     """One-hot categorical with straight-through gradients (Bengio et al., 2013).
 
+    Args:
+        probs: probabilities, ``(*batch, K)``; they are scaled to sum to one.
+        logits: log probabilities up to a constant, ``(*batch, K)``. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import OneHotCategoricalStraightThrough
     >>> OneHotCategoricalStraightThrough(torch.ones(2)).has_rsample
     True
     """
@@ -103,7 +117,7 @@ class OneHotCategoricalStraightThrough(
     def infer_shapes(  # type: ignore[override]
         probs: tuple[int, ...] | None = None, logits: tuple[int, ...] | None = None
     ) -> tuple[Any, Any]:
-        """The rightmost dim is the event."""
+        """Return the shapes; the rightmost dim is the event."""
         return _infer_one_hot_shapes(probs, logits)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:

@@ -17,7 +17,9 @@ from ember.distributions.validation import all_valid
 
 
 class CensoredDistribution(TorchDistribution):
-    """A continuous univariate distribution seen through a gauge with limits: values beyond a limit are shown as the limit.
+    """A continuous univariate distribution seen through a gauge with limits.
+
+    Values beyond a limit are shown as the limit.
 
     A value at a limit has the mass beyond it, others have the density of the base. The base needs ``cdf``.
 
@@ -27,12 +29,15 @@ class CensoredDistribution(TorchDistribution):
         high: the highest value that is shown; None for no limit.
 
     Raises:
-        ValueError: without any limit, for limits in the wrong order, or a base that is not continuous and univariate.
+        ValueError: without any limit, for limits in the wrong order, or a base that is not continuous and
+            univariate.
 
     References:
         J. Tobin (1958), "Estimation of relationships for limited dependent variables".
 
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import CensoredDistribution
     >>> CensoredDistribution(Normal(0.0, 1.0), high=0.0).log_prob(torch.tensor([-1.0, 0.0]))
     tensor([-1.4189, -0.6931])
     """
@@ -80,7 +85,7 @@ class CensoredDistribution(TorchDistribution):
         return self._completed(new, batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's, or the log of the mass beyond a limit."""
+        """Return the base's log density, or the log of the mass beyond a limit."""
         if self._validate_args:
             self._validate_sample(value)
         base = self.base_dist

@@ -2,8 +2,8 @@
 
 References:
     J. F. C. Kingman (1982), "On the Genealogy of Large Populations".
-    A. Popinga, T. Vaughan, T. Stadler, A. J. Drummond (2015), "Inferring Epidemiological Dynamics with Bayesian Coalescent
-    Inference: The Merits of Deterministic and Stochastic Models".
+    A. Popinga, T. Vaughan, T. Stadler, A. J. Drummond (2015), "Inferring Epidemiological Dynamics with
+    Bayesian Coalescent Inference: The Merits of Deterministic and Stochastic Models".
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class CoalescentTimes(TorchDistribution):
     Raises:
         ValueError: if there are no two leaves.
 
+    >>> import torch
+    >>> from ember.distributions import CoalescentTimes
     >>> fn = CoalescentTimes(torch.zeros(2), torch.tensor(2.0))
     >>> fn.log_prob(torch.tensor([-1.0]))  # log(2) - 2
     tensor(-1.3069)
@@ -120,7 +122,7 @@ class CoalescentTimes(TorchDistribution):
         return self._completed(new, shape, self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The sum of the log rates of what meets, less the rate of all pairs over the time."""
+        """Return the sum of the log rates of what meets, less the rate of all pairs over the time."""
         if self._validate_args:
             self._validate_sample(value)
         past = _history(self.leaf_times, value)
@@ -174,6 +176,8 @@ class CoalescentTimesWithRate(TorchDistribution):
     Raises:
         ValueError: if there are no two leaves.
 
+    >>> import torch
+    >>> from ember.distributions import CoalescentTimesWithRate
     >>> fn = CoalescentTimesWithRate(torch.tensor([3.0, 3.0]), torch.tensor([1.0, 2.0, 3.0]))
     >>> fn.log_prob(torch.tensor([1.5]))  # log(2) - 3 - 2 / 2
     tensor(-3.3069)
@@ -209,7 +213,10 @@ class CoalescentTimesWithRate(TorchDistribution):
         return self._completed(new, shape, self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The sum of the log rates of what meets, less the rates of all pairs over the time; linear in the duration."""
+        """The sum of the log rates of what meets, less the rates of all pairs over the time.
+
+        Linear in the duration.
+        """
         if self._validate_args:
             self._validate_sample(value)
         past = _history(self.leaf_times, value)
@@ -232,8 +239,8 @@ class CoalescentTimesWithRate(TorchDistribution):
 class CoalescentRateLikelihood:
     """The density of :class:`CoalescentTimesWithRate` as a function of the rates, for each time by itself.
 
-    So a model can go through time, and weigh the rate of each step: ``sum`` over all steps is the log density. It is no
-    distribution; use :func:`ember.factor`.
+    So a model can go through time, and weigh the rate of each step: ``sum`` over all steps is the log
+    density. It is no distribution; use :func:`ember.factor`.
 
     Args:
         leaf_times: when lineages begin, ``(..., leaves)``, in any order.
@@ -244,6 +251,8 @@ class CoalescentRateLikelihood:
     Raises:
         ValueError: if they are not.
 
+    >>> import torch
+    >>> from ember.distributions import CoalescentRateLikelihood
     >>> likelihood = CoalescentRateLikelihood(torch.tensor([3.0, 3.0]), torch.tensor([1.5]), 3)
     >>> likelihood(torch.tensor([1.0, 2.0, 3.0]))
     tensor([ 0.0000, -0.3069, -3.0000])
@@ -288,7 +297,8 @@ def bio_phylo_to_times(tree: Any, *, get_time: Any = None) -> tuple[Tensor, Tens
         get_time: from a clade to its time; by default branch lengths are added up from the root.
 
     Returns:
-        ``(leaf_times, coal_times)``; a clade with more than two branches counts as several meetings at one time.
+        ``(leaf_times, coal_times)``; a clade with more than two branches counts as several meetings at one
+            time.
     """
     leaves: list[float] = []
     meetings: list[float] = []

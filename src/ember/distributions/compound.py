@@ -34,6 +34,8 @@ class BetaBinomial(TorchDistribution):
         concentration0: of the beta distribution, for failure.
         total_count: the number of trials.
 
+    >>> import torch
+    >>> from ember.distributions import BetaBinomial
     >>> BetaBinomial(1.0, 1.0, 3).log_prob(torch.tensor([0.0, 3.0])).exp()
     tensor([0.2500, 0.2500])
     """
@@ -128,6 +130,8 @@ class DirichletMultinomial(TorchDistribution):
         total_count: the number of draws.
         is_sparse: most counts are zero; ``log_prob`` then spends its special functions on the others.
 
+    >>> import torch
+    >>> from ember.distributions import DirichletMultinomial
     >>> d = DirichletMultinomial(torch.ones(2), total_count=3)
     >>> d.log_prob(torch.tensor([1.0, 2.0])).exp()
     tensor(0.2500)
@@ -170,7 +174,7 @@ class DirichletMultinomial(TorchDistribution):
 
     @staticmethod
     def infer_shapes(concentration: tuple[int, ...], total_count: tuple[int, ...] = ()) -> tuple[Any, Any]:  # type: ignore[override]
-        """The rightmost dim of ``concentration`` is the event."""
+        """Return the shapes; the rightmost dim of ``concentration`` is the event."""
         return broadcast_shape(concentration[:-1], total_count), concentration[-1:]
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
@@ -194,7 +198,7 @@ class DirichletMultinomial(TorchDistribution):
         return draws
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The ratio of rising factorials, with the number of orders."""
+        """Return the ratio of rising factorials, with the number of orders."""
         if self._validate_args:
             self._validate_sample(value)
         concentration = self.concentration
@@ -229,12 +233,16 @@ def _log_rising(concentration: Tensor, count: Tensor, is_sparse: bool) -> Tensor
 
 
 class GammaPoisson(TorchDistribution):
-    """Poisson counts whose rate has a gamma distribution: the negative binomial distribution in other parameters.
+    """Poisson counts whose rate has a gamma distribution.
+
+    It is the negative binomial distribution in other parameters.
 
     Args:
         concentration: the gamma's shape, the negative binomial's ``total_count``.
         rate: the gamma's rate, ``(1 - probs) / probs`` of the negative binomial.
 
+    >>> import torch
+    >>> from ember.distributions import GammaPoisson
     >>> GammaPoisson(1.0, 1.0).log_prob(torch.tensor([0.0, 1.0])).exp()
     tensor([0.5000, 0.2500])
     """

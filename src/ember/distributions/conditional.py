@@ -19,7 +19,7 @@ class ConditionalDistribution(ABC):
 
     @abstractmethod
     def condition(self, context: Any) -> Any:
-        """The distribution given a context."""
+        """Return the distribution given a context."""
         raise NotImplementedError
 
 
@@ -28,14 +28,17 @@ class ConditionalTransform(ABC):
 
     @abstractmethod
     def condition(self, context: Any) -> Any:
-        """The transform given a context."""
+        """Return the transform given a context."""
         raise NotImplementedError
 
 
 class ConditionalTransformModule(ConditionalTransform, torch.nn.Module):
-    """A conditional transform that is a module, so that its parameters are found and trained; flows derive from it.
+    """A conditional transform that is a module, so that its parameters are found and trained.
+
+    Flows derive from it.
 
     >>> from ember.distributions.transforms import conditional_planar
+    >>> import torch
     >>> flow = conditional_planar(3, context_dim=2)
     >>> flow.condition(torch.zeros(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
@@ -149,6 +152,8 @@ class ConditionalTransformedDistribution(ConditionalDistribution):
 
     >>> from ember.distributions import Normal
     >>> from ember.distributions.transforms import conditional_spline
+    >>> import torch
+    >>> from ember.distributions import ConditionalTransformedDistribution
     >>> base = Normal(torch.zeros(2), 1.0).to_event(1)
     >>> given = ConditionalTransformedDistribution(base, [conditional_spline(2, context_dim=1)])
     >>> given.condition(torch.ones(1)).sample((5,)).shape
@@ -161,7 +166,7 @@ class ConditionalTransformedDistribution(ConditionalDistribution):
         self.transforms: list[Any] = [_conditional_transform(t) for t in transforms]
 
     def condition(self, context: Tensor | Any) -> TransformedDistribution:
-        """The distribution given a context."""
+        """Return the distribution given a context."""
         base = self.base_dist.condition(context)
         return TransformedDistribution(base, [t.condition(context) for t in self.transforms])
 

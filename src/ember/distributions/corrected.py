@@ -19,6 +19,14 @@ _TINY_CONCENTRATION = 1e-8
 class GeneralizedPareto(torch.distributions.GeneralizedPareto, WrappedDistribution):
     """Generalised Pareto distribution with location, scale and tail ``concentration``.
 
+    Args:
+        loc: the smallest value.
+        scale: positive.
+        concentration: the shape of the tail; above 0 it is a power, at 0 exponential, below 0 values are
+            bounded.
+
+    >>> import torch
+    >>> from ember.distributions import GeneralizedPareto
     >>> GeneralizedPareto(0.0, 1.0, 0.0).log_prob(torch.tensor(1.0))
     tensor(-1.)
     """
@@ -40,7 +48,7 @@ class GeneralizedPareto(torch.distributions.GeneralizedPareto, WrappedDistributi
         return -self.scale.log() - torch.where(exponential, z, tail)
 
     def log_survival_function(self, value: Tensor) -> Tensor:
-        """The log probability of a larger value."""
+        """Return the log probability of a larger value."""
         if self._validate_args:
             self._validate_sample(value)
         exponential, c = self._safe_concentration()
@@ -51,6 +59,7 @@ class GeneralizedPareto(torch.distributions.GeneralizedPareto, WrappedDistributi
 class VonMises(torch.distributions.VonMises, WrappedDistribution):
     """Circular distribution with mean angle ``loc`` and ``concentration``.
 
+    >>> from ember.distributions import VonMises
     >>> VonMises(0.0, 1.0).mean
     tensor(0.)
     """
@@ -67,6 +76,14 @@ class VonMises(torch.distributions.VonMises, WrappedDistribution):
 class Wishart(torch.distributions.Wishart, WrappedDistribution):
     """Distribution over positive definite matrices with ``df`` degrees of freedom.
 
+    Args:
+        df: the degrees of freedom, above ``D - 1``.
+        covariance_matrix: the scale matrix, ``(*batch, D, D)``.
+        precision_matrix: its inverse.
+        scale_tril: its lower Cholesky factor. Give one of the three.
+
+    >>> import torch
+    >>> from ember.distributions import Wishart
     >>> Wishart(torch.tensor(3.0), torch.eye(2)).mean
     tensor([[3., 0.],
             [0., 3.]])

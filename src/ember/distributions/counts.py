@@ -20,6 +20,13 @@ from ember.ops.special import log_binomial
 class Binomial(torch.distributions.Binomial, WrappedDistribution):
     """Number of successes in ``total_count`` trials.
 
+    Args:
+        total_count: the number of trials, a whole number >= 0.
+        probs: the probability of a success, between 0 and 1.
+        logits: its log odds. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import Binomial
     >>> Binomial(2, probs=torch.tensor(0.5)).log_prob(torch.tensor([0.0, 1.0, 2.0])).exp()
     tensor([0.2500, 0.5000, 0.2500])
     """
@@ -86,6 +93,12 @@ settings.register("binomial_approx_log_prob_tol", __name__, "Binomial.approx_log
 class Geometric(torch.distributions.Geometric, WrappedDistribution):
     """Number of failures before the first success.
 
+    Args:
+        probs: the probability of a success, between 0 and 1.
+        logits: its log odds. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import Geometric
     >>> Geometric(torch.tensor(0.5)).log_prob(torch.tensor([0.0, 1.0])).exp()
     tensor([0.5000, 0.2500])
     """
@@ -100,13 +113,20 @@ class Geometric(torch.distributions.Geometric, WrappedDistribution):
 class Multinomial(torch.distributions.Multinomial, WrappedDistribution):
     """Counts of categories in ``total_count`` draws.
 
+    Args:
+        total_count: the number of draws, a whole number.
+        probs: probabilities, ``(*batch, K)``; they are scaled to sum to one.
+        logits: log probabilities up to a constant, ``(*batch, K)``. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import Multinomial
     >>> Multinomial(3, torch.ones(2)).event_shape
     torch.Size([2])
     """
 
     @staticmethod
     def infer_shapes(total_count: Any = None, probs: Any = None, logits: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
-        """The rightmost dim of ``probs`` or ``logits`` is the event."""
+        """Return the shapes; the rightmost dim of ``probs`` or ``logits`` is the event."""
         shape = probs if logits is None else logits
         batch_shape, event_shape = shape[:-1], shape[-1:]
         if isinstance(total_count, tuple):
@@ -120,6 +140,8 @@ class Poisson(torch.distributions.Poisson, WrappedDistribution):
     Args:
         is_sparse: values are mostly zero; ``log_prob`` then spends its special functions on the others.
 
+    >>> import torch
+    >>> from ember.distributions import Poisson
     >>> Poisson(torch.ones(3), is_sparse=True).log_prob(torch.tensor([0.0, 0.0, 1.0]))
     tensor([-1., -1., -1.])
     """

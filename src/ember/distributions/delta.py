@@ -27,6 +27,8 @@ class Delta(TorchDistribution):
     Raises:
         ValueError: if ``event_dim > v.dim()``, or, when validating, if ``log_density`` has another shape.
 
+    >>> import torch
+    >>> from ember.distributions import Delta
     >>> Delta(torch.zeros(2, 3), event_dim=1).log_prob(torch.zeros(2, 3))
     tensor([0., 0.])
     """
@@ -70,7 +72,7 @@ class Delta(TorchDistribution):
         return self._completed(new, batch_shape, self.event_shape)
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        """The point, expanded; gradients flow to it."""
+        """Return the point, expanded; gradients flow to it."""
         return self.v.expand(Size(sample_shape) + self.v.shape)
 
     def log_prob(self, x: Tensor) -> Tensor:

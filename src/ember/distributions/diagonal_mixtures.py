@@ -1,11 +1,12 @@
 """Mixtures of normal vectors with diagonal covariances, whose draws have pathwise gradients, also of the weights.
 
-A draw is differentiated implicitly, coordinate by coordinate: each is a quantile of its conditional distribution given those
-before, so that its gradient is minus that of the conditional distribution function, over the conditional density.
+A draw is differentiated implicitly, coordinate by coordinate: each is a quantile of its conditional
+distribution given those before, so that its gradient is minus that of the conditional distribution function,
+over the conditional density.
 
 References:
-    M. Figurnov, S. Mohamed, A. Mnih (2018), "Implicit reparameterization gradients"; M. Jankowiak, T. Karaletsos (2018),
-    "Pathwise derivatives for multivariate distributions".
+    M. Figurnov, S. Mohamed, A. Mnih (2018), "Implicit reparameterization gradients"; M. Jankowiak, T.
+    Karaletsos (2018), "Pathwise derivatives for multivariate distributions".
 """
 
 from __future__ import annotations
@@ -120,6 +121,8 @@ class MixtureOfDiagNormals(_DiagonalMixture):
     Raises:
         AssertionError: if the shapes do not fit.
 
+    >>> import torch
+    >>> from ember.distributions import MixtureOfDiagNormals
     >>> d = MixtureOfDiagNormals(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.ones(2, 2), torch.zeros(2))
     >>> d.mean, d.variance
     (tensor([0., 0.]), tensor([2., 1.]))
@@ -164,6 +167,8 @@ class MixtureOfDiagNormalsSharedCovariance(_DiagonalMixture):
     Raises:
         AssertionError: if the shapes do not fit.
 
+    >>> import torch
+    >>> from ember.distributions import MixtureOfDiagNormalsSharedCovariance
     >>> MixtureOfDiagNormalsSharedCovariance(torch.zeros(3, 2), torch.ones(2), torch.zeros(3)).event_shape
     torch.Size([2])
     """
@@ -210,6 +215,8 @@ class GaussianScaleMixture(_DiagonalMixture):
     Raises:
         AssertionError: if the shapes do not fit.
 
+    >>> import torch
+    >>> from ember.distributions import GaussianScaleMixture
     >>> d = GaussianScaleMixture(torch.tensor([1.0, 2.0]), torch.zeros(2), torch.tensor([1.0, 3.0]))
     >>> d.variance
     tensor([ 5., 20.])

@@ -24,6 +24,8 @@ class DiscreteUniform(ElementwiseDistribution):
     Raises:
         ValueError: if ``high`` is below ``low``.
 
+    >>> import torch
+    >>> from ember.distributions import DiscreteUniform
     >>> DiscreteUniform(1, 6).log_prob(torch.tensor(3.0)).exp()
     tensor(0.1667)
     """

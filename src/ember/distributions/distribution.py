@@ -62,11 +62,11 @@ class Distribution(metaclass=DistributionMeta):
 
     @abstractmethod
     def log_prob(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """The log density (or log mass) of ``x``, one for each element of the batch."""
+        """Return the log density (or log mass) of ``x``, one for each element of the batch."""
         raise NotImplementedError
 
     def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
-        """The terms that gradient estimators need at ``x``.
+        """Return the terms that gradient estimators need at ``x``.
 
         Right for distributions that are fully reparameterised or not at all; those that are partially
         reparameterised override this.
@@ -94,8 +94,8 @@ class Distribution(metaclass=DistributionMeta):
         """Fuse this distribution with a conjugate one over the same variable.
 
         Returns:
-            ``(updated, log_normalizer)`` with ``self.log_prob(x) + other.log_prob(x) ==
-            updated.log_prob(x) + log_normalizer`` for all ``x``.
+            ``(updated, log_normalizer)`` with ``self.log_prob(x) + other.log_prob(x) == updated.log_prob(x) +
+                log_normalizer`` for all ``x``.
 
         Raises:
             NotImplementedError: for families that are not conjugate to anything here.

@@ -18,11 +18,14 @@ class Empirical(TorchDistribution):
 
     Args:
         samples: draws, of shape ``batch_shape + (num_samples,) + event_shape``.
-        log_weights: their log weights, of shape ``batch_shape + (num_samples,)``; they need not be normalised.
+        log_weights: their log weights, of shape ``batch_shape + (num_samples,)``; they need not be
+            normalised.
 
     Raises:
         ValueError: if the shapes do not fit.
 
+    >>> import torch
+    >>> from ember.distributions import Empirical
     >>> draws = Empirical(torch.tensor([1.0, 1.0, 4.0]), torch.zeros(3))
     >>> draws.mean, draws.log_prob(torch.tensor(1.0)).exp()
     (tensor(2.), tensor(0.6667))
@@ -64,7 +67,7 @@ class Empirical(TorchDistribution):
         return picked.reshape((*sample_shape, *draws.shape[1:]))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of the weight of all draws that equal ``value``, which has no sample shape."""
+        """Return the log of the weight of all draws that equal ``value``, which has no sample shape."""
         expected = self.batch_shape + self.event_shape
         if self._validate_args and value.shape != expected:
             raise ValueError(f"``value.shape`` must be {expected}")
@@ -105,5 +108,5 @@ class Empirical(TorchDistribution):
         return self._weighted_mean(deviation.square())
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """The draws, as given."""
+        """Return the draws, as given."""
         return self._samples

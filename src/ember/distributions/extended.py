@@ -16,6 +16,13 @@ from ember.distributions.counts import Binomial
 class ExtendedBinomial(Binomial):
     """Binomial distribution that scores any integer, for any integer ``total_count``.
 
+    Args:
+        total_count: the number of trials.
+        probs: the probability of a success, between 0 and 1.
+        logits: its log odds. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import ExtendedBinomial
     >>> ExtendedBinomial(2, probs=torch.tensor(0.5)).log_prob(torch.tensor([-1.0, 2.0, 3.0])).exp()
     tensor([0.0000, 0.2500, 0.0000])
     """
@@ -28,7 +35,7 @@ class ExtendedBinomial(Binomial):
     support: Any = constraints.integer
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The binomial log probability, or -inf."""
+        """Return the binomial log probability, or -inf."""
         log_prob = super().log_prob(value)
         return log_prob.masked_fill((value < 0) | (value > self.total_count), -math.inf)
 
@@ -36,6 +43,8 @@ class ExtendedBinomial(Binomial):
 class ExtendedBetaBinomial(BetaBinomial):
     """:class:`BetaBinomial` distribution that scores any integer, for any integer ``total_count``.
 
+    >>> import torch
+    >>> from ember.distributions import ExtendedBetaBinomial
     >>> ExtendedBetaBinomial(1.0, 1.0, 3).log_prob(torch.tensor([-1.0, 2.0, 4.0])).exp()
     tensor([0.0000, 0.2500, 0.0000])
     """
@@ -48,7 +57,7 @@ class ExtendedBetaBinomial(BetaBinomial):
     support: Any = constraints.integer
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log probability, or -inf."""
+        """Return the log probability, or -inf."""
         if self._validate_args:
             self._validate_sample(value)
         outside = (value < 0) | (value > self.total_count)

@@ -20,6 +20,8 @@ class FoldedDistribution(TransformedDistribution):
         ValueError: if the base is not univariate.
 
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import FoldedDistribution
     >>> FoldedDistribution(Normal(0.0, 1.0)).log_prob(torch.tensor(1.0))
     tensor(-0.7258)
     """
@@ -38,7 +40,7 @@ class FoldedDistribution(TransformedDistribution):
         return expanded
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of the sum of the base's densities at ``value`` and ``-value``."""
+        """Return the log of the sum of the base's densities at ``value`` and ``-value``."""
         if self._validate_args:
             self._validate_sample(value)
         base: Any = self.base_dist

@@ -28,8 +28,8 @@ from ember.ops.small_matrices import cholesky_solve, safe_cholesky
 class GammaGaussianHMM(HiddenMarkovModel):
     """A :class:`GaussianHMM` whose precisions are all multiplied by one gamma variable ``s``, which is integrated out, too.
 
-    So sequences follow a multivariate Student's t-distribution: ``s ~ scale_dist``, and then ``z[0]``, transitions and
-    observations have covariances over ``s``, and means as given.
+    So sequences follow a multivariate Student's t-distribution: ``s ~ scale_dist``, and then ``z[0]``,
+    transitions and observations have covariances over ``s``, and means as given.
 
     Args:
         scale_dist: a ``Gamma`` distribution of ``s``.
@@ -51,6 +51,8 @@ class GammaGaussianHMM(HiddenMarkovModel):
         S. Sarkka, A. Garcia-Fernandez (2019), "Temporal parallelization of Bayesian smoothers".
 
     >>> from ember.distributions import MultivariateNormal
+    >>> import torch
+    >>> from ember.distributions import Gamma, GammaGaussianHMM
     >>> noise = MultivariateNormal(torch.zeros(1), torch.eye(1))
     >>> walk = GammaGaussianHMM(Gamma(2.0, 2.0), noise, torch.eye(1), noise, torch.eye(1), noise)
     >>> walk.log_prob(torch.zeros(3, 1))
@@ -117,7 +119,7 @@ class GammaGaussianHMM(HiddenMarkovModel):
         return gamma_gaussian_tensordot(self._init, chain_product(steps), dims=self.hidden_dim)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of a sequence ``(..., time, obs_dim)``."""
+        """Return the log density of a sequence ``(..., time, obs_dim)``."""
         return self._last(value).event_logsumexp().logsumexp()
 
     def filter(self, value: Tensor) -> tuple[Gamma, MultivariateNormal]:

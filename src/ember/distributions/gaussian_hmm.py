@@ -72,11 +72,14 @@ def _double(x: Tensor, event: int) -> Tensor:
 
 
 class GaussianHMM(HiddenMarkovModel):
-    """Sequences of noisy linear observations of a state that moves linearly with noise; states are integrated out in parallel.
+    """Sequences of noisy linear observations of a state that moves linearly with noise.
 
-    ``z[t] = z[t-1] @ transition_matrix + transition noise`` and ``x[t] = z[t] @ observation_matrix + observation noise``. The
-    first observation is made after the first transition. Where nothing changes with time, its dim may have size 1; sequences of
-    any length are then scored.
+    States are integrated out in parallel.
+
+    ``z[t] = z[t-1] @ transition_matrix + transition noise`` and
+    ``x[t] = z[t] @ observation_matrix + observation noise``. The first observation is made after the first
+    transition. Where nothing changes with time, its dim may have size 1; sequences of any length are then
+    scored.
 
     Args:
         initial_dist: of the state before the first transition.
@@ -96,6 +99,8 @@ class GaussianHMM(HiddenMarkovModel):
         S. Sarkka, A. Garcia-Fernandez (2019), "Temporal parallelization of Bayesian smoothers".
 
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import GaussianHMM
     >>> noise = Normal(torch.zeros(1), 1.0).to_event(1)
     >>> walk = GaussianHMM(noise, torch.eye(1), noise, torch.eye(1), noise)
     >>> walk.log_prob(torch.zeros(3, 1))
@@ -139,7 +144,7 @@ class GaussianHMM(HiddenMarkovModel):
         return self._completed(new, shape, self.event_shape).last_for(self.duration)
 
     def reshaped(self, batch_shape: Sequence[int]) -> GaussianHMM:
-        """The same sequences with another batch shape of as many elements."""
+        """Return the same sequences with another batch shape of as many elements."""
         old, new = self.batch_shape, self._get_checked_instance(GaussianHMM)
         new.hidden_dim, new.obs_dim = self.hidden_dim, self.obs_dim
         new._init = self._init.reshape(batch_shape)
@@ -156,8 +161,8 @@ class GaussianHMM(HiddenMarkovModel):
     def _in_double(self, value: Tensor) -> tuple[GaussianHMM, Tensor]:
         """The same with factors in double precision, and a value.
 
-        Where observations say much, their log densities are large and cancel: in single precision the gradient by a noise of
-        0.01 has no correct digit.
+        Where observations say much, their log densities are large and cancel: in single precision the
+        gradient by a noise of 0.01 has no correct digit.
         """
         if value.device.type == "mps":  # it has no double precision
             return self, value
@@ -186,7 +191,7 @@ class GaussianHMM(HiddenMarkovModel):
         return gaussian_tensordot(self._init, sequential_gaussian_tensordot(steps), dims=self.hidden_dim)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of a sequence ``(..., time, obs_dim)``."""
+        """Return the log density of a sequence ``(..., time, obs_dim)``."""
         dtype = torch.promote_types(value.dtype, self._init.info_vec.dtype)
         wide, value = self._in_double(value)
         return wide._last(wide._given(value)).event_logsumexp().to(dtype)
@@ -205,7 +210,10 @@ class GaussianHMM(HiddenMarkovModel):
         return sequential_gaussian_filter_sample(self._init, self._given(value), sample_shape)[..., 1:, :]
 
     def filter(self, value: Tensor) -> MultivariateNormal:
-        """The distribution of the last state given a sequence ``(..., time, obs_dim)``; it can start another model."""
+        """The distribution of the last state given a sequence ``(..., time, obs_dim)``.
+
+        It can start another model.
+        """
         dtype = torch.promote_types(value.dtype, self._init.info_vec.dtype)
         wide, value = self._in_double(value)
         last = wide._last(wide._given(value))
@@ -215,10 +223,13 @@ class GaussianHMM(HiddenMarkovModel):
         )
 
     def conjugate_update(self, other: Any) -> tuple[GaussianHMM, Tensor]:
-        """Fuse with a distribution of the observations: an ``Independent`` ``Normal`` over ``(time, obs_dim)``.
+        """Fuse with a distribution of the observations.
+
+        It is an ``Independent`` ``Normal`` over ``(time, obs_dim)``.
 
         Returns:
-            ``(updated, log_normalizer)`` with ``self.log_prob(x) + other.log_prob(x) == updated.log_prob(x) + log_normalizer``.
+            ``(updated, log_normalizer)`` with ``self.log_prob(x) + other.log_prob(x) == updated.log_prob(x) +
+                log_normalizer``.
         """
         assert isinstance(other, torch.distributions.Independent), (
             f"expected an Independent distribution of normals, got {type(other).__name__}"
@@ -233,7 +244,7 @@ class GaussianHMM(HiddenMarkovModel):
         return new, log_normalizer
 
     def prefix_condition(self, data: Tensor) -> GaussianHMM:
-        """The distribution of the rest of a sequence, given its beginning ``(..., earlier, obs_dim)``.
+        """Return the distribution of the rest of a sequence, given its beginning ``(..., earlier, obs_dim)``.
 
         Raises:
             AssertionError: if the duration is not known, or not longer than the beginning.

@@ -15,14 +15,18 @@ from ember.ops.information_form import Gaussian, mvn_to_gaussian
 
 
 class GaussianMRF(TorchDistribution):
-    """A Markov random field along time: factors of the first state, of neighbouring states, of states and observations.
+    """A Markov random field along time.
 
-    All factors are normal densities, their product is normalised as a whole. Unlike a :class:`GaussianHMM`, the later factors
-    weigh on the earlier states even where nothing is observed. It has a density, and no sampler.
+    It has factors of the first state, of neighbouring states, of states and observations.
+
+    All factors are normal densities, their product is normalised as a whole. Unlike a :class:`GaussianHMM`,
+    the later factors weigh on the earlier states even where nothing is observed. It has a density, and no
+    sampler.
 
     Args:
         initial_dist: a factor of the state before the first transition, ``hidden_dim`` entries.
-        transition_dist: factors of neighbouring states, ``2 * hidden_dim`` entries; its batch shape ends in the time.
+        transition_dist: factors of neighbouring states, ``2 * hidden_dim`` entries; its batch shape ends in
+            the time.
         observation_dist: factors of state and observation, ``hidden_dim + obs_dim`` entries.
         validate_args: whether to check values.
 
@@ -33,6 +37,7 @@ class GaussianMRF(TorchDistribution):
 
     >>> import torch
     >>> from ember.distributions import Normal
+    >>> from ember.distributions import GaussianMRF
     >>> def normal(n):
     ...     return Normal(torch.zeros(n), 1.0).to_event(1)
     >>> field = GaussianMRF(normal(2), normal(4).expand([5]), normal(3))
@@ -80,7 +85,7 @@ class GaussianMRF(TorchDistribution):
         return gaussian_tensordot(self._init, chain, dims=self.hidden_dim).event_logsumexp()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of a sequence ``(..., time, obs_dim)``."""
+        """Return the log density of a sequence ``(..., time, obs_dim)``."""
         if self._validate_args:
             self._validate_sample(value)
         time = value.size(-2)

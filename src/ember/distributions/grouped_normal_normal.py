@@ -15,10 +15,12 @@ from ember.ops.information_form import LOG_2PI
 
 
 class GroupedNormalNormal(TorchDistribution):
-    """A data set in groups: ``m[g] ~ Normal(prior_loc, prior_scale)`` and ``x[i] ~ Normal(m[g[i]], obs_scale)``.
+    """A data set in groups.
 
-    The means of the groups are integrated out, in time linear in the data. A value is all data, as one dim of a batch; its
-    log density is one number.
+    The model is ``m[g] ~ Normal(prior_loc, prior_scale)`` and ``x[i] ~ Normal(m[g[i]], obs_scale)``.
+
+    The means of the groups are integrated out, in time linear in the data. A value is all data, as one dim of
+    a batch; its log density is one number.
 
     Args:
         prior_loc: mean of the means, of shape ``(groups,)``.
@@ -33,6 +35,8 @@ class GroupedNormalNormal(TorchDistribution):
     References:
         D. V. Lindley, A. F. M. Smith (1972), "Bayes Estimates for the Linear Model".
 
+    >>> import torch
+    >>> from ember.distributions import GroupedNormalNormal
     >>> fn = GroupedNormalNormal(torch.zeros(2), torch.ones(2), torch.ones(1), torch.tensor([0, 0, 1]))
     >>> fn.log_prob(torch.zeros(3))
     tensor(-3.6527)
@@ -112,12 +116,12 @@ class GroupedNormalNormal(TorchDistribution):
         return total, zero.index_add(0, self.group_idx, away)
 
     def get_posterior(self, value: Tensor) -> Normal:
-        """The distribution of the means of groups given the data."""
+        """Return the distribution of the means of groups given the data."""
         precision, away = self._sums(value)
         return Normal(self.prior_loc + away / precision, precision.rsqrt())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of all data, a number."""
+        """Return the log density of all data, a number."""
         if self._validate_args:
             self._validate_sample(value)
         precision, away = self._sums(value)

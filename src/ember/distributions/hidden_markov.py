@@ -21,8 +21,8 @@ class HiddenMarkovModel(TorchDistribution):
     """Base of hidden Markov models, whose events are sequences: ``event_shape[0]`` is the time.
 
     Args:
-        duration: the length of sequences; found in ``event_shape`` if None. A model that is the same at all times has
-            ``event_shape[0] == 1`` and takes sequences of any length if its duration is None.
+        duration: the length of sequences; found in ``event_shape`` if None. A model that is the same at all
+            times has ``event_shape[0] == 1`` and takes sequences of any length if its duration is None.
         batch_shape: the batch shape.
         event_shape: the event shape.
         validate_args: whether to check arguments and values.
@@ -80,8 +80,8 @@ class HiddenMarkovModel(TorchDistribution):
 class DiscreteHMM(HiddenMarkovModel):
     """Sequences of observations that depend on a discrete state each, which is summed out in parallel over the time.
 
-    The first observation is made after the first transition. Where neither transitions nor observations change with time,
-    their dim of the time may have size 1; sequences of any length are then scored.
+    The first observation is made after the first transition. Where neither transitions nor observations
+    change with time, their dim of the time may have size 1; sequences of any length are then scored.
 
     Args:
         initial_logits: of the state before the first transition, ``(..., states)``.
@@ -97,6 +97,8 @@ class DiscreteHMM(HiddenMarkovModel):
         S. Sarkka, A. Garcia-Fernandez (2019), "Temporal parallelization of Bayesian smoothers".
 
     >>> from ember.distributions import Bernoulli
+    >>> import torch
+    >>> from ember.distributions import DiscreteHMM
     >>> states = DiscreteHMM(torch.zeros(2), torch.zeros(2, 2), Bernoulli(torch.tensor([0.1, 0.9])))
     >>> states.log_prob(torch.tensor([1.0, 0.0, 1.0])).exp()
     tensor(0.1250)
@@ -152,7 +154,7 @@ class DiscreteHMM(HiddenMarkovModel):
         return sequential_logmatmulexp(self.transition_logits + seen.unsqueeze(-2))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of a sequence.
+        """Return the log density of a sequence.
 
         Shapes: ``value`` is ``(..., time) + observation_dist.event_shape``.
         """
@@ -160,7 +162,7 @@ class DiscreteHMM(HiddenMarkovModel):
         return result
 
     def filter(self, value: Tensor) -> Any:
-        """The distribution of the last state given a sequence; its ``logits`` can start another model.
+        """Return the distribution of the last state given a sequence; its ``logits`` can start another model.
 
         Shapes: ``value`` as for :meth:`log_prob`.
         """

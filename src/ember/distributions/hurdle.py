@@ -32,6 +32,8 @@ class HurdleDistribution(TorchDistribution):
         J. Cragg (1971), "Some statistical models for limited dependent variables"; J. Mullahy (1986).
 
     >>> from ember.distributions import Poisson
+    >>> import torch
+    >>> from ember.distributions import HurdleDistribution
     >>> HurdleDistribution(Poisson(1.0), gate=0.3).log_prob(torch.tensor(0.0)).exp()
     tensor(0.3000)
     """
@@ -73,7 +75,7 @@ class HurdleDistribution(TorchDistribution):
         return self.base_dist.log_prob(torch.zeros_like(self.gate))  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of the gate at zero; else that of no zero, with the base's given that it is none."""
+        """Return the log of the gate at zero; else that of no zero, with the base's given that it is none."""
         if self._validate_args:
             self._validate_sample(value)
         positive = torch.where(value == 0, torch.ones_like(value), value)

@@ -22,6 +22,8 @@ class ImproperUniform(TorchDistribution):
         batch_shape: the batch shape.
         event_shape: the event shape.
 
+    >>> import torch
+    >>> from ember.distributions import ImproperUniform, constraints
     >>> ImproperUniform(constraints.positive, (2,), ()).log_prob(torch.ones(2))
     tensor([0., 0.])
     """
@@ -39,7 +41,7 @@ class ImproperUniform(TorchDistribution):
         return self._support
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
-        """The same density over a larger batch."""
+        """Return the same density over a larger batch."""
         new = self._get_checked_instance(ImproperUniform, _instance)
         new._support = self._support
         return self._completed(new, Size(batch_shape), self.event_shape)

@@ -18,13 +18,15 @@ class IndependentHMM(TorchDistribution):
     """A batch of hidden Markov models of numbers as one model of vectors, whose entries are independent.
 
     Args:
-        base_dist: such as a :class:`GaussianHMM`, of batch shape ``(..., obs_dim)`` and event shape ``(time, 1)``.
+        base_dist: such as a :class:`GaussianHMM`, of batch shape ``(..., obs_dim)`` and event shape
+            ``(time, 1)``.
 
     Raises:
         ValueError: if there is no batch, or an observation is no single number.
 
     >>> import torch
     >>> from ember.distributions import GaussianHMM, Normal
+    >>> from ember.distributions import IndependentHMM
     >>> noise = Normal(torch.zeros(3, 1, 1), 1.0).to_event(1)
     >>> start = Normal(torch.zeros(3, 1), 1.0).to_event(1)
     >>> model = IndependentHMM(GaussianHMM(start, torch.eye(1), noise, torch.eye(1), noise, duration=5))
@@ -74,5 +76,5 @@ class IndependentHMM(TorchDistribution):
         return self.base_dist.rsample(sample_shape).squeeze(-1).mT  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The sum of the log densities ``(..., time, obs_dim)``."""
+        """Return the sum of the log densities ``(..., time, obs_dim)``."""
         return self.base_dist.log_prob(value.mT.unsqueeze(-1)).sum(-1)  # type: ignore[no-any-return]

@@ -55,6 +55,8 @@ class AsymmetricLaplace(_TwoSided):
         scale: the geometric mean of both scales.
         asymmetry: the square root of the ratio of the left scale to the right one.
 
+    >>> import torch
+    >>> from ember.distributions import AsymmetricLaplace
     >>> AsymmetricLaplace(0.0, 1.0, 2.0).log_prob(torch.tensor(0.0)).exp()
     tensor(0.4000)
     """
@@ -90,7 +92,9 @@ class AsymmetricLaplace(_TwoSided):
 
 
 class SoftAsymmetricLaplace(_TwoSided):
-    """The sum of a normal and an :class:`AsymmetricLaplace` variable: a smooth density with exponential tails.
+    """The sum of a normal and an :class:`AsymmetricLaplace` variable.
+
+    It has a smooth density with exponential tails.
 
     Args:
         loc: the location.
@@ -98,6 +102,7 @@ class SoftAsymmetricLaplace(_TwoSided):
         asymmetry: the square root of the ratio of the left scale to the right one.
         softness: the normal variable's standard deviation, in units of ``scale``.
 
+    >>> from ember.distributions import SoftAsymmetricLaplace
     >>> SoftAsymmetricLaplace(0.0, 1.0).variance
     tensor(3.)
     """
@@ -128,7 +133,10 @@ class SoftAsymmetricLaplace(_TwoSided):
         return self.scale * self.softness
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The convolution in closed form: ``exp(s^2 / 2 - s u) Phi(u - s)`` for each tail, ``s`` the ratio of scales."""
+        """The convolution in closed form.
+
+        It is ``exp(s^2 / 2 - s u) Phi(u - s)`` for each tail, ``s`` the ratio of scales.
+        """
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.soft_scale
@@ -191,6 +199,8 @@ class SoftLaplace(_LocationScale):
         loc: the location.
         scale: the scale of the tails.
 
+    >>> import torch
+    >>> from ember.distributions import SoftLaplace
     >>> SoftLaplace(0.0, 1.0).cdf(torch.tensor(0.0))
     tensor(0.5000)
     """
@@ -221,6 +231,12 @@ class SoftLaplace(_LocationScale):
 class Logistic(_LocationScale):
     """Logistic distribution: its distribution function is the sigmoid.
 
+    Args:
+        loc: the mean and median.
+        scale: positive; the standard deviation is ``pi / sqrt(3)`` times this.
+
+    >>> import torch
+    >>> from ember.distributions import Logistic
     >>> Logistic(0.0, 1.0).log_prob(torch.tensor(0.0)).exp()
     tensor(0.2500)
     """
@@ -258,6 +274,8 @@ class SkewLogistic(_DrawnByInverse):
     Args:
         asymmetry: that power: above 1 skews to the right, below to the left.
 
+    >>> import torch
+    >>> from ember.distributions import SkewLogistic
     >>> SkewLogistic(0.0, 1.0, 2.0).cdf(torch.tensor(0.0))
     tensor(0.2500)
     """
@@ -295,7 +313,7 @@ class SkewLogistic(_DrawnByInverse):
         return ((value - self.loc) / self.scale).sigmoid().pow(self.asymmetry)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The inverse of :meth:`cdf`."""
+        """Return the inverse of :meth:`cdf`."""
         # logit(v ** (1 / a)) from log v: precise where the power rounds to 1.
         log_power = value.log() / self.asymmetry
         return self.loc + self.scale * (log_power - (-torch.expm1(log_power)).log())

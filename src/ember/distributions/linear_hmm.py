@@ -18,7 +18,8 @@ from ember.distributions.shapes import broadcast_shape
 def linear_chain(init: Tensor, matrices: Tensor, shifts: Tensor) -> Tensor:
     """The states ``z[t] = z[t-1] @ matrices[t] + shifts[t]``, in a number of steps that grows with the logarithm of their length.
 
-    Shapes: ``init`` is ``(..., n)``, ``matrices`` is ``(..., time, n, n)``, ``shifts`` and the result are ``(..., time, n)``.
+    Shapes: ``init`` is ``(..., n)``, ``matrices`` is ``(..., time, n, n)``, ``shifts`` and the result are
+    ``(..., time, n)``.
 
     >>> linear_chain(torch.zeros(1), torch.full((3, 1, 1), 2.0), torch.ones(3, 1)).squeeze(-1)
     tensor([1., 3., 7.])
@@ -42,12 +43,14 @@ def _moved(states: Tensor, matrices: Tensor, shifts: Tensor) -> Tensor:
 
 
 class LinearHMM(HiddenMarkovModel):
-    """Sequences of linear observations of a state that moves linearly, with noise of any family. It has no density.
+    """Sequences of linear observations of a state that moves linearly, with noise of any family.
 
-    ``z[t] = z[t-1] @ transition_matrix + transition noise``, ``x[t] = z[t] @ observation_matrix + observation noise``, and then
-    the transforms of the observation noise, if it is a ``TransformedDistribution``. Use
-    :class:`~ember.infer.reparam.LinearHMMReparam` where a density is needed: noise that it makes normal gives a
-    :class:`GaussianHMM`.
+    It has no density.
+
+    ``z[t] = z[t-1] @ transition_matrix + transition noise``,
+    ``x[t] = z[t] @ observation_matrix + observation noise``, and then the transforms of the observation
+    noise, if it is a ``TransformedDistribution``. Use :class:`~ember.infer.reparam.LinearHMMReparam` where a
+    density is needed: noise that it makes normal gives a :class:`GaussianHMM`.
 
     Args:
         initial_dist: of the state before the first transition.
@@ -62,6 +65,8 @@ class LinearHMM(HiddenMarkovModel):
         ValueError: if an argument lacks a dim, or sizes do not fit.
 
     >>> from ember.distributions import StudentT
+    >>> import torch
+    >>> from ember.distributions import LinearHMM
     >>> noise = StudentT(4.0, torch.zeros(1), 1.0).to_event(1)
     >>> LinearHMM(noise, torch.eye(1), noise, torch.eye(1), noise, duration=5).rsample((2,)).shape
     torch.Size([2, 5, 1])

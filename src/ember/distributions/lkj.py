@@ -16,7 +16,12 @@ from ember.distributions.transforms.cholesky import CorrMatrixCholeskyTransform
 
 
 class LKJCorrCholesky(LKJCholesky):
-    """Deprecated name of :class:`~ember.distributions.LKJCholesky`."""
+    """Deprecated name of :class:`~ember.distributions.LKJCholesky`.
+
+    Args:
+        d: the number of rows.
+        eta: as ``concentration`` of :class:`LKJCholesky`.
+    """
 
     def __init__(self, d: int, eta: Any, validate_args: bool | None = None) -> None:
         warnings.warn(
@@ -36,9 +41,11 @@ class LKJ(TransformedDistribution):
         concentration: 1 for the uniform density, more for weaker correlations.
 
     References:
-        D. Lewandowski, D. Kurowicka, H. Joe (2009), "Generating random correlation matrices based on vines and extended onion
-        method".
+        D. Lewandowski, D. Kurowicka, H. Joe (2009), "Generating random correlation matrices based on vines
+        and extended onion method".
 
+    >>> import torch
+    >>> from ember.distributions import LKJ
     >>> LKJ(2, 1.0).log_prob(torch.eye(2)).exp()
     tensor(0.5000)
     """

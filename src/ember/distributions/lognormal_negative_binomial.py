@@ -14,7 +14,9 @@ from ember.ops.quadrature import get_quad_rule
 
 
 class LogNormalNegativeBinomial(ElementwiseDistribution):
-    """A negative binomial count whose logit has normal noise; the noise is integrated out by Gauss-Hermite quadrature.
+    """A negative binomial count whose logit has normal noise.
+
+    The noise is integrated out by Gauss-Hermite quadrature.
 
     Args:
         total_count: of the negative binomial distribution.
@@ -30,6 +32,7 @@ class LogNormalNegativeBinomial(ElementwiseDistribution):
         M. Zhou, L. Li, D. Dunson, L. Carin (2012), "Lognormal and gamma mixed negative binomial regression".
 
     >>> import torch
+    >>> from ember.distributions import LogNormalNegativeBinomial
     >>> d = LogNormalNegativeBinomial(2.0, torch.tensor(0.0), 1e-3)
     >>> d.log_prob(torch.tensor(0.0)).exp()
     tensor(0.2500)
@@ -63,7 +66,7 @@ class LogNormalNegativeBinomial(ElementwiseDistribution):
         super().__init__(total_count, logits, multiplicative_noise_scale, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log of the weighted sum of negative binomial probabilities."""
+        """Return the log of the weighted sum of negative binomial probabilities."""
         if self._validate_args:
             self._validate_sample(value)
         points, log_weights = get_quad_rule(self.num_quad_points, self.logits)

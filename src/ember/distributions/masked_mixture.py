@@ -70,6 +70,8 @@ class MaskedMixture(TorchDistribution):
         ValueError: if the mask is none, or the event shapes differ.
 
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import MaskedMixture
     >>> d = MaskedMixture(torch.tensor([True, False]), Normal(0.0, 1.0), Normal(9.0, 2.0))
     >>> d.mean, d.variance
     (tensor([9., 0.]), tensor([4., 1.]))
@@ -122,7 +124,7 @@ class MaskedMixture(TorchDistribution):
         return self._choose(lambda fn: fn.rsample(Size(sample_shape)))  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of the element's component."""
+        """Return the log density of the element's component."""
         value = value.expand(broadcast_shape(value.shape, self.batch_shape + self.event_shape))
         if self._validate_args:
             self._validate_sample(value)

@@ -26,6 +26,11 @@ class MatrixNormal(TorchDistribution):
     Shapes:
         event: ``(n, p)``.
 
+    Raises:
+        ValueError: if a factor does not fit ``loc``.
+
+    >>> import torch
+    >>> from ember.distributions import MatrixNormal
     >>> MatrixNormal(torch.zeros(2, 3), torch.eye(2), torch.eye(3)).log_prob(torch.zeros(2, 3))
     tensor(-5.5136)
     """
@@ -99,7 +104,9 @@ class MatrixNormal(TorchDistribution):
 
 
 class ZeroSumNormal(TorchDistribution):
-    """A normal array whose sums along each of its dims are zero: effects of groups, beside a mean of their own.
+    """A normal array whose sums along each of its dims are zero.
+
+    It suits effects of groups, beside a mean of their own.
 
     Args:
         scale: the standard deviation before the sums are taken out.
@@ -111,6 +118,7 @@ class ZeroSumNormal(TorchDistribution):
     Shapes:
         event: ``event_shape``.
 
+    >>> from ember.distributions import ZeroSumNormal
     >>> ZeroSumNormal(1.0, (3,)).sample().sum().abs() < 1e-6
     tensor(True)
     """
@@ -141,7 +149,7 @@ class ZeroSumNormal(TorchDistribution):
         return self._completed(new, Size(batch_shape), self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The normal's on the subspace, which has one dim less along each dim."""
+        """Return the normal's log density on the subspace, which has one dim less along each dim."""
         if self._validate_args:
             self._validate_sample(value)
         dims = math.prod(size - 1 for size in self.event_shape)

@@ -24,6 +24,7 @@ class NegativeBinomial2(GammaPoisson):
     References:
         A. Cameron and P. Trivedi (1986), the family that they call NB2.
 
+    >>> from ember.distributions import NegativeBinomial2
     >>> NegativeBinomial2(3.0, 2.0).variance
     tensor(7.5000)
     """
@@ -44,11 +45,16 @@ class BetaProportion(Beta):
 
     Args:
         mean: between 0 and 1.
-        concentration: the sum of the two usual parameters; the variance is ``mean (1 - mean) / (concentration + 1)``.
+        concentration: the sum of the two usual parameters; the variance is
+            ``mean (1 - mean) / (concentration + 1)``.
+
+    Raises:
+        ValueError: if an argument is out of its range, under validation.
 
     References:
         S. Ferrari and F. Cribari-Neto (2004), "Beta regression for modelling rates and proportions".
 
+    >>> from ember.distributions import BetaProportion
     >>> d = BetaProportion(0.25, 8.0)
     >>> d.concentration1, d.concentration0
     (tensor(2.), tensor(6.))

@@ -16,7 +16,13 @@ class MixtureSameFamily(torch.distributions.MixtureSameFamily, WrappedDistributi
 
     Where all components have one support, that is the mixture's.
 
+    Args:
+        mixture_distribution: a :class:`Categorical` with the weights, ``(*batch, K)``.
+        component_distribution: the components, with the batch shape ``(*batch, K)``.
+
     >>> from ember.distributions import Categorical, Normal
+    >>> import torch
+    >>> from ember.distributions import MixtureSameFamily
     >>> mixture = MixtureSameFamily(Categorical(torch.ones(2)), Normal(torch.tensor([-1.0, 1.0]), 1.0))
     >>> mixture.log_prob(torch.tensor(0.0))
     tensor(-1.4189)

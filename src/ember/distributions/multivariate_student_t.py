@@ -23,6 +23,8 @@ class MultivariateStudentT(TorchDistribution):
         loc: of shape ``batch_shape + (n,)``.
         scale_tril: a Cholesky factor, of shape ``batch_shape + (n, n)``.
 
+    >>> import math, torch
+    >>> from ember.distributions import MultivariateStudentT
     >>> MultivariateStudentT(1.0, torch.zeros(1), torch.eye(1)).log_prob(torch.zeros(1)).exp() * math.pi
     tensor(1.0000)
     """
@@ -51,7 +53,10 @@ class MultivariateStudentT(TorchDistribution):
 
     @property
     def covariance_matrix(self) -> Tensor:
-        """``scale_tril`` times its transpose, which is not the covariance: that is ``df / (df - 2)`` times as large."""
+        """``scale_tril`` times its transpose, which is not the covariance.
+
+        That is ``df / (df - 2)`` times as large.
+        """
         return self.scale_tril @ self.scale_tril.mT
 
     @property
@@ -64,7 +69,7 @@ class MultivariateStudentT(TorchDistribution):
     def infer_shapes(  # type: ignore[override]
         df: tuple[int, ...], loc: tuple[int, ...], scale_tril: tuple[int, ...]
     ) -> tuple[Any, Any]:
-        """The rightmost dim of ``loc`` is the event."""
+        """Return the shapes; the rightmost dim of ``loc`` is the event."""
         return broadcast_shape(df, loc[:-1], scale_tril[:-2]), loc[-1:]
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:

@@ -14,12 +14,18 @@ from ember.distributions.normal import Normal
 class NanMaskedNormal(Normal):
     """Normal distribution whose log density is 0 at values that are NaN or infinite.
 
+    Args:
+        loc: the mean.
+        scale: the standard deviation, positive.
+
+    >>> import torch
+    >>> from ember.distributions import NanMaskedNormal
     >>> NanMaskedNormal(0.0, 1.0).log_prob(torch.tensor([0.0, torch.nan]))
     tensor([-0.9189,  0.0000])
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The normal log density where there is a value."""
+        """Return the normal log density where there is a value."""
         there = value.isfinite()
         log_prob = super().log_prob(torch.where(there, value, self.loc.detach()))
         return torch.where(there, log_prob, torch.zeros_like(log_prob))
@@ -28,16 +34,24 @@ class NanMaskedNormal(Normal):
 class NanMaskedMultivariateNormal(MultivariateNormal):
     """Multivariate normal distribution that marginalises over coordinates that are NaN or infinite.
 
+    Args:
+        loc: the mean, ``(*batch, D)``.
+        covariance_matrix: the covariance, ``(*batch, D, D)``.
+        precision_matrix: its inverse.
+        scale_tril: its lower Cholesky factor. Give one of the three.
+
+    >>> import torch
+    >>> from ember.distributions import NanMaskedMultivariateNormal
     >>> d = NanMaskedMultivariateNormal(torch.zeros(2), torch.eye(2))
     >>> d.log_prob(torch.tensor([[0.0, 0.0], [0.0, torch.nan], [torch.nan, torch.nan]]))
     tensor([-1.8379, -0.9189,  0.0000])
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of the coordinates that are there.
+        """Return the log density of the coordinates that are there.
 
-        Each missing coordinate is replaced by a standard normal one that is independent of the others and 0, whose density
-        is left out. One batched factorisation serves all patterns of gaps.
+        Each missing coordinate is replaced by a standard normal one that is independent of the others and 0,
+        whose density is left out. One batched factorisation serves all patterns of gaps.
         """
         there = value.isfinite()
         both = there.unsqueeze(-1) & there.unsqueeze(-2)

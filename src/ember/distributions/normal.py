@@ -41,6 +41,8 @@ def _broadcast(a: Any, b: Any) -> tuple[Tensor, Tensor]:
 class Normal(torch.distributions.Normal, WrappedDistribution):
     """Normal distribution with mean ``loc`` and standard deviation ``scale``.
 
+    >>> import torch
+    >>> from ember.distributions import Normal
     >>> Normal(torch.zeros(2), 1.0).log_prob(torch.zeros(2))
     tensor([-0.9189, -0.9189])
     """

@@ -25,10 +25,12 @@ class OneOneMatchingConstraint(MatchingConstraint):
 
 
 class OneOneMatching(Matching):
-    """Random perfect matchings of ``N`` sources with ``N`` destinations; a value has the destination of each source.
+    """Random perfect matchings of ``N`` sources with ``N`` destinations.
 
-    The probability is proportional to the exponential of the sum of the logits of what is matched. Exact sums go through all
-    sets of destinations, up to 17 of them.
+    A value has the destination of each source.
+
+    The probability is proportional to the exponential of the sum of the logits of what is matched. Exact sums
+    go through all sets of destinations, up to 17 of them.
 
     Args:
         logits: ``(N, N)``.
@@ -41,9 +43,11 @@ class OneOneMatching(Matching):
 
     References:
         P. O. Vontobel (2013), "The Bethe Permanent of a Nonnegative Matrix".
-        M. Chertkov, L. Kroc, F. Krzakala, M. Vergassola, L. Zdeborova (2010), "Inference in particle tracking experiments by
-        passing messages between images".
+        M. Chertkov, L. Kroc, F. Krzakala, M. Vergassola, L. Zdeborova (2010), "Inference in particle tracking
+        experiments by passing messages between images".
 
+    >>> import torch
+    >>> from ember.distributions import OneOneMatching
     >>> fn = OneOneMatching(torch.zeros(3, 3))
     >>> fn.log_prob(torch.tensor([2, 0, 1])).exp()
     tensor(0.1667)

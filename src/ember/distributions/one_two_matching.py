@@ -24,10 +24,12 @@ class OneTwoMatchingConstraint(MatchingConstraint):
 
 
 class OneTwoMatching(Matching):
-    """Random matchings of ``2 N`` sources with ``N`` destinations, two for each; a value has the destination of each source.
+    """Random matchings of ``2 N`` sources with ``N`` destinations, two for each.
 
-    The probability is proportional to the exponential of the sum of the logits of what is matched. Exact sums go through how
-    often each destination was taken, up to 10 of them.
+    A value has the destination of each source.
+
+    The probability is proportional to the exponential of the sum of the logits of what is matched. Exact sums
+    go through how often each destination was taken, up to 10 of them.
 
     Args:
         logits: ``(2 N, N)``.
@@ -38,6 +40,8 @@ class OneTwoMatching(Matching):
         AssertionError: if there are not two sources for each destination.
         NotImplementedError: for a batch of logits.
 
+    >>> import torch
+    >>> from ember.distributions import OneTwoMatching
     >>> fn = OneTwoMatching(torch.zeros(4, 2))
     >>> fn.log_prob(torch.tensor([1, 0, 0, 1])).exp()
     tensor(0.1667)

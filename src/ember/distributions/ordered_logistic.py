@@ -17,8 +17,11 @@ class OrderedLogistic(Categorical):
 
     Args:
         predictor: the location; its shape is the batch shape.
-        cutpoints: increasing along the last dim, one fewer than categories; the other dims broadcast with ``predictor``.
+        cutpoints: increasing along the last dim, one fewer than categories; the other dims broadcast with
+            ``predictor``.
 
+    >>> import torch
+    >>> from ember.distributions import OrderedLogistic
     >>> OrderedLogistic(torch.tensor(0.0), torch.tensor([0.0])).probs
     tensor([0.5000, 0.5000])
     """

@@ -1,8 +1,8 @@
 """Multivariate normal distributions whose draws have other gradients than the usual, of lower variance.
 
 References:
-    M. Jankowiak, F. Obermeyer (2018), "Pathwise derivatives beyond the reparameterization trick"; M. Jankowiak,
-    T. Karaletsos (2018), "Pathwise derivatives for multivariate distributions".
+    M. Jankowiak, F. Obermeyer (2018), "Pathwise derivatives beyond the reparameterization trick"; M.
+    Jankowiak, T. Karaletsos (2018), "Pathwise derivatives for multivariate distributions".
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class OMTMultivariateNormal(MultivariateNormal):
     Raises:
         ValueError: for batches of parameters.
 
+    >>> import torch
+    >>> from ember.distributions import OMTMultivariateNormal
     >>> OMTMultivariateNormal(torch.zeros(2), torch.eye(2)).rsample((3,)).shape
     torch.Size([3, 2])
     """
@@ -60,8 +62,8 @@ class OMTMultivariateNormal(MultivariateNormal):
 class AVFMultivariateNormal(MultivariateNormal):
     """Normal vector whose gradients have an adaptive control variate: infinitesimal rotations of the noise.
 
-    The gradient of ``control_var`` is that of half the squared norm of the gradient of ``scale_tril``: descending it lowers the
-    variance.
+    The gradient of ``control_var`` is that of half the squared norm of the gradient of ``scale_tril``:
+    descending it lowers the variance.
 
     Args:
         loc: of shape ``(n,)``.
@@ -71,6 +73,8 @@ class AVFMultivariateNormal(MultivariateNormal):
     Raises:
         ValueError: for batches of parameters, or another shape of ``control_var``.
 
+    >>> import torch
+    >>> from ember.distributions import AVFMultivariateNormal
     >>> AVFMultivariateNormal(torch.zeros(2), torch.eye(2), torch.zeros(2, 1, 2)).rsample((3,)).shape
     torch.Size([3, 2])
     """

@@ -14,15 +14,19 @@ from ember.distributions.torch_distribution import TorchDistribution
 
 
 class TruncatedPolyaGamma(TorchDistribution):
-    """PolyaGamma(1, 0) on (0, 2.5). The density is right to about six decimals; draws are rough, fit to start from.
+    """PolyaGamma(1, 0) on (0, 2.5). The density is right to about six decimals.
+
+    Draws are rough, fit to start from.
 
     Args:
         prototype: a tensor whose dtype and device are used.
 
     References:
-        N. G. Polson, J. G. Scott, J. Windle (2013), "Bayesian inference for logistic models using Polya-Gamma latent
-        variables".
+        N. G. Polson, J. G. Scott, J. Windle (2013), "Bayesian inference for logistic models using Polya-Gamma
+        latent variables".
 
+    >>> import torch
+    >>> from ember.distributions import TruncatedPolyaGamma
     >>> TruncatedPolyaGamma(torch.ones(())).sample((2,)).shape
     torch.Size([2])
     """
@@ -39,7 +43,7 @@ class TruncatedPolyaGamma(TorchDistribution):
         super().__init__(Size(), Size(), validate_args=validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
-        """The same distribution over a larger batch."""
+        """Return the same distribution over a larger batch."""
         new = self._get_checked_instance(TruncatedPolyaGamma, _instance)
         new.prototype = self.prototype
         return self._completed(new, Size(batch_shape), self.event_shape)
@@ -48,7 +52,7 @@ class TruncatedPolyaGamma(TorchDistribution):
         return torch.arange(n, dtype=self.prototype.dtype, device=self.prototype.device)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        """The first terms of the series of exponential variables, cut off."""
+        """Return the first terms of the series of exponential variables, cut off."""
         shape = self._extended_shape(Size(sample_shape)) + (self.num_gamma_variates,)
         with torch.no_grad():
             noise = self.prototype.new_empty(shape).exponential_()
@@ -56,7 +60,7 @@ class TruncatedPolyaGamma(TorchDistribution):
             return (series * (0.5 / math.pi**2)).clamp(max=self.truncation_point)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The first terms of the alternating series of the density."""
+        """Return the first terms of the alternating series of the density."""
         if self._validate_args:
             self._validate_sample(value)
         odd = 2 * self._arange(self.num_log_prob_terms) + 1

@@ -28,9 +28,11 @@ class ProjectedNormal(TorchDistribution):
         NotImplementedError: by ``log_prob`` unless n is 2, 3 or 4.
 
     References:
-        D. Hernandez-Stumpfhauser, F. J. Breidt, M. J. van der Woerd (2017), "The general projected normal distribution of
-        arbitrary dimension".
+        D. Hernandez-Stumpfhauser, F. J. Breidt, M. J. van der Woerd (2017), "The general projected normal
+        distribution of arbitrary dimension".
 
+    >>> import torch
+    >>> from ember.distributions import ProjectedNormal
     >>> ProjectedNormal(torch.zeros(2)).log_prob(torch.tensor([1.0, 0.0]))
     tensor(-1.8379)
     """
@@ -48,7 +50,7 @@ class ProjectedNormal(TorchDistribution):
 
     @staticmethod
     def infer_shapes(concentration: tuple[int, ...]) -> tuple[Any, Any]:  # type: ignore[override]
-        """The rightmost dim is the event."""
+        """Return the shapes; the rightmost dim is the event."""
         return concentration[:-1], concentration[-1:]
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
@@ -75,7 +77,7 @@ class ProjectedNormal(TorchDistribution):
         return safe_normalize(noise + self.concentration)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The normal density integrated along the ray through ``value``, in closed form."""
+        """Return the normal density integrated along the ray through ``value``, in closed form."""
         if self._validate_args:
             if value.shape[-1:] != self.event_shape:
                 raise ValueError(f"Expected event shape {self.event_shape}, but got {value.shape[-1:]}")

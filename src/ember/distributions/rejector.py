@@ -18,18 +18,20 @@ class Rejector(TorchDistribution):
     Gradients are pathwise through the proposal, and by the score function through the acceptance.
 
     Args:
-        propose: a distribution over a batch of proposals; or any callable that draws such a batch, given a sample shape or
-            nothing, in a subclass that defines :meth:`log_prob`.
+        propose: a distribution over a batch of proposals; or any callable that draws such a batch, given a
+            sample shape or nothing, in a subclass that defines :meth:`log_prob`.
         log_prob_accept: the log probability of acceptance of each.
         log_scale: the log probability that a proposal is accepted.
         batch_shape: by default the proposal's.
         event_shape: by default the proposal's.
 
     References:
-        C. A. Naesseth, F. J. R. Ruiz, S. W. Linderman, D. M. Blei (2017), "Reparameterization gradients through
-        acceptance-rejection sampling algorithms".
+        C. A. Naesseth, F. J. R. Ruiz, S. W. Linderman, D. M. Blei (2017), "Reparameterization gradients
+        through acceptance-rejection sampling algorithms".
 
     >>> from ember.distributions import Exponential
+    >>> import torch
+    >>> from ember.distributions import Rejector
     >>> shifted = Rejector(Exponential(torch.tensor(1.0)), lambda x: (x > 1).float().log(), torch.tensor(-1.0))
     >>> shifted.sample() > 1
     tensor(True)
@@ -73,7 +75,7 @@ class Rejector(TorchDistribution):
         return x  # type: ignore[no-any-return]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The proposal's density, times the probability of acceptance, over that of all proposals."""
+        """Return the proposal's density, times the probability of acceptance, over that of all proposals."""
         log_prob: Tensor = self.propose.log_prob(x) + self.log_prob_accept(x) - self._log_scale
         return log_prob
 

@@ -15,7 +15,8 @@ from ember.distributions.transformed import RelaxedBernoulli, RelaxedOneHotCateg
 class _Quantize:
     """Rounds a relaxed value; gradients pass as if it did not.
 
-    ``apply`` is a plain function of tensors, not a ``torch.autograd.Function``, so that steps with it are captured.
+    ``apply`` is a plain function of tensors, not a ``torch.autograd.Function``, so that steps with it are
+    captured.
     """
 
     @staticmethod
@@ -63,10 +64,17 @@ class QuantizeBernoulli(_Quantize):
 class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
     """One-hot draws with the gradients, and the log density, of the relaxed draws that they round.
 
-    References:
-        C. J. Maddison, A. Mnih, Y. W. Teh (2017), "The concrete distribution"; E. Jang, S. Gu, B. Poole (2017),
-        "Categorical reparameterization with Gumbel-softmax".
+    Args:
+        temperature: positive; near 0, gradients are nearly unbiased and noisy.
+        probs: probabilities, ``(*batch, K)``; they are scaled to sum to one.
+        logits: log probabilities up to a constant, ``(*batch, K)``. Give one of both.
 
+    References:
+        C. J. Maddison, A. Mnih, Y. W. Teh (2017), "The concrete distribution"; E. Jang, S. Gu, B. Poole
+        (2017), "Categorical reparameterization with Gumbel-softmax".
+
+    >>> import torch
+    >>> from ember.distributions import RelaxedOneHotCategoricalStraightThrough
     >>> d = RelaxedOneHotCategoricalStraightThrough(torch.tensor(0.5), probs=torch.tensor([0.3, 0.7]))
     >>> d.rsample().sum()
     tensor(1.)
@@ -77,16 +85,23 @@ class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
         return QuantizeCategorical.apply(clamp_probs(super().rsample(Size(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The density of the relaxed value behind a draw, or of ``value`` itself if it is no draw."""
+        """Return the density of the relaxed value behind a draw, or of ``value`` itself if it is no draw."""
         return super().log_prob(getattr(value, "_unquantize", value))  # type: ignore[no-untyped-call, no-any-return]
 
 
 class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
     """Draws of 0 and 1 with the gradients, and the log density, of the relaxed draws that they round.
 
+    Args:
+        temperature: positive; near 0, gradients are nearly unbiased and noisy.
+        probs: the probability of a success, between 0 and 1.
+        logits: its log odds. Give one of both.
+
     References:
         See :class:`RelaxedOneHotCategoricalStraightThrough`.
 
+    >>> import torch
+    >>> from ember.distributions import RelaxedBernoulliStraightThrough
     >>> d = RelaxedBernoulliStraightThrough(torch.tensor(0.5), probs=torch.tensor(0.9))
     >>> d.rsample((8,)).unique().tolist() in ([0.0, 1.0], [1.0], [0.0])
     True
@@ -97,5 +112,5 @@ class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
         return QuantizeBernoulli.apply(clamp_probs(super().rsample(Size(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The density of the relaxed value behind a draw, or of ``value`` itself if it is no draw."""
+        """Return the density of the relaxed value behind a draw, or of ``value`` itself if it is no draw."""
         return super().log_prob(getattr(value, "_unquantize", value))  # type: ignore[no-untyped-call, no-any-return]

@@ -42,6 +42,8 @@ class SineBivariateVonMises(TorchDistribution):
     References:
         H. Singh, V. Hnizdo, E. Demchuk (2002), "Probabilistic Model for Two Dependent Circular Variables".
 
+    >>> import torch
+    >>> from ember.distributions import SineBivariateVonMises
     >>> zero, one = torch.zeros(()), torch.ones(())
     >>> SineBivariateVonMises(zero, zero, one, one, correlation=zero).log_prob(torch.zeros(2))
     tensor(-2.1476)
@@ -93,7 +95,7 @@ class SineBivariateVonMises(TorchDistribution):
         return (2 * math.log(2 * math.pi) + total).reshape(self.phi_loc.shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density of pairs of angles ``(..., 2)``."""
+        """Return the log density of pairs of angles ``(..., 2)``."""
         if self._validate_args:
             self._validate_sample(value)
         phi, psi = value[..., 0] - self.phi_loc, value[..., 1] - self.psi_loc

@@ -22,8 +22,9 @@ _MOST_LISTED = 8
 class SpanningTree(TorchDistribution):
     """Spanning trees of the complete graph of ``V`` vertices, with probability proportional to the product of weights of edges.
 
-    A value has the two vertices of each edge, the lesser first, sorted by the greater and then the lesser. The normaliser is a
-    determinant (Kirchhoff's matrix tree theorem), and draws are exact, by loop-erased random walks (Wilson, 1996).
+    A value has the two vertices of each edge, the lesser first, sorted by the greater and then the lesser.
+    The normaliser is a determinant (Kirchhoff's matrix tree theorem), and draws are exact, by loop-erased
+    random walks (Wilson, 1996).
 
     Args:
         edge_logits: logs of weights, ``(V * (V - 1) / 2,)``, edges sorted as in a value.
@@ -38,8 +39,11 @@ class SpanningTree(TorchDistribution):
 
     References:
         D. B. Wilson (1996), "Generating Random Spanning Trees More Quickly than the Cover Time".
-        R. Lyons, Y. Peres (2016), "Probability on Trees and Networks", chapter 4 (the transfer current theorem).
+        R. Lyons, Y. Peres (2016), "Probability on Trees and Networks", chapter 4 (the transfer current
+        theorem).
 
+    >>> import torch
+    >>> from ember.distributions import SpanningTree
     >>> fn = SpanningTree(torch.zeros(6))
     >>> fn.num_vertices, round(fn.log_partition_function.exp().item())
     (4, 16)
@@ -106,7 +110,7 @@ class SpanningTree(TorchDistribution):
         return 2 * half + shift * (self.num_vertices - 1)
 
     def log_prob(self, edges: Tensor) -> Tensor:
-        """The log probability of trees ``(..., V - 1, 2)``."""
+        """Return the log probability of trees ``(..., V - 1, 2)``."""
         if self._validate_args:
             self.validate_edges(edges)
         return self.edge_logits[_edge_index(edges)].sum(-1) - self.log_partition_function
@@ -129,7 +133,10 @@ class SpanningTree(TorchDistribution):
 
     @property
     def edge_mean(self) -> Tensor:
-        """The probability of each edge, as a symmetric matrix ``(V, V)``: its weight times its effective resistance."""
+        """The probability of each edge, as a symmetric matrix ``(V, V)``.
+
+        It is the weight of the edge times its effective resistance.
+        """
         minor, shift = self._laplacian()
         inverse = torch.nn.functional.pad(torch.linalg.inv(minor), (0, 1, 0, 1))
         v1, v2 = _grid(self.num_vertices, self.edge_logits.device)

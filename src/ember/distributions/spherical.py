@@ -26,8 +26,11 @@ class VonMises3D(TorchDistribution):
         concentration: of shape ``batch_shape + (3,)``: its direction is the mode, its length says how tight.
 
     Raises:
-        ValueError: if ``concentration`` is no vector of size 3; by ``log_prob``, if the value is no unit vector of that size.
+        ValueError: if ``concentration`` is no vector of size 3; by ``log_prob``, if the value is no unit
+            vector of that size.
 
+    >>> import math, torch
+    >>> from ember.distributions import VonMises3D
     >>> d = VonMises3D(torch.tensor([0.0, 0.0, 1e-6]))
     >>> (d.log_prob(torch.tensor([1.0, 0.0, 0.0])).exp() * 4 * math.pi).round(decimals=3)
     tensor(1.)
@@ -77,10 +80,12 @@ class SineSkewed(TorchDistribution):
         AssertionError: if there is not one skewness for each angle.
 
     References:
-        J. Ameijeiras-Alonso, C. Ley (2019), "Sine-skewed toroidal distributions and their application in protein
-        bioinformatics".
+        J. Ameijeiras-Alonso, C. Ley (2019), "Sine-skewed toroidal distributions and their application in
+        protein bioinformatics".
 
     >>> from ember.distributions import VonMises
+    >>> import torch
+    >>> from ember.distributions import SineSkewed
     >>> base = VonMises(torch.zeros(1), 1.0).to_event(1)
     >>> SineSkewed(base, torch.tensor([0.5])).sample().shape
     torch.Size([1])
@@ -123,7 +128,7 @@ class SineSkewed(TorchDistribution):
             return (y + math.pi) % _TURN - math.pi
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's log density and that of the skew."""
+        """Return the base's log density and that of the skew."""
         if self._validate_args:
             self._validate_sample(value)
         log_prob: Tensor = self.base_dist.log_prob(value) + self._skew(value).log1p()

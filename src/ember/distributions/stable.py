@@ -34,8 +34,8 @@ def standard_stable_off_one(
         ValueError: for other coords.
 
     References:
-        J. M. Chambers, C. L. Mallows, B. W. Stuck (1976), "A method for simulating stable random variables"; R. Weron
-        (1996), "On the Chambers-Mallows-Stuck method for simulating skewed stable random variables".
+        J. M. Chambers, C. L. Mallows, B. W. Stuck (1976), "A method for simulating stable random variables";
+        R. Weron (1996), "On the Chambers-Mallows-Stuck method for simulating skewed stable random variables".
     """
     if coords not in ("S", "S0"):
         raise ValueError(f"Unknown coords: {coords}")
@@ -75,20 +75,24 @@ def standard_stable(
 class Stable(ElementwiseDistribution):
     """Levy's alpha-stable distribution, in Nolan's continuous parameters.
 
-    Draws are pathwise differentiable. ``log_prob`` integrates numerically and is slow: for inference, use ``poutine.reparam``
-    with ``LatentStableReparam``, ``SymmetricStableReparam`` or ``StableReparam``, or the strategy ``MinimalReparam``.
+    Draws are pathwise differentiable. ``log_prob`` integrates numerically and is slow: for inference, use
+    ``poutine.reparam`` with ``LatentStableReparam``, ``SymmetricStableReparam`` or ``StableReparam``, or the
+    strategy ``MinimalReparam``.
 
     Args:
-        stability: in (0, 2]; 2 is a normal distribution of scale ``sqrt(2) * scale``, 1 without skew a Cauchy distribution.
+        stability: in (0, 2]; 2 is a normal distribution of scale ``sqrt(2) * scale``, 1 without skew a Cauchy
+            distribution.
         skew: in [-1, 1].
         scale: positive.
         loc: the location in ``coords``.
         coords: ``"S0"``, or ``"S"`` as scipy has by default, which jumps at stability 1.
 
     References:
-        J. P. Nolan (1997), "Numerical calculation of stable densities and distribution functions"; for draws see
-        :func:`standard_stable_off_one`.
+        J. P. Nolan (1997), "Numerical calculation of stable densities and distribution functions"; for draws
+        see :func:`standard_stable_off_one`.
 
+    >>> import torch
+    >>> from ember.distributions import Stable
     >>> Stable(torch.tensor([2.0, 1.5]), 0.0).variance
     tensor([2., inf])
     """
@@ -122,7 +126,10 @@ class Stable(ElementwiseDistribution):
         super().__init__(stability, skew, scale, loc, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log density by numerical integration in double precision; see :mod:`ember.distributions.stable_log_prob`."""
+        """The log density by numerical integration in double precision.
+
+        See :mod:`ember.distributions.stable_log_prob`.
+        """
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.scale
@@ -156,6 +163,8 @@ class Stable(ElementwiseDistribution):
 class StableWithLogProb(Stable):
     """:class:`Stable`, which strategies leave alone: its numerical density is to be used.
 
+    >>> import torch
+    >>> from ember.distributions import StableWithLogProb
     >>> StableWithLogProb(2.0, 0.0).log_prob(torch.tensor(1.0))
     tensor(-1.5155)
     """

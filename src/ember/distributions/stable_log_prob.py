@@ -83,9 +83,9 @@ def create_integrator(num_points: int) -> Callable[[Integrand, Tensor], Tensor]:
         num_points: how many nodes of Gauss and Legendre it has.
 
     Returns:
-        A function ``(fn, domain)``. ``domain`` is the two ends of intervals, stacked on the left. ``fn`` takes the
-        nodes, in double precision, of shape ``(num_points,) + domain.shape[1:]``. The result has the shape
-        ``domain.shape[1:]``: the logarithm of the integral.
+        A function ``(fn, domain)``. ``domain`` is the two ends of intervals, stacked on the left. ``fn``
+            takes the nodes, in double precision, of shape ``(num_points,) + domain.shape[1:]``. The result
+            has the shape ``domain.shape[1:]``: the logarithm of the integral.
 
     >>> exp = create_integrator(20)
     >>> round(exp(lambda x: x, torch.tensor([0.0, 1.0])).exp().item(), 6)  # e - 1

@@ -1,7 +1,7 @@
 """Every distribution class of ``torch.distributions``, with Ember's interface.
 
-Families that do more than torch's live in files of their own and are listed here with the others. A test fails
-when torch has a class that this table lacks.
+Families that do more than torch's live in files of their own and are listed here with the others. A test
+fails when torch has a class that this table lacks.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ from ember.distributions.uniform import Uniform as Uniform
 class Bernoulli(torch.distributions.Bernoulli, WrappedDistribution):
     """0 or 1, parameterised by ``probs`` or ``logits`` of 1.
 
+    >>> import torch
+    >>> from ember.distributions import Bernoulli
     >>> Bernoulli(torch.tensor(0.5)).enumerate_support()
     tensor([0., 1.])
     """
@@ -56,6 +58,8 @@ class Bernoulli(torch.distributions.Bernoulli, WrappedDistribution):
 class Cauchy(torch.distributions.Cauchy, WrappedDistribution):
     """Cauchy distribution with median ``loc`` and scale ``scale``.
 
+    >>> import torch
+    >>> from ember.distributions import Cauchy
     >>> Cauchy(0.0, 1.0).log_prob(torch.tensor(0.0))
     tensor(-1.1447)
     """
@@ -64,6 +68,7 @@ class Cauchy(torch.distributions.Cauchy, WrappedDistribution):
 class Chi2(torch.distributions.Chi2, WrappedDistribution):
     """Chi-squared distribution with ``df`` degrees of freedom.
 
+    >>> from ember.distributions import Chi2
     >>> Chi2(2.0).mean
     tensor(2.)
     """
@@ -72,6 +77,13 @@ class Chi2(torch.distributions.Chi2, WrappedDistribution):
 class ContinuousBernoulli(torch.distributions.ContinuousBernoulli, WrappedDistribution):
     """Density on the unit interval proportional to a Bernoulli's mass (Loaiza-Ganem and Cunningham, 2019).
 
+    Args:
+        probs: the parameter, between 0 and 1; 1/2 is the uniform distribution.
+        logits: its log odds. Give one of both.
+        lims: around 1/2, where a series is used instead of the formula.
+
+    >>> import torch
+    >>> from ember.distributions import ContinuousBernoulli
     >>> ContinuousBernoulli(probs=torch.tensor([0.3])).batch_shape
     torch.Size([1])
     """
@@ -80,6 +92,7 @@ class ContinuousBernoulli(torch.distributions.ContinuousBernoulli, WrappedDistri
 class ExponentialFamily(torch.distributions.ExponentialFamily, WrappedDistribution):  # type: ignore[misc]
     """Abstract base of torch's exponential families.
 
+    >>> from ember.distributions import ExponentialFamily
     >>> ExponentialFamily(validate_args=False).batch_shape
     torch.Size([])
     """
@@ -88,6 +101,8 @@ class ExponentialFamily(torch.distributions.ExponentialFamily, WrappedDistributi
 class Exponential(torch.distributions.Exponential, WrappedDistribution):
     """Exponential distribution with rate ``rate``.
 
+    >>> import torch
+    >>> from ember.distributions import Exponential
     >>> Exponential(2.0).log_prob(torch.tensor(0.0))
     tensor(0.6931)
     """
@@ -96,6 +111,7 @@ class Exponential(torch.distributions.Exponential, WrappedDistribution):
 class FisherSnedecor(torch.distributions.FisherSnedecor, WrappedDistribution):
     """F distribution with ``df1`` and ``df2`` degrees of freedom.
 
+    >>> from ember.distributions import FisherSnedecor
     >>> FisherSnedecor(1.0, 4.0).mean
     tensor(2.)
     """
@@ -104,6 +120,8 @@ class FisherSnedecor(torch.distributions.FisherSnedecor, WrappedDistribution):
 class Laplace(torch.distributions.Laplace, WrappedDistribution):
     """Laplace distribution with mean ``loc`` and scale ``scale``.
 
+    >>> import torch
+    >>> from ember.distributions import Laplace
     >>> Laplace(0.0, 1.0).log_prob(torch.tensor(0.0))
     tensor(-0.6931)
     """
@@ -112,6 +130,13 @@ class Laplace(torch.distributions.Laplace, WrappedDistribution):
 class NegativeBinomial(torch.distributions.NegativeBinomial, WrappedDistribution):
     """Number of successes before ``total_count`` failures.
 
+    Args:
+        total_count: how many failures end the trials, 0 or more.
+        probs: the probability of a success, at least 0 and below 1.
+        logits: its log odds. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import NegativeBinomial
     >>> NegativeBinomial(2.0, probs=torch.tensor(0.5)).mean
     tensor(2.)
     """
@@ -120,6 +145,8 @@ class NegativeBinomial(torch.distributions.NegativeBinomial, WrappedDistribution
 class StudentT(torch.distributions.StudentT, WrappedDistribution):
     """Student's t distribution with ``df`` degrees of freedom, location ``loc`` and scale ``scale``.
 
+    >>> import torch
+    >>> from ember.distributions import StudentT
     >>> StudentT(1.0).log_prob(torch.tensor(0.0))
     tensor(-1.1447)
     """

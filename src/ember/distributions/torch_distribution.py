@@ -100,8 +100,8 @@ class TorchDistributionMixin(Distribution, OldNames):
         Raises:
             ValueError: if there are not so many dims.
 
-        >>> from ember.distributions import Normal
-        >>> d = Normal(torch.zeros(2, 3), 1.0).to_event(1)
+        >>> import torch, ember
+        >>> d = ember.distributions.Normal(torch.zeros(2, 3), 1.0).to_event(1)
         >>> d.batch_shape, d.event_shape
         (torch.Size([2]), torch.Size([3]))
         """
@@ -179,8 +179,8 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
 
     Validation is switched by the base distribution's flag.
 
-    >>> from ember.distributions import Normal
-    >>> Independent(Normal(torch.zeros(3), 1.0), 1).log_prob(torch.zeros(3)).shape
+    >>> import torch, ember
+    >>> ember.distributions.Normal(torch.zeros(3), 1.0).to_event(1).log_prob(torch.zeros(3)).shape
     torch.Size([])
     """
 
@@ -200,11 +200,11 @@ class Independent(torch.distributions.Independent, WrappedDistribution):  # type
         self.base_dist._validate_args = value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's log density, summed over the reinterpreted dims."""
+        """Return the base's log density, summed over the reinterpreted dims."""
         return sum_rightmost(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)  # type: ignore[no-any-return]
 
     def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
-        """The base's score parts, summed over the reinterpreted dims."""
+        """Return the base's score parts, summed over the reinterpreted dims."""
         base_method = getattr(type(self.base_dist), "score_parts", Distribution.score_parts)
         if base_method is Distribution.score_parts or "has_rsample" in self.__dict__:
             return super().score_parts(x, *args, **kwargs)
@@ -228,8 +228,8 @@ class MaskedDistribution(TorchDistribution):
         base_dist: a distribution.
         mask: a bool, or a tensor that broadcasts with the batch shape; both are expanded to a common shape.
 
-    >>> from ember.distributions import Normal
-    >>> Normal(torch.zeros(2), 1.0).mask(torch.tensor([True, False])).log_prob(torch.zeros(2))
+    >>> import torch, ember
+    >>> ember.distributions.Normal(0.0, 1.0).mask(torch.tensor([True, False])).log_prob(torch.zeros(2))
     tensor([-0.9189,  0.0000])
     """
 
@@ -280,7 +280,7 @@ class MaskedDistribution(TorchDistribution):
         return self.base_dist.rsample(sample_shape)  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's log density where the mask is True, else 0."""
+        """Return the base's log density where the mask is True, else 0."""
         if self._mask is False:
             shape = broadcast_shape(self.base_dist.batch_shape, value.shape[: value.dim() - self.event_dim])
             return torch.zeros((), device=value.device).expand(shape)
@@ -367,18 +367,18 @@ class ExpandedDistribution(TorchDistribution):
         return broadcast_shape(self._batch_shape, value.shape[: value.dim() - self.event_dim])
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's log density, expanded."""
+        """Return the base's log density, expanded."""
         return self.base_dist.log_prob(value).expand(self._log_prob_shape(value))  # type: ignore[no-any-return]
 
     def score_parts(self, value: Tensor) -> ScoreParts:
-        """The base's score parts, expanded."""
+        """Return the base's score parts, expanded."""
         if "has_rsample" in self.__dict__:
             return super().score_parts(value)
         shape, parts = self._log_prob_shape(value), self.base_dist.score_parts(value)
         return ScoreParts(*(p.expand(shape) if isinstance(p, Tensor) else p for p in parts))
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """The base's support, with dims of the expanded batch."""
+        """Return the base's support, with dims of the expanded batch."""
         values = self.base_dist.enumerate_support(expand=False)
         size, event_shape = values.shape[:1], self.event_shape
         values = values.reshape(size + (1,) * len(self._batch_shape) + event_shape)

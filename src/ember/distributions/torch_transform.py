@@ -21,8 +21,8 @@ from ember.distributions.transform_state import (
 class TransformModule(CopyableTransform, torch.nn.Module):
     """A transform that is a module, so that its parameters are found and trained; flows derive from it.
 
-    What is cached is forgotten when a parameter has changed since, so that a training loop on the same data needs no
-    ``clear_cache()``.
+    What is cached is forgotten when a parameter has changed since, so that a training loop on the same data
+    needs no ``clear_cache()``.
     """
 
     _cached_under: CachedUnder | None = None
@@ -72,6 +72,8 @@ class ComposeTransformModule(ComposeTransform, torch.nn.ModuleList):
     """A chain of transforms that registers those of its parts that are modules.
 
     >>> from torch.distributions.transforms import ExpTransform
+    >>> import torch
+    >>> from ember.distributions import ComposeTransformModule
     >>> round(ComposeTransformModule([ExpTransform(), ExpTransform().inv])(torch.ones(1)).item(), 5)
     1.0
     """
@@ -90,7 +92,7 @@ class ComposeTransformModule(ComposeTransform, torch.nn.ModuleList):
         return without_cached_values(state | {"parts": [picklable(part) for part in self.parts]})
 
     def with_cache(self, cache_size: int = 1) -> ComposeTransformModule:
-        """The same chain with another size of cache."""
+        """Return the same chain with another size of cache."""
         if cache_size == self._cache_size:
             return self
         return ComposeTransformModule(self.parts, cache_size=cache_size)

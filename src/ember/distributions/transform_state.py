@@ -59,6 +59,7 @@ def picklable(transform: Transform) -> Transform:
 
     >>> import pickle, torch
     >>> from torch.distributions.transforms import ExpTransform
+    >>> from ember.distributions.transforms import picklable
     >>> pickle.loads(pickle.dumps(picklable(ExpTransform().inv)))(torch.ones(1))
     tensor([0.])
     """

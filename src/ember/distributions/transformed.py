@@ -21,7 +21,14 @@ _LOG_2_OVER_PI = math.log(2 / math.pi)
 class TransformedDistribution(torch.distributions.TransformedDistribution, WrappedDistribution):
     """A base distribution pushed through one transform or a list of them.
 
+    Args:
+        base_distribution: where draws come from before the transforms.
+        transforms: a transform, or several in the order in which they act.
+
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import TransformedDistribution
+    >>> from ember.distributions.transforms import ExpTransform
     >>> d = TransformedDistribution(Normal(0.0, 1.0), [ExpTransform()])
     >>> d.log_prob(torch.tensor(1.0))
     tensor(-0.9189)
@@ -43,6 +50,8 @@ class TransformedDistribution(torch.distributions.TransformedDistribution, Wrapp
 class Gumbel(torch.distributions.Gumbel, TransformedDistribution):
     """Gumbel distribution with location ``loc`` and scale ``scale``.
 
+    >>> import torch
+    >>> from ember.distributions import Gumbel
     >>> Gumbel(torch.zeros(2), 1.0).log_prob(torch.zeros(2))
     tensor([-1., -1.])
     """
@@ -70,6 +79,8 @@ class _Half(TransformedDistribution):
 class HalfCauchy(_Half, torch.distributions.HalfCauchy):
     """Absolute value of a Cauchy variable with scale ``scale``.
 
+    >>> import torch
+    >>> from ember.distributions import HalfCauchy
     >>> HalfCauchy(1.0, validate_args=False).log_prob(torch.tensor([0.0, -1.0]))
     tensor([-0.4516,    -inf])
     """
@@ -89,6 +100,8 @@ class HalfCauchy(_Half, torch.distributions.HalfCauchy):
 class HalfNormal(_Half, torch.distributions.HalfNormal):
     """Absolute value of a normal variable with scale ``scale``.
 
+    >>> import torch
+    >>> from ember.distributions import HalfNormal
     >>> HalfNormal(1.0).log_prob(torch.tensor(0.0))
     tensor(-0.2258)
     """
@@ -108,6 +121,8 @@ class HalfNormal(_Half, torch.distributions.HalfNormal):
 class InverseGamma(torch.distributions.InverseGamma, TransformedDistribution):
     """Reciprocal of a gamma variable with shape ``concentration`` and rate ``rate``.
 
+    >>> import torch
+    >>> from ember.distributions import InverseGamma
     >>> InverseGamma(1.0, 1.0).log_prob(torch.tensor(1.0))
     tensor(-1.)
     """
@@ -116,6 +131,8 @@ class InverseGamma(torch.distributions.InverseGamma, TransformedDistribution):
 class Kumaraswamy(torch.distributions.Kumaraswamy, TransformedDistribution):
     """Kumaraswamy distribution on the unit interval, with shapes ``concentration1`` and ``concentration0``.
 
+    >>> import torch
+    >>> from ember.distributions import Kumaraswamy
     >>> Kumaraswamy(1.0, 1.0).log_prob(torch.tensor(0.5)).abs() < 1e-6
     tensor(True)
     """
@@ -124,6 +141,12 @@ class Kumaraswamy(torch.distributions.Kumaraswamy, TransformedDistribution):
 class LogisticNormal(torch.distributions.LogisticNormal, TransformedDistribution):
     """Normal vector mapped to the simplex of one more dimension by stick breaking.
 
+    Args:
+        loc: the mean of the normal vector, ``(*batch, K - 1)``.
+        scale: its standard deviations, positive, of the same shape.
+
+    >>> import torch
+    >>> from ember.distributions import LogisticNormal
     >>> LogisticNormal(torch.zeros(3), torch.ones(3)).event_shape
     torch.Size([4])
     """
@@ -132,6 +155,8 @@ class LogisticNormal(torch.distributions.LogisticNormal, TransformedDistribution
 class LogNormal(torch.distributions.LogNormal, TransformedDistribution):
     """Exponential of a normal variable with mean ``loc`` and standard deviation ``scale``.
 
+    >>> import torch
+    >>> from ember.distributions import LogNormal
     >>> LogNormal(0.0, 1.0).log_prob(torch.tensor(1.0))
     tensor(-0.9189)
     """
@@ -148,7 +173,7 @@ class LogNormal(torch.distributions.LogNormal, TransformedDistribution):
         return super(torch.distributions.LogNormal, self).expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The density of ``log(value)`` under the base, less ``log(value)``."""
+        """Return the density of ``log(value)`` under the base, less ``log(value)``."""
         if self._validate_args:
             self._validate_sample(value)
         log_value = value.log()
@@ -158,6 +183,8 @@ class LogNormal(torch.distributions.LogNormal, TransformedDistribution):
 class Pareto(torch.distributions.Pareto, TransformedDistribution):  # type: ignore[misc]
     """Pareto distribution of the first type, on values above ``scale`` with tail index ``alpha``.
 
+    >>> import torch
+    >>> from ember.distributions import Pareto
     >>> Pareto(1.0, 1.0).log_prob(torch.tensor(1.0)).abs() < 1e-6
     tensor(True)
     """
@@ -166,6 +193,13 @@ class Pareto(torch.distributions.Pareto, TransformedDistribution):  # type: igno
 class RelaxedBernoulli(torch.distributions.RelaxedBernoulli, TransformedDistribution):
     """Continuous relaxation of the Bernoulli distribution (Maddison et al., 2017; Jang et al., 2017).
 
+    Args:
+        temperature: positive; near 0, draws are near 0 and 1.
+        probs: the probability of a success, between 0 and 1.
+        logits: its log odds. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import RelaxedBernoulli
     >>> RelaxedBernoulli(torch.tensor(0.5), probs=torch.tensor([0.3])).batch_shape
     torch.Size([1])
     """
@@ -174,6 +208,13 @@ class RelaxedBernoulli(torch.distributions.RelaxedBernoulli, TransformedDistribu
 class RelaxedOneHotCategorical(torch.distributions.RelaxedOneHotCategorical, TransformedDistribution):
     """Continuous relaxation of one-hot categorical vectors (Maddison et al., 2017; Jang et al., 2017).
 
+    Args:
+        temperature: positive; near 0, draws are near one-hot vectors.
+        probs: probabilities, ``(*batch, K)``; they are scaled to sum to one.
+        logits: log probabilities up to a constant, ``(*batch, K)``. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import RelaxedOneHotCategorical
     >>> RelaxedOneHotCategorical(torch.tensor(0.5), probs=torch.tensor([0.3, 0.7])).event_shape
     torch.Size([2])
     """
@@ -182,6 +223,8 @@ class RelaxedOneHotCategorical(torch.distributions.RelaxedOneHotCategorical, Tra
 class Weibull(torch.distributions.Weibull, TransformedDistribution):
     """Weibull distribution with scale ``scale`` and shape ``concentration``.
 
+    >>> import torch
+    >>> from ember.distributions import Weibull
     >>> Weibull(1.0, 1.0).log_prob(torch.tensor(1.0))
     tensor(-1.)
     """

@@ -30,8 +30,8 @@ def _between(low: Any, high: Any) -> Any:
 class TruncatedDistribution(TorchDistribution):
     """A continuous univariate distribution, given that its value lies between bounds.
 
-    The base needs ``cdf``, and ``icdf`` to be drawn from. Far out in a tail the difference of two values of ``cdf`` loses
-    digits; for a normal base use :class:`TruncatedNormal`, which does not.
+    The base needs ``cdf``, and ``icdf`` to be drawn from. Far out in a tail the difference of two values of
+    ``cdf`` loses digits; for a normal base use :class:`TruncatedNormal`, which does not.
 
     Args:
         base_dist: the distribution without bounds.
@@ -39,9 +39,12 @@ class TruncatedDistribution(TorchDistribution):
         high: the upper bound; None for none.
 
     Raises:
-        ValueError: without any bound, for bounds in the wrong order, or a base that is not continuous and univariate.
+        ValueError: without any bound, for bounds in the wrong order, or a base that is not continuous and
+            univariate.
 
     >>> from ember.distributions import Exponential
+    >>> import torch
+    >>> from ember.distributions import TruncatedDistribution
     >>> TruncatedDistribution(Exponential(1.0), high=1.0).log_prob(torch.tensor(0.5))
     tensor(-0.0413)
     """
@@ -95,7 +98,7 @@ class TruncatedDistribution(TorchDistribution):
         return below, above
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's, less the log of the mass between the bounds; minus infinity outside of them."""
+        """Return the base's log density, less the log of the mass between the bounds; minus infinity outside."""
         if self._validate_args:
             self._validate_sample(value)
         below, above = self._limits()
@@ -138,9 +141,15 @@ class TruncatedNormal(ElementwiseDistribution):
         low: the lower bound; minus infinity for none.
         high: the upper bound; infinity for none.
 
-    References:
-        N. Johnson, S. Kotz and N. Balakrishnan (1994), "Continuous univariate distributions", volume 1, section 13.10.
+    Raises:
+        ValueError: if ``low`` is not below ``high``, under validation.
 
+    References:
+        N. Johnson, S. Kotz and N. Balakrishnan (1994), "Continuous univariate distributions", volume 1,
+        section 13.10.
+
+    >>> import torch
+    >>> from ember.distributions import TruncatedNormal
     >>> d = TruncatedNormal(0.0, 1.0, low=0.0)
     >>> d.log_prob(torch.tensor(1.0)), d.mean
     (tensor(-0.7258), tensor(0.7979))
@@ -187,7 +196,7 @@ class TruncatedNormal(ElementwiseDistribution):
         return result
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The normal's, less the log of the mass between the bounds; minus infinity outside of them."""
+        """The normal's, less the log of the mass between the bounds; minus infinity outside."""
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.scale
@@ -235,6 +244,11 @@ class LogUniform(ElementwiseDistribution):
         low: the lower bound, positive.
         high: the upper bound.
 
+    Raises:
+        ValueError: if ``low`` is not below ``high``.
+
+    >>> import torch
+    >>> from ember.distributions import LogUniform
     >>> LogUniform(1.0, 10.0).log_prob(torch.tensor(2.0)).exp()  # 1 / (2 log 10)
     tensor(0.2171)
     """
@@ -281,7 +295,7 @@ class LogUniform(ElementwiseDistribution):
         return (value / self.low).log() / self._width()
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The inverse of :meth:`cdf`."""
+        """Return the inverse of :meth:`cdf`."""
         return self.low * (value * self._width()).exp()
 
     @property

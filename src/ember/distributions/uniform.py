@@ -20,6 +20,8 @@ class Uniform(torch.distributions.Uniform, WrappedDistribution):
 
     The support has the bounds as they were given, not broadcast, so it suits values of other batch shapes.
 
+    >>> import torch
+    >>> from ember.distributions import Uniform
     >>> Uniform(0.0, torch.ones(3)).support
     Interval(lower_bound=0.0, upper_bound=tensor([1., 1., 1.]))
     """

@@ -24,6 +24,8 @@ class Unit(TorchDistribution):
     Shapes:
         sample: ``sample_shape + batch_shape + (0,)``.
 
+    >>> import torch
+    >>> from ember.distributions import Unit
     >>> Unit(torch.tensor([1.0, 2.0])).log_prob(torch.empty(2, 0))
     tensor([1., 2.])
     """
@@ -51,13 +53,13 @@ class Unit(TorchDistribution):
         return self._completed(new, batch_shape, self.event_shape)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        """A tensor without elements."""
+        """Return a tensor without elements."""
         return self.log_factor.new_empty(self.shape(sample_shape))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        """A tensor without elements."""
+        """Return a tensor without elements."""
         return self.log_factor.new_empty(self.shape(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log factor, whatever the value."""
+        """Return the log factor, whatever the value."""
         return self.log_factor.expand(broadcast_shape(self.batch_shape, value.shape[:-1]))

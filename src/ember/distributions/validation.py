@@ -30,7 +30,7 @@ def enable_validation(is_validate: bool) -> None:
 
 
 def is_validation_enabled() -> bool:
-    """Whether Ember's distributions validate in this thread; see :func:`enable_validation`."""
+    """Say whether Ember's distributions validate in this thread; see :func:`enable_validation`."""
     return _VALIDATION_ENABLED and VALUE_CHECKS.on
 
 
@@ -62,8 +62,11 @@ def values_unchecked() -> Iterator[None]:
 
 @contextmanager
 def validation_enabled(is_validate: bool = True) -> Iterator[None]:
-    """Switch validation of the whole process for the duration of a ``with`` block; both flags come back as they were.
+    """Switch validation of the whole process for the duration of a ``with`` block.
 
+    Both flags come back as they were.
+
+    >>> from ember.distributions import is_validation_enabled, validation_enabled
     >>> with validation_enabled(False):
     ...     is_validation_enabled()
     False

@@ -31,6 +31,11 @@ class GaussianRandomWalk(TorchDistribution):
     Shapes:
         event: ``(num_steps,)``.
 
+    Raises:
+        ValueError: if ``num_steps`` is no positive integer.
+
+    >>> import torch
+    >>> from ember.distributions import GaussianRandomWalk
     >>> GaussianRandomWalk(1.0, 3).log_prob(torch.tensor([0.0, 0.0, 0.0]))
     tensor(-2.7568)
     """
@@ -62,7 +67,7 @@ class GaussianRandomWalk(TorchDistribution):
         return (noise * self.scale.unsqueeze(-1)).cumsum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The sum of the log densities of the steps."""
+        """Return the sum of the log densities of the steps."""
         if self._validate_args:
             self._validate_sample(value)
         steps = torch.cat([value[..., :1], value.diff(dim=-1)], -1)
@@ -94,9 +99,14 @@ class GaussianAR(TorchDistribution):
     Shapes:
         event: ``(num_steps,)``.
 
+    Raises:
+        ValueError: if ``num_steps`` is no positive integer, or ``coefficients`` is a number.
+
     References:
         G. Box and G. Jenkins (1970), "Time series analysis", chapter 3.
 
+    >>> import torch
+    >>> from ember.distributions import GaussianAR
     >>> GaussianAR(torch.tensor([0.5]), 1.0, 3).log_prob(torch.tensor([2.0, 1.0, 0.5]))
     tensor(-4.7568)
     """
@@ -149,7 +159,7 @@ class GaussianAR(TorchDistribution):
         return torch.stack(path, -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The sum of the log densities of the noise."""
+        """Return the sum of the log densities of the noise."""
         if self._validate_args:
             self._validate_sample(value)
         expected = self.intercept.unsqueeze(-1)
@@ -170,7 +180,12 @@ class EulerMaruyama(TorchDistribution):
     Shapes:
         event: ``(n,)`` and the shape of a state.
 
+    Raises:
+        ValueError: if ``t`` does not have the shape ``(n,)``.
+
     >>> from ember.distributions import Normal
+    >>> import torch
+    >>> from ember.distributions import EulerMaruyama
     >>> path = EulerMaruyama(torch.linspace(0, 1, 5), lambda x, t: (-x, torch.ones_like(x)), Normal(0.0, 1.0))
     >>> path.event_shape
     torch.Size([5])
@@ -219,7 +234,7 @@ class EulerMaruyama(TorchDistribution):
         return torch.stack(path, -1 - len(self.init_dist.event_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The density of the first state, and of each step from the one before."""
+        """Return the density of the first state, and of each step from the one before."""
         if self._validate_args:
             self._validate_sample(value)
         event_dims = len(self.init_dist.event_shape)

@@ -31,6 +31,8 @@ class ZeroInflatedDistribution(TorchDistribution):
     Raises:
         ValueError: if both or none are given, or the base is not univariate.
 
+    >>> import torch
+    >>> from ember.distributions import Poisson, ZeroInflatedDistribution
     >>> d = ZeroInflatedDistribution(Poisson(torch.tensor(1.0)), gate=torch.tensor(0.5))
     >>> d.mean
     tensor(0.5000)
@@ -93,7 +95,7 @@ class ZeroInflatedDistribution(TorchDistribution):
         return logsigmoid(self.gate_logits), logsigmoid(-self.gate_logits)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The base's, less likely by the gate; at zero, the gate's probability is added."""
+        """Return the base's log density, less by the gate; at zero, the gate's probability is added."""
         if self._validate_args:
             self._validate_sample(value)
         log_gate, log_rest = self._log_gate()
@@ -125,6 +127,13 @@ class ZeroInflatedDistribution(TorchDistribution):
 class ZeroInflatedPoisson(ZeroInflatedDistribution):
     """Poisson counts with extra zeros.
 
+    Args:
+        rate: the mean of the Poisson distribution, positive.
+        gate: the probability of an additional zero.
+        gate_logits: its log odds. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import ZeroInflatedPoisson
     >>> ZeroInflatedPoisson(torch.tensor(2.0), gate=torch.tensor(0.25)).mean
     tensor(1.5000)
     """
@@ -157,6 +166,15 @@ class ZeroInflatedPoisson(ZeroInflatedDistribution):
 class ZeroInflatedNegativeBinomial(ZeroInflatedDistribution):
     """Negative binomial counts with extra zeros.
 
+    Args:
+        total_count: as for :class:`NegativeBinomial`.
+        probs: as for :class:`NegativeBinomial`.
+        logits: its log odds. Give one of both.
+        gate: the probability of an additional zero.
+        gate_logits: its log odds. Give one of both.
+
+    >>> import torch
+    >>> from ember.distributions import ZeroInflatedNegativeBinomial
     >>> d = ZeroInflatedNegativeBinomial(2.0, probs=torch.tensor(0.5), gate=torch.tensor(0.5))
     >>> d.mean
     tensor(1.)

@@ -36,7 +36,7 @@ def fit(
     If the weights are too poor, it draws sites that depend on others through standard noise, and tries richer
     families. It ends when one family fits well, or when two different ones agree. Means and standard
     deviations (SDs) are those of the weighed draws, with their Monte Carlo errors. The model runs in double
-    precision. Draws come back in its own precision.
+    precision. Draws come back in its own precision. Ctrl-C ends the fit early, with what there is.
 
     Args:
         model: a program with its data observed. Its discrete latent sites are summed out. Its parameters are
@@ -47,31 +47,31 @@ def fit(
             autoguides, is trained by steps of SVI until its averages converge. So is a mean-field guide for
             ``"auto"``, if a plate takes a part of its rows.
         draws: how many draws of equal weight to return.
-        seed: the same seed gives the same fit. None takes a seed from torch's random stream.
-        budget: seconds, counted after the model was compiled. A stage begins only if it is likely to end in
-            time.
+        seed: an integer; the same seed gives the same fit. None takes a seed from torch's random stream.
+        budget: the time for the fit in seconds, counted after the model was compiled. A stage begins only if
+            it is likely to end in time.
         progress: show the stage and its ELBO.
         strict: raise an error where the numbers should not be used.
         audit: also check by short chains from the draws, whatever the weights say.
         kwargs: keyword arguments of the model.
 
     Returns:
-        The draws, tables, pictures and the verdict. ``if fit.verdict:`` is true only if means and SDs can be
-        used.
+        A :class:`~ember.fit.result.Fit` with the draws, tables, pictures and the verdict. ``if fit.verdict:``
+            is true only if means and SDs can be used.
 
     Warns:
         UserWarning: if the numbers should not be used. ``print(fit)`` says what would help.
 
     Raises:
-        ValueError: for an option that does not exist, or a model without a density over fixed coordinates
-            (names the site).
+        ModelError: for a value that an option does not have, or a model without a density over fixed
+            coordinates (names the site).
         NotTrusted: under ``strict``, for a verdict of ``poor`` or ``not converged``.
 
     References:
         A. Vehtari, D. Simpson, A. Gelman, Y. Yao and J. Gabry (2024), "Pareto smoothed importance sampling".
         M. Opper and C. Archambeau (2009), "The variational Gaussian approximation revisited".
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
     >>> def coin(flips):
     ...     fairness = ember.sample("fairness", dist.Beta(2.0, 2.0))

@@ -22,15 +22,15 @@ SPENT = "the budget was spent"
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage of a fit.
+    """Holds what is known of one stage of a fit.
 
     Attributes:
-        name: of the stage.
-        family: in words, what was fitted.
-        elbo: of the proposal that was judged; None where none was.
-        k_hat: the same.
-        ess: the same.
-        evaluations: rows of the density.
+        name: the name of the stage, such as ``"full-rank"``.
+        family: the class of the family that was fitted; empty where nothing was judged.
+        elbo: the ELBO of the proposal that was judged, in nats; None where none was.
+        k_hat: k-hat of its weights; None where none was judged.
+        ess: its effective draws; None where none was judged.
+        evaluations: how many rows of the density were evaluated.
         seconds: how long it took.
         note: why it was left out, or cut short; empty otherwise.
     """
@@ -47,24 +47,25 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A fit.
+    """Holds everything that a fit has found, in unconstrained coordinates; :func:`fit_density` returns it.
 
     Attributes:
         weighed: the draws, their log densities and weights, and the moments of the quantities.
         family: the best single family that was fitted; None for a guide trained by steps.
-        proposal: what the draws were drawn from; None likewise.
+        proposal: what the draws were drawn from; None for a guide trained by steps.
         stage: the name of the stage that the draws come from.
         stages: one record a stage, in order.
-        losses: negative ELBO, one a step of the full-rank fit or of the family asked for.
+        losses: negative ELBO in nats, one a step of the full-rank fit or of the family asked for.
         certificate: how far the guide is from its own optimum.
-        modes: how many were found.
+        modes: how many modes were found.
         verdict: whether to use the numbers.
         worst: columns of the quantities, worst first.
-        evaluations: rows of the density in all.
-        seconds: in all.
+        evaluations: how many rows of the density were evaluated in all.
+        seconds: how long the fit took in all.
         stopped: whether Ctrl-C has ended it.
         words: the verdict on each quantity, by column; empty where it is the same for all.
-        rest: the verdict on the other quantities, where some have no mean or no standard deviation; None elsewhere.
+        rest: the verdict on the other quantities, where some have no mean or no standard deviation; None
+            elsewhere.
         final: whether nothing more is to be had: all is ok, but for quantities without a standard deviation.
     """
 
@@ -91,7 +92,11 @@ class Outcome:
         return self.words or (self.verdict.status,) * len(self.weighed.k_means)
 
     def apart(self, names: Sequence[str]) -> list[str]:
-        """The names of quantities that have another verdict than the rest."""
+        """Return the names of quantities that have another verdict than the rest.
+
+        Args:
+            names: the names of all quantities, by column.
+        """
         words = zip(names, self.by_column, strict=True)
         return [name for name, word in words if self.rest is not None and word != self.rest.status]
 
@@ -102,7 +107,7 @@ class Outcome:
 
     @property
     def log_weights(self) -> Tensor:
-        """Of the draws, smoothed; their exponentials sum to one."""
+        """Smoothed log weights of the draws, shape ``(S,)``; their exponentials sum to one."""
         return self.weighed.log_weights
 
     @property

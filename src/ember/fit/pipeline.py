@@ -35,9 +35,10 @@ def fit_density(
     """Fit a density, judge, and go on to richer families while the verdict is not ok and time is left.
 
     Args:
-        density: of unconstrained coordinates.
-        quantities: what is to be known, from rows ``(S, D)`` to ``(S, Q)``; the coordinates by default.
-        options: draws, budget, seed.
+        density: a log density of unconstrained coordinates.
+        quantities: a function from rows ``(S, D)`` to what is to be known of them, ``(S, Q)``; the
+            coordinates by default.
+        options: draws, budget in seconds, seed.
         ladder: the stages, in order.
 
     Returns:
@@ -47,7 +48,8 @@ def fit_density(
         ValueError: if the log density is minus infinity at all starting points.
         KeyboardInterrupt: if nothing was found yet.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import FunctionDensity
+    >>> from ember.fit import fit_density
     >>> outcome = fit_density(FunctionDensity(2, lambda u: -0.5 * ((u - 3) / 2).square().sum(-1)))
     >>> outcome.verdict.status, [round(x) for x in outcome.weighed.moments.mean.tolist()]
     ('ok', [3, 3])

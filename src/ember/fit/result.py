@@ -58,7 +58,9 @@ class Called:
 
 @dataclass(frozen=True)
 class Fit:
-    """A posterior, and whether to believe it. Printing it gives the verdict, then the table.
+    """Holds a posterior, and whether to believe it: what :func:`ember.fit` returns.
+
+    Printing it gives the verdict, then the table. ``if fit:`` is true only if all numbers can be used.
 
     Attributes:
         outcome: everything that the fit has found, in unconstrained coordinates.
@@ -73,6 +75,16 @@ class Fit:
         values: the sites as functions of rows of coordinates.
         coordinates: how sites were drawn through standard noise; empty if the model was fitted as written.
         advice: what would help; empty if nothing is needed.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model(y):
+    ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
+    ...     with ember.plate("rows", len(y)):
+    ...         ember.sample("y", dist.Normal(mu, 1.0), obs=y)
+    >>> fit = ember.fit(model, torch.tensor([0.5, 1.5, 1.0, 2.0]), seed=0, progress=False)
+    >>> fit.verdict.status, fit.draws["mu"].shape, round(fit.summary()["mu"]["mean"], 2)
+    ('ok', torch.Size([4000]), 1.0)
     """
 
     outcome: Outcome
@@ -93,7 +105,7 @@ class Fit:
 
     @property
     def losses(self) -> Tensor:
-        """The negative ELBO, one a step of the normal's fit."""
+        """The negative ELBO in nats, one a step of the normal's fit."""
         return self.outcome.losses
 
     @property
@@ -103,7 +115,7 @@ class Fit:
 
     @property
     def seconds(self) -> float:
-        """Of the whole fit."""
+        """How long the whole fit took."""
         return self.outcome.seconds
 
     def __bool__(self) -> bool:
@@ -132,25 +144,26 @@ class Fit:
         return FittedPrograms(self.called.model, self.draws, self.store)
 
     def summary(self) -> Table:
-        """Mean, sd, Monte Carlo errors of both, 5, 50 and 95 %, k-hat and effective draws of each scalar.
+        """Tabulate mean, sd, Monte Carlo errors of both, quantiles, k-hat and effective draws of each scalar.
 
-        Numbers in brackets should not be used. If the verdict differs between quantities, a last column has the
-        word on each.
+        The quantiles are those at 5, 50 and 95 %. Numbers in brackets should not be used. If the verdict
+        differs between quantities, a last column has the word on each.
         """
         return summarised(self.values.names, self.outcome)
 
     def to_arviz(
         self, *, coords: Mapping[str, Sequence[Any]] | None = None, log_likelihood: bool = True, **groups: Any
     ) -> Any:
-        """The draws as ArviZ's data, with the verdict in its attributes; see :func:`ember.report.to_arviz`.
+        """Make ArviZ's data of the draws, with the verdict in its attributes: :func:`ember.report.to_arviz`.
 
         Args:
             coords: labels of the entries along a dim, by its name.
-            log_likelihood: whether the pointwise log likelihood is evaluated, by rows.
+            log_likelihood: whether to evaluate the log likelihood of each observation.
             groups: ``posterior_predictive=``, ``prior=`` and the like, draws by site.
 
         Raises:
-            ImportError: without ArviZ.
+            ImportError: without ArviZ (``pip install arviz``).
+            ModelError: if ``coords`` names a dim that no site has.
         """
         attrs = {
             "inference_library": "ember",
@@ -160,13 +173,13 @@ class Fit:
         return to_arviz(self, coords=coords, pointwise=log_likelihood, attrs=attrs, **groups)
 
     def plot(self, names: Sequence[str] | None = None) -> Figure:
-        """The densities of some quantities, corrected and as the guide had them, and the ELBO of the fit.
+        """Draw the densities of some quantities, corrected and as the guide had them, and the ELBO.
 
         Args:
-            names: which quantities; the first eleven by default.
+            names: the names of the quantities; the first eleven by default.
 
         Raises:
-            ImportError: without matplotlib.
+            ImportError: without matplotlib (``pip install matplotlib``).
             KeyError: for a name that is not a quantity.
         """
         title = f"{self.called.name}: {self.verdict.status}"

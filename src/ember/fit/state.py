@@ -40,15 +40,21 @@ _NO_SD = 2.0  # index of a tail
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller may choose.
+    """Holds what a caller of :func:`fit_density` may choose.
 
     Attributes:
-        draws: of each proposal that is judged.
-        budget: seconds.
-        seed: of everything.
+        draws: how many draws of each proposal are judged.
+        budget: the time for the fit, in seconds.
+        seed: the seed of everything.
         audit: whether chains are to confirm the outcome.
-        limits: of the verdict.
+        limits: what the verdict asks for.
         watch: called after each step of a fit with the name of the stage and the ELBO, for a bar of progress.
+
+    >>> from ember.fit import Options, fit_density
+    >>> from ember.infer.vi import FunctionDensity
+    >>> density = FunctionDensity(2, lambda u: -0.5 * u.square().sum(-1))
+    >>> fit_density(density, options=Options(draws=4096, seed=1)).verdict.status
+    'ok'
     """
 
     draws: int = 1 << 15

@@ -41,8 +41,10 @@ class PyroParam(NamedTuple):
     """Declares a learnable attribute of a :class:`PyroModule`, as :func:`ember.param` declares a parameter.
 
     Args:
-        init_value: the first value, or a callable that is asked for it when the attribute is set. None when used as a decorator.
-        constraint: where the values lie. The module holds the unconstrained value as the parameter ``<name>_unconstrained``.
+        init_value: the first value, or a callable that is asked for it when the attribute is set. None when
+            used as a decorator.
+        constraint: where the values lie. The module holds the unconstrained value as the parameter
+            ``<name>_unconstrained``.
         event_dim: how many rightmost dims are no batch dims, for subsampling by plates; all if None.
 
     It can decorate a method, which then gives the first value at the first use of the attribute.
@@ -50,6 +52,7 @@ class PyroParam(NamedTuple):
     >>> import torch
     >>> from ember.distributions import constraints
     >>> from ember.nn import PyroModule
+    >>> from ember.nn import PyroParam
     >>> class Scale(PyroModule):
     ...     @PyroParam(constraint=constraints.positive)
     ...     def sd(self):
@@ -86,14 +89,15 @@ class PyroSample:
     """Declares a random attribute of a :class:`PyroModule`, as :func:`ember.sample` declares a site.
 
     Args:
-        prior: a distribution, or a function of the module that returns a distribution, or a tensor that follows from other
-            attributes.
+        prior: a distribution, or a function of the module that returns a distribution, or a tensor that
+            follows from other attributes.
 
     It can decorate a method that is such a function.
 
     >>> import torch, ember
     >>> from ember import distributions as dist
     >>> from ember.nn import PyroModule
+    >>> from ember.nn import PyroSample
     >>> class Line(PyroModule):
     ...     @PyroSample
     ...     def slope(self):

@@ -20,6 +20,7 @@ def pyro_method(fn: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, P
 
     >>> from ember import distributions as dist
     >>> from ember.nn import PyroModule, PyroSample
+    >>> from ember.nn import pyro_method
     >>> class Model(PyroModule):
     ...     @pyro_method
     ...     def twice(self):

@@ -39,7 +39,7 @@ def _make_name(prefix: str, name: str) -> str:
 
 
 class PyroModule(nn.Module, metaclass=PyroModuleMeta):
-    """A :class:`torch.nn.Module` whose attributes are parameters and random variables of the program.
+    """Makes attributes of a :class:`torch.nn.Module` parameters and random variables of the program.
 
     - An :class:`torch.nn.Parameter`, or an attribute set to a :class:`PyroParam`, is a ``param`` site when it is read.
     - An attribute set to a :class:`PyroSample` is a ``sample`` site, drawn once in each outermost call.
@@ -57,6 +57,7 @@ class PyroModule(nn.Module, metaclass=PyroModuleMeta):
     >>> import torch, ember
     >>> from torch import nn
     >>> from ember import distributions as dist
+    >>> from ember.nn import PyroModule, PyroSample
     >>> linear = PyroModule[nn.Linear](3, 2)
     >>> linear.weight = PyroSample(dist.Normal(0.0, 1.0).expand([2, 3]).to_event(2))
     >>> recorded = ember.poutine.trace(linear).get_trace(torch.zeros(5, 3))
@@ -379,7 +380,7 @@ PyroModule[nn.RNNBase]._flat_weights = _FlatWeights()
 
 
 class PyroModuleList(nn.ModuleList, PyroModule):
-    """``PyroModule[nn.ModuleList]``. A slice is a plain ``nn.ModuleList``, so that its parts keep their names."""
+    """Holds modules, as ``PyroModule[nn.ModuleList]``. A slice is a plain ``nn.ModuleList``: names stay."""
 
     def __init__(self, modules: Iterable[nn.Module] | None = None) -> None:
         super().__init__(modules)

@@ -29,8 +29,8 @@ def newton_step(loss: Tensor, x: Tensor, trust_radius: float | None = None) -> t
         trust_radius: the most that a row moves; without it, a row moves by what the second derivatives say.
 
     Returns:
-        the new ``x``, and the inverses ``(..., D, D)`` of the second derivatives: for a negative log density, the mode and the
-        covariance of Laplace's approximation.
+        the new ``x``, and the inverses ``(..., D, D)`` of the second derivatives: for a negative log density,
+            the mode and the covariance of Laplace's approximation.
 
     Raises:
         ValueError: if the loss has dims, or ``x`` has none.

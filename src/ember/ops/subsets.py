@@ -29,8 +29,8 @@ def random_subset(size: int, count: int, device: Any = None) -> Tensor:
         device: where they are needed.
 
     Returns:
-        A tensor of shape ``(count,)`` and dtype int64: the first of ``torch.randperm(size)`` for ranges of at most ``FEWEST``
-        numbers, and where more than a sixteenth of them are drawn.
+        A tensor of shape ``(count,)`` and dtype int64: the first of ``torch.randperm(size)`` for ranges of at
+            most ``FEWEST`` numbers, and where more than a sixteenth of them are drawn.
 
     >>> len(set(random_subset(1_000_000, 100).tolist()))
     100

@@ -15,7 +15,7 @@ from ember.optim.rule_table import RULES
 
 
 class PyroLRScheduler(PyroOptim):
-    """An optimizer with a torch scheduler for each parameter, which starts when the parameter is first seen.
+    """Steps parameters by a torch optimizer with a scheduler for each, which starts when it is first seen.
 
     Args:
         scheduler_constructor: a class of :mod:`torch.optim.lr_scheduler`, or a callable ``(optimizer,
@@ -32,6 +32,7 @@ class PyroLRScheduler(PyroOptim):
 
     Example:
         >>> import torch
+        >>> from ember.optim import PyroLRScheduler
         >>> scheduler = PyroLRScheduler(
         ...     torch.optim.lr_scheduler.ExponentialLR,
         ...     {"optimizer": torch.optim.SGD, "optim_args": {"lr": 1.0}, "gamma": 0.5},
@@ -73,7 +74,7 @@ class PyroLRScheduler(PyroOptim):
         return self.schedule_of(super()._get_optim(param))
 
     def schedule_of(self, optimizer: Optimizer) -> Any:
-        """A torch scheduler for a torch optimizer, with the options of this one."""
+        """Return a torch scheduler for a torch optimizer, with the options of this one."""
         kwargs = dict(self.kwargs)
         if "schedulers" in kwargs:
             kwargs["schedulers"] = [make(optimizer) for make in kwargs["schedulers"]]

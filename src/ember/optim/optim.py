@@ -1,7 +1,8 @@
 """The optimizer of SVI: parameters come into being while the program runs, each with its own options.
 
-Options and state are kept by parameter; a step is taken by one torch optimizer for all parameters touched, so that torch's
-batched kernels do the work. A torch optimizer for one parameter is made where somebody asks for it, or a scheduler needs it.
+Options and state are kept by parameter; a step is taken by one torch optimizer for all parameters touched, so
+that torch's batched kernels do the work. A torch optimizer for one parameter is made where somebody asks for
+it, or a scheduler needs it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _is_torch_class(constructor: object) -> bool:
 
 
 class PyroOptim:
-    """A torch optimizer for parameters that appear while a program runs.
+    """Steps parameters that appear while a program runs, by an optimizer of torch.
 
     Args:
         optim_constructor: a class of :mod:`torch.optim`, any other subclass of
@@ -68,17 +69,18 @@ class PyroOptim:
         AssertionError: if ``optim_args`` or ``clip_args`` is neither a dictionary nor callable.
         NotImplementedError: for LBFGS.
 
-    Example:
-        >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
-        >>> optimizer = PyroOptim(torch.optim.SGD, {"lr": 0.1})
-        >>> w.grad = torch.ones(2)
-        >>> optimizer([w])
-        >>> w
-        tensor([0.9000, 1.9000], requires_grad=True)
-        >>> optimizer.optim_objs[w].param_groups[0]["lr"] = 0.5
-        >>> optimizer([w])
-        >>> w
-        tensor([0.4000, 1.4000], requires_grad=True)
+    >>> import torch
+    >>> from ember.optim import PyroOptim
+    >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = PyroOptim(torch.optim.SGD, {"lr": 0.1})
+    >>> w.grad = torch.ones(2)
+    >>> optimizer([w])
+    >>> w
+    tensor([0.9000, 1.9000], requires_grad=True)
+    >>> optimizer.optim_objs[w].param_groups[0]["lr"] = 0.5
+    >>> optimizer([w])
+    >>> w
+    tensor([0.4000, 1.4000], requires_grad=True)
     """
 
     counts_by_identity = True
@@ -267,11 +269,7 @@ class PyroOptim:
         return next(iter(by_store.values()), {})
 
     def stepped_names(self) -> frozenset[str]:
-        """Parameters of the active store that have been stepped, here or before a state was saved that waits for them.
-
-        >>> PyroOptim(torch.optim.Adam, {"lr": 0.1}).stepped_names()
-        frozenset()
-        """
+        """Return names of parameters of the active store that have been stepped, or are in a loaded state."""
         store = get_param_store()
         names = {record.current_name() for record in self.records if record.store() is store}
         return frozenset(
@@ -291,18 +289,15 @@ class PyroOptim:
         """Let processes that train together average their gradients: updates are not captured then.
 
         Args:
-            exchange: called with the loss and the gradients of each step, before they are looked at; it may change gradients in
-                place, and returns the loss that must be finite. None for a step of one's own.
+            exchange: called with the loss and the gradients of each step, before they are looked at; it may
+                change gradients in place, and returns the loss that must be finite. None for a step of one's
+                own.
         """
         self.exchange = exchange
         self._plans.clear()
 
     def get_lr(self) -> dict[str, float]:
-        """The learning rates that the next step uses, by parameter name; only of parameters that have been stepped.
-
-        >>> PyroOptim(torch.optim.Adam, {"lr": 0.1}).get_lr()
-        {}
-        """
+        """Return the learning rates of the next step by name, of parameters that have been stepped."""
         return {name: record.rate for name, record in self._named_records().items()}
 
     def get_state(self) -> dict[str, dict[str, Any]]:
@@ -310,9 +305,6 @@ class PyroOptim:
 
         Each is ``{"state": {0: ...}, "param_groups": [...]}`` as in torch; with a scheduler there are two,
         under ``"scheduler"`` and ``"optimizer"``.
-
-        >>> PyroOptim(torch.optim.Adam, {"lr": 0.1}).get_state()
-        {}
         """
         states = {name: saved_state.read(record) for name, record in self._named_records().items()}
         for name, waiting in self._state_waiting_to_be_consumed.items():
@@ -379,17 +371,30 @@ class PyroOptim:
 
 @options_in_a_dictionary
 def AdagradRMSProp(optim_args: Options) -> PyroOptim:
-    """Wraps :class:`ember.optim.adagrad_rmsprop.AdagradRMSProp`."""
+    """Make the optimizer of Kucukelbir et al. (2017), equations 10 and 11.
+
+    ``optim_args``: ``eta``, ``delta``, ``t``; see :class:`ember.optim.adagrad_rmsprop.AdagradRMSProp`.
+    """
     return PyroOptim(pt_AdagradRMSProp, optim_args)
 
 
 @options_in_a_dictionary
 def ClippedAdam(optim_args: Options) -> PyroOptim:
-    """Wraps :class:`ember.optim.clipped_adam.ClippedAdam`."""
+    """Make Adam with clamped gradients and a rate that shrinks at every step.
+
+    ``optim_args``: see :class:`ember.optim.clipped_adam.ClippedAdam`. Each entry of a gradient is clamped to
+    ``clip_norm``; the rate is multiplied by ``lrd`` at every step.
+
+    >>> import ember
+    >>> adam = ember.optim.ClippedAdam({"lr": 0.01, "clip_norm": 10.0, "lrd": 0.1 ** (1 / 1000)})
+    """
     return PyroOptim(pt_ClippedAdam, optim_args)
 
 
 @options_in_a_dictionary
 def DCTAdam(optim_args: Options) -> PyroOptim:
-    """Wraps :class:`ember.optim.dct_adam.DCTAdam`."""
+    """Make Adam for time series: it also takes steps in the frequency domain.
+
+    ``optim_args``: those of :class:`ember.optim.dct_adam.DCTAdam`.
+    """
     return PyroOptim(pt_DCTAdam, optim_args)

@@ -1,7 +1,7 @@
 """The store of parameters: unconstrained leaf tensors under names, each with its constraint.
 
-The default store is one per process. What a thread does inside :meth:`ParamStoreDict.scope` or :meth:`ParamStoreDict.active` is
-seen by that thread only, so several models can be trained at once.
+The default store is one per process. What a thread does inside :meth:`ParamStoreDict.scope` or
+:meth:`ParamStoreDict.active` is seen by that thread only, so several models can be trained at once.
 """
 
 from __future__ import annotations
@@ -39,10 +39,14 @@ InitValue = torch.Tensor | float | Callable[[], torch.Tensor]
 
 
 class ParamStoreDict:
-    """A mapping from names to *constrained* parameter values, recomputed at every access from the unconstrained leaves.
+    """Maps names to *constrained* parameter values.
 
-    ``value.unconstrained()`` gives the leaf that an optimizer changes; without a constraint the value is the leaf itself.
+    They are computed from the unconstrained leaves at every access. ``value.unconstrained()`` gives the leaf
+    that an optimizer changes; without a constraint the value is the leaf itself.
 
+        >>> import torch
+        >>> from ember.distributions import constraints
+        >>> from ember.params import ParamStoreDict
         >>> store = ParamStoreDict()
         >>> store.setdefault("scale", torch.tensor(2.0), constraints.positive)
         tensor(2., grad_fn=<ExpBackward0>)
@@ -57,16 +61,18 @@ class ParamStoreDict:
         self.by_thread = ContentsByThread(Contents())
         """What this thread sees as ``contents``."""
         self.awaited: dict[str, str] = {}
-        """Parameters that a fit goes on with, and that a module which registers its own under these names is to take over; with
-        the place where that module was, if it is known."""
+        """Parameters that a fit goes on with, and that a module which registers its own under these names
+        is to take over; with the place where that module was, if it is known."""
 
     @property
     def version(self) -> int:
         """A number that changes whenever a name, a leaf or a constraint may have changed.
 
-        Unique in the process: two equal numbers, of any stores and scopes, mean the same names, leaves and constraints. Read it
-        *before* what it stands for. Values inside a leaf do not count.
+        Unique in the process: two equal numbers, of any stores and scopes, mean the same names, leaves and
+        constraints. Read it *before* what it stands for. Values inside a leaf do not count.
 
+            >>> import torch
+            >>> from ember.params import ParamStoreDict
             >>> store = ParamStoreDict()
             >>> before = store.version
             >>> with store.scope():
@@ -122,11 +128,11 @@ class ParamStoreDict:
             yield name, self[name]
 
     def leaf(self, name: str) -> torch.Tensor | None:
-        """The unconstrained leaf of a name, or None."""
+        """Return the unconstrained leaf of a name, or None."""
         return self._contents.leaves.get(name)
 
     def constraint(self, name: str) -> Constraint:
-        """The constraint of a known name."""
+        """Return the constraint of a known name."""
         return self._contents.constraints[name]
 
     def named_parameters(self) -> ItemsView[str, torch.Tensor]:
@@ -176,11 +182,12 @@ class ParamStoreDict:
     def setdefault(
         self, name: str, init_constrained_value: InitValue, constraint: Constraint = constraints.real
     ) -> torch.Tensor:
-        """The constrained value of a parameter, which is created first if there is none of that name.
+        """Return the constrained value of a parameter, which is created first if there is none of that name.
 
         Args:
             name: the parameter's name.
-            init_constrained_value: a tensor, or a callable that is asked for one only if the parameter is new.
+            init_constrained_value: a tensor, or a callable that is asked for one only if the parameter is
+                new.
             constraint: counts only if the parameter is new.
 
         Raises:
@@ -208,20 +215,31 @@ class ParamStoreDict:
         constraint: Constraint = constraints.real,
         event_dim: int | None = None,
     ) -> torch.Tensor:
-        """What :func:`ember.param` does without handlers; ``event_dim`` matters to plates only."""
+        """Return a parameter, and make it on first use: what :func:`ember.param` does without handlers.
+
+        Args:
+            name: the parameter's name.
+            init_tensor: its first value, or a callable that is asked for it on first use only.
+            constraint: where its values lie; counts on first use only.
+            event_dim: without effect here; it matters to plates.
+
+        Raises:
+            UnknownParameterError: if there is no such parameter and no initial value.
+            ParameterError: if the initial value violates the constraint.
+        """
         return self[name] if init_tensor is None else self.setdefault(name, init_tensor, constraint)
 
     def match(self, name: str) -> dict[str, torch.Tensor]:
-        """Constrained values of all parameters whose name matches a regular expression (from its start)."""
+        """Return constrained values of parameters whose names begin with a match of a regular expression."""
         pattern = re.compile(name)
         return {key: self[key] for key in self if pattern.match(key)}
 
     def param_name(self, p: torch.Tensor) -> str | None:
-        """The name of an unconstrained leaf, or None."""
+        """Return the name of an unconstrained leaf, or None."""
         return self._param_to_name.get(p)
 
     def get_state(self) -> StateDict:
-        """The leaves and constraints by name; tensors are the store's own, not copies."""
+        """Return the leaves and constraints by name; tensors are the store's own, not copies."""
         leaves = dict(self._params)
         for leaf in leaves.values():
             leaf.__dict__.pop("unconstrained", None)
@@ -296,7 +314,13 @@ class ParamStoreDict:
             ACTIVE.store = outer
 
     def replace_param(self, param_name: str, new_param: torch.Tensor, old_param: torch.Tensor) -> None:
-        """Deprecated: assign to ``store[name]``."""
+        """Replace a value. Deprecated: assign to ``store[name]``.
+
+        Args:
+            param_name: the parameter's name.
+            new_param: the new, constrained value.
+            old_param: the value as it is in the store.
+        """
         warnings.warn(
             "ParamStore.replace_param() is deprecated; use .__setitem__() instead.",
             DeprecationWarning,
@@ -334,12 +358,27 @@ ACTIVE = _Active()
 
 
 def get_param_store() -> ParamStoreDict:
-    """The store that is active in this thread: the process's own, unless :meth:`ParamStoreDict.active` says otherwise."""
+    """Return the store that is active in this thread.
+
+    It is the process's own, unless :meth:`ParamStoreDict.active` says otherwise.
+
+    >>> import torch, ember
+    >>> loc = ember.param("loc", torch.tensor(1.0))
+    >>> list(ember.get_param_store())
+    ['loc']
+    """
     return ACTIVE.store
 
 
 def clear_param_store() -> None:
-    """Forget all parameters of the active store."""
+    """Forget all parameters of the active store.
+
+    >>> import torch, ember
+    >>> loc = ember.param("loc", torch.tensor(1.0))
+    >>> ember.clear_param_store()
+    >>> len(ember.get_param_store())
+    0
+    """
     get_param_store().clear()
 
 

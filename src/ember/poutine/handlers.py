@@ -75,23 +75,78 @@ def make_handler(name: str, messenger: Callable[P, M_co]) -> Handler[P, M_co]:
     return cast(Handler[P, M_co], handler)
 
 
+# ``help`` shows the docstring of the class; what stands below each line is for the site, which reads the sources.
 block = make_handler("block", BlockMessenger)
+"""Hides sites from the handlers outside: ``block(fn, hide=["z"])``. Without arguments, it hides all.
+
+``hide``, ``expose``: names. ``hide_types``, ``expose_types``: types, such as ``"param"``. ``hide_fn``,
+``expose_fn``: functions from a site to a bool. ``hide_all``, ``expose_all``: what happens where nothing else
+decides.
+"""
 broadcast = make_handler("broadcast", BroadcastMessenger)
+"""Expands distributions to the plates around them; every plate does so by itself already."""
 condition = make_handler("condition", ConditionMessenger)
+"""Observes the named sites: ``condition(model, data={"x": x})``. ``data``: values by name, or a trace."""
 do = make_handler("do", DoMessenger)
+"""Intervenes: ``do(model, data={"dose": 1.0})``. A site is still sampled; what follows sees the value given.
+
+``data``: tensors or numbers by name. Raises NotImplementedError for another type.
+"""
 enum = make_handler("enum", EnumMessenger)
+"""Gives sites marked ``infer={"enumerate": "parallel"}`` all values of their support at once.
+
+The values lie along a dim of their own, left of the plates. ``first_available_dim``: the rightmost dim to
+use, negative. Raises NotImplementedError if a support cannot be enumerated.
+"""
 equalize = make_handler("equalize", EqualizeMessenger)
+"""Gives all matching sites the value of the first of them: ``equalize(model, "z_.+")``.
+
+``sites``: a regular expression for whole names, or several. ``type``: ``"sample"`` or ``"param"``.
+``keep_dist``: keep the later sites' distributions, which conditions the program on the values being equal.
+"""
 escape = make_handler("escape", EscapeMessenger)
+"""Raises ``NonlocalExit`` at the first site for which ``escape_fn(site)`` is true."""
 infer_config = make_handler("infer_config", InferConfigMessenger)
+"""Updates ``site["infer"]`` of sample and param sites with the dict that ``config_fn(site)`` returns."""
 lift = make_handler("lift", LiftMessenger)
+"""Samples parameters from a prior: ``lift(model, prior={"loc": dist.Normal(0.0, 1.0)})``.
+
+``prior``: a distribution for all parameters, a function of the initial value, or a dict of these by name.
+"""
 mask = make_handler("mask", MaskMessenger)
+"""Counts log densities only where ``mask`` is true.
+
+``mask``: a bool, or a tensor of bools that broadcasts with the sites' batch shapes. Nested masks are combined
+with "and". Raises ValueError for a mask of another type.
+"""
 reparam = make_handler("reparam", ReparamMessenger)
+"""Replaces sites by auxiliary ones: ``reparam(model, config={"z": LocScaleReparam(0.0)})``.
+
+``config``: reparameterisers by site name, or a function from a site to one or None. See
+:mod:`ember.infer.reparam`.
+"""
 replay = make_handler("replay", ReplayMessenger)
+"""Gives latent sites the values that they have in a trace: ``replay(model, trace=guide_trace)``.
+
+``params``: constrained parameter values by name. Raises ValueError if neither is given.
+"""
 scale = make_handler("scale", ScaleMessenger)
+"""Multiplies log densities by a positive factor: a number, or a tensor that broadcasts with the sites.
+
+Nested factors multiply. Raises ValueError if the factor is not positive.
+"""
 seed = make_handler("seed", SeedMessenger)
+"""Seeds torch, random and numpy on entry, and puts their states back on exit: ``seed(model, rng_seed=1)``."""
 substitute = make_handler("substitute", SubstituteMessenger)
+"""Gives the named parameters other, constrained values: ``substitute(model, data={"loc": value})``."""
 trace: TraceFunction = cast(TraceFunction, make_handler("trace", TraceMessenger))
+"""Records the sites of a program: ``trace(model).get_trace(x)`` runs ``model(x)`` and returns the trace.
+
+``graph_type="dense"`` adds edges between sites that may depend on each other. ``param_only`` records
+parameters alone.
+"""
 uncondition = make_handler("uncondition", UnconditionMessenger)
+"""Samples observed sites anew."""
 
 
 @overload
@@ -109,6 +164,13 @@ def markov(
 def markov(
     fn: object = None, history: int = 1, keep: bool = False, dim: int | None = None, name: str | None = None
 ) -> Any:
+    """Declares that a site depends on sites of the last ``history`` steps only.
+
+    Written ``for t in markov(range(n))``.
+
+    ``history``: how many earlier steps a step depends on. ``keep``: whether a step that is left stays visible
+    to later steps at the same level. ``dim`` and ``name`` raise NotImplementedError.
+    """
     messenger = MarkovMessenger(history=history, keep=keep, dim=dim, name=name)
     if fn is None:
         return messenger

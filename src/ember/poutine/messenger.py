@@ -35,20 +35,27 @@ class Handled:
 
 
 def unwrap(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function under all its handlers."""
+    """Return the function under all its handlers.
+
+    Args:
+        fn: a program, with handlers or without.
+    """
     while isinstance(fn, Handled):
         fn = fn.fn
     return fn
 
 
 class Messenger:
-    """Base of handlers, itself without effect.
+    """Acts on the statements of a program that runs inside of it; the base of handlers.
 
-    A handler is a context manager, and a decorator when called with a function. Subclasses define ``_pyro_<type>(msg)`` to act
-    before a site of that type is settled, ``_pyro_post_<type>(msg)`` to act after it, or override ``_process_message`` and
-    ``_postprocess_message`` to act on all.
+    It does nothing itself.
+
+    A handler is a context manager, and a decorator when called with a function. Subclasses define
+    ``_pyro_<type>(msg)`` to act before a site of that type is settled, ``_pyro_post_<type>(msg)`` to act
+    after it, or override ``_process_message`` and ``_postprocess_message`` to act on all.
 
         >>> import ember
+        >>> from ember.poutine import Messenger
         >>> class Shout(Messenger):
         ...     def _pyro_sample(self, msg):
         ...         print("sampling", msg["name"])
@@ -85,11 +92,13 @@ class Messenger:
             del stack[stack.index(self) :]
 
     def hides(self, site: Site) -> bool:
-        """Whether the handlers outside of this one do not see a site."""
+        """Say whether the handlers outside of this one do not see a site."""
         return False
 
     def is_repeatable(self) -> bool:
-        """Whether it does to each run what its attributes say, and keeps nothing of it: steps inside of it can be captured.
+        """Whether it does to each run what its attributes say, and keeps nothing of it.
+
+        Steps inside of it can be captured.
 
         A subclass that keeps something in its own attributes need not say so: that is noticed.
         """
@@ -170,8 +179,8 @@ def _site_of(frame: FrameType, innermost: FrameType) -> str:
 def apply_stack(initial_msg: dict[str, Any]) -> None:
     """Run a message through the handlers: innermost to outermost, the default action, and back.
 
-    A handler that sets ``msg["stop"]`` hides the site from those outside of it. The message of a primitive that a program has
-    made by hand may be a plain dict.
+    A handler that sets ``msg["stop"]`` hides the site from those outside of it. The message of a primitive
+    that a program has made by hand may be a plain dict.
     """
     if not isinstance(initial_msg, Site):
         _apply_to_dict(initial_msg)

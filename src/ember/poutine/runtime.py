@@ -53,7 +53,10 @@ class InferDict(TypedDict, total=False):
 
 
 class NonlocalExit(Exception):
-    """Leaves a program at a site; :func:`~ember.poutine.queue` uses it to try the site's values one after the other."""
+    """Leaves a program at a site.
+
+    :func:`~ember.poutine.queue` uses it to try the site's values one after the other.
+    """
 
     def __init__(self, site: Site, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -120,13 +123,25 @@ def _inspect() -> Site:
 
 
 def get_mask() -> Any:
-    """The mask that the enclosing ``mask`` handlers make together: None, a bool, or a tensor of bools.
+    """Return the mask that the enclosing ``mask`` handlers make together: None, a bool, or a tensor of bools.
 
-    A model can skip an expensive factor when nothing would count it: ``if poutine.get_mask() is not False: ...``
+    A model can skip an expensive factor when nothing would count it: ``if poutine.get_mask() is not False:
+    ...``
+
+    >>> import ember
+    >>> with ember.poutine.mask(mask=False):
+    ...     ember.poutine.get_mask()
+    False
     """
     return _inspect().mask
 
 
 def get_plates() -> tuple[CondIndepStackFrame, ...]:
-    """The frames of the enclosing plates, outermost first."""
+    """Return the frames of the enclosing plates, outermost first.
+
+    >>> import ember
+    >>> with ember.plate("rows", 3), ember.plate("columns", 4):
+    ...     [(frame.name, frame.size, frame.dim) for frame in ember.poutine.get_plates()]
+    [('rows', 3, -1), ('columns', 4, -2)]
+    """
     return _inspect().cond_indep_stack

@@ -42,9 +42,10 @@ class Packed(Record):
 class Site(Record):
     """One primitive statement: ``site["value"]`` and ``site.value`` are the same.
 
-    A message has the entries up to ``continuation``; inference adds the others to sample sites of a trace. A site that a
-    program made by hand may lack all but ``type``, ``is_observed``, ``value`` and ``infer``.
+    A message has the entries up to ``continuation``; inference adds the others to sample sites of a trace. A
+    site that a program made by hand may lack all but ``type``, ``is_observed``, ``value`` and ``infer``.
 
+    >>> from ember.poutine.site import message
     >>> site = message("x", abs, args=(-1.0,))
     >>> site.name, site["is_observed"], site.is_latent
     ('x', False, True)
@@ -192,7 +193,7 @@ def message(
 
 
 def site_is_subsample(site: Mapping[str, Any]) -> bool:
-    """Whether a site is the hidden one in which a plate draws its indices."""
+    """Say whether a site is the hidden one in which a plate draws its indices."""
     return _is_sample_of(site, "_Subsample")
 
 

@@ -34,6 +34,14 @@ class TraceMessenger(Messenger):
     Args:
         graph_type: ``"dense"`` adds edges between sites that may depend on each other.
         param_only: record parameters only.
+
+    >>> import torch, ember
+    >>> def model():
+    ...     z = ember.sample("z", ember.distributions.Normal(0.0, 1.0))
+    ...     ember.sample("x", ember.distributions.Normal(z, 1.0), obs=torch.tensor(2.0))
+    >>> trace = ember.poutine.trace(model).get_trace()
+    >>> trace.nodes["x"].value, trace.log_prob_sum().shape
+    (tensor(2.), torch.Size([]))
     """
 
     def __init__(

@@ -50,7 +50,8 @@ def _is_plain(site: Site) -> bool:
 class Trace:
     """Sites by name, in the order of their execution, and the edges between them.
 
-    A ``"flat"`` trace has no edges; a ``"dense"`` one has an edge between each pair of sites that may depend on each other.
+    A ``"flat"`` trace has no edges; a ``"dense"`` one has an edge between each pair of sites that may depend
+    on each other.
 
         >>> import ember, torch
         >>> def model(x):
@@ -147,7 +148,7 @@ class Trace:
         return self._succ[site_name]
 
     def copy(self) -> Trace:
-        """A copy with the same sites (not copied) and its own edges."""
+        """Return a copy with the same sites (not copied) and its own edges."""
         new = Trace(graph_type=self.graph_type)
         new.nodes.update(self.nodes)
         new._outgoing = {name: set(names) for name, names in self._outgoing.items()}
@@ -179,7 +180,9 @@ class Trace:
 
     @works_for("site {!r}")
     def log_prob_sum(self, site_filter: SiteFilter = allow_all_sites) -> Tensor | float:
-        """The log density of the run, a scalar: the sum over its sample sites, scaled and masked. Memoised on the sites.
+        """The log density of the run, a scalar.
+
+        It is the sum over the sample sites, scaled and masked. Memoised on the sites.
 
         Args:
             site_filter: takes name and site; the sites for which it is false are left out.
@@ -205,7 +208,10 @@ class Trace:
 
     @works_for("site {!r}")
     def add_log_probs(self, site_filter: SiteFilter = allow_all_sites) -> list[str]:
-        """As :meth:`compute_log_prob`, without a look at the values; returns the names of the sites that had none."""
+        """As :meth:`compute_log_prob`, without a look at the values.
+
+        Returns the names of the sites that had none.
+        """
         fresh = []
         for name, site in self._sample_sites(site_filter):
             if "log_prob" not in site:
@@ -220,7 +226,10 @@ class Trace:
 
     @works_for("site {!r}")
     def add_score_parts(self) -> list[str]:
-        """As :meth:`compute_score_parts`, without a look at the values; returns the names of the sites that had none."""
+        """As :meth:`compute_score_parts`, without a look at the values.
+
+        Returns the names of the sites that had none.
+        """
         fresh = []
         for name, site in self._sample_sites(allow_all_sites):
             if "score_parts" not in site:
@@ -266,19 +275,19 @@ class Trace:
             site.value = site.value.detach()
 
     def samples(self) -> Iterator[Site]:
-        """The sample sites, latent and observed."""
+        """Return the sample sites, latent and observed."""
         return (site for site in self.nodes.values() if site.type == "sample")
 
     def latents(self) -> Iterator[Site]:
-        """The sample sites that are not observed."""
+        """Return the sample sites that are not observed."""
         return (site for site in self.nodes.values() if site.type == "sample" and not site.is_observed)
 
     def observed(self) -> Iterator[Site]:
-        """The observed sample sites."""
+        """Return the observed sample sites."""
         return (site for site in self.nodes.values() if site.type == "sample" and site.is_observed)
 
     def params(self) -> Iterator[Site]:
-        """The parameters."""
+        """Return the parameters."""
         return (site for site in self.nodes.values() if site.type == "param")
 
     def _names(self, holds: Callable[[Site], bool]) -> list[str]:
@@ -314,7 +323,9 @@ class Trace:
         return ((name, site) for name, site in self.nodes.items() if site.is_latent)
 
     def symbolize_dims(self, plate_to_symbol: dict[str, str] | None = None) -> None:
-        """Give the dims of sample sites symbols (in ``infer``); sets ``plate_to_symbol`` and ``symbol_to_dim``.
+        """Give the dims of sample sites symbols (in ``infer``).
+
+        Sets ``plate_to_symbol`` and ``symbol_to_dim``.
 
         Args:
             plate_to_symbol: symbols that plates have already, to be extended.

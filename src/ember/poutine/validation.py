@@ -20,13 +20,17 @@ STRUCTURE_CHECKS = _StructureChecks()
 
 
 def enable_validation(is_validate: bool) -> None:
-    """Switch the checks of handlers on or off."""
+    """Switch the checks of handlers on or off.
+
+    Args:
+        is_validate: whether handlers check what they see.
+    """
     global _VALIDATION_ENABLED
     _VALIDATION_ENABLED = is_validate
 
 
 def is_validation_enabled() -> bool:
-    """Whether handlers check what they see in this thread."""
+    """Say whether handlers check what they see in this thread."""
     return _VALIDATION_ENABLED and STRUCTURE_CHECKS.on
 
 

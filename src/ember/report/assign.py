@@ -26,12 +26,20 @@ _NUMBERS_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class Assignment:
-    """The posterior of discrete variables, one by one.
+    """Holds the posterior of discrete variables, one by one: what :func:`assign` returns.
 
     Attributes:
-        site: whose it is.
-        probs: probability of each value, ``(*plates, K)``.
+        site: the name of the site; the first and the last of several.
+        probs: the probability of each value, ``(*plates, K)``.
         support: the values, ``(K, *event)``.
+
+    >>> import torch
+    >>> from ember.report import Assignment
+    >>> found = Assignment("k", torch.tensor([[0.9, 0.1], [0.3, 0.7]]), torch.tensor([0, 1]))
+    >>> found.values, found.certainty
+    (tensor([0, 1]), tensor([0.9000, 0.7000]))
+    >>> print(found)
+    k: 0 (1), 1 (1); mean certainty 0.80
     """
 
     site: str
@@ -40,12 +48,12 @@ class Assignment:
 
     @property
     def values(self) -> Tensor:
-        """The most probable value of each, ``(*plates, *event)``."""
+        """The most probable value of each variable, ``(*plates, *event)``."""
         return self.support[self.probs.argmax(-1)]
 
     @property
     def certainty(self) -> Tensor:
-        """The probability of the most probable value, ``(*plates)``."""
+        """The probability of the most probable value, ``(*plates)``, between ``1 / K`` and 1."""
         return self.probs.amax(-1)
 
     def __str__(self) -> str:
@@ -59,7 +67,7 @@ class Assignment:
 
 
 def assign(fitted: object, *rest: Any, num_samples: int = 500, **kwargs: Any) -> Assignment:
-    """The posterior probabilities of the values of a discrete site: which cluster a row is in, which state a chain.
+    """Compute posterior probabilities of the values of a discrete site, such as the cluster of each row.
 
     Called as ``assign(model, guide, site, *args)``, ``assign(model, draws, site, *args)``,
     ``assign(svi, site, *args)`` or ``assign(fit, site)``, with all data.
@@ -75,22 +83,24 @@ def assign(fitted: object, *rest: Any, num_samples: int = 500, **kwargs: Any) ->
     draws of several modes mix them up.
 
     Args:
-        fitted: what :func:`ember.fit` returns, an SVI, or a model.
+        fitted: what :func:`ember.fit` returns, an SVI or what its ``run`` or ``fit`` returns, or a model.
         rest: a guide or draws by site after a model; then the name of the site, or a sequence of names with
             the same support, such as the states of a chain; then the arguments of the model, which are those
             of the fit by default.
-        num_samples: draws to average over, at most.
-        kwargs: of the model.
+        num_samples: how many draws to average over, at most.
+        kwargs: keyword arguments of the model.
 
     Returns:
-        Probabilities of shape ``(*plates, K)``, ``(*plates, steps, K)`` in a scan, with a further first dim for a sequence of
-        names.
+        An :class:`Assignment`. Its probabilities have the shape ``(*plates, K)``, in a scan
+            ``(*plates, steps, K)``, with a further first dim for a sequence of names.
 
     Raises:
-        ModelError: for a site that does not exist, is not discrete, or cannot be summed out.
+        ModelError: if no site is named; for a site that does not exist, is not discrete, or cannot be summed
+            out; for several sites that differ in plates or support, or of which draws have only some.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.report import assign
     >>> def mixture(x):
     ...     locs = torch.tensor([0.0, 4.0])
     ...     with ember.plate("rows", len(x)):

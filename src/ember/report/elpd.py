@@ -24,18 +24,27 @@ _LOUD = 0.4  # a variance of the log density above which WAIC is not reliable (V
 
 @dataclass(frozen=True)
 class Elpd:
-    """Expected log predictive density of new data, as many as the observed data; higher is better.
+    """Holds an expected log predictive density (elpd) of as many new data as were observed; higher is better.
 
     Attributes:
         kind: how it was estimated.
-        elpd: the sum over observations.
-        se: its standard error.
+        elpd: the sum over observations, in nats.
+        se: the standard error of the sum, in nats.
         p: effective number of parameters; None for data that were held out.
-        pointwise: one number for each observation.
-        k_hat: of the weights that leave out an observation, by observation; None but for :func:`loo`.
+        pointwise: one number for each observation, in nats, shape ``(observations,)``.
+        k_hat: k-hat of the weights that leave out an observation, shape ``(observations,)``. From
+            :func:`loo` alone.
         warnings: reasons not to rely on it.
-        arviz: the result of ArviZ; None but for :func:`loo`.
-        mcse: the Monte Carlo error of the sum; None but for :func:`held_out`.
+        arviz: the result of ArviZ. From :func:`loo` alone.
+        mcse: the Monte Carlo error of the sum, in nats. From :func:`held_out` alone.
+
+    >>> import torch
+    >>> from ember.report import Elpd
+    >>> found = Elpd("held_out", -5.0, 1.2, None, torch.tensor([-2.0, -1.0, -2.0]), mcse=0.01)
+    >>> print(found)
+    elpd_held_out -5.0 ± 1.2, 3 observations
+    >>> round(found.mean, 2)
+    -1.67
     """
 
     kind: Literal["loo", "waic", "held_out"]
@@ -50,7 +59,7 @@ class Elpd:
 
     @property
     def mean(self) -> float:
-        """In nats an observation."""
+        """The density of one observation on average, in nats."""
         return self.elpd / len(self.pointwise)
 
     def __str__(self) -> str:
@@ -66,36 +75,42 @@ def loo(
     site: str | Sequence[str] | None = None,
     **kwargs: Any,
 ) -> Elpd:
-    """Leave-one-out cross-validation by Pareto-smoothed importance sampling, through ArviZ.
+    """Estimate the elpd by leaving out one observation at a time, with Pareto-smoothed importance sampling.
+
+    The smoothing is ArviZ's.
 
     Called as ``loo(fit)``, ``loo(svi, *args)``, ``loo(model, guide, *args)`` or ``loo(model, draws, *args)``,
     with all data. Draws of a guide are corrected by their importance weights first, if these are good enough.
     Discrete sites without draws are summed out. Observations that a mask hides are left out.
 
     Args:
-        fitted: what :func:`ember.fit` returns, an SVI, or a model.
-        rest: a guide or draws, after a model; then the arguments of the model, which are those of the fit by
-            default.
-        num_samples: draws, at most.
-        site: the observed site, or several whose entries are left out one by one; needed where there are
-            several.
-        kwargs: of the model.
+        fitted: what :func:`ember.fit` returns, an SVI or what its ``run`` or ``fit`` returns, or a model.
+        rest: a guide or draws by site, along dim 0, after a model; then the arguments of the model, which
+            are those of the fit by default.
+        num_samples: how many draws to take, at most.
+        site: the name of the observed site, or several names whose entries are left out one by one. Needed
+            where there are several observed sites.
+        kwargs: keyword arguments of the model.
+
+    Returns:
+        An :class:`Elpd` with ``k_hat`` for each observation.
 
     Warns:
         UserWarning: where k-hat of an observation is too high, or draws of a guide could not be corrected.
 
     Raises:
         ImportError: without ArviZ (``pip install arviz``).
-        ModelError: for a model with fewer than two observations, or several observed sites where none is
-            named.
+        ModelError: for a model with fewer than two observations; for several observed sites where none is
+            named, or a name that is none of them; for a continuous latent site without draws.
 
     References:
         A. Vehtari, A. Gelman and J. Gabry (2017), "Practical Bayesian model evaluation using leave-one-out
         cross-validation and WAIC". M. Magnusson, M. R. Andersen, J. Jonasson and A. Vehtari (2019), "Bayesian
         leave-one-out cross-validation for large data": approximate posteriors are corrected by weights.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.report import loo
     >>> def model(y):
     ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", len(y)):
@@ -139,16 +154,19 @@ def waic(
     site: str | Sequence[str] | None = None,
     **kwargs: Any,
 ) -> Elpd:
-    """The widely applicable information criterion, as an expected log predictive density; :func:`loo` is more robust.
+    """Estimate the elpd by the widely applicable information criterion (WAIC); :func:`loo` is more robust.
 
     Called as :func:`loo` is. It does not need ArviZ, which has no WAIC from 1.0 on.
 
     Args:
-        fitted: what :func:`ember.fit` returns, an SVI, or a model.
+        fitted: what :func:`ember.fit` returns, an SVI or what its ``run`` or ``fit`` returns, or a model.
         rest: see :func:`loo`.
-        num_samples: draws, at most.
+        num_samples: how many draws to take, at most.
         site: see :func:`loo`.
-        kwargs: of the model.
+        kwargs: keyword arguments of the model.
+
+    Returns:
+        An :class:`Elpd`.
 
     Warns:
         UserWarning: where the variance of a log density is above 0.4, or draws of a guide could not be
@@ -160,6 +178,16 @@ def waic(
     References:
         S. Watanabe (2010), "Asymptotic equivalence of Bayes cross validation and widely applicable
         information criterion in singular learning theory".
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model(y):
+    ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
+    ...     with ember.plate("rows", len(y)):
+    ...         ember.sample("y", dist.Normal(mu, 1.0), obs=y)
+    >>> y = torch.tensor([0.5, 1.5, 1.0, 2.0])  # the posterior is Normal(1, 0.447)
+    >>> print(ember.waic(model, {"mu": 1.0 + 0.447 * torch.randn(1000)}, y))
+    elpd_waic -5.1 ± 0.4, p 0.4, 4 observations
     """
     columns, draws = _columns("waic", fitted, rest, kwargs, num_samples, site)
     deviance, effective = waic_terms(columns.double(), pointwise=True)
@@ -182,31 +210,47 @@ def compare(
 ) -> Table:
     """Compare models by leave-one-out cross-validation, or by the same held-out data; the best comes first.
 
-    The columns are ``elpd``; its standard error ``se``; the effective number of parameters ``p``; ``diff``,
-    the distance from the best, and its standard error ``dse``; and ``weight``, the weight of the model in a
-    mixture of predictions (stacking, by ArviZ). A difference of a few ``dse``, or of less than 4, says
-    little. For held-out data there are no ``p`` and ``weight``.
+    The columns, in nats, are ``elpd``; its standard error ``se``; ``diff``, the distance from the best; and
+    the standard error of that, ``dse``. ``p`` is the effective number of parameters. ``weight`` is the weight
+    of the model in a mixture of predictions (stacking, by ArviZ). A difference of a few ``dse``, or of less
+    than 4, says little. For held-out data there are no ``p`` and ``weight``.
 
     Args:
         fits: by name: what :func:`ember.fit` returns, an SVI, a tuple ``(model, guide)`` or ``(model,
             draws)``, or what :func:`loo` has returned; or all of them what :func:`held_out` has returned.
-        args: of the models that have none of their own.
-        num_samples: draws of each, at most.
+        args: arguments of the models that have none of their own.
+        num_samples: how many draws of each to take, at most.
         site: see :func:`loo`.
-        kwargs: of the models that have none of their own.
+        kwargs: keyword arguments of the models that have none of their own.
+
+    Returns:
+        A :class:`Table` with one row a model.
 
     Raises:
-        ImportError: without ArviZ.
-        ModelError: for fewer than two models, or models of different observations.
+        ImportError: without ArviZ, unless all are of held-out data.
+        ModelError: for fewer than two models, models of different numbers of observations, or estimates of
+            different kinds.
 
     References:
         Y. Yao, A. Vehtari, D. Simpson and A. Gelman (2018), "Using stacking to average Bayesian predictive
         distributions".
 
-    Example::
+    With fits, or with SVIs and pairs that need the arguments:
 
         ember.compare({"linear": fit, "quadratic": other})
         ember.compare({"normal": svi, "student": (model, guide)}, x, y)
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model(y, loc):
+    ...     with ember.plate("rows", len(y)):
+    ...         ember.sample("y", dist.Normal(loc, 1.0), obs=y)
+    >>> y = torch.tensor([0.5, 1.5, 1.0, 2.0])
+    >>> of = lambda loc: ember.held_out(model, {}, y, loc)
+    >>> print(ember.compare({"loc 0": of(0.0), "loc 1": of(1.0)}))
+           elpd   se  diff  dse
+    loc 1  -4.4  0.4   0.0  0.0
+    loc 0  -7.4  1.4   3.0  1.1
     """
     found = {
         name: each if isinstance(each, Elpd) else _loo_of(each, args, kwargs, num_samples, site)

@@ -42,12 +42,13 @@ def held_out(
     site: str | Sequence[str] | None = None,
     **kwargs: Any,
 ) -> Elpd:
-    """The log predictive density of data that were held out of the fit.
+    """Compute the log predictive density of data that were held out of the fit.
 
     Of each new observation it is ``log p(y_i | data)``, the logarithm of the mean of its density over draws
     of the posterior; ``elpd`` is their sum. It is a proper score: in expectation the true distribution has
-    the highest. Called as ``held_out(fit, *args)``, ``held_out(svi, *args)``, ``held_out(model, guide, *args)``
-    or ``held_out(model, draws, *args)``, with the arguments that hold the new data.
+    the highest. Called as ``held_out(fit, *args)``, ``held_out(svi, *args)``,
+    ``held_out(model, guide, *args)`` or ``held_out(model, draws, *args)``, with the arguments that hold the
+    new data.
 
     The rows are taken for new: latent variables of a row itself, which lie in all plates of the data, are
     not those of the fit. Discrete ones are summed out, others drawn from the model given the rest. All other
@@ -55,37 +56,39 @@ def held_out(
     one, so that memory does not grow with their number.
 
     Args:
-        fitted: what :func:`ember.fit` returns, an SVI, or a model.
-        rest: a guide or draws, after a model; then the arguments of the model, with the new data.
-        fitted_to: the arguments of the fit, all data, where a guide was fitted: its draws are made at these
-            and corrected by their weights, where those are good enough. Without them the draws are the
-            guide's own, made at the new arguments: give them if the guide reads the data.
-        new: plates or latent sites that are new, instead of those of the rows: ``new="firms"`` for other
-            firms, ``new=()`` for other data of the same rows.
-        num_samples: draws, at most.
-        site: the observed site, or several; needed where there are several.
-        kwargs: of the model.
+        fitted: what :func:`ember.fit` returns, an SVI or what its ``run`` or ``fit`` returns, or a model.
+        rest: a guide or draws by site, along dim 0, after a model; then the arguments of the model, with the
+            new data.
+        fitted_to: the arguments of the fit, with all its data, where a guide was fitted. The draws are made
+            at these and corrected by their weights, where those are good enough. Without them the draws are
+            the guide's own, made at the new arguments: give ``fitted_to`` if the guide reads the data.
+        new: names of plates or latent sites that are new, instead of those of the rows: ``new="firms"`` for
+            other firms, ``new=()`` for other data of the same rows.
+        num_samples: how many draws to take, at most.
+        site: the name of the observed site, or several names; needed where there are several.
+        kwargs: keyword arguments of the model.
 
     Returns:
-        ``elpd``, its standard error over observations, ``pointwise``, ``mean`` (an observation), and ``mcse``,
-        the Monte Carlo error of the sum. :func:`compare` takes several.
+        An :class:`Elpd`, in nats, with ``mcse``, the Monte Carlo error of the sum. :func:`compare` takes
+            several.
 
     Warns:
         UserWarning: where the Monte Carlo error is above a quarter of the standard error and 0.1 nats, an
             observation is impossible under all draws, or draws could not be corrected.
 
     Raises:
-        ModelError: for draws of another shape than their sites have at the new arguments; for a discrete site
-            of no row that was summed out, unless ``new`` says whether its value is that of the fit; see also
-            :func:`loo`.
+        ModelError: without arguments or observations; for a name in ``new`` or ``site`` that is not there;
+            for draws of another shape than their sites have at the new arguments; for a discrete site of no
+            row that was summed out, unless ``new`` says whether its value is that of the fit.
 
     References:
         A. Gelman, J. Hwang and A. Vehtari (2014), "Understanding predictive information criteria for Bayesian
         models", equation 5; T. Gneiting and A. E. Raftery (2007), "Strictly proper scoring rules, prediction,
         and estimation".
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.report import held_out
     >>> def model(y):
     ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", len(y)):

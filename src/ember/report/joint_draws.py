@@ -18,27 +18,28 @@ from ember.report.weighed import corrected
 
 
 def joint_draws(fitted: object, *rest: Any, num_samples: int = 1000, **kwargs: Any) -> dict[str, Tensor]:
-    """Draws of all latent sites; discrete ones are drawn jointly, given each draw of the others.
+    """Draw all latent sites; discrete ones are drawn jointly, given each draw of the others.
 
     Called as ``joint_draws(fit)``, ``joint_draws(svi, *args)``, ``joint_draws(model, guide, *args)`` or
     ``joint_draws(model, draws, *args)``. Give the result to :func:`loo`, if observations depend on each other
     through a discrete site: a change point, or the states of a chain.
 
     Args:
-        fitted: what :func:`ember.fit` returns, an SVI, or a model.
-        rest: a guide or draws, after a model; then the arguments of the model, which are those of the fit by
-            default.
-        num_samples: draws, at most.
-        kwargs: of the model.
+        fitted: what :func:`ember.fit` returns, an SVI or what its ``run`` or ``fit`` returns, or a model.
+        rest: a guide or draws by site, along dim 0, after a model; then the arguments of the model, which
+            are those of the fit by default.
+        num_samples: how many draws to take, at most.
+        kwargs: keyword arguments of the model.
 
     Returns:
-        Values by site, draws along dim 0.
+        Values by site, ``(draws, *shape)``.
 
     Raises:
         ModelError: for continuous sites without draws.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.report import joint_draws
     >>> def model(x):
     ...     k = ember.sample("k", dist.Bernoulli(0.5))
     ...     with ember.plate("rows", len(x)):

@@ -23,7 +23,7 @@ Program = Callable[..., Any]
 def log_likelihood(
     model: Program, posterior: Mapping[str, Tensor], *args: Any, **kwargs: Any
 ) -> dict[str, Tensor]:
-    """Log densities of the observations, one by one, without the scales of plates.
+    """Compute log densities of the observations, one by one, without the scales of plates.
 
     This is the input of leave-one-out cross-validation (Vehtari, Gelman and Gabry, 2017). Entries that a mask
     hides are 0. Plates that take a part of their rows take all of them here. Discrete latent sites without
@@ -32,18 +32,19 @@ def log_likelihood(
     Args:
         model: the program, with its data observed.
         posterior: draws of its latent sites, along dim 0.
-        args: of the model.
-        kwargs: of the model.
+        args: arguments of the model.
+        kwargs: keyword arguments of the model.
 
     Returns:
-        By observed site, tensors of shape ``(draws,) + batch shape of the site``.
+        By observed site, tensors of shape ``(draws,) + batch shape of the site``, in nats.
 
     Raises:
-        ValueError: for a continuous latent site without draws, draws of different numbers, a model without
+        ModelError: for a continuous latent site without draws, draws of different numbers, a model without
             observations, or data that depend on each other through discrete sites that are summed out.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.report import log_likelihood
     >>> def model(y):
     ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", len(y)):

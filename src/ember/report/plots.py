@@ -32,26 +32,38 @@ def forest(
     num_samples: int = 4000,
     **kwargs: Any,
 ) -> Figure:
-    """Intervals of each quantity: a point at the median, a bar over the middle 50 %, a line over the middle 90 %.
+    """Draw intervals of each quantity.
 
-    Called as ``forest(draws)``, ``forest(fit)``, ``forest(svi, *args)`` or ``forest(model, guide, *args)``. What else the
-    picture is to show goes into ``figure.axes[0]``.
+    A point is at the median, a bar over the middle 50 %, a line over the middle 90 %. Called as
+    ``forest(draws)``, ``forest(fit)``, ``forest(svi, *args)`` or ``forest(model, guide, *args)``. What else
+    the picture is to show goes into ``figure.axes[0]``.
 
     Args:
-        fitted: draws by site, along dim 0; or what :func:`ember.fit` returns, an SVI, or a model.
+        fitted: draws by site, along dim 0; or what :func:`ember.fit` returns, an SVI or what its ``run`` or
+            ``fit`` returns, or a model.
         rest: a guide or draws, after a model; then the arguments of the model.
-        site: which sites, one or several; all by default.
-        labels: of the quantities, instead of their names.
-        ordered: from the smallest median to the largest; by default as they come.
-        marks: a value for each quantity, drawn as a cross, such as what has come of a forecast.
+        site: the name of the site to draw, or several names; all sites by default.
+        labels: labels of the quantities, instead of their names.
+        ordered: whether to go from the smallest median to the largest; by default as they come.
+        marks: a value for each quantity, shape ``(Q,)``, drawn as a cross: what has come of a forecast, say.
         most: how many quantities are drawn at most, from the first on.
-        title: of the figure.
-        num_samples: draws of a guide.
-        kwargs: of the model.
+        title: the title of the figure.
+        num_samples: how many draws of a guide to take.
+        kwargs: keyword arguments of the model.
+
+    Returns:
+        A figure of matplotlib.
 
     Raises:
         ImportError: without matplotlib (``pip install matplotlib``).
-        ModelError: without quantities, for a site that is not there, or for labels or marks of another number.
+        ModelError: without quantities, for a site that is not there, or for another number of labels or marks
+            than of quantities.
+
+    >>> import torch
+    >>> from ember.report import forest
+    >>> figure = forest({"theta": torch.randn(100, 3)}, labels=["A", "B", "C"], ordered=True)
+    >>> sorted(label.get_text() for label in figure.axes[0].get_yticklabels())
+    ['A', 'B', 'C']
     """
     if isinstance(fitted, Mapping):
         draws = fitted

@@ -39,29 +39,46 @@ def posterior_predictive_check(
 ) -> Figure:
     """Draw data from the fitted model, and show them beside the data at hand.
 
-    On the left the distribution of all entries: the data as points, and where 90 % of the data sets that the
-    model draws lie as a band. On the right some statistics of each data set, the data's own as a line; *p* is
-    the share of drawn data sets whose statistic is larger, equal ones counting half. Near 0 or 1 the model
-    does not draw data like these.
+    On the left is the distribution of all entries: the data as points, and as a band where 90 % of the data
+    sets lie that the model draws. On the right are some statistics of the drawn data sets, with the data's
+    own as a line; *p* is the share of drawn data sets whose statistic is larger, equal ones counting half.
+    Where *p* is near 0 or 1, the model does not draw data like these.
 
     Called as ``posterior_predictive_check(fit)``, ``(svi, *args)``, ``(model, guide, *args)`` or
     ``(model, draws, *args)``. Memory does not grow with the number of samples.
 
     Args:
-        fitted: what :func:`ember.fit` returns, an SVI, or a model.
-        rest: a guide or draws, after a model; then the arguments of the model, which are those of the fit by default.
-        site: the observed site; needed where there are several.
-        statistics: functions of the entries of the data, by name, at most four; mean, sd, smallest and largest by default.
-        num_samples: data sets that are drawn.
-        title: of the figure; the name of the site by default.
-        kwargs: of the model.
+        fitted: what :func:`ember.fit` returns, an SVI or what its ``run`` or ``fit`` returns, or a model.
+        rest: a guide or draws by site, along dim 0, after a model; then the arguments of the model, which
+            are those of the fit by default.
+        site: the name of the observed site; needed where there are several.
+        statistics: one to four functions by name, each from all entries of a data set, ``(n,)``, to a scalar.
+            By default mean, sd, smallest and largest; the share of ones for data of zeros and ones.
+        num_samples: how many data sets to draw.
+        title: the title of the figure; the name of the site by default.
+        kwargs: keyword arguments of the model.
+
+    Returns:
+        A figure of matplotlib.
 
     Raises:
         ImportError: without matplotlib (``pip install matplotlib``).
-        ModelError: if the site is not told, is no observed one, or there are no or too many statistics.
+        ModelError: if there are several observed sites and none is named, for a name that is none of them,
+            or for no statistics or more than four.
 
     References:
         A. Gelman, X.-L. Meng and H. Stern (1996), "Posterior predictive assessment of model fitness".
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model(y):
+    ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
+    ...     with ember.plate("rows", len(y)):
+    ...         ember.sample("y", dist.Normal(mu, 1.0), obs=y)
+    >>> draws, y = {"mu": 0.2 * torch.randn(200)}, torch.randn(25)
+    >>> figure = ember.report.posterior_predictive_check(model, draws, y, num_samples=200)
+    >>> len(figure.axes)  # the distribution, and four statistics
+    5
     """
     from matplotlib.figure import Figure
 

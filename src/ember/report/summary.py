@@ -38,27 +38,38 @@ class Summarised(Protocol):
 def summary(
     fitted: object, *rest: Any, num_samples: int = 4000, by_chain: bool = False, **kwargs: Any
 ) -> Table:
-    """Mean, sd, 5, 50 and 95 % of each scalar of a posterior, and how far they can be relied on.
+    """Tabulate mean, sd and quantiles of each scalar of a posterior, and how far they can be relied on.
 
-    Called as ``summary(fit)``, ``summary(svi, *args)``, ``summary(model, guide, *args)`` or ``summary(draws)``.
-    Of a guide these are its own moments, with ``k_hat``: the shape of the tail of the importance weights for
-    the mean of each quantity (0.7 is the limit). Numbers that its verdict (:meth:`ember.infer.SVI.verdict`)
-    does not vouch for stand in brackets, and the line below says why. Deterministic sites of the model follow
-    its latent ones; the verdict is on the latter. What ``ember.fit`` returns has its
-    weighed moments, see :meth:`ember.fit.result.Fit.summary`.
+    Called as ``summary(fit)``, ``summary(svi, *args)``, ``summary(model, guide, *args)`` or
+    ``summary(draws)``. The quantiles are those at 5, 50 and 95 %. Of a guide these are its own moments, with
+    ``k_hat``: the shape of the tail of the importance weights for the mean of each quantity (0.7 is the
+    limit). Numbers that its verdict (:meth:`ember.infer.SVI.verdict`) does not vouch for stand in brackets,
+    and the line below says why. Deterministic sites of the model follow its latent ones; the verdict is on
+    the latter. What :func:`ember.fit` returns has its weighed moments, see
+    :meth:`ember.fit.result.Fit.summary`.
 
     Args:
-        fitted: what :func:`ember.fit` returns, an SVI, a model, or a dictionary of draws by site, along dim 0.
-        rest: a guide or draws, after a model; then the arguments of the model, which are all data.
-        num_samples: draws of the guide.
-        by_chain: draws have the dims ``(chain, draw, ...)``: ``r_hat`` (of half chains) and ``ess`` are added.
-            Iterates of parameters are a chain, too.
-        kwargs: of the model.
+        fitted: what :func:`ember.fit` returns, an SVI or what its ``run`` or ``fit`` returns, a model, or a
+            dictionary of draws by site, along dim 0.
+        rest: a guide or draws, after a model; then the arguments of the model, with all data.
+        num_samples: how many draws of the guide to take.
+        by_chain: whether a dictionary has draws of the dims ``(chain, draw, ...)``. Then ``r_hat`` (of half
+            chains) and ``ess`` are added. Iterates of parameters are a chain, too.
+        kwargs: keyword arguments of the model.
+
+    Returns:
+        A :class:`Table` with one row a scalar: ``theta[0]`` for an entry of a site.
 
     Raises:
-        ModelError: for what is none of these.
+        ModelError: for what is none of these; for draws without the dims that they should have, or fewer than
+            four a chain; for a guide that draws no latent site.
 
-    >>> import ember
+    References:
+        A. Gelman and D. B. Rubin (1992), "Inference from iterative simulation using multiple sequences"
+        (R-hat).
+
+    >>> import torch, ember
+    >>> from ember.report import summary
     >>> table = summary({"mu": torch.arange(101.0)})
     >>> print(table)
         mean    sd   5%   50%   95%

@@ -35,9 +35,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers by quantity.
+    """Holds numbers by quantity. Printing it shows them, with as many digits as their sd allows.
 
     >>> import torch
+    >>> from ember.report import Table
+    >>> from ember.report.table import Column
     >>> columns = {"mean": Column(torch.tensor([1.0, 200.0])), "sd": Column(torch.tensor([0.1, 20.0]))}
     >>> table = Table(("mu", "b[0]"), columns)
     >>> print(table)
@@ -49,7 +51,9 @@ class Table:
     """
 
     names: tuple[str, ...]
+    """The quantities, one a row."""
     columns: Mapping[str, Column]
+    """The numbers by column; ``columns["mean"].values`` is a tensor of shape ``(rows,)``."""
     note: str = ""
     """What is said below the numbers."""
     words: tuple[str, ...] = ()
@@ -73,7 +77,7 @@ class Table:
         return {key: float(column.values[row]) for key, column in self.columns.items()}
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """The table as a pandas ``DataFrame``, with one row a quantity.
+        """Make a pandas ``DataFrame`` of the table, with one row a quantity.
 
         Raises:
             ImportError: without pandas (``pip install pandas``).
@@ -85,7 +89,7 @@ class Table:
         return pandas.DataFrame(values | words, index=list(self.names))
 
     def cells(self) -> list[list[str]]:
-        """The texts of all numbers, row by row; then the verdict on each, where it differs."""
+        """Return the texts of all numbers, row by row; then the verdict on each, where it differs."""
         spread = self.columns["sd"].values if "sd" in self.columns else None
         rows = []
         for row in range(len(self.names)):
@@ -96,7 +100,7 @@ class Table:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """Of the columns of :meth:`cells`."""
+        """The titles of the columns of :meth:`cells`."""
         return (*self.columns, *(("verdict",) if self._differ else ()))
 
     @property
@@ -107,7 +111,7 @@ class Table:
         return self.text()
 
     def text(self, rows: int = _SHOWN) -> str:
-        """The table as text.
+        """Write the table as text.
 
         Args:
             rows: how many quantities are shown at most, from the first on.

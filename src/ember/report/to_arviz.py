@@ -30,35 +30,45 @@ def to_arviz(
     attrs: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Any:
-    """Put draws, data and the log likelihood into ArviZ's container: ``InferenceData``, or ``DataTree`` from ArviZ 1.0 on.
+    """Put draws, data and the log likelihood into ArviZ's container.
 
-    The draws make one chain. Dims are named after plates, and after the site for the dims of events. Called as
-    ``to_arviz(model, draws, *args)``, ``to_arviz(model, guide, *args)`` or ``to_arviz(svi, *args)``; what ``ember.fit``
+    That is ``InferenceData``, or ``DataTree`` from ArviZ 1.0 on. The draws make one chain. Dims are named
+    after plates, and after the site for the dims of events. Called as ``to_arviz(fit)``, ``to_arviz(svi,
+    *args)``, ``to_arviz(model, draws, *args)`` or ``to_arviz(model, guide, *args)``. What :func:`ember.fit`
     returns has a method of that name.
 
     Args:
-        fitted: a model with its data observed, an SVI, or what ``ember.fit`` returns.
-        rest: draws by site, along dim 0, or a guide, after a model; then the arguments of the model.
-        num_samples: draws of a guide.
+        fitted: what :func:`ember.fit` returns, an SVI or what its ``run`` or ``fit`` returns, or a model with
+            its data observed.
+        rest: draws by site, along dim 0, or a guide, after a model; then the arguments of the model, which
+            are those of the fit by default.
+        num_samples: how many draws of a guide to take.
         posterior_predictive: draws of the observed sites, along dim 0.
         prior: draws from the prior by site, along dim 0.
-        sample_stats: numbers by draw, such as log densities.
+        sample_stats: numbers by draw, shape ``(draws, ...)``, such as log densities.
         coords: labels of the entries along a dim, by its name.
-        pointwise: whether to evaluate the log likelihood, which ``arviz.loo`` needs: one run of the model a draw.
-        attrs: what else is to be known of the draws.
-        kwargs: of the model.
+        pointwise: whether to evaluate the log likelihood, which ``arviz.loo`` needs: one run of the model a
+            draw.
+        attrs: what else is to be known of the draws, by name.
+        kwargs: keyword arguments of the model.
+
+    Returns:
+        The container, with the groups ``posterior``, ``log_likelihood``, ``observed_data``, and those given.
 
     Raises:
         ImportError: without ArviZ (``pip install arviz``).
-        ValueError: if there are no draws of a latent site, and ``pointwise`` is asked for.
+        ModelError: without draws of any site; if ``coords`` names a dim that no site has; under
+            ``pointwise``, if there are no draws of a continuous latent site.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
     >>> def model(y):
     ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", len(y)):
     ...         ember.sample("y", dist.Normal(mu, 1.0), obs=y)
-    >>> data = to_arviz(model, {"mu": torch.randn(100)}, torch.zeros(3))  # doctest: +SKIP
+    >>> data = ember.report.to_arviz(model, {"mu": torch.randn(100)}, torch.zeros(3))
+    >>> tuple(data["log_likelihood"]["y"].shape)  # chains, draws, rows
+    (1, 100, 3)
     """
     posterior, rest = taken_apart("report.to_arviz", fitted, rest)
     posterior = posterior.at(rest, kwargs)

@@ -27,22 +27,30 @@ def traces(
     most: int = 11,
     title: str = "",
 ) -> Figure:
-    """The negative ELBO over the steps, and parameters beside it.
+    """Draw the negative ELBO over the steps, and parameters beside it.
 
-    Of a parameter with many entries twelve are drawn, evenly chosen.
+    Of a parameter with more than twelve entries, twelve are drawn, evenly chosen.
 
     Args:
-        losses: one a step, such as ``result.losses`` of :meth:`ember.infer.SVI.fit` and ``run``, or of ``ember.fit``.
+        losses: one a step, shape ``(num_steps,)``, such as ``result.losses`` of :meth:`ember.infer.SVI.fit`
+            and ``run``, or of :func:`ember.fit`. Several losses a step, ``(num_steps, n)``, are summed.
         params: values by parameter, along dim 0, as :class:`ember.train.Iterates` keeps them.
-        steps: the step of each of these; evenly spread over the steps by default.
+        steps: the step of each of these values; evenly spread over the steps by default.
         most: how many parameters are drawn at most, from the first on.
-        title: of the figure.
+        title: the title of the figure.
+
+    Returns:
+        A figure of matplotlib.
 
     Raises:
         ImportError: without matplotlib (``pip install matplotlib``).
         ModelError: without losses, or if ``steps`` and values of a parameter differ in number.
 
-    >>> figure = traces([3.0, 2.0, 1.5, 1.4])  # doctest: +SKIP
+    >>> import torch
+    >>> from ember.report import traces
+    >>> figure = traces([3.0, 2.0, 1.5, 1.4], {"loc": torch.tensor([0.1, 0.5, 0.8, 0.9])})
+    >>> [axes.get_title() for axes in figure.axes]
+    ['negative ELBO', 'loc']
     """
     from matplotlib.figure import Figure
 

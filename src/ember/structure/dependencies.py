@@ -27,9 +27,10 @@ def get_dependencies(
         include_deterministic: do not look through ``deterministic`` sites.
 
     Returns:
-        ``{"prior_dependencies": ..., "posterior_dependencies": ...}``. Each maps a site to the sites on which it depends, itself
-        included, and these to sets of plates: rows of a plate in the set depend on each other, other rows on their like only.
-        Under ``posterior_dependencies`` there are latent sites only, in reverse order.
+        ``{"prior_dependencies": ..., "posterior_dependencies": ...}``. Each maps a site to the sites on which
+            it depends, itself included, and these to sets of plates: rows of a plate in the set depend on
+            each other, other rows on their like only. Under ``posterior_dependencies`` there are latent sites
+            only, in reverse order.
 
     >>> import torch, ember
     >>> from ember import distributions as dist

@@ -116,9 +116,10 @@ def get_model_relations(
         include_deterministic: do not look through ``deterministic`` sites.
 
     Returns:
-        A dict: ``sample_sample`` and ``sample_param`` give the sample sites and parameters on which each sample site depends
-        directly, ``sample_dist`` the name of its distribution, ``param_constraint`` the constraint of each parameter,
-        ``plate_sample`` the sites in each plate, and ``observed`` the observed sites.
+        A dict: ``sample_sample`` and ``sample_param`` give the sample sites and parameters on which each
+            sample site depends directly, ``sample_dist`` the name of its distribution, ``param_constraint``
+            the constraint of each parameter, ``plate_sample`` the sites in each plate, and ``observed`` the
+            observed sites.
 
     >>> import ember
     >>> def model(data):

@@ -53,8 +53,8 @@ def generate_graph_specification(
         render_params: parameters are nodes, too.
 
     Returns:
-        A dict: ``plate_groups`` (nodes by plate; None for those in no plate), ``plate_data`` (the parent of each plate),
-        ``node_data`` and ``edge_list``.
+        A dict: ``plate_groups`` (nodes by plate; None for those in no plate), ``plate_data`` (the parent of
+            each plate), ``node_data`` and ``edge_list``.
 
     Raises:
         NotImplementedError: if plates overlap and neither contains the other.
@@ -235,7 +235,8 @@ def render_model(
 
     Args:
         model: the program to draw.
-        model_args: its positional arguments; a list of tuples for several calls, in some of which more is observed.
+        model_args: its positional arguments; a list of tuples for several calls, in some of which more is
+            observed.
         model_kwargs: its keyword arguments; or a list of dicts.
         filename: a file to write; its suffix says in which format.
         render_distributions: write the distributions of sites and the constraints of parameters beside it.
@@ -248,6 +249,10 @@ def render_model(
     Raises:
         ImportError: if the package graphviz is missing.
         NotImplementedError: if plates overlap and neither contains the other.
+
+    Example:
+
+        ember.render_model(model, model_args=(data,), filename="model.svg")
     """
     specifications = [
         generate_graph_specification(

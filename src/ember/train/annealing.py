@@ -43,15 +43,21 @@ class Annealing(Callback):
     """Multiplies the divergence of the guide from the prior by a weight that grows to 1.
 
     The loss of a step is then ``-E[log p(data | z)] + weight * KL`` (Bowman et al., 2016; Sønderby et al.,
-    2016). The loss of validation data has weight 1. The weight is a tensor, so a new weight needs no new
+    2016). The loss of validation data has weight 1. The weight is a tensor: a new weight needs no new
     capture.
 
     Args:
-        steps: after so many steps the weight is 1.
-        start: the first weight.
+        steps: the number of steps after which the weight is 1.
+        start: the weight of the first steps, 0 or more.
         every: how many steps have the same weight; these may be one native call.
-        weight: instead of a straight line, the weight as a function of the number of steps taken.
+        weight: the weight as a function of the number of steps taken, in the place of the straight line.
+            ``steps`` and ``start`` are not used then.
 
+    Raises:
+        ModelError: if ``steps`` is below 1, or ``start`` is negative. During a fit: if the guide draws a
+            latent site that has no pathwise derivative, such as a discrete one.
+
+    >>> from ember.train import Annealing
     >>> annealing = Annealing(steps=1000, start=0.1)
     >>> annealing.weight_at(0), annealing.weight_at(500), annealing.weight_at(5000)
     (0.1, 0.55, 1.0)
@@ -73,24 +79,24 @@ class Annealing(Callback):
         self.handler = KLWeight(self._weight)
 
     def weight_at(self, step: int) -> float:
-        """The weight after so many steps."""
+        """Return the weight after ``step`` steps."""
         if self._given is not None:
             return float(self._given(step))
         start, steps = self._line
         return start + (1.0 - start) * min(1.0, step / steps)
 
     def begin(self, training: Training) -> None:
-        """The first weight."""
+        """Set the first weight."""
         self._weight.fill_(self.weight_at(training.step))
 
     def after_steps(self, training: Training) -> None:
-        """The weight of the next steps."""
+        """Set the weight of the next steps."""
         self._weight.fill_(self.weight_at(training.step))
 
     def load_state_dict(self, state: State) -> None:
-        """The weight where the fit goes on."""
+        """Set the weight where the fit goes on."""
         self._weight.fill_(state["weight"])
 
     def state_dict(self) -> State:
-        """The weight."""
+        """Return the weight."""
         return {"weight": self._weight.item()}

@@ -22,16 +22,31 @@ class Checkpoint(Callback):
 
     Args:
         path: the file.
-        every: write after so many steps; None writes after each epoch.
-        best: a second file, for the state with the best loss of the validation data.
-        at_signal: also write the state and end the fit at this signal, such as ``signal.SIGTERM``. Main
-            thread only.
+        every: steps from one writing to the next; None writes after each epoch.
+        best: a second file, for the state with the lowest loss of the validation data.
+        at_signal: a signal, such as ``signal.SIGTERM``. When it comes, the state is written and the fit ends.
+            For the main thread only.
 
     Raises:
-        ModelError: at the beginning of a fit in another thread, with ``at_signal``.
+        ModelError: at the beginning of a fit with ``at_signal``, if the fit runs in another thread than the
+            main one, or in several processes.
 
-    >>> Checkpoint("fit.pt", every=500).every
-    500
+    >>> import tempfile, torch, ember
+    >>> from ember import distributions as dist
+    >>> from ember.train import Checkpoint
+    >>> def model(x):
+    ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0))
+    ...     with ember.plate("data", len(x)):
+    ...         ember.sample("x", dist.Normal(loc, 1.0), obs=x)
+    >>> guide = ember.infer.autoguide.AutoNormal(model)
+    >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.05}), ember.infer.Trace_ELBO())
+    >>> x, options = torch.arange(40.0) / 10, dict(batch_size=10, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = f"{folder}/fit.pt"
+    ...     first = svi.fit(x, epochs=2, callbacks=[Checkpoint(path)], **options)
+    ...     more = svi.fit(x, epochs=5, callbacks=[Checkpoint(path)], resume=path, **options)
+    >>> first.num_steps, more.num_steps  # the second fit went on after step 8
+    (8, 20)
     """
 
     def __init__(
@@ -48,7 +63,7 @@ class Checkpoint(Callback):
         self._before: Any = None
 
     def begin(self, training: Training) -> None:
-        """Wait for the signal."""
+        """Begin to wait for the signal."""
         self._best = Best(0.0)
         self._written = (-1, -1)
         if self._at_signal is not None:
@@ -93,15 +108,15 @@ class Checkpoint(Callback):
         self._save(training)
 
     def close(self) -> None:
-        """Leave the signal to the handler that it had."""
+        """Give the signal back to the handler that it had."""
         if self._at_signal is not None and self._before is not None:
             signal.signal(self._at_signal, self._before)
             self._before = None
 
     def state_dict(self) -> State:
-        """The best loss so far."""
+        """Return the best loss so far."""
         return {"best": self._best.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
-        """Take that up."""
+        """Go on from the best loss that was saved."""
         self._best.load_state_dict(state["best"])

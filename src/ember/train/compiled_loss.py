@@ -40,11 +40,12 @@ class _Known(torch.autograd.Function):
 
 
 class CompiledLoss(nn.Module):
-    """A model, a guide and an objective as a module: called with the data, it returns the loss.
+    """Joins a model, a guide and an objective in a module: called with the data, it returns the loss.
 
     Use it in training loops that are not Ember's, such as those of Lightning or Accelerate. A call computes
     loss and gradients by one captured program. ``backward`` hands the gradients over through torch's
-    autograd, so that hooks, accumulation and sums with other losses work.
+    autograd, so that hooks, accumulation and sums with other losses work. Under ``torch.no_grad()`` a call
+    returns the loss alone.
 
     Args:
         model: the model; a module becomes a submodule.
@@ -53,10 +54,13 @@ class CompiledLoss(nn.Module):
         compile: as in :class:`ember.infer.SVI`; "auto" if None.
 
     Raises:
-        NonFiniteLossError: when it is called, if the loss or a gradient is not finite.
+        ModelError: if model, guide or objective cannot be called.
+        NonFiniteLossError: when it is called with gradients on, if the loss or a gradient is not finite.
+        CaptureError: when it is called under ``compile=True``, if the step cannot be captured.
 
     >>> import torch, ember
     >>> from ember.infer.autoguide import AutoNormal
+    >>> from ember.train import CompiledLoss
     >>> def model(x):
     ...     loc = ember.sample("loc", ember.distributions.Normal(0.0, 1.0))
     ...     with ember.plate("data", len(x)):
@@ -86,9 +90,13 @@ class CompiledLoss(nn.Module):
         self._svi = SVI(model, guide, self._kept, objective, compile="auto" if compile is None else compile)
 
     def leaves(self, *args: object, **kwargs: object) -> list[Tensor]:
-        """The unconstrained parameters that a call with these arguments trains, for an optimizer of torch.
+        """Return the unconstrained parameters that a call trains, for an optimizer of torch.
 
-        A run of guide and model makes them. The random state is as before afterwards.
+        A run of guide and model makes them. The random state of torch is as before afterwards.
+
+        Args:
+            args: passed on to model and guide.
+            kwargs: passed on to model and guide.
         """
         if not self._kept.leaves:
             state = torch.get_rng_state()
@@ -97,7 +105,7 @@ class CompiledLoss(nn.Module):
         return list(self._kept.leaves)
 
     def forward(self, *args: object, **kwargs: object) -> Tensor:
-        """The loss, a scalar; an estimate of the negative ELBO."""
+        """Return the loss, a scalar: an estimate of the negative ELBO, in nats."""
         if not torch.is_grad_enabled():
             return torch.tensor(self._svi.evaluate_loss(*args, **kwargs))
         value = self._differentiated(args, kwargs)

@@ -15,22 +15,27 @@ from ember.infer.step.training.callback import Fitted, State
 
 
 class DataParallel:
-    """Processes of ``torch.distributed`` that fit together: ``svi.fit(data, batch_size=n, ..., parallel=DataParallel())``.
+    """Lets the processes of ``torch.distributed`` fit together, each on a part of each batch.
 
-    Give all processes the same data and batch size. Each works on its part of each batch. One all-reduce in
-    each step averages the gradients by rows, so that the step is the one that a single process would take on
-    the whole batch. At the beginning all take the parameters, buffers, optimizer and random states of the
-    first process. With a loader, give each process its own, over a
-    :class:`torch.utils.data.DistributedSampler`.
+    Give all processes the same data and batch size. One all-reduce in each step averages the gradients by
+    rows, so that the step is the one that a single process would take on the whole batch. At the beginning
+    all take the parameters, buffers, optimizer and random states of the first process. With a loader, give
+    each process its own, over a :class:`torch.utils.data.DistributedSampler`. Running statistics of networks
+    (batch normalisation) are those of each process's own rows.
 
     Args:
         noise: "different" lets each process draw its own noise, which latent variables of rows need. "same"
             gives the numbers of one process, for a model whose latent variables are all global.
 
     Raises:
-        ModelError: if there is no process group, or the processes differ in their parameters.
+        ModelError: if ``noise`` is another word, or there is no process group. During a fit: if the processes
+            have gradients of different shapes, or sparse ones.
 
-    Running statistics of networks (batch normalisation) are those of each process's own rows.
+    A script that ``torchrun --nproc-per-node 2 script.py`` starts:
+
+        torch.distributed.init_process_group("gloo")
+        svi = ember.infer.SVI(model, guide, optim, loss)
+        result = svi.fit(data, epochs=10, batch_size=100, parallel=DataParallel())
     """
 
     def __init__(self, noise: str = "different") -> None:
@@ -57,11 +62,11 @@ class DataParallel:
         return box[0]
 
     def shard(self) -> Shard:
-        """The part of each batch that this process sees."""
+        """Return the part of each batch that this process sees."""
         return self._shard
 
     def begin(self, fitted: Fitted) -> None:
-        """All go on from the first process's state."""
+        """Give all processes the first one's state."""
         for tensor in fitted.tensors():
             group.broadcast(tensor.detach(), src=0)
         state = self._of_first(fitted.get_state())
@@ -70,11 +75,16 @@ class DataParallel:
         self._same_noise, self._checked, self._losses = True, False, []
 
     def close(self, fitted: Fitted) -> None:
-        """Later steps are this process's own."""
+        """End the exchange: later steps are this process's own."""
         fitted.optim.exchange_by(None)
 
     def before_steps(self, step: int, share: float) -> None:
-        """After the first step, in which parameters come into being, each process draws its own noise."""
+        """Let each process draw its own noise, after the first step: parameters come into being in that one.
+
+        Args:
+            step: the number of steps taken.
+            share: which part of the rows of a step this process sees.
+        """
         self._share = share
         if step and self._same_noise and self._noise == "different":
             self._same_noise = False
@@ -119,7 +129,12 @@ class DataParallel:
             raise ModelError(f"the processes have gradients of different shapes: {others}")
 
     def save(self, write: Callable[[State], None], own: State) -> None:
-        """The first process writes, with what each has for itself; the others wait."""
+        """Let the first process write; the others wait.
+
+        Args:
+            write: called in the first process, with what all processes have for themselves.
+            own: what this process has for itself, such as its random state.
+        """
         states: list[Any] = [None] * self.world
         group.all_gather_object(states, own)
         if self.rank == 0:
@@ -128,6 +143,9 @@ class DataParallel:
 
     def take_up(self, extra: State) -> State:
         """Go on with the order and the noise that there were.
+
+        Args:
+            extra: what :meth:`save` has written.
 
         Raises:
             ModelError: if there were more or fewer processes.
@@ -147,7 +165,7 @@ class DataParallel:
         self._losses.clear()
 
     def agreed(self, value: float) -> float:
-        """The first process's value."""
+        """Return the first process's value."""
         return float(self._of_first(value))
 
 

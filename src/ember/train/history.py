@@ -6,15 +6,29 @@ from ember.infer.step.training.callback import Callback, State, Training
 
 
 class History(Callback):
-    """Keeps the mean loss of every so many steps, with the learning rates; ``rows`` is a list of dictionaries.
+    """Keeps the mean loss of every so many steps, with the learning rates.
 
     Args:
         every: steps a row.
 
+    Attributes:
+        rows: dictionaries with the keys ``"step"``, ``"epoch"``, ``"loss"`` (the mean over the steps of the
+            row; the sum of several losses, where an objective has several), ``"smallest rate"`` and
+            ``"largest rate"``.
+
     >>> import torch, ember
-    >>> def model(): ember.sample("z", ember.distributions.Normal(0.0, 1.0))
-    >>> History(every=50).every
-    50
+    >>> from ember import distributions as dist
+    >>> from ember.train import History
+    >>> def model(x):
+    ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0))
+    ...     with ember.plate("data", len(x)):
+    ...         ember.sample("x", dist.Normal(loc, 1.0), obs=x)
+    >>> guide = ember.infer.autoguide.AutoNormal(model)
+    >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.05}), ember.infer.Trace_ELBO())
+    >>> history = History(every=50)
+    >>> _ = svi.fit(torch.ones(20), steps=100, callbacks=[history], progress=False)
+    >>> [(row["step"], row["largest rate"]) for row in history.rows]
+    [(50, 0.05), (100, 0.05)]
     """
 
     def __init__(self, every: int = 100) -> None:
@@ -42,9 +56,9 @@ class History(Callback):
         )
 
     def state_dict(self) -> State:
-        """The rows."""
+        """Return the rows."""
         return {"rows": [dict(row) for row in self.rows]}
 
     def load_state_dict(self, state: State) -> None:
-        """Take them up."""
+        """Go on from the rows that were saved."""
         self.rows = [dict(row) for row in state["rows"]]

@@ -12,13 +12,14 @@ class Iterates(Callback):
     """Keeps the constrained values of all parameters every so many steps, for :func:`ember.report.traces`.
 
     Args:
-        every: steps from one to the next.
+        every: steps from one iterate to the next.
 
     Attributes:
-        steps: how many had been taken at each.
+        steps: how many steps had been taken at each iterate.
 
     >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.train import Iterates
     >>> def model(x):
     ...     with ember.plate("rows", len(x)):
     ...         ember.sample("x", dist.Normal(ember.param("loc", torch.tensor(0.0)), 1.0), obs=x)
@@ -37,8 +38,9 @@ class Iterates(Callback):
 
     @property
     def params(self) -> dict[str, Tensor]:
-        """Values by parameter, along dim 0; without those that came to be later than others.
+        """The iterates of each parameter, shape ``(len(steps), *shape)``.
 
+        Parameters that were not there at the first iterate are left out.
         ``ember.summary({name: value[None] for name, value in iterates.params.items()}, by_chain=True)`` says
         whether they have settled.
         """
@@ -51,14 +53,14 @@ class Iterates(Callback):
         self.steps, self._kept = [], []
 
     def after_steps(self, training: Training) -> None:
-        """Keep another."""
+        """Keep one more iterate."""
         self.steps.append(training.step)
         self._kept.append(training.fitted.fitted_params())
 
     def state_dict(self) -> State:
-        """All that is kept."""
+        """Return all iterates and their steps."""
         return {"steps": list(self.steps), "kept": [dict(row) for row in self._kept]}
 
     def load_state_dict(self, state: State) -> None:
-        """Take them up."""
+        """Go on from the iterates that were saved."""
         self.steps, self._kept = list(state["steps"]), [dict(row) for row in state["kept"]]

@@ -10,13 +10,23 @@ from ember.train.best import Best, checked_patience
 class Plateau(Callback):
     """Multiplies learning rates by a factor when the loss of the validation data gets no better.
 
-    Args:
-        factor: below 1.
-        patience: change the rates after so many validations in a row that are no better. Counting then begins
-            again.
-        least: a loss counts as better if it is below the best one by more than this.
-        stop_after: end the fit in place of the change with this number. None never ends it.
+    It needs ``svi.fit(..., validation=data)``. Without validation data it does nothing.
 
+    Args:
+        factor: what rates are multiplied by, above 0 and below 1.
+        patience: change the rates after so many validations in a row that are no better, 1 or more. Counting
+            then begins again.
+        least: a loss counts as better if it is below the best one by more than this, 0 or more. In nats, as
+            the loss is.
+        stop_after: end the fit in the place of the change of this number: 3 ends it where the third change
+            would be. None never ends it.
+
+    Raises:
+        ModelError: if ``patience`` is no whole number >= 1, or ``least`` is negative.
+        OptimizerError: at the first change, if ``factor`` is not positive, or the optimizer has no learning
+            rate.
+
+    >>> from ember.train import Plateau
     >>> Plateau(factor=0.5, patience=3).factor
     0.5
     """
@@ -46,10 +56,10 @@ class Plateau(Callback):
         scale_rates(training.optim, self.factor)
 
     def state_dict(self) -> State:
-        """The best loss, and how often rates have been changed."""
+        """Return the best loss, and how often rates have been changed."""
         return {"best": self._best.state_dict(), "changes": self._changes}
 
     def load_state_dict(self, state: State) -> None:
-        """Take that up."""
+        """Go on from the loss and the count that were saved."""
         self._best.load_state_dict(state["best"])
         self._changes = state["changes"]

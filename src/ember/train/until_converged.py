@@ -16,10 +16,15 @@ class UntilConverged(Callback):
     the averages, and the rates are what they were before. In a resumed fit it begins again.
 
     Args:
-        rule: how small the errors must be.
+        rule: how small the errors must be; ``StoppingRule()`` if None.
+
+    Raises:
+        OptimizerError: during a fit, if there are no parameters, or the optimizer has no rate that stays as
+            it is set (Adagrad, a ClippedAdam whose rate decays).
 
     >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.train import UntilConverged
     >>> def model(x):
     ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0))
     ...     with ember.plate("data", len(x)):
@@ -27,7 +32,7 @@ class UntilConverged(Callback):
     >>> guide = ember.infer.autoguide.AutoNormal(model)
     >>> adam = ember.optim.Adam({"lr": 0.02})
     >>> svi = ember.infer.SVI(model, guide, adam, ember.infer.Trace_ELBO(), param_store="own")
-    >>> until, x = ember.train.UntilConverged(), torch.arange(100) / 10
+    >>> until, x = UntilConverged(), torch.arange(100) / 10
     >>> result = svi.fit(x, epochs=20_000, batch_size=20, callbacks=[until], progress=False)
     >>> until.convergence.converged, result.stopped
     (True, 'converged')

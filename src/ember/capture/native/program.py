@@ -192,9 +192,9 @@ class NativeProgram:
         return results
 
     def run(self, inputs: Sequence[Tensor], num_steps: int, until_bad: bool = False) -> Iterator[Tensor]:
-        """Run again and again on the same inputs, in one call: yields the losses of all steps taken, in float64. These are fewer
-        than asked for if a loss is not finite and ``until_bad`` asks to stop there. Ctrl-C, or an error, ends it between two
-        steps; the losses before it are yielded first."""
+        """Run again and again on the same inputs, in one call: yields the losses of all steps taken, in
+        float64. These are fewer than asked for if a loss is not finite and ``until_bad`` asks to stop
+        there. Ctrl-C, or an error, ends it between two steps; the losses before it are yielded first."""
         self.bind(inputs)
         losses = torch.empty((num_steps, self._width), dtype=torch.float64)
         self._taken.value = 0
@@ -218,8 +218,8 @@ class NativeProgram:
             yield taken if self._is_vector else taken[:, 0]
 
     def profiled(self, num_steps: int) -> list[tuple[TimedPart, float]]:
-        """The parts of a step with the nanoseconds that each takes, measured over so many steps on copies of the inputs; neither
-        these nor the random state change.
+        """The parts of a step with the nanoseconds that each takes, measured over so many steps on copies of
+        the inputs; neither these nor the random state change.
 
         Raises:
             CaptureError: if the program has not run yet.
@@ -276,12 +276,16 @@ class NativeProgram:
 
 
 class Native:
-    """Our own compiler: the whole step, or the loop over many, as one C function."""
+    """Compiles by Ember's own compiler: the whole step, or the loop over many, is one C function."""
 
     name = "native"
 
     def compile(self, graph: CapturedGraph, inputs: Sequence[Tensor]) -> NativeProgram:
-        """A program for inputs of these shapes.
+        """Make a program for inputs of these shapes.
+
+        Args:
+            graph: what was recorded.
+            inputs: tensors of the shapes and dtypes of later calls.
 
         Raises:
             UnsupportedError: if the graph has something that is not written in C.

@@ -1,7 +1,8 @@
 """From a Python function over tensors to a graph of aten operators, by running it once.
 
-The graph is plain: static shapes, random draws as operators of torch's own stream, inputs updated in place. Tensors that the
-function reaches through closures become further inputs, so that a change made to them in place is seen.
+The graph is plain: static shapes, random draws as operators of torch's own stream, inputs updated in place.
+Tensors that the function reaches through closures become further inputs, so that a change made to them in
+place is seen.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ Flat = Sequence[Tensor]
 
 @dataclass(frozen=True)
 class CapturedGraph:
-    """A graph whose inputs are those of the function and then ``lifted``, the tensors found in closures.
+    """Holds a graph whose inputs are those of the function, and then ``lifted``, tensors found in closures.
 
-    Its nodes carry ``meta["ember"]``, a :class:`~ember.capture.recording.meta.Meta` (a tuple of them for several results), and
-    ``meta["origin"]``, which says where in the program the operator came from. Those on whose truth the run relied have
-    ``meta["assumed"]``.
+    Its nodes carry ``meta["ember"]``, a :class:`~ember.capture.recording.meta.Meta` (a tuple of them for
+    several results), and ``meta["origin"]``, which says where in the program the operator came from. Those on
+    whose truth the run relied have ``meta["assumed"]``.
     """
 
     graph: Graph
@@ -55,6 +56,7 @@ class CapturedGraph:
 
     @property
     def num_nodes(self) -> int:
+        """The number of nodes of the graph."""
         return len(self.graph.nodes)
 
     @cached_property
@@ -82,14 +84,20 @@ def capture(
     The random state, and all tensors that ``fn`` changes, are put back afterwards.
 
     Args:
-        fn: what to record.
+        fn: the function to record, from a list of tensors to a list of tensors.
         inputs: its inputs.
-        num_arguments: how many of the inputs, the last ones, ``fn`` may ask for values, as it may ask tensors that it finds
-            outside: the graph is for these values then. None if it may not ask at all.
+        num_arguments: how many of the inputs, the last ones, ``fn`` may ask for values, as it may ask tensors
+            that it finds outside: the graph is for these values then. None if it may not ask at all.
 
     Raises:
         CaptureError: if it cannot be recorded.
         CaptureMismatchError: if it draws from Python's or NumPy's own generators.
+
+    >>> import torch
+    >>> from ember.capture import capture
+    >>> graph = capture(lambda inputs: [inputs[0] * 2 + 1], [torch.ones(3)])
+    >>> [node.op for node in graph.graph.nodes if node.op != "get_attr"][:2]
+    ['placeholder', 'call_function']
     """
     if lacks := missing_for_capture():
         raise CaptureError(

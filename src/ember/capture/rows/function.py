@@ -41,32 +41,38 @@ def rows(
     facts: Callable[[], Hashable] | None = None,
     example: Sequence[Any] | None = None,
 ) -> RowFunction:
-    """A function of one row as a function of many: it is captured, and one call runs it over all of them.
+    """Make a function of many rows from a function of one: it is captured, and one call runs it over all.
 
-    The function sees one row at a time, so that it need not broadcast. What it draws, it draws row by row. Tensors that it finds
-    outside of its arguments are shared by all rows; a change of these, in place too, is noticed. What it computes of shared
-    tensors alone is computed once a call. Rows do not depend on each other, and threads share them (the setting ``threads``):
-    the results are the same bit for bit for any number of threads. Results carry no gradients; a function may differentiate
-    inside.
+    The function sees one row at a time, so that it need not broadcast. What it draws, it draws row by row.
+    Tensors that it finds outside of its arguments are shared by all rows; a change of these, in place too, is
+    noticed. What it computes of shared tensors alone is computed once a call. Rows do not depend on each
+    other, and threads share them (the setting ``threads``): the results are the same bit for bit for any
+    number of threads. Results carry no gradients; a function may differentiate inside.
 
     A function that cannot be captured, since it branches on values, say, is run by Python, row by row;
-    :meth:`RowFunction.explain` tells. So is a row at which a program finds what it cannot answer: an invalid argument of a
-    distribution, a matrix without a factor.
+    :meth:`RowFunction.explain` tells. So is a row at which a program finds what it cannot answer: an invalid
+    argument of a distribution, a matrix without a factor.
 
     Args:
-        function: takes the arguments of a call, those with rows without their first dim. It returns tensors, nested as it likes.
+        function: takes the arguments of a call, those with rows without their first dim. It returns tensors,
+            nested as it likes.
         in_dims: 0 for each argument with rows, None for each that all rows share; all have rows by default.
-        instead: gives the result at a row at which the function raises an error. By default the error is the call's.
+        instead: gives the result at a row at which the function raises an error. By default the error is the
+            call's.
         backend: as for :class:`~ember.infer.SVI`.
         compile: False leaves all rows to Python.
         reads: where to look for what the function reads, if not in itself.
         facts: what else decides whether a program is right; a new one is made when it is another.
         example: arguments of one row, those with rows only, at which the function does not fail.
 
-    The function it returns is called with the arguments, and with ``num_rows=...`` where none of them has rows: as many draws of
-    a function that draws, say.
+    The function it returns is called with the arguments, and with ``num_rows=...`` where none of them has
+    rows: as many draws of a function that draws, say.
+
+    Raises:
+        ValueError: if ``in_dims`` holds anything but 0 and None.
 
     >>> import torch
+    >>> from ember.capture import rows
     >>> X = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     >>> project = rows(lambda b: X @ b)
     >>> project(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
@@ -89,7 +95,7 @@ def rows(
 
 
 class RowFunction:
-    """Made by :func:`rows`."""
+    """Runs a function of one row over many; made by :func:`rows`, which says what the arguments are."""
 
     def __init__(
         self,
@@ -149,8 +155,8 @@ class RowFunction:
             num_rows: how many rows there are; by default as many as the arguments have.
 
         Raises:
-            ValueError: if tensors with rows differ in their first dims or from ``num_rows``, there is neither, or results of
-                rows differ in their shapes.
+            ValueError: if tensors with rows differ in their first dims or from ``num_rows``, there is
+                neither, or results of rows differ in their shapes.
             Exception: the function's own, at the first row at which it fails.
         """
         in_dims = (0,) * len(args) if self._in_dims is None else self._in_dims

@@ -63,7 +63,7 @@ class CompartmentalModel(CompartmentalInterface):
 
         Returns:
             The values of all sites by name; those of time steps as one series, without the number of the
-            step.
+                step.
         """
         values = {name: torch.as_tensor(value) for name, value in fixed.items()}
         trace = poutine.trace(poutine.condition(partial(generative, self), values)).get_trace()

@@ -113,8 +113,9 @@ def backtest(
         forecaster_options: for the forecaster; or a function of ``t0``, ``t1`` and ``t2`` that gives them.
 
     Returns:
-        One dict a window: ``t0``, ``t1`` and ``t2``, between which it was fitted and scored; ``seed``, ``num_samples``,
-        ``train_walltime``, ``test_walltime``; ``params``, those that are single numbers; and each score by its name.
+        One dict a window: ``t0``, ``t1`` and ``t2``, between which it was fitted and scored; ``seed``,
+            ``num_samples``, ``train_walltime``, ``test_walltime``; ``params``, those that are single numbers;
+            and each score by its name.
 
     Raises:
         AssertionError: if data and covariates are of other lengths, or a window is too short.

@@ -2,8 +2,8 @@
 
 References:
     A. Solin and S. Särkkä (2020), "Hilbert space methods for reduced-rank Gaussian process regression".
-    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space approximate
-    Bayesian Gaussian processes for probabilistic programming".
+    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space
+    approximate Bayesian Gaussian processes for probabilistic programming".
 """
 
 from __future__ import annotations
@@ -22,17 +22,24 @@ from ember.primitives import plate, sample
 
 
 def linear_approximation(phi: Tensor, spd: Tensor, m: int, non_centered: bool = True) -> Tensor:
-    """A process at points, from basis functions there: weights are drawn at the site ``"beta"``, in the plate ``"basis"``.
+    """Draw a process at points, from basis functions there.
+
+    Weights are drawn at the site ``"beta"``, in the plate ``"basis"``.
 
     Args:
         phi: basis functions at the points, ``(*batch, m)``.
         spd: standard deviations of their weights: roots of the spectral density, ``(m,)``.
-        m: how many there are.
-        non_centered: draw standard normals and scale them; else draw the weights themselves, which suits data that
-            tell much.
+        m: how many basis functions there are.
+        non_centered: draw standard normals and scale them; else draw the weights themselves, which suits data
+            that tell much.
 
     Returns:
-        Shape ``(*batch,)``.
+        Values of the process, ``(*batch,)``.
+
+    >>> import torch
+    >>> from ember.contrib.hsgp import linear_approximation
+    >>> linear_approximation(torch.ones(7, 3), torch.ones(3), m=3).shape
+    torch.Size([7])
     """
     one = phi.new_ones(())
     with plate("basis", m):
@@ -49,10 +56,11 @@ def _like(x: Tensor, value: Positive) -> Tensor:
 def hsgp_squared_exponential(
     x: Tensor, alpha: Positive, length: Positive, ell: Ell, m: M, non_centered: bool = True
 ) -> Tensor:
-    """A process with the kernel ``alpha exp(-|x - x'|^2 / (2 length^2))``, at points.
+    """Draw a process with the kernel ``alpha exp(-|x - x'|^2 / (2 length^2))`` at points.
 
-    It takes points times basis functions to compute, where exact processes take the cube of the points. It is near the exact
-    one where ``ell`` is some 1.2 times the largest point and 3 lengths more than it, and ``m`` is above ``3 ell / length``.
+    It takes points times basis functions to compute, where exact processes take the cube of the points. It is
+    near the exact one where ``ell`` is some 1.2 times the largest point and 3 lengths more than it, and ``m``
+    is above ``3 ell / length``.
 
     Args:
         x: points, ``(n,)`` or ``(n, dim)``, around 0.
@@ -69,6 +77,8 @@ def hsgp_squared_exponential(
         ModelError: for points outside of the box, or values that do not fit the dims.
 
     >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> from ember.contrib.hsgp import hsgp_squared_exponential
     >>> def model(x, y):
     ...     length = ember.sample("length", dist.LogNormal(0.0, 0.5))
     ...     f = hsgp_squared_exponential(x, 1.0, length, ell=1.5, m=10)
@@ -87,7 +97,7 @@ def hsgp_squared_exponential(
 def hsgp_matern(
     x: Tensor, nu: float, alpha: Positive, length: Positive, ell: Ell, m: M, non_centered: bool = True
 ) -> Tensor:
-    """A process with a Matérn kernel, at points; see :func:`hsgp_squared_exponential`.
+    """Draw a process with a Matérn kernel at points; see :func:`hsgp_squared_exponential`.
 
     Args:
         x: points, ``(n,)`` or ``(n, dim)``, around 0.
@@ -102,7 +112,13 @@ def hsgp_matern(
         Shape ``(n,)``.
 
     Raises:
-        ModelError: for points outside of the box, values that do not fit the dims, or ``nu`` that is not positive.
+        ModelError: for points outside of the box, values that do not fit the dims, or ``nu`` that is not
+            positive.
+
+    >>> import torch
+    >>> from ember.contrib.hsgp import hsgp_matern
+    >>> hsgp_matern(torch.linspace(-1.0, 1.0, 50), nu=2.5, alpha=1.0, length=0.5, ell=1.5, m=15).shape
+    torch.Size([50])
     """
     phi = eigenfunctions(x, ell, m)
     dim = with_dim(x).shape[-1]
@@ -111,12 +127,12 @@ def hsgp_matern(
 
 
 def hsgp_periodic_non_centered(x: Tensor, alpha: Positive, length: Positive, w0: Positive, m: int) -> Tensor:
-    """A process with the kernel ``alpha^2 exp(-2 sin^2(w0 (x - x') / 2) / length^2)``, at points of one dim.
+    """Draw a process with the kernel ``alpha^2 exp(-2 sin^2(w0 (x - x') / 2) / length^2)`` at points.
 
     Weights are standard normals at the sites ``"beta_cos"`` (``m`` of them) and ``"beta_sin"`` (``m - 1``).
 
     Args:
-        x: points, ``(n,)``; there is no box.
+        x: points of one dim, ``(n,)``; there is no box.
         alpha: the standard deviation of the process.
         length: its length, in angles: more than 0.5 needs few multiples.
         w0: the frequency, ``2 pi`` by the period.
@@ -127,6 +143,12 @@ def hsgp_periodic_non_centered(x: Tensor, alpha: Positive, length: Positive, w0:
 
     Raises:
         ModelError: for points of several dims, or ``m`` below 1.
+
+    >>> import math, torch
+    >>> from ember.contrib.hsgp import hsgp_periodic_non_centered
+    >>> week = torch.arange(70.0)
+    >>> hsgp_periodic_non_centered(week, 1.0, 1.0, w0=2 * math.pi / 7, m=5).shape
+    torch.Size([70])
     """
     cosines, sines = eigenfunctions_periodic(x, w0, m)
     scale = diag_spectral_density_periodic(alpha, _like(x, length), m).sqrt().to(cosines.dtype)

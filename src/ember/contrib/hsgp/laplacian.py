@@ -2,8 +2,8 @@
 
 References:
     A. Solin and S. Särkkä (2020), "Hilbert space methods for reduced-rank Gaussian process regression".
-    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space approximate
-    Bayesian Gaussian processes for probabilistic programming".
+    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space
+    approximate Bayesian Gaussian processes for probabilistic programming".
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ M = int | Sequence[int]
 
 
 def eigenindices(m: M, dim: int) -> Tensor:
-    """Which basis function of each dim makes up each of all: shape ``(dim, product of m)``, the last dim fastest.
+    """Say which basis function of each dim makes up each of all.
+
+    The result has the shape ``(dim, product of m)``, the last dim fastest.
 
     Args:
         m: basis functions of each dim.
@@ -34,6 +36,7 @@ def eigenindices(m: M, dim: int) -> Tensor:
     Raises:
         ModelError: if the numbers of entries and of dims differ, or one is below 1.
 
+    >>> from ember.contrib.hsgp import eigenindices
     >>> eigenindices([2, 3], 2)
     tensor([[1, 1, 1, 2, 2, 2],
             [1, 2, 3, 1, 2, 3]])
@@ -56,6 +59,8 @@ def sqrt_eigenvalues(ell: Ell, m: M, dim: int) -> Tensor:
     Raises:
         ModelError: for values that do not fit the dims, or are not positive.
 
+    >>> import torch
+    >>> from ember.contrib.hsgp import sqrt_eigenvalues
     >>> sqrt_eigenvalues(2.0, 3, 1) * 4 / torch.pi
     tensor([[1., 2., 3.]])
     """
@@ -69,7 +74,7 @@ def frequencies(ell: Ell, m: M, dim: int, dtype: torch.dtype) -> Tensor:
 
 
 def eigenfunctions(x: Tensor, ell: Ell, m: M) -> Tensor:
-    """The basis functions at points: ``prod sin(pi j (x + ell) / (2 ell)) / sqrt(ell)`` over the dims.
+    """Return the basis functions at points: ``prod sin(pi j (x + ell) / (2 ell)) / sqrt(ell)`` over the dims.
 
     Args:
         x: points, ``(*batch, dim)``, or ``(n,)`` of one dim. All lie within ``(-ell, ell)``.
@@ -82,6 +87,8 @@ def eigenfunctions(x: Tensor, ell: Ell, m: M) -> Tensor:
     Raises:
         ModelError: for points outside of the box (under validation), or values that do not fit the dims.
 
+    >>> import torch
+    >>> from ember.contrib.hsgp import eigenfunctions
     >>> eigenfunctions(torch.zeros(1), 1.0, 4).round(decimals=3).abs()
     tensor([[1., 0., 1., 0.]])
     """
@@ -99,7 +106,9 @@ def eigenfunctions(x: Tensor, ell: Ell, m: M) -> Tensor:
 
 
 def eigenfunctions_periodic(x: Tensor, w0: float | Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the multiples of a frequency: ``cos(j w0 x)`` and ``sin(j w0 x)``, ``j`` from 0 to ``m - 1``.
+    """Compute cosines and sines of the multiples of a frequency.
+
+    They are ``cos(j w0 x)`` and ``sin(j w0 x)``, ``j`` from 0 to ``m - 1``.
 
     Args:
         x: points of one dim, ``(n,)``.
@@ -112,6 +121,8 @@ def eigenfunctions_periodic(x: Tensor, w0: float | Tensor, m: int) -> tuple[Tens
     Raises:
         ModelError: for points of several dims, or ``m`` below 1.
 
+    >>> import torch
+    >>> from ember.contrib.hsgp import eigenfunctions_periodic
     >>> cosines, sines = eigenfunctions_periodic(torch.zeros(2), 1.0, 3)
     >>> cosines.shape, sines.abs().max()
     (torch.Size([2, 3]), tensor(0.))

@@ -2,8 +2,9 @@
 
 References:
     C. E. Rasmussen and C. K. I. Williams (2006), "Gaussian Processes for Machine Learning", chapter 4.
-    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space approximate
-    Bayesian Gaussian processes for probabilistic programming", appendix B for the periodic kernel.
+    G. Riutort-Mayol, P.-C. Bürkner, M. R. Andersen, A. Solin and A. Vehtari (2023), "Practical Hilbert space
+    approximate Bayesian Gaussian processes for probabilistic programming", appendix B for the periodic
+    kernel.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _SMALLEST = 1e-20
 
 
 def spectral_density_squared_exponential(dim: int, w: Tensor, alpha: Positive, length: Positive) -> Tensor:
-    """Of ``alpha exp(-|x - x'|^2 / (2 length^2))``.
+    """Compute the spectral density of ``alpha exp(-|x - x'|^2 / (2 length^2))``.
 
     Args:
         dim: of the points.
@@ -33,6 +34,8 @@ def spectral_density_squared_exponential(dim: int, w: Tensor, alpha: Positive, l
     Returns:
         Shape ``(m,)``.
 
+    >>> import torch
+    >>> from ember.contrib.hsgp import spectral_density_squared_exponential
     >>> spectral_density_squared_exponential(1, torch.zeros(1, 1), 1.0, 1.0)  # sqrt(2 pi)
     tensor([2.5066])
     """
@@ -41,7 +44,7 @@ def spectral_density_squared_exponential(dim: int, w: Tensor, alpha: Positive, l
 
 
 def spectral_density_matern(dim: int, nu: float, w: Tensor, alpha: Positive, length: Positive) -> Tensor:
-    """Of the Matérn kernel of variance ``alpha``.
+    """Compute the spectral density of the Matérn kernel of variance ``alpha``.
 
     Args:
         dim: of the points.
@@ -56,6 +59,8 @@ def spectral_density_matern(dim: int, nu: float, w: Tensor, alpha: Positive, len
     Raises:
         ModelError: if ``nu`` is not positive.
 
+    >>> import torch
+    >>> from ember.contrib.hsgp import spectral_density_matern
     >>> spectral_density_matern(1, 0.5, torch.zeros(1, 1), 1.0, 1.0)  # the integral of exp(-|x|)
     tensor([2.])
     """
@@ -71,17 +76,21 @@ def spectral_density_matern(dim: int, nu: float, w: Tensor, alpha: Positive, len
 def diag_spectral_density_squared_exponential(
     alpha: Positive, length: Positive, ell: Ell, m: M, dim: int
 ) -> Tensor:
-    """:func:`spectral_density_squared_exponential` at the frequencies of the basis functions.
+    """Compute :func:`spectral_density_squared_exponential` at the frequencies of the basis functions.
 
     Args:
         alpha: the variance of the process.
         length: its length, or that of each dim.
         ell: half the length of the box, or that of each side.
         m: basis functions of each dim.
-        dim: of the points.
+        dim: the number of dims of the points.
 
     Returns:
         Shape ``(product of m,)``.
+
+    >>> from ember.contrib.hsgp import diag_spectral_density_squared_exponential
+    >>> diag_spectral_density_squared_exponential(1.0, 0.5, ell=1.5, m=10, dim=1).shape
+    torch.Size([10])
     """
     w = _frequencies(ell, m, dim, alpha, length)
     return spectral_density_squared_exponential(dim, w, alpha, length)
@@ -90,7 +99,7 @@ def diag_spectral_density_squared_exponential(
 def diag_spectral_density_matern(
     nu: float, alpha: Positive, length: Positive, ell: Ell, m: M, dim: int
 ) -> Tensor:
-    """:func:`spectral_density_matern` at the frequencies of the basis functions.
+    """Compute :func:`spectral_density_matern` at the frequencies of the basis functions.
 
     Args:
         nu: the smoothness of the process.
@@ -98,20 +107,25 @@ def diag_spectral_density_matern(
         length: its length, or that of each dim.
         ell: half the length of the box, or that of each side.
         m: basis functions of each dim.
-        dim: of the points.
+        dim: the number of dims of the points.
 
     Returns:
         Shape ``(product of m,)``.
+
+    >>> from ember.contrib.hsgp import diag_spectral_density_matern
+    >>> diag_spectral_density_matern(2.5, 1.0, 0.5, ell=1.5, m=[5, 4], dim=2).shape
+    torch.Size([20])
     """
     w = _frequencies(ell, m, dim, alpha, length)
     return spectral_density_matern(dim, nu, w, alpha, length)
 
 
 def diag_spectral_density_periodic(alpha: Positive, length: Positive, m: int) -> Tensor:
-    """The variances of the cosines that make up ``alpha^2 exp(-2 sin^2(w0 (x - x') / 2) / length^2)``.
+    """Return the variances of the cosines that make up ``alpha^2 exp(-2 sin^2(w0 (x - x') / 2) / length^2)``.
 
-    These are ``2 alpha^2 exp(-a) I_j(a)`` with ``a = length^-2``, half of it for ``j = 0``. The Bessel functions are
-    integrals over a period, which the trapezoidal rule gives to all digits where ``length`` is above 0.03.
+    These are ``2 alpha^2 exp(-a) I_j(a)`` with ``a = length^-2``, half of it for ``j = 0``. The Bessel
+    functions are integrals over a period, which the trapezoidal rule gives to all digits where ``length`` is
+    above 0.03.
 
     Args:
         alpha: the standard deviation of the process.
@@ -121,6 +135,7 @@ def diag_spectral_density_periodic(alpha: Positive, length: Positive, m: int) ->
     Returns:
         Shape ``(m,)``; the sum over all ``j`` is ``alpha^2``.
 
+    >>> from ember.contrib.hsgp import diag_spectral_density_periodic
     >>> diag_spectral_density_periodic(2.0, 1.0, 20).sum()
     tensor(4.)
     """

@@ -1,6 +1,7 @@
 """Networks whose i-th output depends on the first inputs, up to the (i-1)-th, only.
 
-Masks on the weights do that (MADE: Germain, Gregor, Murray and Larochelle, 2015; with a context: Paige and Wood, 2016).
+Masks on the weights do that (MADE: Germain, Gregor, Murray and Larochelle, 2015; with a context: Paige and
+Wood, 2016).
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def create_mask(
         output_dim_multiplier: how many outputs there are for each input.
 
     Returns:
-        The masks of all layers, each of shape ``(out, in)``, and that of a direct connection from input to output.
+        The masks of all layers, each of shape ``(out, in)``, and that of a direct connection from input to
+            output.
     """
     dtype = torch.get_default_dtype()
     position = torch.empty(permutation.shape, dtype=dtype)
@@ -77,6 +79,7 @@ class MaskedLinear(nn.Linear):
         bias: whether a bias is added.
 
     >>> import torch
+    >>> from ember.nn import MaskedLinear
     >>> layer = MaskedLinear(2, 1, torch.tensor([[1.0, 0.0]]))
     >>> bool(layer(torch.tensor([1.0, 5.0])) == layer(torch.tensor([1.0, -7.0])))
     True
@@ -104,14 +107,15 @@ class ConditionalAutoRegressiveNN(nn.Module):
         skip_connections: connect the input with the output directly, too.
         nonlinearity: follows every layer but the last.
 
-    Called with ``x`` of shape ``(..., input_dim)`` and a context that broadcasts with it, it returns one tensor of shape
-    ``(..., n, input_dim)`` for each ``n`` of ``param_dims``; where all are 1, of shape ``(..., input_dim)``. If there is only
-    one, it is not in a tuple.
+    Called with ``x`` of shape ``(..., input_dim)`` and a context that broadcasts with it, it returns one
+    tensor of shape ``(..., n, input_dim)`` for each ``n`` of ``param_dims``; where all are 1, of shape
+    ``(..., input_dim)``. If there is only one, it is not in a tuple.
 
     Raises:
         ValueError: if a hidden layer is too small.
 
     >>> import torch
+    >>> from ember.nn import ConditionalAutoRegressiveNN
     >>> net = ConditionalAutoRegressiveNN(10, 5, [50], param_dims=[1, 1])
     >>> mean, scale = net(torch.randn(100, 10), context=torch.randn(100, 5))
     >>> mean.shape
@@ -164,7 +168,7 @@ class ConditionalAutoRegressiveNN(nn.Module):
         self.f = nonlinearity
 
     def get_permutation(self) -> Tensor:
-        """The order of the inputs."""
+        """Return the order of the inputs."""
         return self.permutation
 
     @torch.no_grad()
@@ -220,6 +224,7 @@ class AutoRegressiveNN(ConditionalAutoRegressiveNN):
         ValueError: if a hidden layer is too small.
 
     >>> import torch
+    >>> from ember.nn import AutoRegressiveNN
     >>> net = AutoRegressiveNN(10, [50], param_dims=[1, 5])
     >>> [tuple(part.shape) for part in net(torch.randn(100, 10))]
     [(100, 1, 10), (100, 5, 10)]

@@ -30,10 +30,11 @@ class ConditionalDenseNN(nn.Module):
         param_dims: sizes of the parameters that come out.
         nonlinearity: follows every layer but the last.
 
-    Called with ``x`` of shape ``(..., input_dim)`` and a context that broadcasts with it, it returns one tensor of shape
-    ``(..., n)`` for each ``n`` of ``param_dims``. If there is only one, it is not in a tuple.
+    Called with ``x`` of shape ``(..., input_dim)`` and a context that broadcasts with it, it returns one
+    tensor of shape ``(..., n)`` for each ``n`` of ``param_dims``. If there is only one, it is not in a tuple.
 
     >>> import torch
+    >>> from ember.nn import ConditionalDenseNN
     >>> net = ConditionalDenseNN(10, 5, [50], param_dims=[1, 10])
     >>> [tuple(part.shape) for part in net(torch.rand(100, 10), context=torch.rand(5))]
     [(100, 1), (100, 10)]
@@ -82,6 +83,7 @@ class DenseNN(ConditionalDenseNN):
         nonlinearity: follows every layer but the last.
 
     >>> import torch
+    >>> from ember.nn import DenseNN
     >>> loc, scale = DenseNN(4, [8], param_dims=[1, 1])(torch.rand(100, 4))
     >>> loc.shape
     torch.Size([100, 1])

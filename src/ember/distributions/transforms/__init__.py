@@ -144,8 +144,9 @@ from ember.distributions.transforms.unit_jacobian import HaarTransform as HaarTr
 def iterated(
     repeats: int, base_fn: Callable[..., Any], *args: object, **kwargs: object
 ) -> ComposeTransformModule:
-    """A chain of ``repeats`` transforms, each made by ``base_fn(*args, **kwargs)``.
+    """Return a chain of ``repeats`` transforms, each made by ``base_fn(*args, **kwargs)``.
 
+    >>> from ember.distributions.transforms import ExpTransform, iterated
     >>> len(iterated(3, ExpTransform).parts)
     3
     """

@@ -21,11 +21,12 @@ from ember.distributions.transforms.remembering import clamp_preserve_gradients 
 class AffineAutoregressive(RememberingTransform, TransformModule):
     """``y_i = exp(s_i) x_i + m_i``, with ``s_i`` and ``m_i`` of a network that sees the ``x`` before it.
 
-    From ``x`` to ``y`` takes one pass of the network, back takes one for each entry: it suits guides. For the density of
-    observed values, use its ``inv``.
+    From ``x`` to ``y`` takes one pass of the network, back takes one for each entry: it suits guides. For the
+    density of observed values, use its ``inv``.
 
     Args:
-        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns ``m`` and ``s``.
+        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns ``m`` and
+            ``s``.
         log_scale_min_clip: least ``s``; gradients pass where values are clipped.
         log_scale_max_clip: greatest ``s``.
         sigmoid_bias: is added to ``s`` before the sigmoid, if ``stable``.
@@ -35,10 +36,13 @@ class AffineAutoregressive(RememberingTransform, TransformModule):
         x, y: ``(..., n)``.
 
     References:
-        D. P. Kingma, T. Salimans, R. Jozefowicz, X. Chen, I. Sutskever, M. Welling (2016), "Improving Variational Inference
-        with Inverse Autoregressive Flow".
+        D. P. Kingma, T. Salimans, R. Jozefowicz, X. Chen, I. Sutskever, M. Welling (2016), "Improving
+        Variational Inference with Inverse Autoregressive Flow".
         G. Papamakarios, T. Pavlakou, I. Murray (2017), "Masked Autoregressive Flow for Density Estimation".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import AffineAutoregressive
+    >>> from ember.nn import AutoRegressiveNN
     >>> flow = AffineAutoregressive(AutoRegressiveNN(3, [20]))
     >>> x = torch.randn(5, 3)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -88,7 +92,7 @@ class AffineAutoregressive(RememberingTransform, TransformModule):
         return entry_by_entry(self.arn, y, inverted)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the scales."""
+        """Return the sum of the logs of the scales."""
         log_scale: Tensor | None = self.recalled(x, y)
         return (self._affine(x)[1] if log_scale is None else log_scale).sum(-1)
 
@@ -100,6 +104,9 @@ class ConditionalAffineAutoregressive(ConditionalTransformModule):
         autoregressive_nn: a network such as :class:`~ember.nn.ConditionalAutoRegressiveNN`.
         kwargs: further arguments of :class:`AffineAutoregressive`.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalAffineAutoregressive
+    >>> from ember.nn import ConditionalAutoRegressiveNN
     >>> flow = ConditionalAffineAutoregressive(ConditionalAutoRegressiveNN(3, 2, [20])).condition(torch.zeros(2))
     >>> flow(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
@@ -115,19 +122,24 @@ class ConditionalAffineAutoregressive(ConditionalTransformModule):
         self.kwargs = kwargs
 
     def condition(self, context: Tensor) -> AffineAutoregressive:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return AffineAutoregressive(partial(self.nn, context=context), **self.kwargs)
 
 
 def affine_autoregressive(
     input_dim: int, hidden_dims: Sequence[int] | None = None, **kwargs: Any
 ) -> AffineAutoregressive:
-    """An :class:`AffineAutoregressive` flow over a random order.
+    """Make an :class:`AffineAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
         hidden_dims: the sizes of hidden layers, by default one of ``3 * input_dim + 1``.
         kwargs: further arguments of :class:`AffineAutoregressive`.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import affine_autoregressive
+    >>> affine_autoregressive(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [3 * input_dim + 1] if hidden_dims is None else hidden_dims
     return AffineAutoregressive(AutoRegressiveNN(input_dim, hidden), **kwargs)
@@ -136,13 +148,19 @@ def affine_autoregressive(
 def conditional_affine_autoregressive(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None, **kwargs: Any
 ) -> ConditionalAffineAutoregressive:
-    """A :class:`ConditionalAffineAutoregressive` flow over a random order.
+    """Make a :class:`ConditionalAffineAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
         context_dim: the length of contexts.
         hidden_dims: the sizes of hidden layers, by default one of ``10 * input_dim``.
         kwargs: further arguments of :class:`AffineAutoregressive`.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_affine_autoregressive
+    >>> flow = conditional_affine_autoregressive(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] if hidden_dims is None else hidden_dims
     network = ConditionalAutoRegressiveNN(input_dim, context_dim, hidden)

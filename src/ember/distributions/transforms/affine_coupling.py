@@ -22,7 +22,9 @@ from ember.distributions.typed_torch import independent
 
 
 class AffineCoupling(RememberingTransform, TransformModule):
-    """``y1 = x1``, ``y2 = exp(s) x2 + m``, with ``m`` and ``s`` of a network that sees ``x1``. Both ways are fast.
+    """``y1 = x1``, ``y2 = exp(s) x2 + m``, with ``m`` and ``s`` of a network that sees ``x1``.
+
+    Both ways are fast.
 
     Put permutations between such layers, so that all entries are changed.
 
@@ -39,6 +41,9 @@ class AffineCoupling(RememberingTransform, TransformModule):
     References:
         L. Dinh, J. Sohl-Dickstein, S. Bengio (2017), "Density estimation using Real NVP".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import AffineCoupling
+    >>> from ember.nn import DenseNN
     >>> flow = AffineCoupling(2, DenseNN(2, [20], param_dims=[3, 3]))
     >>> x = torch.randn(4, 5)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -100,7 +105,7 @@ class AffineCoupling(RememberingTransform, TransformModule):
         return x
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the scales."""
+        """Return the sum of the logs of the scales."""
         log_scale: Tensor | None = self.recalled(x, y)
         if log_scale is None:
             log_scale = self._affine(*self._parts(x))[1]
@@ -115,6 +120,9 @@ class ConditionalAffineCoupling(ConditionalTransformModule):
         hypernet: a network such as :class:`~ember.nn.ConditionalDenseNN`.
         kwargs: further arguments of :class:`AffineCoupling`.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalAffineCoupling
+    >>> from ember.nn import ConditionalDenseNN
     >>> flow = ConditionalAffineCoupling(2, ConditionalDenseNN(2, 1, [20], param_dims=[3, 3]))
     >>> flow.condition(torch.zeros(1))(torch.zeros(4, 5)).shape
     torch.Size([4, 5])
@@ -131,7 +139,7 @@ class ConditionalAffineCoupling(ConditionalTransformModule):
         self.kwargs = kwargs
 
     def condition(self, context: Tensor) -> AffineCoupling:
-        """The layer given a context of shape ``(..., context_dim)``."""
+        """Return the layer given a context of shape ``(..., context_dim)``."""
         return AffineCoupling(self.split_dim, partial(self.nn, context=context), **self.kwargs)
 
 
@@ -157,7 +165,7 @@ def affine_coupling(
     dim: int = -1,
     **kwargs: Any,
 ) -> AffineCoupling:
-    """An :class:`AffineCoupling` layer with a dense network.
+    """Make an :class:`AffineCoupling` layer with a dense network.
 
     Args:
         input_dim: the length of the vectors or, if ``dim < -1``, the event shape, whose first size is split.
@@ -168,6 +176,11 @@ def affine_coupling(
 
     Raises:
         ValueError: if ``dim`` is not negative, the event has not ``-dim`` dims, or a part has no entry.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import affine_coupling
+    >>> affine_coupling(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     split_dim, first, second = _sizes(input_dim, split_dim, dim)
     hidden = [10 * (first + second)] if hidden_dims is None else hidden_dims
@@ -182,7 +195,7 @@ def conditional_affine_coupling(
     dim: int = -1,
     **kwargs: Any,
 ) -> ConditionalAffineCoupling:
-    """A :class:`ConditionalAffineCoupling` layer with a dense network.
+    """Make a :class:`ConditionalAffineCoupling` layer with a dense network.
 
     Args:
         input_dim: the length of the vectors or, if ``dim < -1``, the event shape, whose first size is split.
@@ -194,6 +207,12 @@ def conditional_affine_coupling(
 
     Raises:
         ValueError: if ``dim`` is not negative, the event has not ``-dim`` dims, or a part has no entry.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_affine_coupling
+    >>> flow = conditional_affine_coupling(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     split_dim, first, second = _sizes(input_dim, split_dim, dim)
     hidden = [10 * (first + second)] if hidden_dims is None else hidden_dims

@@ -20,6 +20,8 @@ _SLOPE = 0.01
 class ELUTransform(CopyableTransform):
     """``y = x`` for positive ``x``, ``exp(x) - 1`` otherwise.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ELUTransform
     >>> ELUTransform()(torch.tensor([0.0, 2.0]))
     tensor([0., 2.])
     """
@@ -48,6 +50,8 @@ class ELUTransform(CopyableTransform):
 class LeakyReLUTransform(CopyableTransform):
     """``y = x`` for positive ``x``, ``x / 100`` otherwise.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import LeakyReLUTransform
     >>> LeakyReLUTransform()(torch.tensor([-1.0, 2.0]))
     tensor([-0.0100,  2.0000])
     """
@@ -73,15 +77,33 @@ class LeakyReLUTransform(CopyableTransform):
 
 
 def elu() -> ELUTransform:
-    """An :class:`ELUTransform`."""
+    """Make an :class:`ELUTransform`.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import elu
+    >>> elu()(torch.zeros(2)).shape
+    torch.Size([2])
+    """
     return ELUTransform()
 
 
 def leaky_relu() -> LeakyReLUTransform:
-    """A :class:`LeakyReLUTransform`."""
+    """Make a :class:`LeakyReLUTransform`.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import leaky_relu
+    >>> leaky_relu()(torch.zeros(2)).shape
+    torch.Size([2])
+    """
     return LeakyReLUTransform()
 
 
 def tanh() -> Any:
-    """A :class:`torch.distributions.transforms.TanhTransform`."""
+    """Make a :class:`torch.distributions.transforms.TanhTransform`.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import tanh
+    >>> tanh()(torch.zeros(2)).shape
+    torch.Size([2])
+    """
     return TanhTransform()

@@ -14,8 +14,9 @@ from ember.distributions.torch_transform import TransformModule
 class BatchNorm(TransformModule):
     """Between layers of a flow: its inverse, the direction of training on data, standardises a batch.
 
-    In training, ``inv`` uses the mean and the variance of the batch, and moves the running ones towards them; in ``eval()``
-    mode it uses the running ones. The direct map uses the running ones always: it is the inverse of ``inv`` in ``eval()``.
+    In training, ``inv`` uses the mean and the variance of the batch, and moves the running ones towards them;
+    in ``eval()`` mode it uses the running ones. The direct map uses the running ones always: it is the
+    inverse of ``inv`` in ``eval()``.
 
     Args:
         input_dim: the number of features.
@@ -26,10 +27,12 @@ class BatchNorm(TransformModule):
         x, y: ``(..., input_dim)``.
 
     References:
-        S. Ioffe, C. Szegedy (2015), "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
-        Shift".
+        S. Ioffe, C. Szegedy (2015), "Batch Normalization: Accelerating Deep Network Training by Reducing
+        Internal Covariate Shift".
         L. Dinh, J. Sohl-Dickstein, S. Bengio (2017), "Density estimation using Real NVP".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import BatchNorm
     >>> layer = BatchNorm(2)
     >>> x = layer.inv(torch.randn(100, 2) * 3 + 1)
     >>> (x.mean(0).abs() < 1e-5).tolist()
@@ -83,5 +86,11 @@ def _batch_dims(y: Tensor) -> tuple[int, ...]:
 
 
 def batchnorm(input_dim: int, **kwargs: Any) -> BatchNorm:
-    """A :class:`BatchNorm` of ``input_dim`` features; further arguments are its own."""
+    """Make a :class:`BatchNorm` of ``input_dim`` features; further arguments are its own.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import batchnorm
+    >>> batchnorm(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return BatchNorm(input_dim, **kwargs)

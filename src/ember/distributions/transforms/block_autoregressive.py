@@ -22,15 +22,15 @@ _RESIDUALS = (None, "normal", "gated")
 class BlockAutoregressive(OneWayTransform, TransformModule):
     """``y`` is a network of ``x`` whose weights are positive on the diagonal of blocks and zero above it.
 
-    So each entry of ``y`` increases in the entry of ``x`` at its place, and depends on those before it. There is no inverse but
-    for the last image: it suits guides, and not the density of observed values.
+    So each entry of ``y`` increases in the entry of ``x`` at its place, and depends on those before it. There
+    is no inverse but for the last image: it suits guides, and not the density of observed values.
 
     Args:
         input_dim: the length of the vectors.
         hidden_factors: for each hidden layer, how many units there are for each entry.
         activation: between layers: ``"tanh"``, ``"sigmoid"``, ``"ELU"`` or ``"LeakyReLU"``.
-        residual: ``"normal"`` adds ``x`` to the network, ``"gated"`` mixes both, the learned part ``sigmoid(gate)`` being
-            ``x``; None does neither.
+        residual: ``"normal"`` adds ``x`` to the network, ``"gated"`` mixes both, the learned part
+            ``sigmoid(gate)`` being ``x``; None does neither.
 
     Shapes:
         x, y: ``(..., input_dim)``.
@@ -42,6 +42,8 @@ class BlockAutoregressive(OneWayTransform, TransformModule):
     References:
         N. De Cao, I. Titov, W. Aziz (2019), "Block Neural Autoregressive Flow".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import BlockAutoregressive
     >>> flow = BlockAutoregressive(3, hidden_factors=[4])
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -98,7 +100,7 @@ class BlockAutoregressive(OneWayTransform, TransformModule):
         return y, log_slope
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the log slopes, each of which is a product of the blocks on the diagonal."""
+        """Return the sum of the log slopes, each of which is a product of the blocks on the diagonal."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
 
@@ -126,8 +128,8 @@ class MaskedBlockLinear(nn.Module):
         dim: how many blocks there are either way.
         bias: whether a bias is added.
 
-    Called with ``(..., in_features)``, it returns ``(..., out_features)`` and the logs of the weights in blocks on the diagonal,
-    ``(dim, in_features // dim, out_features // dim)``.
+    Called with ``(..., in_features)``, it returns ``(..., out_features)`` and the logs of the weights in
+    blocks on the diagonal, ``(dim, in_features // dim, out_features // dim)``.
 
     >>> y, log_weights = MaskedBlockLinear(3, 6, dim=3)(torch.zeros(5, 3))
     >>> y.shape, log_weights.shape
@@ -171,5 +173,11 @@ class MaskedBlockLinear(nn.Module):
 
 
 def block_autoregressive(input_dim: int, **kwargs: Any) -> BlockAutoregressive:
-    """A :class:`BlockAutoregressive` flow of vectors of length ``input_dim``; further arguments are its own."""
+    """A :class:`BlockAutoregressive` flow of vectors of length ``input_dim``; further arguments are its own.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import block_autoregressive
+    >>> block_autoregressive(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return BlockAutoregressive(input_dim, **kwargs)

@@ -20,6 +20,8 @@ class CholeskyTransform(CopyableTransform):
     Shapes:
         x, y: ``batch_shape + (n, n)``.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import CholeskyTransform
     >>> CholeskyTransform()(torch.tensor([[4.0]]))
     tensor([[2.]])
     """

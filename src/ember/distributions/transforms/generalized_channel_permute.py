@@ -22,8 +22,8 @@ class ConditionedGeneralizedChannelPermute(CopyableTransform):
 
     Args:
         permutation: a matrix of ones and zeros, ``(channels, channels)``.
-        LU: below the diagonal, that of the lower triangular factor, whose diagonal is one; the rest is the upper one,
-            ``(..., channels, channels)``.
+        LU: below the diagonal, that of the lower triangular factor, whose diagonal is one; the rest is the
+            upper one, ``(..., channels, channels)``.
     """
 
     domain = _IMAGE
@@ -104,8 +104,11 @@ class GeneralizedChannelPermute(ConditionedGeneralizedChannelPermute, TransformM
 
     References:
         D. P. Kingma, P. Dhariwal (2018), "Glow: Generative Flow with Invertible 1x1 Convolutions".
-        E. Hoogeboom, R. van den Berg, M. Welling (2019), "Emerging Convolutions for Generative Normalizing Flows".
+        E. Hoogeboom, R. van den Berg, M. Welling (2019), "Emerging Convolutions for Generative Normalizing
+        Flows".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import GeneralizedChannelPermute
     >>> flow = GeneralizedChannelPermute(channels=3)
     >>> x = torch.randn(5, 3, 8, 8)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -137,6 +140,9 @@ class ConditionalGeneralizedChannelPermute(ConditionalTransformModule):
     Raises:
         ValueError: if the permutation has not one entry for each channel.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalGeneralizedChannelPermute
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalGeneralizedChannelPermute(DenseNN(2, [20], param_dims=[9])).condition(torch.ones(2))
     >>> flow(torch.zeros(5, 3, 4, 4)).shape
     torch.Size([5, 3, 4, 4])
@@ -156,26 +162,38 @@ class ConditionalGeneralizedChannelPermute(ConditionalTransformModule):
         self.register_buffer("permutation", _as_matrix(order, channels))
 
     def condition(self, context: Tensor) -> ConditionedGeneralizedChannelPermute:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         numbers: Tensor = self.nn(context)
         LU = numbers.reshape((*numbers.shape[:-1], self.channels, self.channels))
         return ConditionedGeneralizedChannelPermute(self.permutation, LU)
 
 
 def generalized_channel_permute(**kwargs: Any) -> GeneralizedChannelPermute:
-    """A :class:`GeneralizedChannelPermute`; arguments are its own."""
+    """Make a :class:`GeneralizedChannelPermute`; arguments are its own.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import generalized_channel_permute
+    >>> generalized_channel_permute(channels=3)(torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 3, 8, 8])
+    """
     return GeneralizedChannelPermute(**kwargs)
 
 
 def conditional_generalized_channel_permute(
     context_dim: int, channels: int = 3, hidden_dims: Sequence[int] | None = None
 ) -> ConditionalGeneralizedChannelPermute:
-    """A :class:`ConditionalGeneralizedChannelPermute` with a dense network.
+    """Make a :class:`ConditionalGeneralizedChannelPermute` with a dense network.
 
     Args:
         context_dim: the length of contexts.
         channels: how many channels there are.
         hidden_dims: the sizes of hidden layers, by default two of ``10 * channels``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_generalized_channel_permute
+    >>> flow = conditional_generalized_channel_permute(context_dim=2, channels=3)
+    >>> flow.condition(torch.zeros(2))(torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 3, 8, 8])
     """
     hidden = [10 * channels] * 2 if hidden_dims is None else hidden_dims
     network = DenseNN(context_dim, hidden, param_dims=[channels * channels])

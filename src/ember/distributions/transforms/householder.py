@@ -84,7 +84,8 @@ class Householder(ConditionedHouseholder, TransformModule):
 
     Args:
         input_dim: the length of the vectors.
-        count_transforms: how many reflections there are; ``input_dim`` of them make any orthogonal map, but for its sign.
+        count_transforms: how many reflections there are; ``input_dim`` of them make any orthogonal map, but
+            for its sign.
 
     Shapes:
         x, y: ``(..., input_dim)``.
@@ -95,6 +96,8 @@ class Householder(ConditionedHouseholder, TransformModule):
     References:
         J. M. Tomczak, M. Welling (2016), "Improving Variational Auto-Encoders using Householder Flow".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Householder
     >>> x = torch.randn(5, 3)
     >>> y = Householder(3, count_transforms=2)(x)
     >>> torch.allclose(x.norm(dim=-1), y.norm(dim=-1))
@@ -131,6 +134,9 @@ class ConditionalHouseholder(ConditionalTransformModule):
     Raises:
         ValueError: if there is no reflection.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalHouseholder
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalHouseholder(3, DenseNN(2, [20], param_dims=[6]), count_transforms=2)
     >>> flow.condition(torch.ones(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
@@ -153,12 +159,18 @@ class ConditionalHouseholder(ConditionalTransformModule):
         return normals.reshape((*normals.shape[:-1], self.count_transforms, self.input_dim))
 
     def condition(self, context: Tensor) -> ConditionedHouseholder:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return ConditionedHouseholder(partial(self._u_unnormed, context))
 
 
 def householder(input_dim: int, count_transforms: int | None = None) -> Householder:
-    """A :class:`Householder` flow, by default of ``input_dim // 2 + 1`` reflections."""
+    """Make a :class:`Householder` flow, by default of ``input_dim // 2 + 1`` reflections.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import householder
+    >>> householder(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     if count_transforms is None:
         count_transforms = input_dim // 2 + 1
     return Householder(input_dim, count_transforms=count_transforms)
@@ -167,13 +179,19 @@ def householder(input_dim: int, count_transforms: int | None = None) -> Househol
 def conditional_householder(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None, count_transforms: int = 1
 ) -> ConditionalHouseholder:
-    """A :class:`ConditionalHouseholder` flow with a dense network.
+    """Make a :class:`ConditionalHouseholder` flow with a dense network.
 
     Args:
         input_dim: the length of the vectors.
         context_dim: the length of contexts.
         hidden_dims: the sizes of hidden layers, by default two of ``10 * input_dim``.
         count_transforms: how many reflections there are.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_householder
+    >>> flow = conditional_householder(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     _check_count(count_transforms)

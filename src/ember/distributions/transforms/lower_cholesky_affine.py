@@ -17,6 +17,8 @@ class LowerCholeskyAffine(CopyableTransform):
         loc: ``(n,)``, or a batch of such.
         scale_tril: ``(n, n)``, lower triangular with a positive diagonal, or a batch of such.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import LowerCholeskyAffine
     >>> LowerCholeskyAffine(torch.ones(2), 2 * torch.eye(2))(torch.tensor([0.0, 1.0]))
     tensor([1., 3.])
     """
@@ -46,12 +48,12 @@ class LowerCholeskyAffine(CopyableTransform):
         return x.squeeze(-1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the diagonal."""
+        """Return the sum of the logs of the diagonal."""
         log_det = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return log_det.expand(broadcast_shapes(log_det.shape, x.shape[:-1]))
 
     def with_cache(self, cache_size: int = 1) -> LowerCholeskyAffine:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         if self._cache_size == cache_size:
             return self
         return LowerCholeskyAffine(self.loc, self.scale_tril, cache_size=cache_size)

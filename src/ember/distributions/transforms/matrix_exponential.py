@@ -95,8 +95,8 @@ class MatrixExponential(ConditionedMatrixExponential, TransformModule):
 
     Args:
         input_dim: the length of the vectors.
-        iterations: how many terms of the series are taken. The inverse and the log determinant are those of the whole
-            series: with large weights, take more.
+        iterations: how many terms of the series are taken. The inverse and the log determinant are those of
+            the whole series: with large weights, take more.
         normalization: of the matrix; only ``"none"``.
         bound: of the normalised matrix.
 
@@ -109,9 +109,11 @@ class MatrixExponential(ConditionedMatrixExponential, TransformModule):
         NotImplementedError: for one other than ``"none"``.
 
     References:
-        E. Hoogeboom, V. Garcia Satorras, J. M. Tomczak, M. Welling (2020), "The Convolution Exponential and Generalized
-        Sylvester Flows".
+        E. Hoogeboom, V. Garcia Satorras, J. M. Tomczak, M. Welling (2020), "The Convolution Exponential and
+        Generalized Sylvester Flows".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import MatrixExponential
     >>> flow = MatrixExponential(3)
     >>> x = torch.randn(5, 3)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -145,6 +147,9 @@ class ConditionalMatrixExponential(ConditionalTransformModule):
         normalization: of the matrix; only ``"none"``.
         bound: of the normalised matrix.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalMatrixExponential
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalMatrixExponential(3, DenseNN(2, [20], param_dims=[9])).condition(torch.ones(2))
     >>> flow(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
@@ -178,7 +183,7 @@ class ConditionalMatrixExponential(ConditionalTransformModule):
         return numbers.reshape((*numbers.shape[:-1], self.input_dim, self.input_dim))
 
     def condition(self, context: Tensor) -> ConditionedMatrixExponential:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         weights = partial(self._weights, context)
         return ConditionedMatrixExponential(weights, self.iterations, self.normalization, self.bound)
 
@@ -186,7 +191,13 @@ class ConditionalMatrixExponential(ConditionalTransformModule):
 def matrix_exponential(
     input_dim: int, iterations: int = 8, normalization: str = "none", bound: float | None = None
 ) -> MatrixExponential:
-    """A :class:`MatrixExponential` flow of vectors of length ``input_dim``."""
+    """Make a :class:`MatrixExponential` flow of vectors of length ``input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import matrix_exponential
+    >>> matrix_exponential(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return MatrixExponential(input_dim, iterations, normalization, bound)
 
 
@@ -198,7 +209,7 @@ def conditional_matrix_exponential(
     normalization: str = "none",
     bound: float | None = None,
 ) -> ConditionalMatrixExponential:
-    """A :class:`ConditionalMatrixExponential` flow with a dense network.
+    """Make a :class:`ConditionalMatrixExponential` flow with a dense network.
 
     Args:
         input_dim: the length of the vectors.
@@ -207,6 +218,12 @@ def conditional_matrix_exponential(
         iterations: how many terms of the series are taken.
         normalization: of the matrix; only ``"none"``.
         bound: of the normalised matrix.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_matrix_exponential
+    >>> flow = conditional_matrix_exponential(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     network = DenseNN(context_dim, hidden, param_dims=[input_dim * input_dim])

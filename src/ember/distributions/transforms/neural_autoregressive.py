@@ -22,12 +22,12 @@ eps = 1e-8
 class NeuralAutoregressive(OneWayTransform, TransformModule):
     """``y_i = h^-1(sum_j w_ij h(a_ij x_i + b_ij))``, with ``w``, ``a``, ``b`` of a network that sees the ``x`` before it.
 
-    The ``a`` are positive, and the ``w`` of an entry are positive and sum to one. There is no inverse but for the last image:
-    it suits guides, and not the density of observed values.
+    The ``a`` are positive, and the ``w`` of an entry are positive and sum to one. There is no inverse but for
+    the last image: it suits guides, and not the density of observed values.
 
     Args:
-        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns ``a``, ``w`` and ``b`` before their
-            constraints, ``hidden_units`` of each for each entry.
+        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns ``a``, ``w``
+            and ``b`` before their constraints, ``hidden_units`` of each for each entry.
         hidden_units: the width of the small networks.
         activation: ``h``: ``"sigmoid"``, ``"tanh"``, ``"ELU"`` or ``"LeakyReLU"``.
 
@@ -41,6 +41,9 @@ class NeuralAutoregressive(OneWayTransform, TransformModule):
     References:
         C.-W. Huang, D. Krueger, A. Lacoste, A. Courville (2018), "Neural Autoregressive Flows".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import NeuralAutoregressive
+    >>> from ember.nn import AutoRegressiveNN
     >>> flow = NeuralAutoregressive(AutoRegressiveNN(3, [20], param_dims=[16] * 3))
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -74,7 +77,7 @@ class NeuralAutoregressive(OneWayTransform, TransformModule):
         return y
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the log slopes."""
+        """Return the sum of the log slopes."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
 
@@ -86,6 +89,9 @@ class ConditionalNeuralAutoregressive(ConditionalTransformModule):
         autoregressive_nn: a network such as :class:`~ember.nn.ConditionalAutoRegressiveNN`.
         kwargs: further arguments of :class:`NeuralAutoregressive`.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalNeuralAutoregressive
+    >>> from ember.nn import ConditionalAutoRegressiveNN
     >>> network = ConditionalAutoRegressiveNN(3, 2, [20], param_dims=[16] * 3)
     >>> ConditionalNeuralAutoregressive(network).condition(torch.zeros(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
@@ -101,20 +107,25 @@ class ConditionalNeuralAutoregressive(ConditionalTransformModule):
         self.kwargs = kwargs
 
     def condition(self, context: Tensor) -> NeuralAutoregressive:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return NeuralAutoregressive(partial(self.nn, context=context), **self.kwargs)
 
 
 def neural_autoregressive(
     input_dim: int, hidden_dims: Sequence[int] | None = None, activation: str = "sigmoid", width: int = 16
 ) -> NeuralAutoregressive:
-    """A :class:`NeuralAutoregressive` flow over a random order.
+    """Make a :class:`NeuralAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
         hidden_dims: the sizes of hidden layers, by default one of ``3 * input_dim + 1``.
         activation: see :class:`NeuralAutoregressive`.
         width: the width of the small networks.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import neural_autoregressive
+    >>> neural_autoregressive(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [3 * input_dim + 1] if hidden_dims is None else hidden_dims
     network = AutoRegressiveNN(input_dim, hidden, param_dims=[width] * 3)
@@ -128,7 +139,7 @@ def conditional_neural_autoregressive(
     activation: str = "sigmoid",
     width: int = 16,
 ) -> ConditionalNeuralAutoregressive:
-    """A :class:`ConditionalNeuralAutoregressive` flow over a random order.
+    """Make a :class:`ConditionalNeuralAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
@@ -136,6 +147,12 @@ def conditional_neural_autoregressive(
         hidden_dims: the sizes of hidden layers, by default one of ``3 * input_dim + 1``.
         activation: see :class:`NeuralAutoregressive`.
         width: the width of the small networks.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_neural_autoregressive
+    >>> flow = conditional_neural_autoregressive(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [3 * input_dim + 1] if hidden_dims is None else hidden_dims
     network = ConditionalAutoRegressiveNN(input_dim, context_dim, hidden, param_dims=[width] * 3)

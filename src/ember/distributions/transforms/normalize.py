@@ -15,6 +15,8 @@ class Normalize(CopyableTransform):
     Shapes:
         x, y: ``batch_shape + (n,)``.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Normalize
     >>> Normalize()(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6000, 0.8000],
             [1.0000, 0.0000]])
@@ -46,5 +48,5 @@ class Normalize(CopyableTransform):
         return y
 
     def with_cache(self, cache_size: int = 1) -> Normalize:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         return self if self._cache_size == cache_size else Normalize(self.p, cache_size=cache_size)

@@ -18,6 +18,8 @@ class OrderedTransform(CopyableTransform):
     Shapes:
         x, y: ``batch_shape + (n,)``.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import OrderedTransform
     >>> OrderedTransform()(torch.tensor([3.0, 0.0, 0.0]))
     tensor([3., 4., 5.])
     """
@@ -36,7 +38,7 @@ class OrderedTransform(CopyableTransform):
         return torch.cat([y[..., :1], y.diff(dim=-1).log()], dim=-1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the log differences."""
+        """Return the sum of the log differences."""
         return x[..., 1:].sum(-1)
 
 
@@ -53,6 +55,8 @@ class SimplexToOrderedTransform(CopyableTransform):
     References:
         M. Betancourt (2019), "Ordinal Regression", section 2.2.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import SimplexToOrderedTransform
     >>> SimplexToOrderedTransform()(torch.tensor([0.5, 0.5]))
     tensor([0.])
     """

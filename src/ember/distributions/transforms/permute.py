@@ -25,6 +25,8 @@ class Permute(CopyableTransform):
     Raises:
         ValueError: if ``dim`` is not negative.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Permute
     >>> Permute(torch.tensor([2, 0, 1]))(torch.tensor([0.0, 1.0, 2.0]))
     tensor([2., 0., 1.])
     """
@@ -65,20 +67,25 @@ class Permute(CopyableTransform):
         return x.new_zeros(x.shape[: x.dim() + self.dim])
 
     def with_cache(self, cache_size: int = 1) -> Permute:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         if self._cache_size == cache_size:
             return self
         return Permute(self.permutation, dim=self.dim, cache_size=cache_size)
 
 
 def permute(input_dim: int | Sequence[int], permutation: Tensor | None = None, dim: int = -1) -> Permute:
-    """A :class:`Permute` for events of the given size, by default with a random permutation.
+    """Make a :class:`Permute` for events of the given size, by default with a random permutation.
 
     Args:
         input_dim: the size of the dim or, if ``dim < -1``, the event shape.
 
     Raises:
         ValueError: if the event shape has not ``-dim`` dims.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import permute
+    >>> permute(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     if dim < -1 or not isinstance(input_dim, int):
         shape: Any = input_dim

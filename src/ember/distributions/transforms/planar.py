@@ -61,8 +61,8 @@ class ConditionedPlanar(OneWayTransform):
 class Planar(ConditionedPlanar, TransformModule):
     """``y = x + u tanh(w.x + b)``, with ``u`` such that this can be inverted.
 
-    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the density of
-    observed values.
+    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the
+    density of observed values.
 
     Args:
         input_dim: the length of the vectors.
@@ -76,6 +76,8 @@ class Planar(ConditionedPlanar, TransformModule):
     References:
         D. J. Rezende, S. Mohamed (2015), "Variational Inference with Normalizing Flows".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Planar
     >>> flow = Planar(3)
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -110,6 +112,9 @@ class ConditionalPlanar(ConditionalTransformModule):
     Args:
         nn: from a context to the bias, of size 1, and ``u`` and ``w``.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalPlanar
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalPlanar(DenseNN(2, [20], param_dims=[1, 3, 3])).condition(torch.zeros(2))
     >>> flow(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
@@ -128,24 +133,36 @@ class ConditionalPlanar(ConditionalTransformModule):
         return bias, u, w
 
     def condition(self, context: Tensor) -> ConditionedPlanar:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return ConditionedPlanar(partial(self._params, context))
 
 
 def planar(input_dim: int) -> Planar:
-    """A :class:`Planar` flow of vectors of length ``input_dim``."""
+    """Make a :class:`Planar` flow of vectors of length ``input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import planar
+    >>> planar(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return Planar(input_dim)
 
 
 def conditional_planar(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None
 ) -> ConditionalPlanar:
-    """A :class:`ConditionalPlanar` flow with a dense network.
+    """Make a :class:`ConditionalPlanar` flow with a dense network.
 
     Args:
         input_dim: the length of the vectors.
         context_dim: the length of contexts.
         hidden_dims: the sizes of hidden layers, by default two of ``10 * input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_planar
+    >>> flow = conditional_planar(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     return ConditionalPlanar(DenseNN(context_dim, hidden, param_dims=[1, input_dim, input_dim]))

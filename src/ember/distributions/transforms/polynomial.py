@@ -17,12 +17,12 @@ from ember.distributions.transforms.remembering import OneWayTransform
 class Polynomial(OneWayTransform, TransformModule):
     """``y_i = c_i + integral from 0 to x_i of sum_k (sum_r a_ikr u**r)**2 du``, with ``a_i`` of a network.
 
-    The network sees the ``x`` before ``x_i``. There is no inverse but for the last image: it suits guides, and not the density
-    of observed values.
+    The network sees the ``x`` before ``x_i``. There is no inverse but for the last image: it suits guides,
+    and not the density of observed values.
 
     Args:
-        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns ``(count_degree + 1) * count_sum``
-            numbers for each entry.
+        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns
+            ``(count_degree + 1) * count_sum`` numbers for each entry.
         input_dim: the length of the vectors.
         count_degree: the degree of the polynomials that are squared.
         count_sum: how many squares are summed.
@@ -36,6 +36,9 @@ class Polynomial(OneWayTransform, TransformModule):
     References:
         P. Jaini, K. A. Selby, Y. Yu (2019), "Sum-of-Squares Polynomial Flow".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Polynomial
+    >>> from ember.nn import AutoRegressiveNN
     >>> flow = Polynomial(AutoRegressiveNN(3, [20], param_dims=[10]), 3, count_degree=4, count_sum=2)
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -85,17 +88,22 @@ class Polynomial(OneWayTransform, TransformModule):
         return y
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the sums of squares."""
+        """Return the sum of the logs of the sums of squares."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
 
 
 def polynomial(input_dim: int, hidden_dims: Sequence[int] | None = None) -> Polynomial:
-    """A :class:`Polynomial` flow over a random order, with three squares of polynomials of degree four.
+    """Make a :class:`Polynomial` flow over a random order, with three squares of polynomials of degree four.
 
     Args:
         input_dim: the length of the vectors.
         hidden_dims: the sizes of hidden layers, by default one of ``10 * input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import polynomial
+    >>> polynomial(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     count_degree, count_sum = 4, 3
     hidden = [10 * input_dim] if hidden_dims is None else hidden_dims

@@ -19,6 +19,8 @@ class PositivePowerTransform(CopyableTransform):
     Raises:
         ValueError: when validating, if an exponent is not positive.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import PositivePowerTransform
     >>> PositivePowerTransform(2.0)(torch.tensor([-3.0, 3.0]))
     tensor([-9.,  9.])
     """
@@ -39,7 +41,7 @@ class PositivePowerTransform(CopyableTransform):
             raise ValueError(f"Expected exponent > 0 but got:{self.exponent}")
 
     def with_cache(self, cache_size: int = 1) -> PositivePowerTransform:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         if self._cache_size == cache_size:
             return self
         return PositivePowerTransform(self.exponent, cache_size=cache_size)

@@ -23,7 +23,8 @@ class ConditionedRadial(OneWayTransform):
     """A radial flow of given parameters; see :class:`Radial`.
 
     Args:
-        params: the centre ``x0``, and ``alpha`` and ``beta`` before their constraints, or a function that returns them.
+        params: the centre ``x0``, and ``alpha`` and ``beta`` before their constraints, or a function that
+            returns them.
     """
 
     domain = constraints.real_vector
@@ -60,8 +61,8 @@ class ConditionedRadial(OneWayTransform):
 class Radial(ConditionedRadial, TransformModule):
     """``y = x + beta (x - x0) / (alpha + |x - x0|)``.
 
-    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the density of
-    observed values.
+    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the
+    density of observed values.
 
     Args:
         input_dim: the length of the vectors.
@@ -75,6 +76,8 @@ class Radial(ConditionedRadial, TransformModule):
     References:
         D. J. Rezende, S. Mohamed (2015), "Variational Inference with Normalizing Flows".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Radial
     >>> flow = Radial(3)
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -108,6 +111,9 @@ class ConditionalRadial(ConditionalTransformModule):
     Args:
         nn: from a context to ``x0``, and ``alpha`` and ``beta`` before their constraints, of size 1.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalRadial
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalRadial(DenseNN(2, [20], param_dims=[3, 1, 1])).condition(torch.zeros(2))
     >>> flow(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
@@ -126,24 +132,36 @@ class ConditionalRadial(ConditionalTransformModule):
         return x0, alpha_prime, beta_prime
 
     def condition(self, context: Tensor) -> ConditionedRadial:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return ConditionedRadial(partial(self._params, context))
 
 
 def radial(input_dim: int) -> Radial:
-    """A :class:`Radial` flow of vectors of length ``input_dim``."""
+    """Make a :class:`Radial` flow of vectors of length ``input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import radial
+    >>> radial(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return Radial(input_dim)
 
 
 def conditional_radial(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None
 ) -> ConditionalRadial:
-    """A :class:`ConditionalRadial` flow with a dense network.
+    """Make a :class:`ConditionalRadial` flow with a dense network.
 
     Args:
         input_dim: the length of the vectors.
         context_dim: the length of contexts.
         hidden_dims: the sizes of hidden layers, by default two of ``10 * input_dim``.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_radial
+    >>> flow = conditional_radial(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     return ConditionalRadial(DenseNN(context_dim, hidden, param_dims=[input_dim, 1, 1]))

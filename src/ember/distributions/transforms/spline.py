@@ -26,8 +26,8 @@ class ConditionedSpline(RememberingTransform):
     """A spline flow of given parameters; see :class:`Spline`.
 
     Args:
-        params: widths and heights of bins, each summing to one, slopes between them, and lambdas, or None for quadratic splines;
-            or a function that returns them.
+        params: widths and heights of bins, each summing to one, slopes between them, and lambdas, or None for
+            quadratic splines; or a function that returns them.
         bound: half the width of the interval outside of which it is the identity.
         order: ``"linear"`` or ``"quadratic"``.
 
@@ -98,7 +98,9 @@ def check_order(order: str) -> None:
 
 
 class Spline(ConditionedSpline, TransformModule):
-    """Each entry goes through a spline of its own, monotone, on ``[-bound, bound]``; outside it stays as it is.
+    """Each entry goes through a spline of its own, monotone, on ``[-bound, bound]``.
+
+    Outside it stays as it is.
 
     A bin has one piece, quadratic over quadratic, or two, linear over linear. Both ways are fast and exact.
 
@@ -116,8 +118,11 @@ class Spline(ConditionedSpline, TransformModule):
 
     References:
         C. Durkan, A. Bekasov, I. Murray, G. Papamakarios (2019), "Neural Spline Flows".
-        H. M. Dolatabadi, S. Erfani, C. Leckie (2020), "Invertible Generative Modeling using Linear Rational Splines".
+        H. M. Dolatabadi, S. Erfani, C. Leckie (2020), "Invertible Generative Modeling using Linear Rational
+        Splines".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Spline
     >>> flow = Spline(3, order="quadratic")
     >>> x = torch.randn(5, 3)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -155,13 +160,16 @@ class ConditionalSpline(ConditionalTransformModule):
     """A :class:`Spline` flow whose parameters a network takes from a context.
 
     Args:
-        nn: from a context to widths, heights, slopes between bins and, for linear splines, lambdas, before their constraints;
-            all flattened.
+        nn: from a context to widths, heights, slopes between bins and, for linear splines, lambdas, before
+            their constraints; all flattened.
         input_dim: the length of the vectors.
         count_bins: how many bins there are.
         bound: half the width of the interval.
         order: ``"linear"`` or ``"quadratic"``.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import ConditionalSpline
+    >>> from ember.nn import DenseNN
     >>> flow = ConditionalSpline(DenseNN(2, [20], param_dims=[24, 24, 21, 24]), 3, count_bins=8)
     >>> flow.condition(torch.zeros(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
@@ -196,7 +204,7 @@ class ConditionalSpline(ConditionalTransformModule):
         return normalized(*parts)
 
     def checked(self, numbers: Any) -> Sequence[Tensor]:
-        """The parameters that the network has returned, one tensor of each kind.
+        """Return the parameters that the network has returned, one tensor of each kind.
 
         Raises:
             ValueError: if there are more or fewer kinds than a spline of this order takes.
@@ -209,7 +217,7 @@ class ConditionalSpline(ConditionalTransformModule):
         return numbers  # type: ignore[no-any-return]
 
     def condition(self, context: Tensor) -> ConditionedSpline:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return ConditionedSpline(partial(self._params, context), bound=self.bound, order=self.order)
 
 
@@ -225,7 +233,13 @@ def spline_sizes(count_bins: int, order: str) -> list[int]:
 
 
 def spline(input_dim: int, **kwargs: Any) -> Spline:
-    """A :class:`Spline` flow of vectors of length ``input_dim``; further arguments are its own."""
+    """Make a :class:`Spline` flow of vectors of length ``input_dim``; further arguments are its own.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import spline
+    >>> spline(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     return Spline(input_dim, **kwargs)
 
 
@@ -237,7 +251,7 @@ def conditional_spline(
     bound: float = 3.0,
     order: str = "linear",
 ) -> ConditionalSpline:
-    """A :class:`ConditionalSpline` flow with a dense network.
+    """Make a :class:`ConditionalSpline` flow with a dense network.
 
     Args:
         input_dim: the length of the vectors.
@@ -249,6 +263,12 @@ def conditional_spline(
 
     Raises:
         ValueError: for another order.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_spline
+    >>> flow = conditional_spline(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     network = DenseNN(context_dim, hidden, [input_dim * size for size in spline_sizes(count_bins, order)])

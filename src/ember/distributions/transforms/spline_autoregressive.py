@@ -20,13 +20,13 @@ from ember.distributions.transforms.spline import ConditionalSpline, normalized,
 class SplineAutoregressive(RememberingTransform, TransformModule):
     """Each entry goes through a monotone spline, made by a network that sees the ``x`` before it.
 
-    From ``x`` to ``y`` takes one pass of the network, back takes one for each entry: it suits guides. For the density of
-    observed values, use its ``inv``.
+    From ``x`` to ``y`` takes one pass of the network, back takes one for each entry: it suits guides. For the
+    density of observed values, use its ``inv``.
 
     Args:
         input_dim: the length of the vectors.
-        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns for each entry widths, heights,
-            slopes between bins and, for linear splines, lambdas, before their constraints.
+        autoregressive_nn: a network such as :class:`~ember.nn.AutoRegressiveNN`, that returns for each entry
+            widths, heights, slopes between bins and, for linear splines, lambdas, before their constraints.
         count_bins: how many bins there are.
         bound: half the width of the interval outside of which it is the identity.
         order: ``"linear"`` or ``"quadratic"``.
@@ -38,6 +38,8 @@ class SplineAutoregressive(RememberingTransform, TransformModule):
         See :class:`Spline`.
 
     >>> import torch
+    >>> from ember.distributions.transforms import SplineAutoregressive
+    >>> from ember.nn import AutoRegressiveNN
     >>> flow = SplineAutoregressive(3, AutoRegressiveNN(3, [20], param_dims=[8, 8, 7, 8]))
     >>> x = torch.randn(5, 3)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -74,7 +76,7 @@ class SplineAutoregressive(RememberingTransform, TransformModule):
         return entry_by_entry(self.arn, y, lambda x: spline_inverse(self._knots(x), y, self.spline.bound)[0])
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the slopes."""
+        """Return the sum of the logs of the slopes."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
 
@@ -88,6 +90,8 @@ class ConditionalSplineAutoregressive(ConditionalTransformModule):
         kwargs: further arguments of :class:`SplineAutoregressive`.
 
     >>> import torch
+    >>> from ember.distributions.transforms import ConditionalSplineAutoregressive
+    >>> from ember.nn import ConditionalAutoRegressiveNN
     >>> network = ConditionalAutoRegressiveNN(3, 2, [20], param_dims=[8, 8, 7, 8])
     >>> ConditionalSplineAutoregressive(3, network).condition(torch.zeros(2))(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
@@ -104,7 +108,7 @@ class ConditionalSplineAutoregressive(ConditionalTransformModule):
         self.kwargs = kwargs
 
     def condition(self, context: Tensor) -> SplineAutoregressive:
-        """The flow given a context of shape ``(..., context_dim)``."""
+        """Return the flow given a context of shape ``(..., context_dim)``."""
         return SplineAutoregressive(self.input_dim, partial(self.nn, context=context), **self.kwargs)
 
 
@@ -115,7 +119,7 @@ def spline_autoregressive(
     bound: float = 3.0,
     order: str = "linear",
 ) -> SplineAutoregressive:
-    """A :class:`SplineAutoregressive` flow over a random order.
+    """Make a :class:`SplineAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
@@ -126,6 +130,11 @@ def spline_autoregressive(
 
     Raises:
         ValueError: for another order.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import spline_autoregressive
+    >>> spline_autoregressive(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     network = AutoRegressiveNN(input_dim, hidden, param_dims=spline_sizes(count_bins, order))
@@ -140,7 +149,7 @@ def conditional_spline_autoregressive(
     bound: float = 3.0,
     order: str = "linear",
 ) -> ConditionalSplineAutoregressive:
-    """A :class:`ConditionalSplineAutoregressive` flow over a random order.
+    """Make a :class:`ConditionalSplineAutoregressive` flow over a random order.
 
     Args:
         input_dim: the length of the vectors.
@@ -152,6 +161,12 @@ def conditional_spline_autoregressive(
 
     Raises:
         ValueError: for another order.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import conditional_spline_autoregressive
+    >>> flow = conditional_spline_autoregressive(input_dim=4, context_dim=3)
+    >>> flow.condition(torch.zeros(3))(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     hidden = [10 * input_dim] * 2 if hidden_dims is None else hidden_dims
     sizes = spline_sizes(count_bins, order)

@@ -22,8 +22,8 @@ class SplineCoupling(RememberingTransform, TransformModule):
     Args:
         input_dim: the length of the vectors.
         split_dim: the length of ``x1``; the rest is ``x2``.
-        hypernet: a network such as :class:`~ember.nn.DenseNN`, from ``x1`` to widths, heights, slopes between bins and,
-            for linear splines, lambdas, before their constraints; all flattened.
+        hypernet: a network such as :class:`~ember.nn.DenseNN`, from ``x1`` to widths, heights, slopes between
+            bins and, for linear splines, lambdas, before their constraints; all flattened.
         count_bins: how many bins there are.
         bound: half the width of the interval outside of which it is the identity.
         order: ``"linear"`` or ``"quadratic"``.
@@ -38,6 +38,9 @@ class SplineCoupling(RememberingTransform, TransformModule):
     References:
         See :class:`Spline`.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import SplineCoupling
+    >>> from ember.nn import DenseNN
     >>> flow = SplineCoupling(5, 2, DenseNN(2, [20], param_dims=[24, 24, 21, 24]))
     >>> x = torch.randn(4, 5)
     >>> torch.allclose(flow.inv(flow(x).clone()), x, atol=1e-4)
@@ -86,7 +89,7 @@ class SplineCoupling(RememberingTransform, TransformModule):
         return log_det if self.identity else log_det + self.lower_spline.log_abs_det_jacobian(x1, y1).sum(-1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The sum of the logs of the slopes of all splines."""
+        """Return the sum of the logs of the slopes of all splines."""
         found: Tensor | None = self.recalled(x, y)
         return self.log_abs_det_jacobian(x, self._call(x)) if found is None else found
 
@@ -98,7 +101,7 @@ def spline_coupling(
     count_bins: int = 8,
     bound: float = 3.0,
 ) -> SplineCoupling:
-    """A :class:`SplineCoupling` layer of linear splines with a dense network.
+    """Make a :class:`SplineCoupling` layer of linear splines with a dense network.
 
     Args:
         input_dim: the length of the vectors.
@@ -106,6 +109,11 @@ def spline_coupling(
         hidden_dims: the sizes of hidden layers, by default two of ``10 * input_dim``.
         count_bins: how many bins there are.
         bound: half the width of the interval.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import spline_coupling
+    >>> spline_coupling(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
     """
     if split_dim is None:
         split_dim = input_dim // 2

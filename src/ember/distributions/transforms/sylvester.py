@@ -13,12 +13,13 @@ from ember.distributions.transforms.remembering import OneWayTransform
 class Sylvester(OneWayTransform, Householder):
     """``y = x + tanh(x S Q' + b) Q R`` for rows ``x``, with ``Q`` a product of reflections, ``R`` and ``S`` upper triangular.
 
-    The order of the factors is that of Pyro. It is not that of the paper, which has ``tanh(x Q S' + b) R' Q'``, so that triangles
-    give the determinant; Pyro takes it from them all the same, and is off where ``tanh`` bends. Here it is computed as it is, in
-    a time that grows with the cube of ``input_dim``.
+    The order of the factors is that of Pyro. It is not that of the paper, which has
+    ``tanh(x Q S' + b) R' Q'``, so that triangles give the determinant; Pyro takes it from them all the same,
+    and is off where ``tanh`` bends. Here it is computed as it is, in a time that grows with the cube of
+    ``input_dim``.
 
-    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the density of
-    observed values.
+    The inverse has no closed form: only the last image can be mapped back. So it suits guides, and not the
+    density of observed values.
 
     Args:
         input_dim: the length of the vectors.
@@ -32,9 +33,11 @@ class Sylvester(OneWayTransform, Householder):
         ValueError: if there is no reflection.
 
     References:
-        R. van den Berg, L. Hasenclever, J. M. Tomczak, M. Welling (2018), "Sylvester Normalizing Flows for Variational
-        Inference".
+        R. van den Berg, L. Hasenclever, J. M. Tomczak, M. Welling (2018), "Sylvester Normalizing Flows for
+        Variational Inference".
 
+    >>> import torch
+    >>> from ember.distributions.transforms import Sylvester
     >>> flow = Sylvester(3, count_transforms=2)
     >>> x = torch.randn(5, 3)
     >>> flow.log_abs_det_jacobian(x, flow(x)).shape
@@ -64,19 +67,19 @@ class Sylvester(OneWayTransform, Householder):
                 parameter.uniform_(-0.01, 0.01)
 
     def dtanh_dx(self, x: Tensor) -> Tensor:
-        """The derivative of ``tanh`` at ``x``."""
+        """Return the derivative of ``tanh`` at ``x``."""
         return 1 - torch.tanh(x).square()
 
     def R(self) -> Tensor:
-        """The outer triangular matrix, whose diagonal is between -1 and 1."""
+        """Return the outer triangular matrix, whose diagonal is between -1 and 1."""
         return self.R_dense * self.triangular_mask + torch.diag(torch.tanh(self.R_diag))
 
     def S(self) -> Tensor:
-        """The inner triangular matrix, whose diagonal is between -1 and 1."""
+        """Return the inner triangular matrix, whose diagonal is between -1 and 1."""
         return self.S_dense * self.triangular_mask + torch.diag(torch.tanh(self.S_diag))
 
     def Q(self, x: Tensor) -> Tensor:
-        """The orthogonal matrix, of the dtype and on the device of ``x``."""
+        """Return the orthogonal matrix, of the dtype and on the device of ``x``."""
         columns: Tensor = torch.eye(self.input_dim, dtype=x.dtype, device=x.device)
         for u in self.u().unbind(-2):
             columns = columns - 2 * torch.outer(columns @ u, u)
@@ -99,7 +102,13 @@ class Sylvester(OneWayTransform, Householder):
 
 
 def sylvester(input_dim: int, count_transforms: int | None = None) -> Sylvester:
-    """A :class:`Sylvester` flow, by default of ``input_dim // 2 + 1`` reflections."""
+    """Make a :class:`Sylvester` flow, by default of ``input_dim // 2 + 1`` reflections.
+
+    >>> import torch
+    >>> from ember.distributions.transforms import sylvester
+    >>> sylvester(input_dim=4)(torch.zeros(2, 4)).shape
+    torch.Size([2, 4])
+    """
     if count_transforms is None:
         count_transforms = input_dim // 2 + 1
     return Sylvester(input_dim, count_transforms=count_transforms)

@@ -18,6 +18,7 @@ class UnitLowerCholeskyTransform(CopyableTransform):
         x, y: ``batch_shape + (n, n)``.
 
     >>> import torch
+    >>> from ember.distributions.transforms import UnitLowerCholeskyTransform
     >>> UnitLowerCholeskyTransform()(torch.full((2, 2), 3.0))
     tensor([[1., 0.],
             [3., 1.]])

@@ -62,9 +62,11 @@ class DiscreteCosineTransform(UnitJacobianTransform):
 
     Args:
         dim: a negative dim; the event has ``-dim`` dims.
-        smooth: frequencies are weighted by this power, scaled so that volume does not change. With 0, white noise becomes
-            white noise; with 1, Brownian noise does; with -1, violet noise.
+        smooth: frequencies are weighted by this power, scaled so that volume does not change. With 0, white
+            noise becomes white noise; with 1, Brownian noise does; with -1, violet noise.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import DiscreteCosineTransform
     >>> y = DiscreteCosineTransform()(torch.ones(4))
     >>> y.round().abs()
     tensor([2., 0., 0., 0.])
@@ -96,7 +98,7 @@ class DiscreteCosineTransform(UnitJacobianTransform):
         return idct(y / self._weight(y) if self.smooth else y)
 
     def with_cache(self, cache_size: int = 1) -> DiscreteCosineTransform:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         if self._cache_size == cache_size:
             return self
         return DiscreteCosineTransform(self.dim, self.smooth, cache_size=cache_size)
@@ -109,6 +111,8 @@ class HaarTransform(UnitJacobianTransform):
         dim: a negative dim; the event has ``-dim`` dims.
         flip: reverse the dim first.
 
+    >>> import torch
+    >>> from ember.distributions.transforms import HaarTransform
     >>> HaarTransform()(torch.ones(4))
     tensor([2.0000, 0.0000, 0.0000, 0.0000])
     """
@@ -135,7 +139,7 @@ class HaarTransform(UnitJacobianTransform):
         return x.flip(-1) if self.flip else x
 
     def with_cache(self, cache_size: int = 1) -> HaarTransform:
-        """The same transform with another size of cache."""
+        """Return the same transform with another size of cache."""
         return (
             self
             if self._cache_size == cache_size

@@ -17,7 +17,7 @@ from ember.poutine.trace_struct import Trace
 
 
 class AutoGuideList(AutoGuide, nn.ModuleList):
-    """A guide made of parts, each made from the model with the sites of other parts hidden.
+    """Joins guides, each made from the model with the sites of the others hidden.
 
     Parts are added by :meth:`append`, or as attributes of any name. Plates are made once, for all parts.
 
@@ -26,11 +26,12 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
         create_plates: see :class:`AutoGuide`.
 
     Raises:
-        ValueError: at the first call, if two parts have a site in common, or none has a site (discrete sites, which may be
-            enumerated in the model, excepted).
+        ValueError: at the first call, if two parts have a site in common, or none has a site (discrete sites,
+            which may be enumerated in the model, excepted).
 
     >>> import ember
     >>> from ember.infer.autoguide import AutoDelta, AutoNormal
+    >>> from ember.infer.autoguide import AutoGuideList
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Normal(0.0, 1.0))
@@ -137,14 +138,14 @@ class AutoGuideList(AutoGuide, nn.ModuleList):
                 part.mask_like(model_trace, guide_trace)
 
     def median(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
-        """The medians of all parts."""
+        """Return the medians of all parts."""
         result: dict[str, Tensor] = {}
         for part in self:
             result.update(part.median(*args, **kwargs))  # type: ignore[operator]
         return result
 
     def quantiles(self, quantiles: Any, *args: object, **kwargs: object) -> dict[str, Tensor]:
-        """The quantiles of all parts."""
+        """Return the quantiles of all parts."""
         result: dict[str, Tensor] = {}
         for part in self:
             result.update(part.quantiles(quantiles, *args, **kwargs))  # type: ignore[operator]
@@ -185,7 +186,7 @@ def _no_median(*args: object, **kwargs: object) -> dict[str, Tensor]:
 
 
 class AutoCallable(AutoGuide):
-    """A function that is a guide for some sites, as a part of an :class:`AutoGuideList`.
+    """Makes a function that draws some sites a part of an :class:`AutoGuideList`.
 
     Args:
         model: the model.
@@ -193,6 +194,7 @@ class AutoCallable(AutoGuide):
         median: takes them too, and returns a dict of medians by name.
 
     >>> import torch, ember
+    >>> from ember.infer.autoguide import AutoCallable
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     >>> def guide():

@@ -12,7 +12,7 @@ from ember.poutine.site import site_is_subsample
 def mean_field_entropy(
     model: Callable[..., Any], args: Sequence[Any], whitelist: Collection[str] | None = None
 ) -> Any:
-    """The sum of the entropies of a program's sample sites: its own, if they are independent.
+    """Return the sum of the entropies of a program's sample sites: its own, if they are independent.
 
     Args:
         model: the program.
@@ -20,6 +20,7 @@ def mean_field_entropy(
         whitelist: the sites to count; all if None.
 
     >>> import ember
+    >>> from ember.infer.autoguide import mean_field_entropy
     >>> def guide():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Normal(0.0, 1.0))

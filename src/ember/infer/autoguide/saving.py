@@ -29,21 +29,23 @@ class Savable(PyroModule):
     """The part of a guide that is written to a file, and read where its model is not at hand."""
 
     saved_options: ClassVar[tuple[str, ...] | None] = None
-    """Of a class whose guides are told by their parameters alone: the options that decide about these. Each class says it for
-    itself: what inherits from it may have functions of its own."""
+    """Of a class whose guides are told by their parameters alone: the options that decide about these.
+    Each class says it for itself: what inherits from it may have functions of its own."""
     prototype_trace: Trace | None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted guide to a file: its family, its latent sites with supports and plates, its parameters.
 
-        The file is at any time the old one or the whole new one, and loads without unpickling. ``AutoDelta``, ``AutoNormal``,
-        ``AutoDiagonalNormal``, ``AutoMultivariateNormal`` and ``AutoLowRankMultivariateNormal`` are saved so.
+        The file is at any time the old one or the whole new one, and loads without unpickling. ``AutoDelta``,
+        ``AutoNormal``, ``AutoDiagonalNormal``, ``AutoMultivariateNormal`` and
+        ``AutoLowRankMultivariateNormal`` are saved so.
 
         Args:
             path: the file.
 
         Raises:
-            ModelError: for a guide of another class, one without parameters, or one whose model gives plates their rows.
+            ModelError: for a guide of another class, one without parameters, or one whose model gives plates
+                their rows.
         """
         kind, prototype = type(self), self.prototype_trace
         if _options(kind) is None:
@@ -78,8 +80,9 @@ class Savable(PyroModule):
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """A guide that :meth:`save` has written, with a parameter store of its own.
 
-        It draws, and has medians and quantiles, with any arguments or none; ``Predictive(model, guide=guide)`` takes it with
-        the model that it was made from. ``AutoGuide.load`` reads any kind.
+        It draws, and has medians and quantiles, with any arguments or none;
+        ``Predictive(model, guide=guide)`` takes it with the model that it was made from. ``AutoGuide.load``
+        reads any kind.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -113,12 +116,30 @@ class Savable(PyroModule):
 
 
 def save_guide(guide: Savable, path: str | os.PathLike[str]) -> None:
-    """The same as ``guide.save(path)``, see :meth:`AutoGuide.save`."""
+    """Save a guide to a file, as ``guide.save(path)`` does; see :meth:`AutoGuide.save`.
+
+    Args:
+        guide: a guide that has been run or prepared.
+        path: the file.
+
+    >>> import tempfile, ember
+    >>> from ember.infer.autoguide import AutoNormal, load_guide, save_guide
+    >>> def model():
+    ...     ember.sample("z", ember.distributions.Normal(0.0, 1.0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_guide(AutoNormal(model).prepare(), f"{folder}/guide.pt")
+    ...     load_guide(f"{folder}/guide.pt").median()["z"].shape
+    torch.Size([])
+    """
     guide.save(path)
 
 
 def load_guide(path: str | os.PathLike[str]) -> Any:
-    """The same as ``AutoGuide.load(path)``, see :meth:`AutoGuide.load`."""
+    """Load a guide from a file of :func:`save_guide`, without its model; see :meth:`AutoGuide.load`.
+
+    Args:
+        path: the file.
+    """
     return Savable.load(path)
 
 

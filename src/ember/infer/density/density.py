@@ -33,25 +33,31 @@ def density(
     dtype: torch.dtype | None = None,
     **kwargs: object,
 ) -> Density:
-    """The log joint density of a model at these arguments, over rows of unconstrained coordinates.
+    """Make the log joint density of a model at these arguments, over rows of unconstrained coordinates.
 
-    The coordinates are those of :class:`~ember.infer.autoguide.AutoContinuous`: the latent sites in the model's order, each
-    mapped to real numbers by ``biject_to`` of its support, with the Jacobian in the density. Discrete latent sites are summed
-    out. The model need not broadcast: it is run for one row at a time.
-
-    Torch's random stream, the parameter store and NumPy are left as they are.
+    The coordinates are those of :class:`~ember.infer.autoguide.AutoContinuous`: the latent sites in the
+    model's order, each mapped to real numbers by ``biject_to`` of its support, with the Jacobian in the
+    density. Discrete latent sites are summed out. The model need not broadcast: it is run for one row at a
+    time. Torch's random stream, the parameter store and NumPy are left as they are.
 
     Args:
         model: a model; sites get their data from ``obs``, or from :func:`ember.condition` around it.
         *args: its arguments.
-        params: what ``param`` statements of the model are. ``"held"``: they keep the values that they have in the store, else
-            their initial ones. ``"coordinates"``: their unconstrained values are the last coordinates of a row, without Jacobian.
-        dtype: ``torch.float64`` computes in double precision whatever the model was written for; None in the model's own.
+        params: what ``param`` statements of the model are. Under ``"held"`` they keep the values that they
+            have in the store, else their initial ones. Under ``"coordinates"`` their unconstrained values are
+            the last coordinates of a row, without Jacobian.
+        dtype: ``torch.float64`` computes in double precision whatever the model was written for; None
+            computes in the model's own.
         **kwargs: its keyword arguments.
 
+    Returns:
+        A :class:`Density`: call it with rows ``(S, D)``.
+
     Raises:
-        ModelError: if the model has no density in fixed coordinates: a plate takes a part of its rows, a discrete site has no
-            finite support, a site has no way to unconstrained space, the model draws numbers at no site. It names the site.
+        ValueError: for another value of ``params`` or ``dtype``.
+        ModelError: if the model has no density in fixed coordinates: a plate takes a part of its rows, a
+            discrete site has no finite support, a site has no way to unconstrained space, the model draws
+            numbers at no site, or changes from run to run. It names the site.
 
     >>> import torch, ember
     >>> import ember.distributions as dist
@@ -111,11 +117,22 @@ def _refuse_draws(joint: Joint) -> None:
 
 
 class Density:
-    """A log joint density and its score; made by :func:`ember.density`.
+    """Computes a log joint density, in nats, and its score; made by :func:`ember.density`.
 
-    Rows do not depend on each other. A row at which the density is not a finite number, or at which arguments of a distribution
-    are invalid, has the log density ``-inf`` and the score 0. Where the log density is finite and a derivative is not, the
-    latter is 0.
+    Rows do not depend on each other. A row at which the density is not a finite number, or at which arguments
+    of a distribution are invalid, has the log density ``-inf`` and the score 0. Where the log density is
+    finite and a derivative is not, the latter is 0.
+
+    >>> import torch, ember
+    >>> import ember.distributions as dist
+    >>> def model():
+    ...     ember.sample("scale", dist.Exponential(1.0))
+    >>> target = ember.density(model)
+    >>> u = torch.tensor([[0.0], [1.0]])  # logs of the scale
+    >>> target.constrain(u)["scale"]
+    tensor([1.0000, 2.7183])
+    >>> target(u, grad=False)  # -scale + log(scale), the Jacobian included
+    tensor([-1.0000, -1.7183])
     """
 
     def __init__(self, joint: Joint, compile: bool = True) -> None:
@@ -132,7 +149,7 @@ class Density:
         self.dim = len(self.names)
         """How many coordinates a row has."""
         self.dtype: torch.dtype = structure.start.dtype
-        """Of rows, densities and scores."""
+        """The dtype of rows, densities and scores."""
         held = self.layout[-1].slice.stop if self.layout else 0
         self.param_slice = slice(held, self.dim)
         """The coordinates that are parameters; none by default."""
@@ -160,11 +177,14 @@ class Density:
 
     @property
     def backend(self) -> str:
-        """What ran over the rows of the last call: ``"native"``, another backend, or ``"python"``, one run of the model a row."""
+        """What ran over the rows of the last call: ``"native"``, another backend, or ``"python"``.
+
+        The last is one run of the model a row.
+        """
         return self._last.backend
 
     def explain(self) -> str:
-        """What ran over the rows of the last call, and why."""
+        """Say what ran over the rows of the last call, and why."""
         return self._last.explain()
 
     @overload
@@ -175,7 +195,7 @@ class Density:
 
     @parameters_put_back()
     def __call__(self, u: Tensor, grad: bool = True) -> tuple[Tensor, Tensor] | Tensor:
-        """The log density at each row, and the score, its gradient by the row.
+        """Compute the log density at each row, and the score, its gradient by the row.
 
         Args:
             u: rows of unconstrained coordinates.
@@ -216,16 +236,19 @@ class Density:
 
     @parameters_put_back()
     def constrain(self, u: Tensor) -> dict[str, Tensor]:
-        """The values of latent and deterministic sites at each row, and of parameters that are coordinates.
+        """Map rows to values of latent and deterministic sites, and of parameters that are coordinates.
 
-        Deterministic sites that depend on a site that is summed out have no value of their own, and are left out. Where the model
-        cannot be run at a row, its values are NaN.
+        Deterministic sites that depend on a site that is summed out have no value of their own, and are left
+        out. Where the model cannot be run at a row, its values are NaN.
 
         Args:
             u: rows, ``(S, D)``.
 
         Returns:
-            By name, ``(S, *shape)``.
+            Values by name, ``(S, *shape)``.
+
+        Raises:
+            ValueError: for another shape of ``u``.
         """
         rows = self._checked(u)
         mapped = self.joint.structure.mapped(rows)
@@ -233,30 +256,35 @@ class Density:
         return found
 
     def unconstrain(self, sites: Mapping[str, Tensor]) -> Tensor:
-        """The rows at which latent sites, and parameters that are coordinates, have these values.
+        """Map values of latent sites, and of parameters that are coordinates, to rows.
 
         Args:
-            sites: by name, ``(S, *shape)`` each; deterministic sites may be among them, and do not count.
+            sites: values by name, ``(S, *shape)`` each. Deterministic sites may be among them, and do not
+                count.
 
         Returns:
-            ``(S, D)``.
+            Rows ``(S, D)``.
 
         Raises:
-            ModelError: if a site is missing or unknown, a shape does not fit, or a value is outside of its support.
+            ModelError: if a site is missing or unknown, a shape does not fit, or a value is outside of its
+                support.
         """
         return unconstrained_rows(self.joint, sites, self.dtype)
 
     @parameters_put_back()
     def log_likelihood(self, u: Tensor) -> dict[str, Tensor]:
-        """The log density of each event at each observed site, without the scales of plates; masked events have 0.
+        """Compute the log density of each event at each observed site, without the scales of plates.
+
+        Masked events have 0.
 
         Args:
             u: rows, ``(S, D)``.
 
         Returns:
-            By name, ``(S, *batch_shape)``.
+            Log densities by name, ``(S, *batch_shape)``, in nats.
 
         Raises:
+            ValueError: for another shape of ``u``.
             NotImplementedError: for observed sites that depend on a site that is summed out.
         """
         found: dict[str, Tensor] = self._log_likelihood(self._checked(u))

@@ -41,23 +41,30 @@ def infer_discrete(
     *,
     strict_enumeration_warning: bool = True,
 ) -> Any:
-    """Give the sites marked ``infer={"enumerate": "parallel"}`` a joint sample of their posterior given the observed sites.
+    """Draw discrete sites jointly from their posterior, given the observed sites.
 
-    The log densities of the program's trace mean nothing then. Continuous latent sites are drawn anew in the run that is
-    returned; replay or condition them first. Works as a decorator.
+    These are the sites marked ``infer={"enumerate": "parallel"}``. The log densities of the program's trace
+    mean nothing then. Continuous latent sites are drawn anew in the run that is returned: replay or condition
+    them first. It works as a decorator.
 
     Args:
         fn: the program; without it, a decorator is returned.
-        first_available_dim: the rightmost dim that is left of all plates; negative.
+        first_available_dim: the rightmost dim that is left of all plates; negative. It must be given: -1
+            without plates, -2 with plates at dim -1 alone.
         temperature: 1 for a sample, 0 for the most probable values (Viterbi, 1967).
         strict_enumeration_warning: warn if no site is marked.
 
+    Returns:
+        The program, which returns what ``fn`` returns, with the values drawn.
+
     Raises:
-        ValueError: if the temperature is neither 0 nor 1.
-        NotImplementedError: if plates do not nest as a tree.
+        AssertionError: if ``first_available_dim`` is left out, or not negative.
+        ValueError: when the program is called, if the temperature is neither 0 nor 1.
+        NotImplementedError: when it is called, if plates do not nest as a tree.
 
     >>> import ember, torch
     >>> import ember.distributions as dist
+    >>> from ember.infer import infer_discrete
     >>> @infer_discrete(first_available_dim=-1, temperature=0)
     ... def decode(x):
     ...     k = ember.sample("k", dist.Categorical(torch.tensor([0.6, 0.4])), infer={"enumerate": "parallel"})
@@ -101,10 +108,13 @@ class LastRun(Memory):
 
 
 class TraceEnumSample_ELBO(TraceEnum_ELBO):
-    """:class:`TraceEnum_ELBO` that can sample the sites enumerated in the model afterwards, without enumerating again.
+    """Computes the ELBO as :class:`TraceEnum_ELBO`, and can sample the enumerated sites afterwards.
+
+    :meth:`sample_saved` does so without enumerating again. Its steps are not captured.
 
     >>> import ember, torch
     >>> import ember.distributions as dist
+    >>> from ember.infer import TraceEnumSample_ELBO
     >>> def model(x):
     ...     k = ember.sample("k", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
     ...     ember.sample("x", dist.Normal(k * 50.0, 1.0), obs=x)
@@ -120,7 +130,10 @@ class TraceEnumSample_ELBO(TraceEnum_ELBO):
         self.memory = self._last_run = LastRun()
 
     def sample_saved(self) -> Any:
-        """The result of the model, run with a posterior sample given the guide's last sample.
+        """Run the model with a posterior sample of its enumerated sites, given the guide's last sample.
+
+        Returns:
+            What the model returns.
 
         Raises:
             RuntimeError: if no loss has been computed.

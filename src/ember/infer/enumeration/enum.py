@@ -88,20 +88,22 @@ def config_enumerate(
 ) -> Any:
     """Mark the latent sites of a program for enumeration; what is marked already stays as it is.
 
-    With ``num_samples`` all sites are marked, to be sampled so often in parallel; otherwise those with a support that can be
-    enumerated. Works as a decorator, with or without arguments.
+    With ``num_samples`` all sites are marked, to be sampled so often in parallel; otherwise those with a
+    support that can be enumerated. Works as a decorator, with or without arguments.
 
     Args:
         guide: a guide or a model; without it, a decorator is returned.
         default: ``"parallel"``, ``"sequential"``, ``"flat"`` or None.
         expand: whether values take the full shape of the batch. Else they broadcast.
         num_samples: how many samples to take instead of the support.
-        tmc: how samples find their ancestors, ``"diagonal"``, ``"mixture"``, or ``"full"`` for all combinations.
+        tmc: how samples find their ancestors, ``"diagonal"``, ``"mixture"``, or ``"full"`` for all
+            combinations.
 
     Raises:
-        ValueError: if an argument is none of these, or sampling is asked for together with ``"sequential"``.
+        ModelError: if an argument is none of these, or sampling is asked for together with ``"sequential"``.
 
     >>> import ember
+    >>> from ember.infer import config_enumerate
     >>> @config_enumerate
     ... def coin():
     ...     return ember.sample("x", ember.distributions.Bernoulli(0.5))

@@ -32,8 +32,9 @@ def posterior_marginals(
         parts: its factors.
 
     Returns:
-        Distributions of the sites' families, with the batch shapes of their plates. For families without a logit for each value,
-        such as Binomial, it is a Categorical over the values in the order of the support.
+        Distributions of the sites' families, with the batch shapes of their plates. For families without a
+            logit for each value, such as Binomial, it is a Categorical over the values in the order of the
+            support.
     """
     logits = posterior_logits(trace, sites, parts)
     return OrderedDict((name, _like(sites[name].fn, own)) for name, own in logits.items())

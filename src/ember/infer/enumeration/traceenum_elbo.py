@@ -48,22 +48,27 @@ class EnumTerms(Terms):
 
 
 class TraceEnum_ELBO(ELBO):
-    """The ELBO, with sums over discrete sites instead of samples.
+    """Estimates the ELBO with sums over discrete sites instead of samples.
 
-    Sites of the guide marked ``infer={"enumerate": "parallel"}`` or ``"sequential"`` are summed over with the guide's
-    probabilities. Sites of the model marked ``"parallel"`` that the guide does not have are summed out of the model, by variable
-    elimination over plates (Obermeyer, Bingham, Jankowiak, Chiu, Pradhan, Rush, Goodman, 2019, "Tensor variable elimination for
-    plated factor graphs"). Sites of the guide that are sampled without reparameterisation have DiCE gradients.
-    :func:`~ember.infer.config_enumerate` marks all sites at once, :func:`~ember.markov` keeps long chains tractable.
+    Sites of the guide marked ``infer={"enumerate": "parallel"}`` or ``"sequential"`` are summed over with the
+    guide's probabilities. Sites of the model marked ``"parallel"`` that the guide does not have are summed
+    out of the model, by variable elimination over plates (Obermeyer, Bingham, Jankowiak, Chiu, Pradhan, Rush,
+    Goodman, 2019, "Tensor variable elimination for plated factor graphs"). Sites of the guide that are
+    sampled without reparameterisation have DiCE gradients. :func:`~ember.infer.config_enumerate` marks all
+    sites at once, :func:`~ember.markov` keeps long chains tractable.
 
-    Nothing outside of a plate may depend on what is enumerated inside of it.
+    Nothing outside of a plate may depend on what is enumerated inside of it. Arguments are those of
+    :class:`ELBO`.
 
     Raises:
-        ValueError: if sites enumerated together differ in their scale, dims conflict, or batch dims belong to no plate.
-        NotImplementedError: if plates do not nest as a tree, or a site of the model is marked ``"sequential"``.
+        ValueError: if sites enumerated together differ in their scale, dims conflict, or batch dims belong to
+            no plate.
+        NotImplementedError: if plates do not nest as a tree, or a site of the model is marked
+            ``"sequential"``.
 
     >>> import ember, torch
     >>> import ember.distributions as dist
+    >>> from ember.infer import TraceEnum_ELBO
     >>> def model(x):
     ...     k = ember.sample("k", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
     ...     ember.sample("x", dist.Bernoulli(0.2 + 0.5 * k), obs=x)
@@ -88,11 +93,18 @@ class TraceEnum_ELBO(ELBO):
     def compute_marginals(
         self, model: Program, guide: Program, *args: object, **kwargs: object
     ) -> OrderedDict[str, Any]:
-        """The posterior marginals of the sites enumerated in the model, given the data and a sample of the guide.
+        """Compute posterior marginals of the sites enumerated in the model, given a sample of the guide.
+
+        Args:
+            model: the model, with its data observed.
+            guide: the guide.
+            args: positional arguments of both.
+            kwargs: keyword arguments of both.
 
         Returns:
-            Distributions by name, of the sites' families and with the batch shapes of their plates. For families without a
-            logit for each value, such as Binomial, it is a Categorical over the values in the order of the support.
+            Distributions by name, of the sites' families and with the batch shapes of their plates. For
+                families without a logit for each value, such as Binomial, it is a Categorical over the values
+                in the order of the support.
 
         Raises:
             NotImplementedError: for several particles, or if the guide enumerates.
@@ -106,9 +118,18 @@ class TraceEnum_ELBO(ELBO):
         return posterior_marginals(model_trace, sites, model_factors(model_trace, guide_trace))
 
     def sample_posterior(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Any:
-        """The result of the model, run with a joint posterior sample of all sites enumerated in the model.
+        """Run the model with a joint posterior sample of all sites enumerated in it.
 
         The other latent sites have a sample of the guide.
+
+        Args:
+            model: the model, with its data observed.
+            guide: the guide.
+            args: positional arguments of both.
+            kwargs: keyword arguments of both.
+
+        Returns:
+            What the model returns.
 
         Raises:
             NotImplementedError: for several particles, or if the guide enumerates.

@@ -45,11 +45,14 @@ class TMCTerms(Terms):
 
 
 class TraceTMC_ELBO(ELBO):
-    """A lower bound of the log evidence from several samples of each site, combined in all ways by variable elimination.
+    """Estimates a lower bound of the log evidence from several samples of each site.
 
-    Sites of model or guide marked ``infer={"enumerate": "parallel", "num_samples": n}`` are sampled n times, those without
-    ``num_samples`` enumerated; sites of the model that the guide has are not marked. :func:`~ember.infer.config_enumerate` marks
-    all sites at once. Nothing outside of a plate may depend on what is enumerated inside of it.
+    The samples are combined in all ways, by variable elimination. Arguments are those of :class:`ELBO`.
+
+    Sites of model or guide marked ``infer={"enumerate": "parallel", "num_samples": n}`` are sampled n times,
+    those without ``num_samples`` enumerated; sites of the model that the guide has are not marked.
+    :func:`~ember.infer.config_enumerate` marks all sites at once. Nothing outside of a plate may depend on
+    what is enumerated inside of it.
 
     References:
         L. Aitchison (2018), "Tensor Monte Carlo: particle methods for the GPU era".
@@ -57,6 +60,7 @@ class TraceTMC_ELBO(ELBO):
 
     >>> import ember, torch
     >>> import ember.distributions as dist
+    >>> from ember.infer import TraceTMC_ELBO
     >>> def model(x):
     ...     k = ember.sample("k", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
     ...     ember.sample("x", dist.Bernoulli(0.2 + 0.5 * k), obs=x)

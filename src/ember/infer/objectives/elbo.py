@@ -1,8 +1,8 @@
 """The base of objectives: averaging, backward and the border to Python, once for all estimators.
 
-An objective says in :meth:`ELBO.composition` what it is made of. From settings, traces and parameters to tensors all is a pure
-function; Python floats are made at the border only, in ``loss`` and ``loss_and_grads``. The elbo is maximised, the loss is
-minimised, and the sign changes here.
+An objective says in :meth:`ELBO.composition` what it is made of. From settings, traces and parameters to
+tensors all is a pure function; Python floats are made at the border only, in ``loss`` and ``loss_and_grads``.
+The elbo is maximised, the loss is minimised, and the sign changes here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,24 @@ from ember.settings import CHANGES
 
 
 class ELBOModule(torch.nn.Module):
-    """A (model, guide) pair and its objective as a module: called with the data, it returns a loss to differentiate."""
+    """Joins a model, a guide and an objective in a module: called with the data, it returns a loss.
+
+    The loss can be differentiated, so optimizers of torch can train it. An objective makes the module when it
+    is called: ``Trace_ELBO()(model, guide)``.
+
+    Args:
+        model: the model; a module becomes a submodule.
+        guide: the guide; a module becomes a submodule.
+        elbo: the objective.
+
+    >>> import torch, ember
+    >>> def model(x):
+    ...     loc = ember.sample("loc", ember.distributions.Normal(0.0, 1.0))
+    ...     ember.sample("x", ember.distributions.Normal(loc, 1.0), obs=x)
+    >>> loss = ember.infer.Trace_ELBO()(model, ember.infer.autoguide.AutoNormal(model))
+    >>> loss(torch.tensor(1.0)).requires_grad
+    True
+    """
 
     def __init__(self, model: Program, guide: Program, elbo: ELBO) -> None:
         super().__init__()
@@ -47,11 +64,14 @@ class ELBOModule(torch.nn.Module):
 
 @dataclass(eq=False, repr=False)
 class ELBO(ABC):
-    """An estimator of the evidence lower bound (Wingate and Weber, 2013; Ranganath, Gerrish and Blei, 2014).
+    """Estimates the evidence lower bound (ELBO); the base of all objectives.
+
+    See Wingate and Weber (2013), and Ranganath, Gerrish and Blei (2014).
 
     Args:
         num_particles: how many samples of the guide are averaged.
-        max_plate_nesting: how many dims from the right belong to plates; found by a run if infinite and needed.
+        max_plate_nesting: how many dims from the right belong to plates; found by a run if infinite and
+            needed.
         max_iarange_nesting: deprecated name of ``max_plate_nesting``.
         vectorize_particles: draw all particles in one run, along a further plate to the left.
         strict_enumeration_warning: warn if enumeration is asked for but not done, or the other way round.
@@ -60,10 +80,14 @@ class ELBO(ABC):
         retain_graph: keep the autograd graph of a step.
         tail_adaptive_beta: exponent of the tail-adaptive objective.
 
+    Raises:
+        ValueError: if ``num_particles`` is below 1.
+
     Called with a model and a guide it makes an :class:`ELBOModule`, for use with plain torch optimizers.
 
-    An objective of one's own defines ``particle(model_trace, guide_trace)``, what one pair of traces is worth. Those written for
-    Pyro, which override its methods instead, are called as Pyro calls them (see :mod:`ember.infer.objectives.hooks`).
+    An objective of one's own defines ``particle(model_trace, guide_trace)``, what one pair of traces is
+    worth. Those written for Pyro, which override its methods instead, are called as Pyro calls them (see
+    :mod:`ember.infer.objectives.hooks`).
     """
 
     num_particles: int = 1
@@ -109,7 +133,7 @@ class ELBO(ABC):
 
     @abstractmethod
     def composition(self) -> Composition:
-        """What this objective is made of, as it is set now."""
+        """Return what this objective is made of, as it is set now."""
 
     @property
     def settings(self) -> Settings:
@@ -125,32 +149,57 @@ class ELBO(ABC):
 
     @hooks.own
     def particle(self, model_trace: Trace, guide_trace: Trace) -> Estimate:
-        """What one pair of traces contributes; with vectorised particles, the sum over them. Pure."""
+        """Compute what one pair of traces contributes; with vectorised particles, the sum over them.
+
+        Args:
+            model_trace: a run of the model, replayed against the guide, with log densities.
+            guide_trace: a run of the guide, with log densities.
+        """
         return self.composition().terms.estimate(model_trace, guide_trace, self.settings)
 
     def estimates(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Iterator[Estimate]:
-        """Terms whose sum is the estimate; each may be differentiated and forgotten before the next is made."""
+        """Yield terms whose sum is the estimate; each may be differentiated before the next is made.
+
+        Args:
+            model: the model.
+            guide: the guide.
+            args: positional arguments of both.
+            kwargs: keyword arguments of both.
+        """
         for _, estimate in self._weighed(model, guide, args, kwargs, hooks.worth_of(self)):
             yield estimate
 
     def estimate(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Estimate:
-        """The estimate as tensors: a pure function of parameters, arguments and random state.
+        """Estimate the ELBO as tensors: a pure function of parameters, arguments and random state.
+
+        Args:
+            model: the model.
+            guide: the guide.
+            args: positional arguments of both.
+            kwargs: keyword arguments of both.
 
         Raises:
-            OverriddenHookError: if the objective computes its loss, or gradients, by a method that is no such function.
+            OverriddenHookError: if the objective computes its loss, or gradients, by a method that is no such
+                function.
         """
         hooks.check_not_bypassed(self)
         return self._estimate(model, guide, args, kwargs)
 
     @hooks.own
     def loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Any:
-        """The negative ELBO as a float. Warns if it is NaN.
+        """Estimate the negative ELBO as a float, in nats. Warns if it is NaN.
 
         Objectives of several losses return them as a tuple of scalar tensors without gradients.
+
+        Args:
+            model: the model.
+            guide: the guide.
+            args: positional arguments of both.
+            kwargs: keyword arguments of both.
 
         Raises:
             NotImplementedError: by objectives whose losses have no value.
@@ -170,7 +219,15 @@ class ELBO(ABC):
 
     @hooks.own
     def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
-        """The negative ELBO as a scalar tensor that has the surrogate's gradient (the sum, if there are several losses).
+        """Estimate the negative ELBO as a scalar tensor that has the surrogate's gradient.
+
+        Several losses are summed.
+
+        Args:
+            model: the model.
+            guide: the guide.
+            args: positional arguments of both.
+            kwargs: keyword arguments of both.
 
         Raises:
             ValueError: if the objective enumerates, and the loss depends on nothing that has a gradient.
@@ -190,9 +247,15 @@ class ELBO(ABC):
 
     @hooks.own
     def loss_and_grads(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Any:
-        """The negative ELBO as a float; the surrogate's gradient is added to ``.grad`` of the parameters.
+        """Estimate the negative ELBO as a float, and add the surrogate's gradient to ``.grad`` of parameters.
 
         Objectives of several losses return a tuple of floats.
+
+        Args:
+            model: the model.
+            guide: the guide.
+            args: positional arguments of both.
+            kwargs: keyword arguments of both.
 
         Raises:
             NonFiniteLossError: if the loss is NaN or infinite (see the setting ``nonfinite_loss``).

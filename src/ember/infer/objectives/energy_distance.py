@@ -27,19 +27,23 @@ from ember.primitives import plate
 
 
 class EnergyDistance:
-    r"""The loss ``E|X - x|**beta - E|X - X'|**beta / 2 - prior_scale * E log p(Z)`` for data x and predictions X, X'.
+    r"""Computes the energy distance of predictions from data, as a loss for :class:`SVI`.
 
-    Given to :class:`SVI` as its loss, it fits models whose likelihood can be sampled only: log densities of observed sites and of
-    the guide are never computed. Guide and likelihood must be reparameterised; the model's latents need not be.
+    The loss is ``E|X - x|**beta - E|X - X'|**beta / 2 - prior_scale * E log p(Z)`` for data x and predictions
+    X, X'. Given to :class:`SVI` as its loss, it fits models whose likelihood can be sampled only: log
+    densities of observed sites and of the guide are never computed. Guide and likelihood must be
+    reparameterised; the model's latents need not be.
 
     Args:
-        beta: the exponent, between 0 and 2. Predictions must have a finite moment of this order: heavy tails ask for a small one.
+        beta: the exponent, between 0 and 2. Predictions must have a finite moment of this order: heavy tails
+            ask for a small one.
         prior_scale: the weight of the prior. If it is 0, log densities are not computed at all.
         num_particles: how many predictions; two or more.
         max_plate_nesting: how many dims from the right belong to plates; found by a run if infinite.
 
     Raises:
-        ValueError: for arguments outside their ranges, without observations, or for sites that are not reparameterised.
+        ValueError: for arguments outside their ranges, without observations, or for sites that are not
+            reparameterised.
 
     References:
         G. Székely, M. Rizzo (2003), "Energy Statistics: A Class of Statistics Based on Distances".
@@ -47,6 +51,7 @@ class EnergyDistance:
 
     >>> import torch, ember
     >>> from ember.distributions import Normal
+    >>> from ember.infer import EnergyDistance
     >>> def model(x):
     ...     ember.sample("x", Normal(ember.sample("z", Normal(0.0, 1.0)), 1.0), obs=x)
     >>> def guide(x):

@@ -14,11 +14,12 @@ from ember.infer.traces.run import runner_of
 
 
 class ReweightedWakeSleep(ELBO):
-    """Two losses: the importance-weighted bound for the model, and cross entropies for the guide.
+    """Computes two losses: the importance-weighted bound for the model, and cross entropies for the guide.
 
-    The guide learns from samples of its own, weighed by the model (wake), from samples of the model (sleep), or from both.
-    Samples are held fixed, so that discrete sites are as good as any. For the sleep phase, the guide takes its observations
-    from the keyword argument ``observations``, a dict by site. Mini-batches are not supported.
+    The guide learns from samples of its own, weighed by the model (wake), from samples of the model (sleep),
+    or from both. Samples are held fixed, so that discrete sites are as good as any. For the sleep phase, the
+    guide takes its observations from the keyword argument ``observations``, a dict by site. Mini-batches are
+    not supported.
 
     Args:
         num_particles: how many samples of the guide; two or more.
@@ -36,8 +37,19 @@ class ReweightedWakeSleep(ELBO):
 
     References:
         J. Bornschein, Y. Bengio (2015), "Reweighted Wake-Sleep".
-        T. A. Le, A. Kosiorek, N. Siddharth, Y. W. Teh, F. Wood (2019), "Revisiting Reweighted Wake-Sleep for Models with
-        Stochastic Control Flow".
+        T. A. Le, A. Kosiorek, N. Siddharth, Y. W. Teh, F. Wood (2019), "Revisiting Reweighted Wake-Sleep for
+        Models with Stochastic Control Flow".
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model():
+    ...     k = ember.sample("k", dist.Bernoulli(0.3))
+    ...     ember.sample("x", dist.Normal(4.0 * k, 1.0), obs=torch.tensor(4.0))
+    >>> def guide():
+    ...     ember.sample("k", dist.Bernoulli(logits=ember.param("logits", torch.tensor(0.0))))
+    >>> objective = ember.infer.ReweightedWakeSleep(num_particles=10)
+    >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.1}), objective)
+    >>> of_model, of_guide = svi.step()
     """
 
     uncalled_hooks: ClassVar[tuple[str, ...]] = (

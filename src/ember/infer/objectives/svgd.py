@@ -1,6 +1,7 @@
 """Stein variational gradient descent: particles that move towards the posterior and away from one another.
 
-Q. Liu and D. Wang (2016), *Stein variational gradient descent: a general purpose Bayesian inference algorithm*.
+Q. Liu and D. Wang (2016), *Stein variational gradient descent: a general purpose Bayesian inference
+algorithm*.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class SteinKernel(ABC):
 
         Returns:
             Logs of shape (N, N, D), and of the same shape, at ``[n, m, d]``, the derivative of the log by
-            coordinate ``d`` of particle ``n``.
+                coordinate ``d`` of particle ``n``.
         """
 
 
@@ -101,13 +102,19 @@ class _Scaled(SteinKernel):
 
 
 class RBFSteinKernel(_Scaled):
-    """``exp(-(x - y)^2 / h)``, with the median heuristic for ``h``.
+    """Compares particles by ``exp(-(x - y)^2 / h)``, with the median heuristic for ``h``.
 
     Args:
-        bandwidth_factor: what ``h`` is multiplied by.
+        bandwidth_factor: what ``h`` is multiplied by; 1 if None.
 
     Raises:
         AssertionError: if it is not positive.
+
+    >>> import torch
+    >>> from ember.infer import RBFSteinKernel
+    >>> log_kernel, gradient = RBFSteinKernel().log_kernel_and_grad(torch.randn(5, 2))
+    >>> log_kernel.shape, gradient.shape
+    (torch.Size([5, 5, 2]), torch.Size([5, 5, 2]))
     """
 
     def __init__(self, bandwidth_factor: float | None = None) -> None:
@@ -120,17 +127,23 @@ class RBFSteinKernel(_Scaled):
 
 
 class IMQSteinKernel(_Scaled):
-    """``(alpha + (x - y)^2 / h)^beta``, with the median heuristic for ``h``.
+    """Compares particles by ``(alpha + (x - y)^2 / h)^beta``, with the median heuristic for ``h``.
 
     W. Y. Chen, L. Mackey, J. Gorham, F.-X. Briol and C. J. Oates (2018), *Stein points*.
 
     Args:
-        alpha: positive.
-        beta: negative.
-        bandwidth_factor: what ``h`` is multiplied by.
+        alpha: a positive number.
+        beta: a negative number.
+        bandwidth_factor: what ``h`` is multiplied by; 1 if None.
 
     Raises:
         AssertionError: for numbers of the wrong sign.
+
+    >>> import torch
+    >>> from ember.infer import IMQSteinKernel
+    >>> log_kernel, gradient = IMQSteinKernel().log_kernel_and_grad(torch.randn(5, 2))
+    >>> log_kernel.shape, gradient.shape
+    (torch.Size([5, 5, 2]), torch.Size([5, 5, 2]))
     """
 
     def __init__(self, alpha: float = 0.5, beta: float = -0.5, bandwidth_factor: float | None = None) -> None:
@@ -152,9 +165,9 @@ class SVGD:
 
     Args:
         model: the program.
-        kernel: such as :class:`RBFSteinKernel`.
-        optim: such as :class:`ember.optim.Adam`.
-        num_particles: at least two.
+        kernel: what particles repel each other by, such as :class:`RBFSteinKernel`.
+        optim: an optimizer, such as :class:`ember.optim.Adam`.
+        num_particles: how many particles there are, at least two.
         max_plate_nesting: how many plates are nested in the model.
         mode: "multivariate", one kernel of all dims, or "univariate", one for each: R. Singhal, S. Lahlou and
             R. Ranganath (2019), *Kernelized complete conditional Stein discrepancy*.
@@ -163,6 +176,8 @@ class SVGD:
         AssertionError: for a bad kernel, optimizer or mode.
 
     >>> import ember
+    >>> from ember import distributions as dist
+    >>> from ember.infer import RBFSteinKernel, SVGD
     >>> def model():
     ...     ember.sample("z", dist.Normal(3.0, 1.0))
     >>> ember.clear_param_store(); ember.set_rng_seed(0)

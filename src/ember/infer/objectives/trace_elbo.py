@@ -19,23 +19,24 @@ from ember.poutine.trace_struct import Trace
 
 @dataclass(eq=False, repr=False)
 class Trace_ELBO(ELBO):
-    """The ELBO estimated from log densities at samples of the guide; no demands on the structure of model and guide.
+    """Estimates the ELBO from log densities at samples of the guide, for any model and guide.
 
-    Sites that are reparameterised get pathwise gradients. The others get score-function gradients, in which each site is weighed
-    with the terms that share its plates only: plates mark what is independent (Ranganath, Gerrish and Blei, 2014, section 3).
+    Sites that are reparameterised get pathwise gradients. The others get score-function gradients, in which
+    each site is weighed with the terms that share its plates only: plates mark what is independent
+    (Ranganath, Gerrish and Blei, 2014, section 3).
 
     Args:
-        entropy: how the guide's entropy is estimated where no site says otherwise: :class:`~ember.infer.FullScore`,
-            :class:`~ember.infer.StickingTheLanding` or :class:`~ember.infer.AnalyticKL`. A site of the guide says so by
-            ``infer={"entropy": ...}``.
+        entropy: how the guide's entropy is estimated where no site says otherwise:
+            :class:`~ember.infer.FullScore`, :class:`~ember.infer.StickingTheLanding` or
+            :class:`~ember.infer.AnalyticKL`. A site of the guide says so by ``infer={"entropy": ...}``.
         control_variate: what is taken away from costs: :class:`~ember.infer.NoControlVariate`,
             :class:`~ember.infer.LeaveOneOut` or :class:`~ember.infer.VarGrad`.
 
     The other arguments are those of :class:`ELBO`.
 
     Raises:
-        ValueError: if ``control_variate`` compares particles and there is only one, or a site asks for an estimator that is not
-            possible there.
+        ValueError: if ``control_variate`` compares particles and there is only one, or a site asks for an
+            estimator that is not possible there.
     """
 
     entropy: Entropy = field(default=FullScore(), kw_only=True)

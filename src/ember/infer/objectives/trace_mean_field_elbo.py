@@ -31,17 +31,19 @@ def _check_mean_field_requirement(model_trace: Trace, guide_trace: Trace) -> Non
 
 @dataclass(eq=False, repr=False)
 class TraceMeanField_ELBO(Trace_ELBO):
-    """The ELBO with the divergence of each site in closed form where one is registered, and sampled elsewhere.
+    """Estimates the ELBO with divergences in closed form where one is known, and sampled elsewhere.
 
-    All sites of the guide must be fully reparameterised. The result is right if the parents that a latent has in the model do not
-    depend on it in the guide: so for mean-field guides, and where model and guide have the same dependencies. Divergences are
-    scaled and masked as the site of the guide is. Arguments are those of :class:`Trace_ELBO`.
+    All sites of the guide must be fully reparameterised. The result is right if the parents that a latent has
+    in the model do not depend on it in the guide: so for mean-field guides, and where model and guide have
+    the same dependencies. Divergences are scaled and masked as the site of the guide is. Arguments are those
+    of :class:`Trace_ELBO`.
 
     Raises:
         NotImplementedError: if a site of the guide is not fully reparameterised.
 
     >>> import torch, ember
     >>> from ember.distributions import Normal
+    >>> from ember.infer import TraceMeanField_ELBO
     >>> def model():
     ...     ember.sample("z", Normal(0.0, 1.0))
     >>> def guide():

@@ -87,14 +87,17 @@ class Discrepancy(Combination):
 
 
 class Trace_MMD(ELBO):
-    """The loss ``-E[log p(x | z)] + mmd_scale * MMD(q(z), p(z))``, with a discrepancy for each latent.
+    """Computes the loss ``-E[log p(x | z)] + mmd_scale * MMD(q(z), p(z))``, with an MMD for each latent.
 
-    Only particles count as samples for the discrepancy, all other dims as one event: so it takes many particles. All latents must
-    be reparameterised, in guide and model.
+    MMD is the maximum mean discrepancy.
+
+    Only particles count as samples for the discrepancy, all other dims as one event: so it takes many
+    particles. All latents must be reparameterised, in guide and model.
 
     Args:
-        kernel: a callable ``kernel(X, Z=None)`` that returns the matrix of similarities of rows, such as a module from
-            ``contrib.gp.kernels``, or a dict of them by latent. Modules have their parameters frozen.
+        kernel: a callable ``kernel(X, Z=None)`` that returns the matrix of similarities of rows, such as a
+            module from ``contrib.gp.kernels``, or a dict of them by latent. Modules have their parameters
+            frozen.
         mmd_scale: a number, or a dict of numbers by latent.
         num_particles: how many samples.
         max_plate_nesting: how many dims from the right belong to plates.
@@ -109,7 +112,20 @@ class Trace_MMD(ELBO):
         ValueError: if a latent is not reparameterised.
 
     References:
-        S. Zhao, J. Song, S. Ermon (2019), "InfoVAE: Balancing Learning and Inference in Variational Autoencoders".
+        S. Zhao, J. Song, S. Ermon (2019), "InfoVAE: Balancing Learning and Inference in Variational
+        Autoencoders".
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def kernel(x, z=None):
+    ...     return (-torch.cdist(x, x if z is None else z).square()).exp()
+    >>> def model():
+    ...     z = ember.sample("z", dist.Normal(0.0, 1.0))
+    ...     ember.sample("x", dist.Normal(z, 1.0), obs=torch.tensor(1.0))
+    >>> def guide():
+    ...     ember.sample("z", dist.Normal(0.5, 0.7))
+    >>> ember.infer.Trace_MMD(kernel, num_particles=100).loss(model, guide) > 0
+    True
     """
 
     def __init__(

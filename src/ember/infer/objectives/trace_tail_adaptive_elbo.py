@@ -54,18 +54,24 @@ def _by_particle(trace: Trace, key: str, count: int) -> Any:
 
 @dataclass(eq=False, repr=False)
 class TraceTailAdaptive_ELBO(Trace_ELBO):
-    """Gradients of an f-divergence that adapts to the tail of the importance weights; the divergence itself is not computed.
+    """Computes gradients of an f-divergence that adapts to the tail of the importance weights.
 
-    The path derivative of each particle's log weight counts with the power ``tail_adaptive_beta`` of the fraction of particles
-    whose weight is not smaller. (As in Pyro, the weighted mean is divided by the number of particles once more.) It needs
-    ``vectorize_particles=True`` and several particles, a guide that is fully reparameterised, and no subsampling. Losses are
-    infinite; :class:`RenyiELBO` can monitor convergence. Arguments are those of :class:`ELBO`.
+    The divergence itself is not computed.
+
+    The path derivative of each particle's log weight counts with the power ``tail_adaptive_beta`` of the
+    fraction of particles whose weight is not smaller. (As in Pyro, the weighted mean is divided by the number
+    of particles once more.) It needs ``vectorize_particles=True`` and several particles, a guide that is
+    fully reparameterised, and no subsampling. Losses are infinite; :class:`RenyiELBO` can monitor
+    convergence. Arguments are those of :class:`ELBO`.
 
     Raises:
         NotImplementedError: without ``vectorize_particles``, for other guides, and by :meth:`loss`.
 
     References:
         D. Wang, H. Liu, Q. Liu (2018), "Variational Inference with Tail-adaptive f-Divergence".
+
+    >>> import ember
+    >>> objective = ember.infer.TraceTailAdaptive_ELBO(num_particles=10, vectorize_particles=True)
     """
 
     entropy: Entropy = field(default=StickingTheLanding(), init=False)

@@ -111,20 +111,35 @@ def _elbo(model_trace: Trace, guide_trace: Trace) -> Any:
 
 
 class TraceGraph_ELBO(ELBO):
-    """The ELBO with score functions that are weighed with downstream costs only, less optional baselines.
+    """Estimates the ELBO with score functions that are weighed with downstream costs only, less baselines.
 
-    What is downstream of a sample is found by following it through the computation (see :mod:`ember.ops.provenance`). Once a
-    sample is turned into a Python number, as in ``if z.item() > 0``, all statements after that count as downstream.
+    What is downstream of a sample is found by following it through the computation (see
+    :mod:`ember.ops.provenance`). Once a sample is turned into a Python number, as in ``if z.item() > 0``, all
+    statements after that count as downstream.
 
     A site of the guide has a baseline by ``infer={"baseline": {...}}`` with the options of
-    :class:`ember.infer.terms.baselines.Baseline`. The loss that fits it is part of what is differentiated, so that
-    the same optimizer trains it.
+    :class:`ember.infer.terms.baselines.Baseline`. The loss that fits it is part of what is differentiated, so
+    that the same optimizer trains it. Arguments are those of :class:`ELBO`.
 
     References:
-        J. Schulman, N. Heess, T. Weber, P. Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs".
+        J. Schulman, N. Heess, T. Weber, P. Abbeel (2015), "Gradient Estimation Using Stochastic Computation
+        Graphs".
         A. Mnih, K. Gregor (2014), "Neural Variational Inference and Learning in Belief Networks".
-        D. Wingate, N. Goodman, A. Stuhlmüller, J. Siskind (2011), "Nonstandard Interpretations of Probabilistic Programs for
-        Efficient Inference".
+        D. Wingate, N. Goodman, A. Stuhlmüller, J. Siskind (2011), "Nonstandard Interpretations of
+        Probabilistic Programs for Efficient Inference".
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model():
+    ...     k = ember.sample("k", dist.Bernoulli(0.3))
+    ...     ember.sample("x", dist.Normal(4.0 * k, 1.0), obs=torch.tensor(4.0))
+    >>> def guide():
+    ...     probs = ember.param("probs", torch.tensor(0.5), dist.constraints.unit_interval)
+    ...     ember.sample("k", dist.Bernoulli(probs), infer={"baseline": {"use_decaying_avg_baseline": True}})
+    >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.05}), ember.infer.TraceGraph_ELBO())
+    >>> losses = [svi.step() for _ in range(200)]
+    >>> ember.param("probs").item() > 0.9
+    True
     """
 
     uncalled_hooks: ClassVar[tuple[str, ...]] = (*ELBO.uncalled_hooks, "_loss_and_surrogate_loss")

@@ -21,11 +21,24 @@ Weighed = tuple[Trace, Any] | tuple[Trace, Any, int]
 
 
 class EmpiricalMarginal(Empirical):
-    """The marginal distribution of a site, or of several of one shape, in a :class:`TracePosterior`.
+    """Holds the marginal distribution of a site, or of several of one shape, in a :class:`TracePosterior`.
 
     Args:
         trace_posterior: a posterior that has been run.
         sites: a name, or a list of names whose values are stacked; what the model returns if None.
+        validate_args: whether the distribution checks its arguments.
+
+    Raises:
+        AssertionError: if the first argument is no :class:`TracePosterior`.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model():
+    ...     z = ember.sample("z", dist.Normal(0.0, 1.0))
+    ...     ember.sample("x", dist.Normal(z, 1.0), obs=torch.tensor(1.0))
+    >>> posterior = ember.infer.Importance(model, num_samples=2000).run()
+    >>> round(ember.infer.EmpiricalMarginal(posterior, sites="z").mean.item(), 1)
+    0.5
     """
 
     def __init__(
@@ -122,7 +135,7 @@ class Marginals:
 
 
 class TracePosterior(ABC):
-    """A posterior given by weighed traces, which :meth:`run` collects.
+    """Holds a posterior as weighed traces, which :meth:`run` collects; the base of :class:`Importance`.
 
     Args:
         num_chains: how many chains of traces there are.
@@ -142,7 +155,7 @@ class TracePosterior(ABC):
         self._choice: Any = None
 
     def marginal(self, sites: str | list[str] | None = None) -> Marginals:
-        """The marginal distributions of sites; of what the model returns if None."""
+        """Return the marginal distributions of sites; of what the model returns if None."""
         return Marginals(self, sites)
 
     @abstractmethod
@@ -177,10 +190,13 @@ class TracePosterior(ABC):
         return self
 
     def information_criterion(self, pointwise: bool = False) -> dict[str, Tensor]:
-        """WAIC and the effective number of parameters (Vehtari, Gelman and Gabry, 2017), under ``"waic"`` and ``"p_waic"``.
+        """Compute WAIC and the effective number of parameters (Vehtari, Gelman and Gabry, 2017).
 
         Args:
             pointwise: leave out the sum over observations.
+
+        Returns:
+            The two under ``"waic"`` and ``"p_waic"``; nothing without traces.
 
         Raises:
             ValueError: if the model does not observe one site.
@@ -208,7 +224,7 @@ class TracePosterior(ABC):
 
 
 class TracePredictive(TracePosterior):
-    """Deprecated: use :class:`~ember.infer.Predictive`. Traces of the model run with latents of a posterior.
+    """Runs the model with latents of a posterior. Deprecated: use :class:`~ember.infer.Predictive`.
 
     Args:
         model: the program to run.
@@ -271,5 +287,5 @@ class TracePredictive(TracePosterior):
                 site.value = site.value.index_select(dim, rows[frame.name])
 
     def marginal(self, sites: str | list[str] | None = None) -> Marginals:
-        """The marginal distributions of sites; of what the model returns if None."""
+        """Return the marginal distributions of sites; of what the model returns if None."""
         return Marginals(self, sites)

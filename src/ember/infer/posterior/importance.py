@@ -67,7 +67,7 @@ class LogWeightsMixin:
 
 
 class Importance(TracePosterior, LogWeightsMixin):
-    """A posterior by importance sampling, with a guide as the proposal.
+    """Samples a posterior by importance sampling, with a guide as the proposal.
 
     Args:
         model: the program whose posterior is sought.
@@ -76,6 +76,7 @@ class Importance(TracePosterior, LogWeightsMixin):
 
     >>> import ember, torch
     >>> from ember import distributions as dist
+    >>> from ember.infer import Importance
     >>> def model():
     ...     z = ember.sample("z", dist.Normal(0.0, 1.0))
     ...     ember.sample("x", dist.Normal(z, 1.0), obs=torch.tensor(2.0))
@@ -163,7 +164,8 @@ def vectorized_importance_weights(
         Log weights of shape ``(num_samples,)`` (a scalar for one), the model's and the guide's trace.
 
     Raises:
-        ValueError: without ``max_plate_nesting``, or for a model that does not broadcast over particles (it names the site).
+        ValueError: without ``max_plate_nesting``, or for a model that does not broadcast over particles (it
+            names the site).
     """
     if max_plate_nesting is None:
         raise ValueError("must provide max_plate_nesting")
@@ -239,8 +241,9 @@ def psis_diagnostic(
 ) -> float:
     """k-hat, the shape of the tail of the importance weights (Vehtari, Gelman and Gabry, 2015; Yao et al., 2018).
 
-    Below 0.5 the guide is a good approximation of the posterior; up to 0.7 it may be useful; above, mistrust it. A guide may
-    predict well all the same. Particles are drawn in one run if model and guide are seen to broadcast, else one by one.
+    Below 0.5 the guide is a good approximation of the posterior; up to 0.7 it may be useful; above, mistrust
+    it. A guide may predict well all the same. Particles are drawn in one run if model and guide are seen to
+    broadcast, else one by one.
 
     Args:
         model: the program whose posterior is sought.

@@ -27,7 +27,7 @@ _LOW_PRECISION = 1e-4
 
 @dataclass(frozen=True)
 class PlateTails:
-    """What is known about the rows of a plate."""
+    """Holds k-hat of the rows of a plate: what :func:`psis_by_plate` returns."""
 
     k: Tensor
     """k-hat of each row, shape ``(rows,)``."""
@@ -41,12 +41,14 @@ class PlateTails:
 def psis_by_plate(
     model: Program, guide: Program, *args: object, plate: str, num_particles: int = 1000, **kwargs: Any
 ) -> PlateTails:
-    """k-hat of each row of a plate whose latents are independent given all others (Vehtari et al., 2024; Yao et al., 2018).
+    """Compute k-hat of each row of a plate whose latents are independent given all others.
 
-    One k-hat of all latents grows with their number, even where each is approximated well. Here all latents outside the plate are
-    held at one draw of the guide, and those in it are drawn again and again: the weight of a row is the ratio of its own factors,
-    ``p(x_i, z_i | globals) / q(z_i | globals)``. Nothing is said about the latents outside: ask :func:`psis_diagnostic` for that,
-    or repeat this with other draws of them.
+    See Vehtari et al. (2024) and Yao et al. (2018).
+
+    One k-hat of all latents grows with their number, even where each is approximated well. Here all latents
+    outside the plate are held at one draw of the guide, and those in it are drawn again and again: the weight
+    of a row is the ratio of its own factors, ``p(x_i, z_i | globals) / q(z_i | globals)``. Nothing is said
+    about the latents outside: ask :func:`psis_diagnostic` for that, or repeat this with other draws of them.
 
     Args:
         model: the program whose posterior is sought.
@@ -57,11 +59,12 @@ def psis_by_plate(
         kwargs: of both.
 
     Raises:
-        ValueError: where the structure does not allow it: no such plate, no latents in it, a guide that draws them together with
-            others, or a site that depends on several rows. It names the site.
+        ValueError: where the structure does not allow it: no such plate, no latents in it, a guide that draws
+            them together with others, or a site that depends on several rows. It names the site.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.infer import psis_by_plate
     >>> data = torch.tensor([0.0, 1.0, 2.0])
     >>> def model():
     ...     with ember.plate("rows", 3):

@@ -43,9 +43,10 @@ class Predictive(torch.nn.Module):
     data come back as they are. It returns a dict of tensors by site, with the samples along dim 0. It records
     no gradients, and evaluates no densities (``poutine.mask(mask=False)``).
 
-    ``Predictive(fit)`` takes the model and the draws of what :func:`ember.fit` has returned, ``num_samples`` of them, evenly; all
-    by default. ``Predictive(svi, num_samples=...)`` takes model and guide of an SVI, and so it does of what ``svi.run`` and
-    ``svi.fit`` return, as long as the parameters are those of the end of the fit.
+    ``Predictive(fit)`` takes the model and the draws of what :func:`ember.fit` has returned: ``num_samples``
+    of them, evenly; all by default. ``Predictive(svi, num_samples=...)`` takes model and guide of an SVI. It
+    takes those of what ``svi.run`` and ``svi.fit`` return too, as long as the parameters are those of the end
+    of the fit.
 
     Args:
         model: the program to run, or what was fitted: a fit, an SVI, or the result of its ``run`` or ``fit``.
@@ -70,11 +71,16 @@ class Predictive(torch.nn.Module):
         UserWarning: if the model observes every site that is returned: leave out the data that it shall draw.
 
     Raises:
-        ValueError: if the number of samples is not known, or a guide and samples are given.
-        ModelError: if both a fit and samples or a guide are given, or the parameters have changed since it ended.
+        ValueError: if the number of samples is not known, a guide and samples are given, or ``batch_size`` is
+            below 1.
+        ModelError: if both a fit and samples or a guide are given; if the parameters have changed since the
+            fit ended; if ``posterior_samples`` is no dictionary, or model or guide cannot be called; under
+            both ``parallel`` and ``by_rows``; under ``parallel``, when it is called, if the program does not
+            work with all samples in one run.
 
-    >>> import ember
+    >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.infer import Predictive
     >>> def model(x):
     ...     slope = ember.sample("slope", dist.Normal(0.0, 1.0))
     ...     with ember.plate("data", len(x)):
@@ -133,11 +139,16 @@ class Predictive(torch.nn.Module):
         self.by_rows = by_rows
 
     def call(self, *args: object, **kwargs: object) -> tuple[Tensor, ...]:
-        """The same as a tuple, sorted by site, which :func:`torch.jit.trace_module` can trace."""
+        """Return the samples as a tuple, sorted by site, which :func:`torch.jit.trace_module` can trace."""
         return tuple(value for _, value in sorted(self.forward(*args, **kwargs).items()))
 
     def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
-        """Samples by site."""
+        """Draw samples by site, ``(num_samples, *shape)`` each.
+
+        Args:
+            args: arguments of the model (and guide), without the data that it shall draw.
+            kwargs: keyword arguments of the model (and guide).
+        """
         with (
             torch.no_grad(),
             self._in_store(),
@@ -201,7 +212,10 @@ class Predictive(torch.nn.Module):
 
     @torch.no_grad()
     def get_vectorized_trace(self, *args: object, **kwargs: object) -> Trace:
-        """One trace of the model with all samples along a plate. All batch dims of the model must have plates."""
+        """Return one trace of the model with all samples along a plate.
+
+        All batch dims of the model must have plates.
+        """
         with self._in_store():
             return self._vectorized_trace(args, kwargs)
 
@@ -245,7 +259,7 @@ class _Layouts:
 
 
 class WeighedPredictive(Predictive):
-    """A :class:`Predictive` with a guide whose samples carry the log weights ``log p - log q``.
+    """Draws as :class:`Predictive` does with a guide; samples carry the log weights ``log p - log q``.
 
     Called with ``model_guide=...``, the weights are those of that model (the one that was fitted, with its
     data) instead of the one that predicts. :func:`ember.ops.stats.weighed_quantile` takes the weights.
@@ -259,13 +273,30 @@ class WeighedPredictive(Predictive):
         parallel: run model and guide once, inside of a plate, instead of once for each sample.
         batch_size: run on so many samples at a time; all if None.
         progress: show a progress bar.
+
+    Raises:
+        ValueError: when it is called without a guide.
+        ModelError: when it is called under ``by_rows``.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> from ember.infer import WeighedPredictive
+    >>> def model(y=None):
+    ...     mu = ember.sample("mu", dist.Normal(0.0, 1.0))
+    ...     ember.sample("y", dist.Normal(mu, 1.0), obs=y)
+    >>> def guide(y=None):
+    ...     ember.sample("mu", dist.Normal(0.5, 1.0))
+    >>> predictive = WeighedPredictive(model, guide=guide, num_samples=100)
+    >>> found = predictive(model_guide=lambda: model(torch.tensor(1.0)))
+    >>> found.samples["y"].shape, found.log_weights.shape
+    (torch.Size([100]), torch.Size([100]))
     """
 
     if TYPE_CHECKING:
         __call__: Callable[..., WeighedPredictiveResults]  # type: ignore[assignment]
 
     def call(self, *args: object, **kwargs: object) -> WeighedPredictiveResults:  # type: ignore[override]
-        """The same with the samples as a tuple, sorted by site."""
+        """Draw with the samples as a tuple, sorted by site."""
         result = self.forward(*args, **kwargs)
         return WeighedPredictiveResults(
             samples=tuple(value for _, value in sorted(result.samples.items())),
@@ -275,7 +306,12 @@ class WeighedPredictive(Predictive):
         )
 
     def forward(self, *args: Any, **kwargs: Any) -> WeighedPredictiveResults:  # type: ignore[override]
-        """Samples and weights."""
+        """Draw samples, and compute their log weights, ``(num_samples,)``.
+
+        Args:
+            args: arguments of model and guide.
+            kwargs: keyword arguments of model and guide; ``model_guide`` is the model of the weights.
+        """
         model_guide = kwargs.pop("model_guide", self.model)
         if self.guide is None:
             raise ValueError("WeighedPredictive needs a guide: WeighedPredictive(model, guide=guide, ...)")

@@ -1,7 +1,7 @@
 """Sequential Monte Carlo: particles that are proposed, weighed and resampled from step to step.
 
-N. J. Gordon, D. J. Salmond and A. F. M. Smith (1993), *Novel approach to nonlinear/non-Gaussian Bayesian state
-estimation*; A. Doucet and A. M. Johansen (2009), *A tutorial on particle filtering and smoothing*.
+N. J. Gordon, D. J. Salmond and A. F. M. Smith (1993), *Novel approach to nonlinear/non-Gaussian Bayesian
+state estimation*; A. Doucet and A. M. Johansen (2009), *A tutorial on particle filtering and smoothing*.
 """
 
 from __future__ import annotations
@@ -83,19 +83,43 @@ class SMCState(dict[Any, Tensor]):
 
 
 class SMCFilter:
-    """A particle filter.
+    """Filters a time series with weighted particles, step by step (Gordon, Salmond and Smith, 1993).
 
     Args:
         model: an object with methods ``init(state, ...)`` and ``step(state, ...)``; what later steps need it
             writes to ``state``.
         guide: an object with the same methods, which propose; it reads ``state``.
-        num_particles: how many.
+        num_particles: how many particles there are.
         max_plate_nesting: how many plates are nested in the model; particles are left of them.
         ess_threshold: particles are resampled when their effective number is below this share of all, in
             (0, 1].
 
     Raises:
         AssertionError: for a threshold out of range.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> class Walk:
+    ...     def init(self, state):
+    ...         state["z"] = ember.sample("z_0", dist.Normal(0.0, 1.0))
+    ...         self.t = 0
+    ...     def step(self, state, x=None):
+    ...         self.t += 1
+    ...         state["z"] = ember.sample(f"z_{self.t}", dist.Normal(state["z"], 1.0))
+    ...         ember.sample(f"x_{self.t}", dist.Normal(state["z"], 1.0), obs=x)
+    >>> class Proposal:
+    ...     def init(self, state):
+    ...         self.t = 0
+    ...         ember.sample("z_0", dist.Normal(0.0, 1.0))
+    ...     def step(self, state, x=None):
+    ...         self.t += 1
+    ...         ember.sample(f"z_{self.t}", dist.Normal(state["z"], 1.0))
+    >>> smc = ember.infer.SMCFilter(Walk(), Proposal(), num_particles=1000, max_plate_nesting=0)
+    >>> smc.init()
+    >>> for x in (1.0, 1.5, 2.0):
+    ...     smc.step(torch.tensor(x))
+    >>> 1.0 < smc.get_empirical()["z"].mean.item() < 2.0
+    True
     """
 
     def __init__(
@@ -130,7 +154,7 @@ class SMCFilter:
         self._advance(self.guide.init, self.model.init, args, kwargs)
 
     def step(self, *args: object, **kwargs: object) -> None:
-        """One step: run ``step`` of guide and model, weigh and resample.
+        """Take one step: run ``step`` of guide and model, weigh and resample.
 
         Args:
             args: what they take after the state.

@@ -32,15 +32,30 @@ class WeighedPredictiveResults(LogWeightsMixin, CloneMixin):
 
 
 class MHResampler(nn.Module):
-    """Turns weighed samples into samples of equal weight, by Metropolis-Hastings with independent proposals (Hastings, 1970).
+    """Turns weighed samples into samples of equal weight, by Metropolis-Hastings (Hastings, 1970).
 
-    Each call draws new weighed samples and accepts each with probability ``min(1, w' / w)``, where ``w`` is the weight of the
-    one that it would replace. The first call returns the proposals; each further call comes nearer to the target.
+    Proposals are independent. Each call draws new weighed samples and accepts each with probability
+    ``min(1, w' / w)``, where ``w`` is the weight of the one that it would replace. The first call returns the
+    proposals; each further call comes nearer to the target.
 
     Args:
         sampler: when called, returns :class:`WeighedPredictiveResults`.
-        source_samples_slice: which of the proposals to keep, as a slice of the list of calls; none by default.
-        stored_samples_slice: which of the results to keep, likewise.
+        source_samples_slice: which of the proposals to keep, as a slice of the list of calls; none by
+            default.
+        stored_samples_slice: which of the results to keep, as a slice of the list of calls; none by default.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> from ember.infer import MHResampler, WeighedPredictive
+    >>> def model():
+    ...     ember.sample("z", dist.Normal(2.0, 1.0))
+    >>> def guide():
+    ...     ember.sample("z", dist.Normal(0.0, 2.0))
+    >>> resampler = MHResampler(WeighedPredictive(model, guide=guide, num_samples=2000, parallel=True))
+    >>> for _ in range(30):
+    ...     found = resampler()
+    >>> round(found.samples["z"].mean().item())
+    2
     """
 
     def __init__(
@@ -60,7 +75,12 @@ class MHResampler(nn.Module):
 
     @torch.no_grad()
     def forward(self, *args: object, **kwargs: object) -> WeighedPredictiveResults:
-        """Take a step, and return the current samples."""
+        """Take a step, and return the current samples.
+
+        Args:
+            args: passed on to the sampler.
+            kwargs: passed on to the sampler.
+        """
         proposed = self.sampler(*args, **kwargs)
         self.source_samples = [*self.source_samples, proposed][self.source_samples_slice]
         if self.samples is None:
@@ -79,21 +99,21 @@ class MHResampler(nn.Module):
         return self.samples  # type: ignore[no-any-return]
 
     def get_min_sample_transition_count(self) -> Tensor:
-        """How often the sample has been replaced that has been replaced least."""
+        """Return how often the sample has been replaced that has been replaced least."""
         return self.transition_count.min()
 
     def get_total_transition_count(self) -> Tensor:
-        """How often any sample has been replaced."""
+        """Return how often samples have been replaced, in all."""
         return self.transition_count.sum()
 
     def get_source_samples(self) -> WeighedPredictiveResults:
-        """The kept proposals, in one."""
+        """Return the kept proposals, in one."""
         return self.get_samples(self.source_samples)
 
     def get_stored_samples(self) -> WeighedPredictiveResults:
-        """The kept results, in one."""
+        """Return the kept results, in one."""
         return self.get_samples(self.stored_samples)
 
     def get_samples(self, samples: list[WeighedPredictiveResults]) -> WeighedPredictiveResults:
-        """Several sets of samples in one."""
+        """Join several sets of samples."""
         return tree.join(torch.cat, samples)

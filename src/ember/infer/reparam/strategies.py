@@ -24,7 +24,8 @@ from ember.poutine.site import Site, as_site
 class Strategy(ABC):
     """Base of configurations that are made while the model first runs; subclasses define :meth:`configure`.
 
-    Called with a model, a strategy decorates it. ``config`` holds what was chosen, by site, and is a configuration itself.
+    Called with a model, a strategy decorates it. ``config`` holds what was chosen, by site, and is a
+    configuration itself.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,8 @@ class MinimalReparam(Strategy):
     """Reparameterises only sites that inference could not treat otherwise: stable and projected normal ones.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import MinimalReparam
     >>> @MinimalReparam()
     ... def model():
     ...     return ember.sample("direction", dist.ProjectedNormal(torch.zeros(3)))
@@ -55,23 +58,25 @@ class MinimalReparam(Strategy):
     """
 
     def configure(self, msg: Site) -> Reparam | None:
-        """A reparameteriser for stable and projected normal sites."""
+        """Return a reparameteriser for stable and projected normal sites."""
         return _minimal_reparam(msg.fn, msg.is_observed)
 
 
 class AutoReparam(Strategy):
     """Reparameterises all latent sites for which there is a recommendation.
 
-    Transformed distributions are sampled through their bases, relaxed one-hot variables through uniform noise, location-scale
-    families decentered, and the rest as by :class:`MinimalReparam`.
+    Transformed distributions are sampled through their bases, relaxed one-hot variables through uniform
+    noise, location-scale families decentered, and the rest as by :class:`MinimalReparam`.
 
     Args:
         centered: for :class:`LocScaleReparam`; None learns it.
 
     Raises:
-        AssertionError: for a ``centered`` that is neither.
+        ReparamError: (an AssertionError) for a ``centered`` that is neither.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import AutoReparam
     >>> @AutoReparam(centered=0.0)
     ... def model():
     ...     return ember.sample("x", dist.Normal(3.0, 2.0))
@@ -86,7 +91,7 @@ class AutoReparam(Strategy):
         self.centered = centered
 
     def configure(self, msg: Site) -> Reparam | None:
-        """A reparameteriser for the site, by its family."""
+        """Return a reparameteriser for the site, by its family."""
         fn = msg.fn
         if msg.is_observed:
             return _minimal_reparam(fn, True)

@@ -33,10 +33,24 @@ _FIRST_CHUNK, _GROWTH, _CHUNK_SECONDS = 16, 8, 0.2
 
 @dataclass(frozen=True)
 class SVIResult:
-    """How a run went."""
+    """Holds how a run went: what :meth:`ember.infer.SVI.run` returns.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model(x):
+    ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0))
+    ...     with ember.plate("data", len(x)):
+    ...         ember.sample("x", dist.Normal(loc, 1.0), obs=x)
+    >>> guide = ember.infer.autoguide.AutoNormal(model)
+    >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.05}), ember.infer.Trace_ELBO())
+    >>> result = svi.run(100, torch.ones(20), progress=False)
+    >>> result.losses.shape, result.num_skipped, sorted(result.params)
+    (torch.Size([100]), 0, ['AutoNormal.locs.loc', 'AutoNormal.scales.loc'])
+    """
 
     losses: Tensor
-    """One loss a step, float64, shape ``(num_steps,)``; ``(num_steps, n)`` for objectives with n losses."""
+    """One loss a step, in nats, float64, shape ``(num_steps,)``; ``(num_steps, n)`` for objectives with n
+    losses."""
     num_steps: int
     """How many steps were taken."""
     num_skipped: int
@@ -44,8 +58,9 @@ class SVIResult:
     interrupted: bool
     """Whether Ctrl-C ended the run."""
     seconds: float
+    """How long the run took, by the clock."""
     convergence: Convergence | None = None
-    """Under ``until="converged"``: whether it has, and what was seen."""
+    """Under ``until="converged"``: whether the run has converged, and what was seen. None otherwise."""
     params: dict[str, Tensor] = field(default_factory=dict, repr=False)
     """Constrained values of the parameters at the end, as copies: later runs do not change them."""
     fitted_programs: FittedPrograms | None = field(default=None, repr=False, compare=False)

@@ -60,7 +60,7 @@ class SVI(Trainable, Generic[Loss]):
         num_steps: deprecated.
         compile: True runs a step as one captured program. "auto" does so too, or runs it eagerly with one
             warning, if it cannot be captured. False runs it eagerly. None takes the setting ``compile``. If
-            that is None too, it stands for False in :meth:`step` and for "auto" in :meth:`run`.
+            that is None too, it is False in :meth:`step`, and "auto" in :meth:`run` and :meth:`fit`.
         backend: what compiles captured programs: "native" (Ember's C programs), "inductor" (torch's
             compiler), "interpreter" (operator by operator, to find errors), or "auto": native if possible.
             None takes the setting ``backend``.
@@ -68,11 +68,12 @@ class SVI(Trainable, Generic[Loss]):
             active store.
 
     Raises:
-        ValueError: if ``optim`` is no :class:`PyroOptim`, or model, guide or loss is a class instead of an
-            object.
+        ValueError: if ``optim`` is no :class:`PyroOptim`, if model, guide or loss cannot be called or is a
+            class, or if ``compile``, ``backend`` or ``param_store`` is a value that there is not.
 
     >>> import torch, ember
     >>> from ember import distributions as dist
+    >>> from ember.infer import SVI
     >>> def model(data):
     ...     rate = ember.sample("rate", dist.Gamma(2.0, 2.0))
     ...     with ember.plate("data", len(data)):
@@ -181,15 +182,14 @@ class SVI(Trainable, Generic[Loss]):
             kwargs: passed on to model and guide.
 
         Returns:
-            The loss before the step, a float (a tuple of floats for objectives with several losses).
+            The loss before the step in nats, a float; a tuple of floats for objectives with several losses.
 
         Raises:
             NonFiniteLossError: if the loss or a gradient is NaN or infinite (see the setting
                 ``nonfinite_loss``).
             CaptureError: under ``compile=True``, if the step cannot be captured.
 
-        An error leaves parameters and optimizer state as they were; parameters that the failed step made are
-        removed again.
+        An error leaves parameters and optimizer state as they were, and removes parameters that it made.
         """
         warm = self._warm
         try:
@@ -210,19 +210,19 @@ class SVI(Trainable, Generic[Loss]):
         return self._by_python("step", args, kwargs)  # type: ignore[no-any-return]
 
     def evaluate_loss(self, *args: object, **kwargs: object) -> Loss:
-        """The loss, without gradients: existing parameters and optimizer state stay as they are, bit for bit.
+        """Estimate the loss without gradients. Parameters and optimizer state stay as they are, bit for bit.
 
         Args:
             args: passed on to model and guide.
             kwargs: passed on to model and guide.
 
         Returns:
-            A float (a tuple of floats for objectives with several losses).
+            A float in nats (a tuple of floats for objectives with several losses). Warns if it is NaN.
         """
         return self.evaluated(effective_mode(self.compile, False), args, kwargs)  # type: ignore[no-any-return]
 
     def evaluated(self, mode: CompileMode, args: Args, kwargs: Kwargs) -> Any:
-        """The loss, captured or not."""
+        """Estimate the loss; ``mode`` says whether by a captured program."""
         found = self._found(self.request("evaluate_loss", active_policy(), args, kwargs), mode)
         if isinstance(found, Taken):
             return found.loss
@@ -279,17 +279,17 @@ class SVI(Trainable, Generic[Loss]):
         """Take many steps, or as many as are needed.
 
         Under ``until="converged"`` steps are taken at a constant rate until the iterates are stationary
-        (split R-hat of each parameter) and their average is known; the rate is halved until that moves no
-        average any more (Welandawe et al., 2022). The averages are put into the store, and the rates back to
-        where they were. ``result.convergence`` says what was seen.
+        (split R-hat of each parameter) and their average is known. Then the rate is halved until that moves
+        no average any more (Welandawe et al., 2022). The averages are put into the store, and the rates back
+        to where they were. ``result.convergence`` says what was seen.
 
         Args:
-            num_steps: how many; under ``until`` the most, if it is an int and ``max_steps`` is not given,
-                else the model's first argument.
+            num_steps: how many steps to take. Under ``until`` the most steps, if it is an int and
+                ``max_steps`` is not given, else the model's first argument.
             args: passed on to model and guide, the same in every step.
-            until: ``"converged"``: end when that is so.
-            max_steps: how many steps there are at most then; 200,000 by default.
-            rule: what convergence asks for.
+            until: ``"converged"`` ends the run when it has converged; None takes ``num_steps`` steps.
+            max_steps: the most steps under ``until``; 200,000 if None.
+            rule: what convergence asks for, under ``until``; ``StoppingRule()`` if None.
             progress: show a progress bar.
             callback: called as ``callback(step, loss)`` after every ``callback_interval`` steps, with the
                 number of steps taken so far and the last loss; a true result ends the run.
@@ -302,15 +302,18 @@ class SVI(Trainable, Generic[Loss]):
 
         Returns:
             The losses of all steps, as one tensor, the parameters at the end, and how it went. Ctrl-C ends a
-            run early, with the losses so far.
+                run early, with the losses so far.
 
         Raises:
-            TypeError: if ``num_steps`` is no whole number.
+            TypeError: if ``num_steps`` or ``max_steps`` is no whole number.
+            ValueError: if ``num_steps`` is negative, ``max_steps`` or ``callback_interval`` below 1,
+                ``until`` another word, or ``max_steps`` or ``rule`` is given without it.
             NonFiniteLossError: if a loss or a gradient is NaN or infinite, unless ``stable`` or the setting
                 ``nonfinite_loss`` says otherwise.
             CaptureError: under ``compile=True``, if the step cannot be captured.
             OptimizerError: under ``scheduled``, if there is no scheduler, or its rates are not known in
-                advance; under ``until``, if the optimizer has no rate that stays as it is set.
+                advance; under ``until``, without parameters, without a rate that stays as it is set, or with
+                ``scheduled``.
         """
         mode = effective_mode(self.compile, "auto")
         if until is not None:
@@ -337,7 +340,7 @@ class SVI(Trainable, Generic[Loss]):
     def request(
         self, kind: str, policy: BadLoss, args: Args, kwargs: Kwargs, scheduled: Scheduled | None = None
     ) -> Request:
-        """What a call asks for, with all that this SVI has at the moment."""
+        """Put together what a call asks for, with all that this SVI has at the moment."""
         own_gradients = (
             not isinstance(self._objective, ELBO) and self.loss_and_grads is not self._own_loss_and_grads
         )
@@ -381,11 +384,8 @@ class SVI(Trainable, Generic[Loss]):
         """Go on eagerly, with one warning, where that is allowed.
 
         Args:
-            error: why there is no program.
+            error: why there is no program; it is raised where a step may not be eager.
             eager_for: the reasons for which steps may be eager.
-
-        Raises:
-            CaptureError: the error, where it is not allowed.
         """
         if error.reason not in eager_for:
             raise error
@@ -394,5 +394,5 @@ class SVI(Trainable, Generic[Loss]):
             warnings.warn(f"SVI runs eagerly: {error}", UserWarning, stacklevel=stacklevel())
 
     def store(self) -> ParamStoreDict:
-        """Where its parameters are."""
+        """Return the store of its parameters."""
         return get_param_store() if self.param_store is None else self.param_store

@@ -48,7 +48,13 @@ class BoundGradient(ABC):
 
 @dataclass(frozen=True)
 class Reparameterized(BoundGradient):
-    """The gradient of a weighted bound as it comes, scores included. Pyro's estimator, and the default."""
+    """Estimates the gradient of a weighted bound as it comes, scores included.
+
+    Pyro's estimator, and the default.
+
+    >>> import ember
+    >>> bound = ember.infer.RenyiELBO(num_particles=10, gradient=ember.infer.Reparameterized())
+    """
 
     holds_samples: ClassVar[bool] = False
     has_scores: ClassVar[bool] = True
@@ -69,12 +75,20 @@ class Reparameterized(BoundGradient):
 
 @dataclass(frozen=True)
 class DoublyReparameterized(BoundGradient):
-    """The gradient of a weighted bound with its scores reparameterised too: more particles do not make it noisier.
+    """Estimates the gradient of a weighted bound with its scores reparameterised too.
 
-    Model and guide are run a second time with the samples held fixed. They must draw no random numbers but at sample sites.
+    More particles do not make it noisier. Model and guide are run a second time with the samples held fixed.
+    They must draw no random numbers but at sample sites.
+
+    Raises:
+        ValueError: during a step, at a site of the guide that is not reparameterised.
 
     References:
-        G. Tucker, D. Lawson, S. Gu, C. Maddison (2018), "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives".
+        G. Tucker, D. Lawson, S. Gu, C. Maddison (2018), "Doubly Reparameterized Gradient Estimators for Monte
+        Carlo Objectives".
+
+    >>> import ember
+    >>> bound = ember.infer.RenyiELBO(num_particles=10, gradient=ember.infer.DoublyReparameterized())
     """
 
     holds_samples: ClassVar[bool] = True

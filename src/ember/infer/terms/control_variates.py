@@ -75,7 +75,13 @@ class BoundControlVariate(ControlVariate):
 
 @dataclass(frozen=True)
 class NoControlVariate(BoundControlVariate):
-    """Score functions weighed with their costs as they are. Pyro's estimator, and the default."""
+    """Weighs score functions with their costs as they are.
+
+    Pyro's estimator, and the default.
+
+    >>> import ember
+    >>> elbo = ember.infer.Trace_ELBO(control_variate=ember.infer.NoControlVariate())
+    """
 
     compares_particles: ClassVar[bool] = False
 
@@ -97,11 +103,19 @@ class NoControlVariate(BoundControlVariate):
 
 @dataclass(frozen=True)
 class LeaveOneOut(BoundControlVariate):
-    """From the costs of each particle, the mean cost of the others is taken away; it needs two particles or more.
+    """Takes the mean cost of the other particles away from the cost of each.
+
+    It needs two particles or more.
+
+    Raises:
+        ValueError: in an objective with one particle.
 
     References:
         W. Kool, H. van Hoof, M. Welling (2019), "Buy 4 REINFORCE Samples, Get a Baseline for Free!".
         A. Mnih, D. Rezende (2016), "Variational Inference for Monte Carlo Objectives".
+
+    >>> import ember
+    >>> elbo = ember.infer.Trace_ELBO(num_particles=4, control_variate=ember.infer.LeaveOneOut())
     """
 
     compares_particles: ClassVar[bool] = True
@@ -124,13 +138,20 @@ class LeaveOneOut(BoundControlVariate):
 
 @dataclass(frozen=True)
 class VarGrad(ControlVariate):
-    """The gradient of half the variance of ``log q - log p`` over particles, with the samples held fixed.
+    """Takes the gradient of half the variance of ``log q - log p`` over particles.
 
-    All sites of the guide are treated alike, reparameterised or not; it needs two particles or more.
+    Samples are held fixed. All sites of the guide are treated alike, reparameterised or not. It needs two
+    particles or more.
+
+    Raises:
+        ValueError: in an objective with one particle, or with another ``entropy`` than ``FullScore()``.
 
     References:
-        L. Richter, A. Boustati, N. Nüsken, F. Ruiz, Ö. Akyildiz (2020), "VarGrad: A Low-Variance Gradient Estimator for
-        Variational Inference".
+        L. Richter, A. Boustati, N. Nüsken, F. Ruiz, Ö. Akyildiz (2020), "VarGrad: A Low-Variance Gradient
+        Estimator for Variational Inference".
+
+    >>> import ember
+    >>> elbo = ember.infer.Trace_ELBO(num_particles=4, control_variate=ember.infer.VarGrad())
     """
 
     compares_particles: ClassVar[bool] = True

@@ -1,6 +1,7 @@
 """How the entropy of a guide's site is estimated, as values: an objective takes one for all sites, a site may ask for another.
 
-A site asks by ``infer={"entropy": StickingTheLanding()}``. What makes no sense at a site raises, and names it.
+A site asks by ``infer={"entropy": StickingTheLanding()}``. What makes no sense at a site raises, and names
+it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,13 @@ def _sampled(site: Site) -> list[Any]:
 
 @dataclass(frozen=True)
 class FullScore(Entropy):
-    """The entropy of a reparameterised site by ``-log q`` as it is, the score included. Pyro's estimator, and the default."""
+    """Estimates the entropy of a reparameterised site by ``-log q`` as it is, the score included.
+
+    Pyro's estimator, and the default.
+
+    >>> import ember
+    >>> elbo = ember.infer.Trace_ELBO(entropy=ember.infer.FullScore())
+    """
 
     holds_samples: ClassVar[bool] = False
 
@@ -74,14 +81,22 @@ class FullScore(Entropy):
 
 @dataclass(frozen=True)
 class StickingTheLanding(Entropy):
-    """The entropy of a reparameterised site by the path derivative of ``-log q`` alone: no variance once the guide is exact.
+    """Estimates the entropy of a reparameterised site by the path derivative of ``-log q`` alone.
 
-    The score, which has mean zero, is taken away: guide is run a second time with its samples held fixed. It must draw no random
-    numbers but at sample sites.
+    The gradient has no variance once the guide is exact.
+
+    The score, which has mean zero, is taken away: the guide is run a second time with its samples held fixed.
+    It must draw no random numbers but at sample sites. Sites without a path have :class:`FullScore`.
+
+    Raises:
+        ValueError: during a step, at a site without a path that asks for it by ``infer={"entropy": ...}``.
 
     References:
-        G. Roeder, Y. Wu, D. Duvenaud (2017), "Sticking the Landing: Simple, Lower-Variance Gradient Estimators for Variational
-        Inference".
+        G. Roeder, Y. Wu, D. Duvenaud (2017), "Sticking the Landing: Simple, Lower-Variance Gradient
+        Estimators for Variational Inference".
+
+    >>> import ember
+    >>> elbo = ember.infer.Trace_ELBO(entropy=ember.infer.StickingTheLanding())
     """
 
     holds_samples: ClassVar[bool] = True
@@ -105,9 +120,17 @@ class StickingTheLanding(Entropy):
 
 @dataclass(frozen=True)
 class AnalyticKL(Entropy):
-    """The divergence of a guide's site from the model's in closed form, instead of the difference of log densities.
+    """Takes the divergence of a guide's site from the model's in closed form, instead of sampling it.
 
-    Right where the parents that a site has in the model do not depend on it in the guide (as in a mean-field guide).
+    Right where the parents that a site has in the model do not depend on it in the guide (as in a mean-field
+    guide).
+
+    Raises:
+        ValueError: during a step, at a site that asks for it by ``infer={"entropy": AnalyticKL()}`` and has
+            no divergence in closed form.
+
+    >>> import ember
+    >>> elbo = ember.infer.Trace_ELBO(entropy=ember.infer.AnalyticKL())
     """
 
     holds_samples: ClassVar[bool] = False
@@ -116,7 +139,7 @@ class AnalyticKL(Entropy):
         return self
 
     def check_possible(self, site: Site) -> None:
-        """Whether there is a closed form is seen when it is computed."""
+        """Say whether there is a closed form is seen when it is computed."""
 
     def divergence(self, model_site: Site, guide_site: Site) -> Tensor | None:
         kl = analytic_kl(model_site, guide_site)

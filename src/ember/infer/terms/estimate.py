@@ -16,10 +16,17 @@ from ember.poutine.trace_struct import Trace
 
 
 class Estimate(NamedTuple):
-    """An estimate of the ELBO (a scalar), and a scalar whose gradient estimates the ELBO's gradient."""
+    """Holds an estimate of the ELBO, and a scalar whose gradient estimates the ELBO's gradient.
+
+    >>> import torch
+    >>> from ember.infer import Estimate
+    >>> elbo, surrogate = Estimate(torch.tensor(-3.0), torch.tensor(-3.0))
+    """
 
     elbo: Tensor | float
+    """The estimate, a scalar, in nats."""
     surrogate: Tensor | float
+    """What is differentiated, a scalar."""
 
 
 Worth = Callable[[Trace, Trace], Estimate]

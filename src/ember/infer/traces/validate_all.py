@@ -19,6 +19,12 @@ def enable_validation(is_validate: bool = True) -> None:
     """Switch the checks of distributions, handlers and inference on or off.
 
     They are on by default (off under ``python -O``).
+
+    Args:
+        is_validate: whether to check.
+
+    >>> import ember
+    >>> ember.enable_validation(True)
     """
     dist.enable_validation(is_validate)
     infer.enable_validation(is_validate)
@@ -40,7 +46,15 @@ def unchecked() -> Iterator[None]:
 
 @contextmanager
 def validation_enabled(is_validate: bool = True) -> Iterator[None]:
-    """Switch all checks of the process on or off for the duration of a block; each is put back as it was."""
+    """Switch all checks of the process on or off for the duration of a block; each is put back as it was.
+
+    Args:
+        is_validate: whether to check in the block.
+
+    >>> import ember
+    >>> with ember.validation_enabled(False):
+    ...     x = ember.sample("x", ember.distributions.Normal(0.0, 1.0))
+    """
     with (
         dist.validation_enabled(is_validate),
         settings.context(validate_infer=is_validate, validate_poutine=is_validate),

@@ -13,13 +13,26 @@ settings.register("validate_infer", __name__, "_VALIDATION_ENABLED")
 
 
 def enable_validation(is_validate: bool) -> None:
-    """Switch the checks of inference on or off."""
+    """Switch the checks of inference on or off.
+
+    Args:
+        is_validate: whether to check.
+
+    >>> import ember
+    >>> ember.infer.enable_validation(True)
+    """
     global _VALIDATION_ENABLED
     _VALIDATION_ENABLED = is_validate
 
 
 def is_validation_enabled() -> bool:
-    """Whether inference checks models and guides in this thread."""
+    """Say whether inference checks models and guides in this thread.
+
+    >>> import ember
+    >>> with ember.settings.context(validate_infer=False):
+    ...     ember.infer.is_validation_enabled()
+    False
+    """
     return _VALIDATION_ENABLED and STRUCTURE_CHECKS.on
 
 

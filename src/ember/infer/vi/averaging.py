@@ -3,7 +3,8 @@
 References:
     D. Kingma and J. Ba (2015), "Adam".
     B. Polyak and A. Juditsky (1992), "Acceleration of stochastic approximation by averaging".
-    A. Dhaka, A. Catalina, M. Andersen, M. Magnusson, J. Huggins and A. Vehtari (2020), "Robust, accurate stochastic
+    A. Dhaka, A. Catalina, M. Andersen, M. Magnusson, J. Huggins and A. Vehtari (2020), "Robust, accurate
+    stochastic
         optimization for variational inference", for averages that start once iterates are stationary.
 """
 
@@ -41,12 +42,12 @@ class Adam:
 
 @dataclass(frozen=True)
 class Average:
-    """The average of iterates that have become stationary.
+    """Holds the average of iterates that have become stationary; :func:`average` returns it.
 
     Attributes:
-        mean: shape ``(P,)``.
-        mcse: its Monte Carlo error by means of batches, shape ``(P,)``.
-        r_hat: of the halves of what was averaged, shape ``(P,)``; near 1 where nothing moves any more.
+        mean: the averages, shape ``(P,)``.
+        mcse: their Monte Carlo errors by means of batches, shape ``(P,)``.
+        r_hat: R-hat of the halves of what was averaged, shape ``(P,)``; near 1 where nothing moves any more.
         start: the first iterate that was used.
     """
 
@@ -57,15 +58,24 @@ class Average:
 
 
 def average(iterates: Tensor, batches: int = 10) -> Average:
-    """Average the end of a run with a constant rate: the window of lowest R-hat among starts from a fifth to four fifths.
+    """Average the end of a run with a constant rate.
+
+    Windows that begin between a fifth and four fifths of the run are compared. The one of lowest R-hat is
+    averaged.
 
     Args:
-        iterates: shape ``(T, P)``.
-        batches: for the Monte Carlo errors.
+        iterates: the parameters after each step, in order, shape ``(T, P)``.
+        batches: how many batches the Monte Carlo errors are computed from.
 
     Raises:
-        ValueError: with less than ten iterates a batch.
+        ValueError: for another number of dims, or fewer than ten iterates a batch.
 
+    References:
+        B. Polyak and A. Juditsky (1992), "Acceleration of stochastic approximation by averaging".
+        A. Dhaka and others (2020), "Robust, accurate stochastic optimization for variational inference".
+
+    >>> import torch
+    >>> from ember.infer.vi import average
     >>> _ = torch.manual_seed(0)
     >>> found = average(torch.cat([torch.linspace(9, 0, 1000), torch.randn(4000)]).double().unsqueeze(-1))
     >>> found.start >= 1000, bool(found.mean.abs() < 3 * found.mcse)

@@ -20,13 +20,13 @@ from ember.infer.vi.quasi_random import NormalPoints
 
 @dataclass(frozen=True)
 class BatchAndMatch:
-    """Settings.
+    """Holds the settings of :func:`batch_and_match`.
 
     Attributes:
         batch: rows a step; the paper's ``B``.
-        steps: how many.
-        rate: how far a step trusts its batch; divided by the number of the step plus one, as in section 3 of the
-            paper. By default ``batch * D``.
+        steps: how many steps to take.
+        rate: how far a step trusts its batch; divided by the number of the step plus one, as in section 3 of
+            the paper. By default ``batch * D``.
     """
 
     batch: int = 64
@@ -35,9 +35,27 @@ class BatchAndMatch:
 
 
 def batch_and_match(p: Counted, start: Normal, settings: BatchAndMatch, seed: int = 0) -> Iterator[Normal]:
-    """The normal after each step; a step minimises the score divergence to the batch plus a penalty on moving away.
+    """Fit a normal by matching scores.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    A step minimises the score divergence to a batch of draws, plus a penalty on moving away. There is no
+    learning rate to tune.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        start: the first normal.
+        settings: rows a step, and steps.
+        seed: the seed of the draws.
+
+    Yields:
+        The normal after each step.
+
+    References:
+        D. Cai, C. Modi, L. Pillaud-Vivien, C. Margossian, R. Gower, D. Blei and L. Saul (2024), "Batch and
+        match: black-box variational inference with a score-based divergence".
+
+    >>> from ember.infer.vi import BatchAndMatch, Counted, FunctionDensity, batch_and_match
+    >>> from ember.infer.vi.families.normal import Normal
+    >>> import torch
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * ((u - 3) / 2).square().sum(-1)))
     >>> start = Normal(torch.zeros(1, dtype=torch.double), torch.eye(1, dtype=torch.double))
     >>> *_, last = batch_and_match(p, start, BatchAndMatch())
@@ -58,7 +76,8 @@ def batch_and_match(p: Counted, start: Normal, settings: BatchAndMatch, seed: in
 def _matched(normal: Normal, e: Tensor, score: Tensor, rate: float) -> Normal:
     """The closed form of the paper, in whitened coordinates: there the old normal is the standard one.
 
-    It solves ``S U S + S = V`` for the new covariance ``S``, with ``U`` of the scores and ``V`` of the draws (equations 7 to 9).
+    It solves ``S U S + S = V`` for the new covariance ``S``, with ``U`` of the scores and ``V`` of the draws
+    (equations 7 to 9).
     """
     dim = normal.dim
     mean, slope = e.mean(0), score.mean(0)

@@ -1,10 +1,11 @@
 """Deterministic ADVI: fixed draws make the bound a function to be minimised exactly, and its sensitivity gives covariances.
 
-A mean-field normal has scales that are too small where coordinates are correlated. Linear response corrects them: the covariance
-of the coordinates is how the optimal means answer to a tilt of the log density.
+A mean-field normal has scales that are too small where coordinates are correlated. Linear response corrects
+them: the covariance of the coordinates is how the optimal means answer to a tilt of the log density.
 
 References:
-    R. Giordano, M. Ingram and T. Broderick (2024), "Black box variational inference with a deterministic objective".
+    R. Giordano, M. Ingram and T. Broderick (2024), "Black box variational inference with a deterministic
+    objective".
     R. Giordano, T. Broderick and M. Jordan (2018), "Covariances, robustness, and variational Bayes".
 """
 
@@ -24,11 +25,11 @@ from ember.infer.vi.quasi_random import NormalPoints
 
 @dataclass(frozen=True)
 class Dadvi:
-    """Settings.
+    """Holds the settings of :func:`dadvi`.
 
     Attributes:
-        draws: fixed normal points, and their opposites.
-        iterations: of the minimisation, at most.
+        draws: how many fixed normal points there are; their opposites are used, too.
+        iterations: the most steps of the minimisation.
         response: whether to compute the covariance by linear response: ``2 D`` gradients of the bound.
     """
 
@@ -84,12 +85,32 @@ class _Bound:
 
 
 def dadvi(p: Counted, start: Tensor, settings: Dadvi, seed: int = 0) -> MeanField:
-    """Fit a mean-field normal from means ``(D,)`` and standard deviations of one.
+    """Fit a mean-field normal by fixed draws (DADVI), with a covariance by linear response.
+
+    Fixed draws make the bound a function that is minimised exactly. Scales of a mean-field normal are too
+    small where coordinates are correlated. Linear response corrects them: the covariance is how the optimal
+    means answer to a tilt of the log density.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        start: the first means, ``(D,)``; the first standard deviations are one.
+        settings: draws and iterations.
+        seed: the seed of the draws.
+
+    Returns:
+        A record with ``loc`` and ``scale``, ``(D,)`` each, ``cov``, ``(D, D)`` or None, ``elbo`` in nats, and
+            ``arrived``.
 
     Raises:
         ValueError: if a draw around the start is impossible.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    References:
+        R. Giordano, M. Ingram and T. Broderick (2024), "Black box variational inference with a deterministic
+        objective".
+        R. Giordano, T. Broderick and M. Jordan (2018), "Covariances, robustness, and variational Bayes".
+
+    >>> from ember.infer.vi import Counted, Dadvi, FunctionDensity, dadvi
+    >>> import torch
     >>> precision = torch.tensor([[1.0, -0.8], [-0.8, 1.0]], dtype=torch.double)
     >>> p = Counted(FunctionDensity(2, lambda u: -0.5 * (u @ precision * u).sum(-1)))
     >>> found = dadvi(p, torch.ones(2, dtype=torch.double), Dadvi())

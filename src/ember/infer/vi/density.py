@@ -12,15 +12,17 @@ from torch import Tensor
 
 
 class LogDensity(Protocol):
-    """A log density of ``D`` unconstrained coordinates, up to a constant, over rows.
+    """Describes what all methods take: a log density of ``D`` unconstrained coordinates, up to a constant.
 
-    ``density(u)`` of ``u`` with shape ``(S, D)``, double precision, is ``(log_p, score)``, shapes ``(S,)`` and ``(S, D)``;
-    ``density(u, grad=False)`` is ``log_p`` alone. Impossible rows have minus infinity and a score of zero.
+    ``density(u)`` of rows ``u`` with shape ``(S, D)``, double precision, is ``(log_p, score)``, shapes
+    ``(S,)`` and ``(S, D)``. ``density(u, grad=False)`` is ``log_p`` alone. Impossible rows have minus
+    infinity and a score of zero. :func:`ember.density` makes one of a model, :class:`FunctionDensity` of a
+    function.
     """
 
     @property
     def dim(self) -> int:
-        """``D``."""
+        """The number ``D`` of coordinates."""
 
     @overload
     def __call__(self, u: Tensor, grad: Literal[True] = True) -> tuple[Tensor, Tensor]: ...
@@ -31,12 +33,14 @@ class LogDensity(Protocol):
 
 @dataclass(frozen=True)
 class FunctionDensity:
-    """A log density from a function that broadcasts over rows and can be differentiated.
+    """Makes a log density of a function that broadcasts over rows and can be differentiated.
 
     Attributes:
-        dim: how many coordinates.
-        log_prob: from ``(S, D)`` to ``(S,)``.
+        dim: how many coordinates there are.
+        log_prob: a function from rows ``(S, D)``, double precision, to log densities ``(S,)``.
 
+    >>> import torch
+    >>> from ember.infer.vi import FunctionDensity
     >>> density = FunctionDensity(2, lambda u: -0.5 * u.square().sum(-1))
     >>> density(torch.ones(1, 2, dtype=torch.double), grad=False)
     tensor([-1.], dtype=torch.float64)
@@ -64,14 +68,18 @@ class FunctionDensity:
 
 @dataclass
 class Counted:
-    """A density that counts what it is asked, goes by chunks, and lets nothing but numbers and minus infinity through.
+    """Counts what a density is asked.
+
+    It asks for some rows at a time, and lets nothing but numbers and minus infinity through.
 
     Attributes:
-        density: what is asked.
+        density: the density that is asked.
         chunk: the most rows at a time, which bounds memory.
-        evaluations: rows so far, with score or without.
-        seconds: spent in the density.
+        evaluations: how many rows there have been, with score or without.
+        seconds: the time spent in the density.
 
+    >>> import torch
+    >>> from ember.infer.vi import Counted, FunctionDensity
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * u.square().sum(-1)))
     >>> p.score(torch.ones(2, 1, dtype=torch.double))
     (tensor([-0.5000, -0.5000], dtype=torch.float64), tensor([[-1.],
@@ -87,16 +95,16 @@ class Counted:
 
     @property
     def dim(self) -> int:
-        """How many coordinates."""
+        """The number of coordinates."""
         return self.density.dim
 
     @property
     def seconds_a_row(self) -> float:
-        """Measured so far; zero before the first call."""
+        """The time of a row, measured so far; zero before the first call."""
         return self.seconds / max(self.evaluations, 1)
 
     def value(self, u: Tensor) -> Tensor:
-        """Log densities ``(S,)``; minus infinity where they are no number."""
+        """Compute log densities ``(S,)`` at rows ``(S, D)``; minus infinity where they are no number."""
         begun = time.perf_counter()
         log_p = torch.cat([self.density(rows, grad=False) for rows in torch.split(u, self.chunk)])
         self._count(len(u), begun)

@@ -21,11 +21,11 @@ from ember.ops.psis import above_rounding
 
 @dataclass(frozen=True)
 class Chains:
-    """Settings of the chains.
+    """Holds the settings of :func:`chains`.
 
     Attributes:
-        warm: iterations in which the step size is found.
-        keep: iterations kept.
+        warm: how many iterations find the step size.
+        keep: how many iterations are kept after these.
         target: the share of proposals accepted that the step size aims at.
         length: how far a trajectory goes at most, in standard deviations.
         steps: the most leapfrog steps of a trajectory.
@@ -39,7 +39,7 @@ class Chains:
 
     @property
     def iterations(self) -> int:
-        """Both together."""
+        """The number of iterations in all."""
         return self.warm + self.keep
 
 
@@ -56,14 +56,30 @@ class Chained:
 def chains(
     p: Counted, start: Tensor, chart: Chart, settings: Chains = Chains(), seed: int = 0
 ) -> Iterator[Chained]:
-    """Hamiltonian Monte Carlo in the coordinates of a chart, all chains at once.
+    """Run Hamiltonian Monte Carlo in the coordinates of a chart, all chains at once.
 
     Args:
-        p: the target.
-        start: a place for each chain, shape ``(C, D)``; possible ones.
-        chart: gives the coordinates.
-        settings: lengths.
-        seed: of momenta and acceptance.
+        p: the target, of ``D`` coordinates.
+        start: a possible place for each chain, shape ``(C, D)``.
+        chart: coordinates in which the target is close to a standard normal.
+        settings: lengths of runs and trajectories.
+        seed: the seed of momenta and acceptance.
+
+    Yields:
+        After each iteration, places ``u``, ``(C, D)``, log densities ``log_p``, ``(C,)``, the mean chance of
+            acceptance ``accepted``, and whether the step size is still changing, ``warm``.
+
+    References:
+        S. Duane, A. Kennedy, B. Pendleton and D. Roweth (1987), "Hybrid Monte Carlo".
+
+    >>> import torch
+    >>> from ember.infer.vi import AffineChart, Counted, FunctionDensity, chains
+    >>> from ember.infer.vi.families.normal import Normal
+    >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * ((u - 3) / 2).square().sum(-1)))
+    >>> chart = AffineChart(Normal(torch.zeros(1, dtype=torch.double), torch.eye(1, dtype=torch.double)))
+    >>> kept = [s.u for s in chains(p, torch.zeros(64, 1, dtype=torch.double), chart) if not s.warm]
+    >>> len(kept), round(float(torch.cat(kept).mean()))
+    (60, 3)
     """
     generator = torch.Generator().manual_seed(seed)
     count = len(start)
@@ -185,7 +201,33 @@ def run_chains(
     settings: Chains,
     seed: int,
 ) -> Audit:
-    """Chains and what they say, in one call."""
+    """Run chains, and say how their moments compare from chain to chain.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        start: a possible place for each chain, shape ``(C, D)``.
+        chart: coordinates in which the target is close to a standard normal.
+        quantities: a function from places ``(C, D)`` to what is to be known of them, ``(C, Q)``.
+        settings: lengths of runs and trajectories.
+        seed: the seed of momenta and acceptance.
+
+    Returns:
+        A record with ``mean``, ``sd``, ``r_hat`` across chains, ``drift``, ``mcse`` and ``mcse_sd``, ``(Q,)``
+            each, and ``accepted``, the share of proposals.
+
+    References:
+        C. Margossian, M. Hoffman, P. Sountsov, L. Riou-Durand, A. Vehtari and A. Gelman (2024), "Nested
+        R-hat".
+
+    >>> import torch
+    >>> from ember.infer.vi import AffineChart, Chains, Counted, FunctionDensity, run_chains
+    >>> from ember.infer.vi.families.normal import Normal
+    >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * ((u - 3) / 2).square().sum(-1)))
+    >>> chart = AffineChart(Normal(torch.zeros(1, dtype=torch.double), torch.eye(1, dtype=torch.double)))
+    >>> found = run_chains(p, torch.zeros(64, 1, dtype=torch.double), chart, lambda u: u, Chains(), seed=0)
+    >>> round(float(found.mean)), round(float(found.sd))
+    (3, 2)
+    """
     kept = [state for state in chains(p, start, chart, settings, seed) if not state.warm]
     accepted = sum(state.accepted for state in kept) / len(kept)
     return audit(torch.stack([quantities(state.u) for state in kept]), accepted)

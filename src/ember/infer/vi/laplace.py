@@ -30,7 +30,7 @@ def hessians(p: Counted, u: Tensor, step: Tensor) -> Tensor:
     Returns:
         Shape ``(K, D, D)``, symmetric; zero where a difference touched an impossible row.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    >>> from ember.infer.vi import FunctionDensity
     >>> p = Counted(FunctionDensity(1, lambda u: -u.pow(4).sum(-1)))
     >>> hessians(p, torch.ones(1, 1, dtype=torch.double), torch.full((1, 1), 1e-4, dtype=torch.double)).round(decimals=3)
     tensor([[[-12.]]], dtype=torch.float64)
@@ -47,7 +47,8 @@ def hessians(p: Counted, u: Tensor, step: Tensor) -> Tensor:
 class Curvature:
     """Eigenvectors and eigenvalues of minus the second derivatives at rows, in units that make their diagonals one.
 
-    Units are taken out first: eigenvalues of coordinates that differ by many powers of ten would drown in rounding.
+    Units are taken out first: eigenvalues of coordinates that differ by many powers of ten would drown in
+    rounding.
 
     Attributes:
         unit: one over the root of each diagonal element, shape ``(K, D)``.
@@ -89,9 +90,22 @@ class Curvature:
 
 
 def laplace(p: Counted, mode: Tensor, step: float = 1e-4) -> Normal:
-    """Laplace's normal at a place ``(D,)``, of which it need not be the mode exactly.
+    """Make Laplace's normal at a mode: its precision is minus the second derivatives there.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    Second derivatives are differences of scores; eigenvalues count by their absolute values. The place need
+    not be the mode exactly.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        mode: the place, ``(D,)``.
+        step: how far differences go along each coordinate.
+
+    References:
+        P. S. Laplace (1774); L. Tierney and J. Kadane (1986), "Accurate approximations for posterior
+        moments".
+
+    >>> from ember.infer.vi import Counted, FunctionDensity, laplace
+    >>> import torch
     >>> p = Counted(FunctionDensity(1, lambda u: -2 * u.square().sum(-1)))
     >>> laplace(p, torch.zeros(1, dtype=torch.double)).scale_tril.round(decimals=4)
     tensor([[0.5000]], dtype=torch.float64)

@@ -18,13 +18,14 @@ from ember.infer.vi.density import Counted
 
 @dataclass(frozen=True)
 class Lbfgs:
-    """Settings.
+    """Holds the settings of :func:`lbfgs`.
 
     Attributes:
-        memory: pairs of steps and differences that are kept.
+        memory: how many pairs of steps and differences are kept.
         iterations: the most steps.
-        tolerance: a start has arrived when a step changes its log density by less than this times one plus its size.
-        halvings: of a step, before a start counts as stuck.
+        tolerance: a start has arrived when a step changes its log density by less than this times one plus
+            its size.
+        halvings: how often a step is halved before a start counts as stuck.
     """
 
     memory: int = 20
@@ -109,9 +110,22 @@ class Ascent:
 
 
 def lbfgs(p: Counted, starts: Tensor, settings: Lbfgs = Lbfgs()) -> Iterator[Ascent]:
-    """Ascend from ``starts`` ``(K, D)``; the state after each step, until all have arrived.
+    """Go uphill from several starts at once by limited-memory quasi-Newton steps, until all have arrived.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    Args:
+        p: the target, of ``D`` coordinates.
+        starts: where to begin, ``(K, D)``.
+        settings: memory, steps and tolerance.
+
+    Yields:
+        The state after each step: places ``u``, ``(K, D)``, ``log_p``, ``(K,)``, ``score``, ``(K, D)``, and
+            which starts have ``arrived``, ``(K,)``.
+
+    References:
+        J. Nocedal (1980), "Updating quasi-Newton matrices with limited storage".
+
+    >>> from ember.infer.vi import Counted, FunctionDensity, lbfgs
+    >>> import torch
     >>> p = Counted(FunctionDensity(3, lambda u: -(u - 1).pow(4).sum(-1) - (u - 1).square().sum(-1)))
     >>> *_, last = lbfgs(p, torch.zeros(1, 3, dtype=torch.double))
     >>> [round(x, 4) for x in last.u[0].tolist()]

@@ -1,12 +1,14 @@
 """Where the mass is: Newton's method from several starts, and the best normal along the way.
 
-A batch of starts goes uphill by saddle-free Newton steps. At every place visited Laplace's normal is a candidate, judged by
-its evidence lower bound: on funnels and skewed densities the best one lies on the way to a mode, not at it.
+A batch of starts goes uphill by saddle-free Newton steps. At every place visited Laplace's normal is a
+candidate, judged by its evidence lower bound: on funnels and skewed densities the best one lies on the way to
+a mode, not at it.
 
 References:
     Y. Dauphin et al. (2014), "Identifying and attacking the saddle point problem".
     K. Levenberg (1944), "A method for the solution of certain non-linear problems in least squares".
-    L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), "Pathfinder", for the choice by ELBO along the path.
+    L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), "Pathfinder", for the choice by ELBO along the
+    path.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ _FIRST_STEP = 1e-4
 
 @dataclass(frozen=True)
 class Newton:
-    """Settings of the search.
+    """Holds the settings of :func:`newton` and :func:`starting_points`.
 
     Attributes:
-        starts: how many; the first is zero.
-        radius: the others are uniform in a cube of this half width.
+        starts: how many starting points there are; the first is zero.
+        radius: half the width of the cube in which the others are uniform.
         iterations: the most steps.
         tolerance: a start has arrived when a full step changes its log density by less.
-        points: normal points for each ELBO.
+        points: how many normal points each ELBO is computed from.
         same: starts closer than this, in standard deviations of Laplace's normal, go on as one.
     """
 
@@ -90,7 +92,20 @@ class _Climb:
 
 
 def starting_points(dim: int, settings: Newton, seed: int) -> Tensor:
-    """Zero, and uniform numbers around it: shape ``(starts, D)``."""
+    """Draw starting points: zero, and uniform numbers around it.
+
+    Args:
+        dim: the number ``D`` of coordinates.
+        settings: how many, and how far from zero.
+        seed: the seed of the numbers.
+
+    Returns:
+        Shape ``(starts, D)``, double precision.
+
+    >>> from ember.infer.vi import Newton, starting_points
+    >>> starting_points(3, Newton(starts=2), seed=0).shape
+    torch.Size([2, 3])
+    """
     generator = torch.Generator().manual_seed(seed)
     u = (torch.rand(settings.starts, dim, dtype=torch.double, generator=generator) * 2 - 1) * settings.radius
     u[0] = 0
@@ -98,12 +113,30 @@ def starting_points(dim: int, settings: Newton, seed: int) -> Tensor:
 
 
 def newton(p: Counted, starts: Tensor, settings: Newton = Newton(), seed: int = 0) -> Iterator[Located]:
-    """Go uphill from ``starts`` ``(K, D)``; what is known so far after each step, so that a caller may stop at any time.
+    """Go uphill from several starts by damped Newton steps, and keep the best normal of each on the way.
+
+    At each place Laplace's normal is judged by its ELBO: on skewed densities the best one lies on the way to
+    a mode, not at it. A caller may stop at any time.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        starts: where to begin, ``(K, D)``.
+        settings: steps and tolerance.
+        seed: the seed of the points of the ELBO.
+
+    Yields:
+        What is known after each step: ``best``, the best normals, ``iterations``, and whether all have
+            ``arrived``.
 
     Raises:
         ValueError: if the log density is minus infinity at all starts.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    References:
+        Y. Dauphin and others (2014), "Identifying and attacking the saddle point problem".
+        K. Levenberg (1944), "A method for the solution of certain non-linear problems in least squares".
+
+    >>> from ember.infer.vi import Counted, FunctionDensity, newton
+    >>> import torch
     >>> p = Counted(FunctionDensity(2, lambda u: -0.5 * (u - 3).square().sum(-1)))
     >>> *_, located = newton(p, torch.zeros(1, 2, dtype=torch.double))
     >>> [round(x, 6) for x in located.best[0].normal.loc.tolist()]

@@ -1,7 +1,8 @@
 """Fit a normal with few correlated directions, for hundreds or thousands of coordinates.
 
 References:
-    V. Ong, D. Nott and M. Smith (2018), "Gaussian variational approximation with a factor covariance structure".
+    V. Ong, D. Nott and M. Smith (2018), "Gaussian variational approximation with a factor covariance
+    structure".
     G. Roeder, Y. Wu and D. Duvenaud (2017), "Sticking the landing".
 """
 
@@ -22,12 +23,13 @@ from ember.infer.vi.quasi_random import NormalPoints
 
 @dataclass(frozen=True)
 class LowRank:
-    """Settings of the fit.
+    """Holds the settings of :func:`low_rank`.
 
     Attributes:
-        rank: correlated directions.
-        rate: of Adam, in standard deviations; constant for the first half of the steps, then falling to zero.
-        steps: how many.
+        rank: how many correlated directions there are.
+        rate: the rate of Adam, in standard deviations; constant for the first half of the steps, then
+            falling to zero.
+        steps: how many steps to take.
         batch: rows a step.
     """
 
@@ -37,7 +39,7 @@ class LowRank:
     batch: int = 64
 
     def rate_at(self, step: int) -> float:
-        """Of one step."""
+        """Return the rate of one step; ``step`` counts from 0."""
         done = step / self.steps
         return self.rate * min(1.0, 20 * done + 0.02) * (1.0 if done < 0.5 else max(0.005, 2 * (1 - done)))
 
@@ -53,9 +55,28 @@ class Step:
 
 
 def low_rank(p: Counted, start: LowRankNormal, settings: LowRank, seed: int = 0) -> Iterator[Step]:
-    """Path gradients of ``u = m + s (e + W f)`` by Adam, in the units of the start's standard deviations.
+    """Fit a normal with few correlated directions, ``u = m + s (e + W f)``, by path gradients and Adam.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    It is for hundreds or thousands of coordinates. Steps are in the units of the start's standard deviations.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        start: the first normal.
+        settings: rank, rate and steps.
+        seed: the seed of the draws.
+
+    Yields:
+        After each step the ``normal``, the mean residuals ``gradient`` and ``scale``, and the ``elbo`` in
+            nats before the step.
+
+    References:
+        V. Ong, D. Nott and M. Smith (2018), "Gaussian variational approximation with a factor covariance
+        structure".
+        G. Roeder, Y. Wu and D. Duvenaud (2017), "Sticking the landing".
+
+    >>> from ember.infer.vi import Counted, FunctionDensity, LowRank, low_rank
+    >>> from ember.infer.vi.families.low_rank import LowRankNormal
+    >>> import torch
     >>> p = Counted(FunctionDensity(3, lambda u: -0.5 * (u - u.mean(-1, keepdim=True) / 2 - 1).square().sum(-1)))
     >>> start = LowRankNormal.of(torch.zeros(3), torch.ones(3), torch.zeros(3, 1))
     >>> *_, last = low_rank(p, start, LowRank(rank=1, steps=600))

@@ -1,15 +1,18 @@
 """Fit a normal by natural gradients in its own whitened coordinates.
 
-With ``u = m + L e`` the residual ``r = L' score(u) + e`` is zero for all ``e`` once the normal equals a normal target:
-sticking the landing, so that noise vanishes where the fit is exact. At the optimum ``E r = 0`` and ``E e r' = 0``. One step is
-``m += rho S b`` and ``S <- L expm(rho M) L'`` with ``b = mean r`` and ``M = sym mean e r'``. There is no learning rate to tune,
-and nothing changes under affine maps of the coordinates.
+With ``u = m + L e`` the residual ``r = L' score(u) + e`` is zero for all ``e`` once the normal equals a
+normal target: sticking the landing, so that noise vanishes where the fit is exact. At the optimum ``E r = 0``
+and ``E e r' = 0``. One step is ``m += rho S b`` and ``S <- L expm(rho M) L'`` with ``b = mean r`` and
+``M = sym mean e r'``. There is no learning rate to tune, and nothing changes under affine maps of the
+coordinates.
 
 References:
     M. Opper and C. Archambeau (2009), "The variational Gaussian approximation revisited".
-    M. E. Khan and D. Nielsen (2018), "Fast yet simple natural-gradient descent for variational inference in complex models".
+    M. E. Khan and D. Nielsen (2018), "Fast yet simple natural-gradient descent for variational inference in
+    complex models".
     G. Roeder, Y. Wu and D. Duvenaud (2017), "Sticking the landing".
-    W. Lin, M. Schmidt and M. E. Khan (2020), "Handling the positive-definite constraint in the Bayesian learning rule".
+    W. Lin, M. Schmidt and M. E. Khan (2020), "Handling the positive-definite constraint in the Bayesian
+    learning rule".
 """
 
 from __future__ import annotations
@@ -30,16 +33,16 @@ _LOOK = 10  # steps between looks at the noise
 
 @dataclass(frozen=True)
 class NaturalGradient:
-    """Settings of the fit.
+    """Holds the settings of :func:`natural_gradient`.
 
     Attributes:
         batch: rows a step; by default 256, or four a coordinate, as a power of two.
-        rate: ``rho`` of the first steps.
-        steps: how many of these at most.
-        block: they end after a block of this many that meets the certificate.
-        averaging: steps with falling rates after them, which average the noise away; at most so many.
-        noise: they end where what is left of it costs so many nats of the ELBO, about.
-        diagonal: keep the scale diagonal: mean field.
+        rate: the step size ``rho`` of the first steps.
+        steps: the most steps at this rate.
+        block: they end after a block of this many steps that meets the certificate.
+        averaging: the most steps with falling rates after them, which average the noise away.
+        noise: these end where what is left of the noise costs about so many nats of the ELBO.
+        diagonal: whether to keep the scale diagonal: mean field.
     """
 
     batch: int | None = None
@@ -51,7 +54,7 @@ class NaturalGradient:
     diagonal: bool = False
 
     def batch_for(self, dim: int) -> int:
-        """Rows a step."""
+        """Return the number of rows a step for ``dim`` coordinates."""
         return self.batch or max(256, 1 << (4 * dim - 1).bit_length())
 
 
@@ -138,9 +141,32 @@ class Certificate:
 def natural_gradient(
     p: Counted, start: Normal, settings: NaturalGradient = NaturalGradient(), seed: int = 0
 ) -> Iterator[Step]:
-    """Steps of the fit, one at a time, so that a caller may stop, watch or draw at any of them.
+    """Fit a normal by natural gradients in its own whitened coordinates.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    With ``u = m + L e`` and the residual ``r = L' score(u) + e``, one step is ``m += rho S b`` and ``S <- L
+    expm(rho M) L'``, where ``b = mean r`` and ``M = sym mean e r'``. There is no learning rate to tune, and
+    nothing changes under affine maps of the coordinates. A caller may stop, watch or draw at any step.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        start: the first normal.
+        settings: rows a step, and how many steps.
+        seed: the seed of the draws.
+
+    Yields:
+        After each step the ``normal``, ``gradient`` and ``scale``, ``(D,)`` each, the ``elbo`` in nats before
+            the step, the share of ``possible`` rows, and whether rates are falling (``averaging``).
+
+    References:
+        M. Opper and C. Archambeau (2009), "The variational Gaussian approximation revisited".
+        M. E. Khan and D. Nielsen (2018), "Fast yet simple natural-gradient descent for variational inference
+        in complex models".
+        W. Lin, M. Schmidt and M. E. Khan (2020), "Handling the positive-definite constraint in the Bayesian
+        learning rule".
+
+    >>> from ember.infer.vi import Counted, FunctionDensity, natural_gradient
+    >>> from ember.infer.vi.families.normal import Normal
+    >>> import torch
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * ((u - 3) / 2).square().sum(-1)))
     >>> start = Normal(torch.zeros(1, dtype=torch.double), torch.eye(1, dtype=torch.double))
     >>> *_, last = natural_gradient(p, start)
@@ -172,8 +198,8 @@ def natural_gradient(
 
 
 def _nats_of_noise(steps: Sequence[Step]) -> float:
-    """What the noise of the mean residuals takes from the ELBO, to second order, if all elements of the scale are as noisy as its
-    diagonal."""
+    """What the noise of the mean residuals takes from the ELBO, to second order, if all elements of the
+    scale are as noisy as its diagonal."""
     of_mean = torch.stack([step.gradient for step in steps]).var(0).sum()
     of_scale = torch.stack([step.scale for step in steps]).var(0).sum()
     noise = 0.5 * float(of_mean) + 0.125 * len(steps[0].gradient) * float(of_scale)

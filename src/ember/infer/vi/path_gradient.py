@@ -1,6 +1,7 @@
 """Train a transform of normal numbers by path gradients of the evidence lower bound.
 
-The gradient of ``log p - log q`` is taken through the draws alone: its noise vanishes where ``q`` equals ``p``.
+The gradient of ``log p - log q`` is taken through the draws alone: its noise vanishes where ``q`` equals
+``p``.
 
 References:
     G. Roeder, Y. Wu and D. Duvenaud (2017), "Sticking the landing".
@@ -24,11 +25,11 @@ from ember.infer.vi.quasi_random import NormalPoints
 
 @dataclass(frozen=True)
 class PathGradient:
-    """Settings of the training.
+    """Holds the settings of :func:`path_gradient`.
 
     Attributes:
-        rate: of Adam; constant for the first half of the steps, then falling to zero.
-        steps: how many.
+        rate: the rate of Adam; constant for the first half of the steps, then falling to a hundredth.
+        steps: how many steps to take.
         batch: rows a step.
         clip: residuals longer than so many medians are shortened.
         longest: a longer gradient is shortened to this.
@@ -41,7 +42,7 @@ class PathGradient:
     longest: float = 10.0
 
     def rate_at(self, step: int) -> float:
-        """Of one step: a short rise, a plateau, a fall."""
+        """Return the rate of one step: a short rise, a plateau, a fall. ``step`` counts from 0."""
         done = step / self.steps
         return self.rate * min(1.0, 20 * done + 0.02) * (1.0 if done < 0.5 else max(0.01, 2 * (1 - done)))
 
@@ -55,11 +56,29 @@ class Trained:
 
 
 def path_gradient(p: Counted, start: Warped, settings: PathGradient, seed: int = 0) -> Iterator[Trained]:
-    """Train the transform of a family, in the whitened coordinates of its normal.
+    """Train the transform of a family by path gradients, in the whitened coordinates of its normal.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    The gradient of ``log p - log q`` is taken through the draws alone: its noise vanishes where ``q`` equals
+    ``p``.
+
+    Args:
+        p: the target, of ``D`` coordinates.
+        start: a normal and a transform of its numbers, such as a flow.
+        settings: rate and steps.
+        seed: the seed of the draws.
+
+    Yields:
+        After each step the ``family``, and the ``elbo`` in nats before the step.
+
+    References:
+        G. Roeder, Y. Wu and D. Duvenaud (2017), "Sticking the landing".
+        L. Vaitl, K. Nicoli, S. Nakajima and P. Kessel (2022), "Gradients should stay on path".
+
+    >>> from ember.infer.vi import Counted, FunctionDensity, PathGradient, path_gradient
     >>> from ember.infer.vi.families.normal import Normal
     >>> from ember.infer.vi.families.skewed import SinhArcsinh
+    >>> from ember.infer.vi.families.warped import Warped
+    >>> import torch
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * (u - 0.5).square().sum(-1)))
     >>> unit = Normal(torch.zeros(1, dtype=torch.double), torch.eye(1, dtype=torch.double))
     >>> *_, last = path_gradient(p, Warped(SinhArcsinh.identity(1), unit), PathGradient(steps=100))

@@ -1,7 +1,8 @@
 """Pathfinder: normals along quasi-Newton paths, the one of the highest evidence lower bound wins.
 
 References:
-    L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), "Pathfinder: parallel quasi-Newton variational inference".
+    L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), "Pathfinder: parallel quasi-Newton variational
+    inference".
 """
 
 from __future__ import annotations
@@ -33,19 +34,27 @@ class Path:
 def pathfinder(
     p: Counted, starts: Tensor, settings: Lbfgs = DEFAULTS, points: int = 32, seed: int = 0
 ) -> Iterator[tuple[Path, ...]]:
-    """The best normal of each start, best first, after each step.
+    """Find normals along quasi-Newton paths; the one of the highest ELBO wins.
 
     Args:
-        p: the target.
-        starts: shape ``(K, D)``.
-        settings: of the steps.
-        points: normal numbers for each ELBO.
-        seed: of these.
+        p: the target, of ``D`` coordinates.
+        starts: where to begin, ``(K, D)``.
+        settings: the steps of :func:`lbfgs`.
+        points: how many normal points each ELBO is computed from.
+        seed: the seed of these.
+
+    Yields:
+        After each step the best normal of each start, with its ``elbo`` in nats; the best first.
 
     Raises:
         ValueError: if the log density is minus infinity at all starts.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    References:
+        L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), "Pathfinder: parallel quasi-Newton
+        variational inference".
+
+    >>> from ember.infer.vi import Counted, FunctionDensity, pathfinder
+    >>> import torch
     >>> p = Counted(FunctionDensity(2, lambda u: -0.5 * ((u - 1) / 3).square().sum(-1)))
     >>> *_, paths = pathfinder(p, torch.zeros(1, 2, dtype=torch.double))
     >>> [round(x, 2) for x in paths[0].normal.loc.tolist()], [round(x, 1) for x in paths[0].normal.variance.tolist()]
@@ -74,7 +83,8 @@ def pathfinder(
 def inverse_hessian_normal(ascent: Ascent, start: int) -> LowRankNormal | None:
     """The normal around the place of a start whose covariance is its inverse Hessian; None if that is no covariance.
 
-    In coordinates scaled by the diagonal guess, ``H = 1 + B G B'`` with ``B = [Y, S]`` (Byrd et al., 1994, theorem 2.2).
+    In coordinates scaled by the diagonal guess, ``H = 1 + B G B'`` with ``B = [Y, S]`` (Byrd et al., 1994,
+    theorem 2.2).
     """
     pairs = ascent.pairs
     used = (pairs.steps[:, start] != 0).any(-1)

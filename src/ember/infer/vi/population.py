@@ -1,9 +1,11 @@
 """Adapt a mixture of Student's t to a density by importance sampling, round after round.
 
 References:
-    O. Cappé, R. Douc, A. Guillin, J.-M. Marin and C. Robert (2008), "Adaptive importance sampling in general mixture classes".
+    O. Cappé, R. Douc, A. Guillin, J.-M. Marin and C. Robert (2008), "Adaptive importance sampling in general
+    mixture classes".
     J.-M. Cornuet, J.-M. Marin, A. Mira and C. Robert (2012), "Adaptive multiple importance sampling".
-    D. Peel and G. McLachlan (2000), "Robust mixture modelling using the t distribution", for the scales of EM.
+    D. Peel and G. McLachlan (2000), "Robust mixture modelling using the t distribution", for the scales of
+    EM.
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ from ember.infer.vi.quasi_random import NormalPoints
 
 @dataclass(frozen=True)
 class Population:
-    """Settings of the rounds.
+    """Holds the settings of :func:`population` and :func:`first_mixture`.
 
     Attributes:
-        rounds: how many.
-        draws: in each.
+        rounds: how many rounds there are.
+        draws: how many draws each round takes.
         df: degrees of freedom of the components.
-        components: at least so many: shifted copies of the first fill up.
+        components: the fewest components; shifted copies of the first fill up.
         spread: how far copies are shifted, in standard deviations.
     """
 
@@ -41,7 +43,20 @@ class Population:
 
 
 def first_mixture(normals: Sequence[Normal], settings: Population, seed: int) -> Mixture:
-    """Equal shares of given normals, as t's, and of shifted copies of the first one."""
+    """Make a mixture of Student's t in equal shares, of given normals and of shifted copies of the first one.
+
+    Args:
+        normals: one or more normals of ``D`` coordinates.
+        settings: degrees of freedom, and how many components.
+        seed: the seed of the shifts.
+
+    >>> import torch
+    >>> from ember.infer.vi import Population, first_mixture
+    >>> from ember.infer.vi.families.normal import Normal
+    >>> normal = Normal(torch.zeros(2, dtype=torch.double), torch.eye(2, dtype=torch.double))
+    >>> len(first_mixture([normal], Population(components=3), seed=0).parts)
+    3
+    """
     copies = max(settings.components - len(normals), 0)
     moves = settings.spread * NormalPoints(normals[0].dim, seed).draw(max(copies, 1))
     shifted = [Normal(place, normals[0].scale_tril) for place in normals[0].unwhiten(moves)[:copies]]
@@ -52,15 +67,28 @@ def first_mixture(normals: Sequence[Normal], settings: Population, seed: int) ->
 def population(
     p: Counted, start: Mixture, settings: Population = Population(), seed: int = 0
 ) -> Iterator[Mixture]:
-    """Draw, weigh, and fit the mixture to the weighed draws by a step of EM; the mixture after each round.
+    """Adapt a mixture of Student's t to a density, round after round.
+
+    A round draws, weighs, and fits the mixture to the weighed draws by a step of EM.
 
     Args:
-        p: the target.
-        start: a mixture of :class:`StudentT`; other parts stay as they are, their shares adapt.
-        settings: of the rounds.
-        seed: of the draws.
+        p: the target, of ``D`` coordinates.
+        start: a mixture of Student's t, see :func:`first_mixture`; other parts stay as they are, their shares
+            adapt.
+        settings: how many rounds and draws.
+        seed: the seed of the draws.
 
-    >>> from ember.infer.vi.density import FunctionDensity
+    Yields:
+        The mixture after each round.
+
+    References:
+        O. Cappé, R. Douc, A. Guillin, J.-M. Marin and C. Robert (2008), "Adaptive importance sampling in
+        general mixture classes".
+        D. Peel and G. McLachlan (2000), "Robust mixture modelling using the t distribution".
+
+    >>> from ember.infer.vi import Counted, FunctionDensity, Population, first_mixture, population
+    >>> from ember.infer.vi.families.normal import Normal
+    >>> import torch
     >>> p = Counted(FunctionDensity(1, lambda u: -0.5 * ((u.abs() - 4) / 0.5).square().sum(-1)))
     >>> wide = Normal(torch.zeros(1, dtype=torch.double), 3 * torch.eye(1, dtype=torch.double))
     >>> *_, mixture = population(p, first_mixture([wide], Population(), 0))

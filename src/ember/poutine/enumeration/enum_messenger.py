@@ -73,16 +73,17 @@ def _wide_dims(value: Tensor, event_dim: int) -> set[int]:
 class EnumMessenger(Messenger):
     """Gives latent sites marked ``infer={"enumerate": "parallel"}`` all values of their support at once.
 
-    The values of a site lie along a dim of its own, left of the plates: shape ``(cardinality, 1, ..., 1) + event_shape``, or
-    expanded to the batch with ``infer={"expand": True}``. ``infer={"num_samples": n}`` takes samples instead.
+    The values of a site lie along a dim of its own, left of the plates: shape ``(cardinality, 1, ..., 1) +
+    event_shape``, or expanded to the batch with ``infer={"expand": True}``. ``infer={"num_samples": n}``
+    takes samples instead.
 
     Args:
-        first_available_dim: the rightmost dim to use, negative and left of all plates. None goes on to the left of what was
-            enumerated before, as a model does after its guide.
+        first_available_dim: the rightmost dim to use, negative and left of all plates. None goes on to the
+            left of what was enumerated before, as a model does after its guide.
 
     Raises:
         NotImplementedError: if a support cannot be enumerated.
-        ValueError: if no first dim was ever set, or dims conflict.
+        ValueError: if no first dim was ever set, dims conflict, or ``num_samples`` is below 1.
 
     >>> import ember
     >>> with ember.poutine.enum(first_available_dim=-2):

@@ -15,12 +15,13 @@ from ember.poutine.site import Site
 class MarkovMessenger(ReentrantMessenger):
     """Declares that a site depends on sites of the last ``history`` steps only.
 
-    A step is an iteration of ``for t in ember.markov(range(n))``, a ``with`` block, or a call of a decorated function. Steps
-    that are entered inside of each other follow one another.
+    A step is an iteration of ``for t in ember.markov(range(n))``, a ``with`` block, or a call of a decorated
+    function. Steps that are entered inside of each other follow one another.
 
     Args:
         history: how many earlier steps a step depends on; with 0 they are independent.
-        keep: whether a step that is left stays visible to later steps at the same level, such as branches of a tree.
+        keep: whether a step that is left stays visible to later steps at the same level, such as branches of
+            a tree.
         dim: not implemented: a dim to vectorise the steps along.
         name: not implemented: a name that pairs the steps of model and guide.
 

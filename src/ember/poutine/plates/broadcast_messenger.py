@@ -54,7 +54,11 @@ def _expanded(fn: Any, batch_shape: list[int]) -> Any:
 
 
 class BroadcastMessenger(Messenger):
-    """Expands distributions to the plates around them; every plate does so by itself already."""
+    """Expands distributions to the plates around them; every plate does so by itself already.
+
+    Raises:
+        ModelError: if a batch shape does not fit a plate.
+    """
 
     @staticmethod
     def _pyro_sample(msg: Site) -> None:

@@ -36,6 +36,12 @@ def block_plate(name: str | None = None, dim: int | None = None, *, strict: bool
 
     Raises:
         ValueError: if both or none of ``name`` and ``dim`` are given, or nothing matches under ``strict``.
+
+    >>> import ember
+    >>> with ember.plate("rows", 3):
+    ...     with ember.poutine.block_plate("rows"):
+    ...         ember.sample("scale", ember.distributions.Exponential(1.0)).shape
+    torch.Size([])
     """
     if (name is None) == (dim is None):
         raise ValueError("Exactly one of name,dim must be specified")

@@ -56,8 +56,8 @@ class BlockMessenger(Messenger):
     """Hides sites from the handlers outside; without arguments, all of them.
 
     Args:
-        hide_fn: true for sites to hide; the other arguments are ignored then.
-        expose_fn: true for sites to expose; likewise.
+        hide_fn: a function from a site to True for those to hide; the other arguments are ignored then.
+        expose_fn: a function from a site to True for those to expose; the other arguments are ignored then.
         hide_all: hide what nothing else decides.
         expose_all: expose what nothing else decides.
         hide: names to hide.
@@ -68,6 +68,14 @@ class BlockMessenger(Messenger):
     Raises:
         ValueError: if both functions are given.
         AssertionError: if a name or type is both hidden and exposed.
+
+    >>> import ember
+    >>> def model():
+    ...     ember.sample("a", ember.distributions.Normal(0.0, 1.0))
+    ...     ember.sample("b", ember.distributions.Normal(0.0, 1.0))
+    >>> trace = ember.poutine.trace(ember.poutine.block(model, hide=["a"])).get_trace()
+    >>> "a" in trace.nodes, "b" in trace.nodes
+    (False, True)
     """
 
     def __init__(

@@ -55,14 +55,24 @@ class ReparamMessenger(Messenger):
     Reparameterisers that read the model's arguments need ``poutine.reparam`` as a decorator.
 
     Args:
-        config: a dict from site names to reparameterisers, or a function from a site to one or None, such as a strategy of
-            :mod:`ember.infer.reparam.strategies`.
+        config: a dict from site names to reparameterisers, or a function from a site to one or None, such as
+            a strategy of :mod:`ember.infer.reparam.strategies`.
 
     Raises:
-        AssertionError: for another ``config``, and at sites whose reparameteriser does not fit.
+        AssertionError: for another ``config``.
+        ReparamError: (an AssertionError) at sites whose reparameteriser does not fit.
 
     References:
-        M. I. Gorinova, D. Moore, M. D. Hoffman (2019), "Automatic reparameterisation of probabilistic programs".
+        M. I. Gorinova, D. Moore, M. D. Hoffman (2019), "Automatic reparameterisation of probabilistic
+        programs".
+
+    >>> import ember
+    >>> from ember.infer.reparam import LocScaleReparam
+    >>> def model():
+    ...     return ember.sample("z", ember.distributions.Normal(1.0, 2.0))
+    >>> changed = ember.poutine.reparam(model, config={"z": LocScaleReparam(0.0)})
+    >>> [name for name in ember.poutine.trace(changed).get_trace().nodes if name.startswith("z")]
+    ['z_decentered', 'z']
     """
 
     def __init__(self, config: Config) -> None:

@@ -24,14 +24,15 @@ Carry = TypeVar("Carry")
 def scan(
     f: Callable[[Carry, Any], tuple[Carry, Any]], init: Carry, xs: Any = None, length: int | None = None
 ) -> tuple[Carry, Any]:
-    """A loop over time: ``carry, y = f(carry, x)`` for each ``x`` of ``xs``, whose sites are sites of the whole path.
+    """Loop over time: ``carry, y = f(carry, x)`` for each ``x`` of ``xs``.
 
-    The statements ``sample("z", ...)`` of all steps are one site ``"z"`` for what is outside of the loop: guides, traces,
-    ``condition``, ``replay``, ``Predictive``. Its value has a dim of time in front of its event dims, and its log density is
-    the sum over the steps.
+    Sites of the steps are sites of the whole path: the statements ``sample("z", ...)`` of all steps are one
+    site ``"z"`` for what is outside of the loop: guides, traces, ``condition``, ``replay``, ``Predictive``.
+    Its value has a dim of time in front of its event dims, and its log density is the sum over the steps.
 
     Args:
-        f: a step. It has the same sites each time it is called, and returns the carry for the next step and an output.
+        f: a step. It has the same sites each time it is called, and returns the carry for the next step and
+            an output.
         init: the carry of the first step: tensors or numbers, nested as you like.
         xs: inputs, tensors with the steps along dim 0, nested as you like; None if there are none.
         length: the number of steps; needed without ``xs``.
@@ -43,8 +44,8 @@ def scan(
         value of a site: ``plates + (steps,) + event_shape``; without plates, the steps are dim 0.
 
     Raises:
-        ValueError: (a ModelError) if ``xs`` and ``length`` do not fit, the carry changes its shape, or a site does not have the
-            same place, shape or observation in each step.
+        ValueError: (a ModelError) if ``xs`` and ``length`` do not fit, the carry changes its shape, or a site
+            does not have the same place, shape or observation in each step.
 
     >>> import torch, ember
     >>> import ember.distributions as dist

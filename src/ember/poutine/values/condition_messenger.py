@@ -14,7 +14,16 @@ class ConditionMessenger(Messenger):
     """Turns the named sample sites into observed ones.
 
     Args:
-        data: values by name, or a trace to take them from; None leaves a site as it is.
+        data: values by name, each of the shape that the site draws, or a trace to take them from. None leaves
+            a site as it is.
+
+    >>> import torch, ember
+    >>> def model():
+    ...     z = ember.sample("z", ember.distributions.Normal(0.0, 1.0))
+    ...     return ember.sample("x", ember.distributions.Normal(z, 1.0))
+    >>> observed = ember.poutine.condition(model, data={"x": torch.tensor(2.0)})
+    >>> observed(), ember.poutine.trace(observed).get_trace().nodes["x"].is_observed
+    (tensor(2.), True)
     """
 
     def __init__(self, data: Mapping[str, Any] | Trace) -> None:

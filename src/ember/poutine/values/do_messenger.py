@@ -14,15 +14,23 @@ from ember.poutine.site import Site
 
 
 class DoMessenger(Messenger):
-    """Splits each named site: it is still sampled under its name, but the program goes on with the intervention.
+    """Intervenes at sites: each is still sampled, but the program goes on with the intervention.
 
-    The intervention is an observed site ``<name>__CF`` that outer handlers do not see.
+    The intervention is an observed site ``<name>__CF`` that outer handlers do not see (Pearl, 2009,
+    *Causality*).
 
     Args:
         data: interventions (tensors or numbers) by name; None means no intervention.
 
     Raises:
         NotImplementedError: for an intervention of another type.
+
+    >>> import torch, ember
+    >>> def model():
+    ...     dose = ember.sample("dose", ember.distributions.Normal(0.0, 1.0))
+    ...     return ember.sample("effect", ember.distributions.Delta(2.0 * dose))
+    >>> ember.do(model, data={"dose": torch.tensor(3.0)})()
+    tensor(6.)
     """
 
     def __init__(self, data: Mapping[str, torch.Tensor | float | None]) -> None:

@@ -17,8 +17,16 @@ class EqualizeMessenger(Messenger):
     Args:
         sites: a regular expression for names, or several; they must match whole names.
         type: the type of the sites, ``"sample"`` or ``"param"``.
-        keep_dist: keep the later sites' distributions, which conditions the program on the values being equal; otherwise
-            they become deterministic.
+        keep_dist: keep the later sites' distributions, which conditions the program on the values being
+            equal; otherwise they become deterministic.
+
+    >>> import ember
+    >>> def model():
+    ...     a = ember.sample("z_a", ember.distributions.Normal(0.0, 1.0))
+    ...     return a, ember.sample("z_b", ember.distributions.Normal(0.0, 1.0))
+    >>> a, b = ember.poutine.equalize(model, "z_.+")()
+    >>> bool(a == b)
+    True
     """
 
     def __init__(

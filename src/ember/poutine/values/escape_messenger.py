@@ -15,7 +15,23 @@ def _leave(msg: Site) -> None:
 
 
 class EscapeMessenger(Messenger):
-    """Raises :class:`NonlocalExit` at the first site for which ``escape_fn`` is true."""
+    """Raises :class:`NonlocalExit` at the first site for which ``escape_fn`` is true.
+
+    Args:
+        escape_fn: a function from a site to a bool.
+
+    Raises:
+        NonlocalExit: in the program, at that site.
+
+    >>> import ember
+    >>> def model():
+    ...     ember.sample("z", ember.distributions.Bernoulli(0.5))
+    >>> try:
+    ...     ember.poutine.escape(model, escape_fn=lambda site: site["name"] == "z")()
+    ... except ember.poutine.runtime.NonlocalExit as left:
+    ...     print(left.site["name"])
+    z
+    """
 
     def __init__(self, escape_fn: Callable[[Site], Any]) -> None:
         super().__init__()

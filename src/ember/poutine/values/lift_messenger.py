@@ -16,8 +16,16 @@ class LiftMessenger(NamedParamMessenger):
     """Samples parameters from a prior instead of reading them from the store.
 
     Args:
-        prior: a distribution for all parameters; or a function of the initial value, which is called and not recorded; or
-            a dict of these by name (for parameters of modules, the part after ``$$$``), which leaves other parameters alone.
+        prior: a distribution for all parameters; or a function of the initial value, which is called and not
+            recorded; or a dict of these by name (for parameters of modules, the part after ``$$$``), which
+            leaves other parameters alone.
+
+    >>> import torch, ember
+    >>> def model():
+    ...     return ember.param("loc", torch.tensor(0.0))
+    >>> lifted = ember.poutine.lift(model, prior={"loc": ember.distributions.Normal(0.0, 1.0)})
+    >>> ember.poutine.trace(lifted).get_trace().nodes["loc"].type
+    'sample'
     """
 
     def __init__(self, prior: Prior | Mapping[str, Prior]) -> None:

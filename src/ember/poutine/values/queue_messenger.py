@@ -53,7 +53,9 @@ def queue(
     escape_fn: Callable[[Trace, Site], bool] | None = None,
     num_samples: int | None = None,
 ) -> Callable[..., Any]:
-    """Run ``fn`` against the next trace of a queue; each site that it lacks puts extended traces on the queue.
+    """Run ``fn`` against the next trace of a queue.
+
+    Each site that it lacks puts extended traces on the queue.
 
     Args:
         fn: a program; without it, a decorator is returned.

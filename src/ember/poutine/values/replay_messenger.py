@@ -21,7 +21,14 @@ class ReplayMessenger(Messenger):
 
     Raises:
         ValueError: if neither is given.
-        RuntimeError: if a latent site's namesake in the trace is observed or no sample site.
+        TraceError: (a RuntimeError) if a latent site's namesake in the trace is observed or no sample site.
+
+    >>> import ember
+    >>> def model():
+    ...     return ember.sample("z", ember.distributions.Normal(0.0, 1.0))
+    >>> trace = ember.poutine.trace(model).get_trace()
+    >>> bool(ember.poutine.replay(model, trace=trace)() == trace.nodes["z"].value)
+    True
     """
 
     def __init__(self, trace: Trace | None = None, params: Mapping[str, Tensor] | None = None) -> None:

@@ -14,7 +14,13 @@ class SubstituteMessenger(NamedParamMessenger):
     """Gives the named parameters the values in ``data``; warns about names that no parameter has.
 
     Args:
-        data: values by name; for parameters of modules, the part of the name after ``$$$``.
+        data: constrained values by name; for parameters of modules, the part of the name after ``$$$``.
+
+    >>> import torch, ember
+    >>> def model():
+    ...     return ember.param("loc", torch.tensor(0.0))
+    >>> ember.poutine.substitute(model, data={"loc": torch.tensor(5.0)})()
+    tensor(5.)
     """
 
     def __init__(self, data: Mapping[str, Tensor]) -> None:

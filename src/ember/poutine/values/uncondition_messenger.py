@@ -7,7 +7,14 @@ from ember.poutine.site import Site
 
 
 class UnconditionMessenger(Messenger):
-    """Samples observed sites anew; their ``infer`` keeps the observation (``was_observed``, ``obs``)."""
+    """Samples observed sites anew; their ``infer`` keeps the observation (``was_observed``, ``obs``).
+
+    >>> import torch, ember
+    >>> def model():
+    ...     return ember.sample("x", ember.distributions.Normal(0.0, 1.0), obs=torch.tensor(100.0))
+    >>> bool(ember.poutine.uncondition(model)() < 50)
+    True
+    """
 
     def _pyro_sample(self, msg: Site) -> None:
         if msg.is_observed:

@@ -16,6 +16,14 @@ class MaskMessenger(Messenger):
 
     Raises:
         ValueError: for a mask of another type.
+
+    >>> import torch, ember
+    >>> def model():
+    ...     x = torch.tensor([1.0, 2.0, 3.0])
+    ...     with ember.plate("rows", 3), ember.poutine.mask(mask=x < 3):
+    ...         ember.sample("x", ember.distributions.Exponential(1.0), obs=x)
+    >>> ember.poutine.trace(model).get_trace().log_prob_sum()
+    tensor(-3.)
     """
 
     def __init__(self, mask: bool | torch.Tensor) -> None:

@@ -19,6 +19,12 @@ class ScaleMessenger(Messenger):
 
     Raises:
         ValueError: if the factor is not positive.
+
+    >>> import torch, ember
+    >>> def model():
+    ...     ember.sample("x", ember.distributions.Exponential(1.0), obs=torch.tensor(2.0))
+    >>> ember.poutine.trace(ember.poutine.scale(model, scale=10.0)).get_trace().log_prob_sum()
+    tensor(-20.)
     """
 
     def __init__(self, scale: float | torch.Tensor) -> None:

@@ -183,8 +183,8 @@ class FactorMuE(SequenceModel):
             inverse_temp: what logits of letters are multiplied with, before softplus.
 
         Returns:
-            Logits by name: "precursor_seq_logits", "insert_seq_logits", and "insert_logits" and "delete_logits" where
-            these depend on factors.
+            Logits by name: "precursor_seq_logits", "insert_seq_logits", and "insert_logits" and
+                "delete_logits" where these depend on factors.
         """
         letters, inserted, *indels = (z @ W + B).split(self._sizes(), -1)  # type: ignore[no-untyped-call]
         batch, last = z.shape[:-1], self.latent_alphabet_length

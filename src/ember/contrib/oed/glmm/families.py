@@ -36,8 +36,8 @@ def known_covariance_linear_model(
         observation_label: the site of the observations.
 
     Returns:
-        A program of the design. Its attributes ``obs_sd``, ``w_sds``, ``w_sizes``, ``observation_label`` and ``coef_labels``
-        say what it is made of.
+        A program of the design. Its attributes ``obs_sd``, ``w_sds``, ``w_sizes``, ``observation_label`` and
+            ``coef_labels`` say what it is made of.
     """
     labels, sds = _listed(coef_labels), _listed(coef_sds)
     model: Any = _with_known_noise(labels, _listed(coef_means), sds, observation_sd, observation_label)

@@ -32,16 +32,17 @@ Program = Callable[..., Any]
 
 
 class AutoGuide(Part, Savable):
-    """Base of guides that are made from a model.
+    """Makes a guide from a model; the base of such guides.
 
-    The first call runs the model once, hidden from all handlers, to learn its latent sites; parameters come into being then.
-    Subclasses define ``forward``, with the model's arguments, which returns the values of the sites by name.
+    The first call runs the model once, hidden from all handlers, to learn its latent sites; parameters come
+    into being then. Subclasses define ``forward``, with the model's arguments, which returns the values of
+    the sites by name.
 
     Args:
         model: the model.
-        create_plates: takes the model's arguments and returns a plate or several, to be used instead of those that the guide
-            makes by itself. A plate that the model gives its rows (``plate(..., subsample=rows)``) gets the same rows in the
-            guide without this.
+        create_plates: takes the model's arguments and returns a plate or several, to be used instead of those
+            that the guide makes by itself. A plate that the model gives its rows
+            (``plate(..., subsample=rows)``) gets the same rows in the guide without this.
 
     Raises:
         NotImplementedError: at the first call, for latent sites in sequential plates.
@@ -60,7 +61,7 @@ class AutoGuide(Part, Savable):
 
     @property
     def model(self) -> Program:
-        """The model that the guide is for."""
+        """The model that the guide is for. Raises ModelError in a guide from a pickle, which holds none."""
         if self._model is None:
             raise ModelError(
                 f"this {type(self).__name__} was pickled, and models are not pickled with their guides: "
@@ -156,7 +157,12 @@ class AutoGuide(Part, Savable):
         """Look at what a part of this guide has found; nothing is wrong, unless a subclass says so."""
 
     def ensure_prototype(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Set the guide up unless that has been done; an error leaves it as if it had not been tried."""
+        """Set the guide up unless that has been done; an error leaves it as if it had not been tried.
+
+        Args:
+            args: positional arguments of the model.
+            kwargs: keyword arguments of the model.
+        """
         if self.prototype_trace is not None:
             return
         self.__dict__.pop("_layout_cache", None)
@@ -173,8 +179,8 @@ class AutoGuide(Part, Savable):
         """Make all parameters now, so that ``parameters()`` is complete before the first step.
 
         Args:
-            args: of the model.
-            kwargs: of the model.
+            args: positional arguments of the model.
+            kwargs: keyword arguments of the model.
 
         Returns:
             The guide itself.
@@ -190,7 +196,12 @@ class AutoGuide(Part, Savable):
         return self
 
     def set_up_again(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Set up a guide whose parameters are in the store, if that takes no more than these arguments of the model."""
+        """Set up a guide whose parameters are in the store, if these arguments of the model are enough.
+
+        Args:
+            args: positional arguments of the model.
+            kwargs: keyword arguments of the model.
+        """
         if self.prototype_trace is None and self._has_parameters() and _accepts(self.program(), args, kwargs):
             self.ensure_prototype(args, kwargs)
 
@@ -266,8 +277,8 @@ class AutoGuide(Part, Savable):
         """Give the terms of the guide the masks that the model's latent sites have in this run.
 
         Args:
-            model_trace: of the model, replayed against the guide.
-            guide_trace: of the guide; its sites are changed.
+            model_trace: a trace of the model, replayed against the guide.
+            guide_trace: a trace of the guide; its sites are changed.
         """
         masks = masks_of(model_trace)
         if masks:
@@ -294,7 +305,8 @@ class AutoGuide(Part, Savable):
             kwargs: the keyword arguments of both.
 
         Raises:
-            ValueError: if a latent site appears in the guide's own model now, but did not then; or if one has data now.
+            ValueError: if a latent site appears in the guide's own model now, but did not then; or if one has
+                data now.
         """
         self._check_data(model_trace, guide_trace)
         unknown = {
@@ -328,15 +340,15 @@ class AutoGuide(Part, Savable):
     # ---- what subclasses say ----------------------------------------------------------------------------------------
 
     def call(self, *args: object, **kwargs: object) -> tuple[Any, ...]:
-        """The values of the sites as a tuple, in the order of their names; for :func:`torch.jit.trace_module`."""
+        """Return the values of the sites as a tuple, sorted by name, for :func:`torch.jit.trace_module`."""
         result = self(*args, **kwargs)
         return tuple(value for _, value in sorted(result.items()))
 
     def sample_latent(self, *args: object, **kwargs: object) -> Any:
-        """A draw of the packed latent vector, where the guide has one."""
+        """Return a draw of the packed latent vector, where the guide has one."""
 
     def median(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
-        """The median of each latent site under the guide, by name."""
+        """Return the median of each latent site under the guide, by name."""
         raise NotImplementedError(f"{type(self).__name__} has no median")
 
     def quantiles(self, quantiles: Any, *args: object, **kwargs: object) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Where guides start: functions from a site to an initial constrained value, and the handler that applies them.
 
-An ``init_loc_fn`` takes a site (a dict with ``name`` and ``fn``) and returns a tensor of the shape of ``fn``. Called without a
-site, or with options only, the functions here return such a function.
+An ``init_loc_fn`` takes a site (a dict with ``name`` and ``fn``) and returns a tensor of the shape of ``fn``.
+Called without a site, or with options only, the functions here return such a function.
 """
 
 from __future__ import annotations
@@ -61,9 +61,15 @@ def _marked(value: Tensor) -> Tensor:
 
 
 def init_to_feasible(site: Any = None) -> Any:
-    """Start at a point of the support that is the same for all parameters of the distribution: zero, transformed.
+    """Start at the point of the support that zero in unconstrained space is mapped to.
+
+    It is the same for all parameters of the distribution.
+
+    Args:
+        site: the site; without it, the function itself is returned.
 
     >>> from ember.distributions import Gamma
+    >>> from ember.infer.autoguide import init_to_feasible
     >>> init_to_feasible({"name": "x", "fn": Gamma(5.0, 1.0)})
     tensor(1.)
     """
@@ -74,7 +80,17 @@ def init_to_feasible(site: Any = None) -> Any:
 
 
 def init_to_sample(site: Any = None) -> Any:
-    """Start at a draw from the prior."""
+    """Start at a draw from the prior.
+
+    Args:
+        site: the site; without it, the function itself is returned.
+
+    >>> import torch
+    >>> from ember.distributions import Delta
+    >>> from ember.infer.autoguide import init_to_sample
+    >>> init_to_sample({"name": "x", "fn": Delta(torch.tensor(3.0))})
+    tensor(3.)
+    """
     if site is None:
         return init_to_sample
     return _marked(site["fn"].sample().detach())
@@ -86,12 +102,18 @@ def init_to_median(
     """Start at the median of a few draws from the prior.
 
     Args:
-        site: the site.
-        num_samples: how many draws.
-        fallback: for sites whose median lies outside the support or cannot be had; multivariate sites start feasible.
+        site: the site; without it, a function of a site is returned.
+        num_samples: how many draws to take.
+        fallback: for sites whose median lies outside the support or cannot be had. Multivariate sites start
+            as under :func:`init_to_feasible`.
 
     Raises:
-        ValueError: if there is no median and no fallback.
+        ModelError: if there is no median and no fallback.
+
+    >>> from ember.distributions import Normal
+    >>> from ember.infer.autoguide import init_to_median
+    >>> bool(init_to_median(num_samples=99)({"name": "x", "fn": Normal(5.0, 1.0)}).sub(5).abs() < 0.5)
+    True
     """
     if site is None:
         return functools.partial(init_to_median, num_samples=num_samples, fallback=fallback)
@@ -108,13 +130,14 @@ def init_to_mean(site: Any = None, *, fallback: InitFn | None = init_to_median) 
     """Start at the mean of the prior.
 
     Args:
-        site: the site.
+        site: the site; without it, a function of a site is returned.
         fallback: for sites whose mean is unknown, infinite or outside the support.
 
     Raises:
-        ValueError: if there is no mean and no fallback.
+        ModelError: if there is no mean and no fallback.
 
     >>> from ember.distributions import Gamma
+    >>> from ember.infer.autoguide import init_to_mean
     >>> init_to_mean({"name": "x", "fn": Gamma(6.0, 2.0)})
     tensor(3.)
     """
@@ -143,7 +166,17 @@ def _fall_back(site: Any, fallback: InitFn | None) -> Tensor:
 
 
 def init_to_uniform(site: Any = None, radius: float = 2.0) -> Any:
-    """Start at a point drawn uniformly from ``(-radius, radius)`` in unconstrained space."""
+    """Start at a point drawn uniformly from ``(-radius, radius)`` in unconstrained space.
+
+    Args:
+        site: the site; without it, a function of a site is returned.
+        radius: half the width of the interval.
+
+    >>> from ember.distributions import Normal
+    >>> from ember.infer.autoguide import init_to_uniform
+    >>> bool(init_to_uniform(radius=0.1)({"name": "x", "fn": Normal(5.0, 1.0)}).abs() < 0.1)
+    True
+    """
     if site is None:
         return functools.partial(init_to_uniform, radius=radius)
     like, transform = _unconstrained_like(site)
@@ -156,14 +189,15 @@ def init_to_value(
     """Start at given values.
 
     Args:
-        site: the site.
+        site: the site; without it, a function of a site is returned.
         values: constrained values by name of the site.
         fallback: for sites that are not among them.
 
     Raises:
-        ValueError: if a site is not among them and there is no fallback.
+        ModelError: if a site is not among them and there is no fallback.
 
     >>> import torch
+    >>> from ember.infer.autoguide import init_to_value
     >>> start = init_to_value(values={"x": torch.tensor(3.0)})
     >>> start({"name": "x"})
     tensor(3.)
@@ -199,8 +233,15 @@ def init_to_generated(site: Any = None, generate: Callable[[], InitFn] = _unifor
     """Start as a function says that is generated once for each run of the model.
 
     Args:
-        site: the site.
-        generate: returns a function from a site to its value, for example ``init_to_value(values=...)`` of random values.
+        site: the site; without it, a function of a site is returned.
+        generate: returns a function from a site to its value, for example ``init_to_value(values=...)`` of
+            random values.
+
+    >>> import torch
+    >>> from ember.infer.autoguide import init_to_generated, init_to_value
+    >>> start = init_to_generated(generate=lambda: init_to_value(values={"x": torch.rand(2)}))
+    >>> start({"name": "x"}).shape
+    torch.Size([2])
     """
     init = _InitToGenerated(generate)
     return init if site is None else init(site)
@@ -213,7 +254,8 @@ class InitMessenger(Messenger):
         init_fn: a function from a site to its value.
 
     Raises:
-        ValueError: (under validation) if a value is no tensor, does not have the site's shape, or is outside the support.
+        ValueError: (under validation) if a value is no tensor, does not have the site's shape, or is outside
+            the support.
     """
 
     def __init__(self, init_fn: InitFn) -> None:
@@ -232,7 +274,7 @@ class InitMessenger(Messenger):
 
 
 def checked_start(init_fn: InitFn, msg: Site, value: Any) -> Tensor:
-    """The initial value, expanded to the site's shape.
+    """Return the initial value, expanded to the site's shape.
 
     Raises:
         ValueError: if it is no tensor, does not have the site's shape, or is outside the support.

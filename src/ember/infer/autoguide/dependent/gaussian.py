@@ -50,12 +50,13 @@ class AutoGaussianMeta(PyroModuleMeta):
 
 
 class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
-    """A normal distribution over all sites, in unconstrained space, whose precision has a block for each dependency of the model.
+    """Fits a normal distribution over all sites whose precision has a block for each dependency of the model.
 
-    The family of :class:`AutoMultivariateNormal`, with fewer parameters: each site of the model, observed ones too, adds a
-    positive semidefinite matrix over itself and the sites it depends on, one for each row of its plates (Webb et al., 2018).
-    Entries are then moved and stretched by ``locs.x`` and ``scales.x``; the matrices are ``P P^T`` with ``prec_sqrts.x``, their
-    means are in ``white_vecs.x``. All are of full size where plates subsample.
+    The family of :class:`AutoMultivariateNormal`, with fewer parameters: each site of the model, observed
+    ones too, adds a positive semidefinite matrix over itself and the sites it depends on, one for each row of
+    its plates (Webb et al., 2018). Entries are then moved and stretched by ``locs.x`` and ``scales.x``; the
+    matrices are ``P P^T`` with ``prec_sqrts.x``, their means are in ``white_vecs.x``. All are of full size
+    where plates subsample.
 
     Args:
         model: the model.
@@ -64,10 +65,13 @@ class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
         backend: "dense".
 
     Raises:
-        ValueError: for an improper ``init_scale``; at the first call, for discrete sites, and batch dims without a plate.
+        ValueError: for an improper ``init_scale``; at the first call, for discrete sites, and batch dims
+            without a plate.
         NotImplementedError: for another backend.
 
     >>> import ember
+    >>> from ember import distributions as dist
+    >>> from ember.infer.autoguide import AutoGaussian
     >>> def model():
     ...     x = ember.sample("x", dist.Normal(0.0, 1.0))
     ...     with ember.plate("rows", 3):
@@ -213,7 +217,7 @@ class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
     # ---- drawing --------------------------------------------------------------------------------------------------
 
     def get_posterior(self, *args: object, **kwargs: object) -> Any:
-        """The normal distribution before entries are moved and stretched.
+        """Return the normal distribution before entries are moved and stretched.
 
         Shapes:
             event: ``(latent_dim,)``.
@@ -279,7 +283,7 @@ class AutoGaussian(AutoGuide, metaclass=AutoGaussianMeta):
 
     @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The median of each site, at full size."""
+        """Return the median of each site, at full size."""
         self._prototype()
         points = self._place(self.get_posterior().mean, in_plates=False, with_density=False)
         return {name: point.v.detach().clone() for name, point in points.items()}

@@ -39,16 +39,17 @@ def _auxiliary(site: Any) -> dict[str, Any]:
 class AutoStructured(AutoGuide):
     """Each site has noise of its own, and shifts by functions of the noise of the sites that it depends on.
 
-    In unconstrained space, ``x = loc + noise + sum_u dep_u(noise_u + its shifts)``: the Jacobian does not see the dependencies.
-    Parameters are ``locs.x``, ``scales.x``, ``scale_trils.x`` and those of ``deps.x.u``, flat and of full size where plates
-    subsample.
+    In unconstrained space, ``x = loc + noise + sum_u dep_u(noise_u + its shifts)``: the Jacobian does not see
+    the dependencies. Parameters are ``locs.x``, ``scales.x``, ``scale_trils.x`` and those of ``deps.x.u``,
+    flat and of full size where plates subsample.
 
     Args:
         model: the model.
-        conditionals: "delta", "normal" (independent), "mvn" (with a full covariance), or a function that draws flat noise around
-            0; one for all sites, or a dict by name.
-        dependencies: "linear", or a function from a flat upstream vector to a flat downstream one; one for all pairs of sites
-            that the model's posterior makes dependent, or a dict ``{downstream: {upstream: ...}}`` of the pairs.
+        conditionals: "delta", "normal" (independent), "mvn" (with a full covariance), or a function that
+            draws flat noise around 0; one for all sites, or a dict by name.
+        dependencies: "linear", or a function from a flat upstream vector to a flat downstream one; one for
+            all pairs of sites that the model's posterior makes dependent, or a dict
+            ``{downstream: {upstream: ...}}`` of the pairs.
         init_loc_fn: where the sites start.
         init_scale: the first standard deviation of all.
         create_plates: see :class:`AutoGuide`.
@@ -58,6 +59,7 @@ class AutoStructured(AutoGuide):
         AssertionError: for dependencies that go round in circles, or sites that are unknown.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoStructured
     >>> def model():
     ...     x = ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Normal(x, 1.0))

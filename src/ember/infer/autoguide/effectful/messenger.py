@@ -34,7 +34,9 @@ class AutoMessengerMeta(ABCMeta, type(PyroModule)):  # type: ignore[misc]
 
 
 class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  # type: ignore[metaclass]
-    """Base of guides that are handlers and have parameters, which come into being at the first call.
+    """Draws latent sites in the run of the model, as a handler; the base of such guides.
+
+    Parameters come into being at the first call.
 
     Args:
         model: the model.
@@ -119,7 +121,7 @@ class AutoMessenger(GuideMessenger, PyroModule, metaclass=AutoMessengerMeta):  #
         self.trace = Trace(self.graph_type)
 
     def call(self, *args: object, **kwargs: object) -> tuple[Any, ...]:
-        """The values as a tuple, in the order of their names; for :func:`torch.jit.trace_module`."""
+        """Return the values as a tuple, in the order of their names; for :func:`torch.jit.trace_module`."""
         result = self(*args, **kwargs)
         return tuple(value for _, value in sorted(result.items()))
 

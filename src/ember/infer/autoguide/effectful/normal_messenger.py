@@ -22,11 +22,11 @@ from ember.poutine.site import Site
 
 
 class AutoNormalMessenger(LocScaleMessenger):
-    """An independent normal distribution for each site, in unconstrained space, drawn in the run of the model.
+    """Fits an independent normal distribution for each site, drawn in the run of the model.
 
-    The family of :class:`~ember.infer.autoguide.AutoNormal`. A subclass can give some sites another posterior, in terms of what
-    is upstream, and leave the others to this class. Parameters of a site ``x`` are ``AutoNormalMessenger.locs.x`` and
-    ``AutoNormalMessenger.scales.x``.
+    The family of :class:`~ember.infer.autoguide.AutoNormal`. A subclass can give some sites another
+    posterior, in terms of what is upstream, and leave the others to this class. Parameters of a site ``x``
+    are ``AutoNormalMessenger.locs.x`` and ``AutoNormalMessenger.scales.x``.
 
     Args:
         model: the model.
@@ -35,9 +35,12 @@ class AutoNormalMessenger(LocScaleMessenger):
         amortized_plates: names of plates whose rows share parameters.
 
     Raises:
-        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a sphere.
+        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a
+            sphere.
 
     >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> from ember.infer.autoguide import AutoNormalMessenger
     >>> def model():
     ...     a = ember.sample("a", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("b", ember.distributions.Normal(a, 1.0))
@@ -85,9 +88,10 @@ class AutoNormalMessenger(LocScaleMessenger):
 
 
 class AutoHierarchicalNormalMessenger(AutoNormalMessenger):
-    """Mean field around the prior's mean: in unconstrained space, a site's location is ``loc + weight * (its prior mean)``.
+    """Fits normal distributions around the prior's mean, in unconstrained space.
 
-    The prior mean depends on what is upstream, so a site follows its parents as far as its weight says.
+    A site's location is ``loc + weight * (its prior mean)``. The prior mean depends on what is upstream, so a
+    site follows its parents as far as its weight says.
 
     Args:
         model: the model.
@@ -98,8 +102,19 @@ class AutoHierarchicalNormalMessenger(AutoNormalMessenger):
         hierarchical_sites: names of the sites that follow their prior mean; all if None.
 
     Raises:
-        ValueError: for an improper ``init_scale``; at the first call, for sites that follow a prior mean that is not finite.
-        NotImplementedError: at the first call, for sites that follow their prior mean and have none that is known.
+        ValueError: for an improper ``init_scale``; at the first call, for sites that follow a prior mean that
+            is not finite.
+        NotImplementedError: at the first call, for sites that follow their prior mean and have none that is
+            known.
+
+    >>> import ember
+    >>> from ember.infer.autoguide import AutoHierarchicalNormalMessenger
+    >>> def model():
+    ...     a = ember.sample("a", ember.distributions.Normal(0.0, 1.0))
+    ...     ember.sample("b", ember.distributions.Normal(a, 1.0))
+    >>> guide = AutoHierarchicalNormalMessenger(model)
+    >>> sorted(guide())
+    ['a', 'b']
     """
 
     weight_type = "element-wise"

@@ -15,8 +15,8 @@ from ember.poutine.site import Site
 class AutoRegressiveMessenger(LocScaleMessenger):
     """Each site is an affine image, in unconstrained space, of a draw from its prior given what is upstream.
 
-    Parameters of a site ``x`` are ``AutoRegressiveMessenger.locs.x`` and ``.scales.x``. A subclass can give some sites another
-    posterior.
+    Parameters of a site ``x`` are ``AutoRegressiveMessenger.locs.x`` and ``.scales.x``. A subclass can give
+    some sites another posterior.
 
     Args:
         model: the model.
@@ -25,9 +25,11 @@ class AutoRegressiveMessenger(LocScaleMessenger):
         amortized_plates: names of plates whose rows share parameters.
 
     Raises:
-        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a sphere.
+        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a
+            sphere.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoRegressiveMessenger
     >>> def model():
     ...     a = ember.sample("a", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("b", ember.distributions.Normal(a, 1.0))
@@ -38,7 +40,7 @@ class AutoRegressiveMessenger(LocScaleMessenger):
     posterior_by_name = True
 
     def get_posterior(self, name: str, prior: Any) -> Any:
-        """The prior, taken to unconstrained space, stretched and moved, and taken back."""
+        """Return the prior, taken to unconstrained space, stretched and moved, and taken back."""
         transform = transform_of(Site(name=name, fn=prior))
         loc, scale = self._get_params(name, prior)
         # Without a pathwise derivative, the gradient is that of the density at the draw: a cache would cut it off.

@@ -29,10 +29,12 @@ from ember.primitives import sample, subsample
 
 
 class AutoContinuous(AutoGuide):
-    """Base of guides that draw one vector for all sites and map its parts to their supports (Kucukelbir et al., 2017).
+    """Draws one vector for all sites and maps its parts to their supports; the base of such guides.
 
-    Subclasses define :meth:`get_posterior`, the distribution of that vector. Where plates subsample, it covers all rows, and each
-    step uses those that the plates have chosen.
+    See Kucukelbir et al. (2017).
+
+    Subclasses define :meth:`get_posterior`, the distribution of that vector. Where plates subsample, it
+    covers all rows, and each step uses those that the plates have chosen.
 
     Args:
         model: the model; its sites and their shapes must be the same in every run.
@@ -105,15 +107,18 @@ class AutoContinuous(AutoGuide):
         return torch.cat([start.reshape(-1) for start in starts.values()])
 
     def get_base_dist(self) -> Any:
-        """A distribution that :meth:`get_transform` maps to the posterior; it does not depend on the model's arguments."""
+        """A distribution that :meth:`get_transform` maps to the posterior.
+
+        It does not depend on the model's arguments.
+        """
         raise NotImplementedError(f"{type(self).__name__} is not made from a base distribution")
 
     def get_transform(self, *args: object, **kwargs: object) -> Any:
-        """The transform from the base distribution to the posterior."""
+        """Return the transform from the base distribution to the posterior."""
         raise NotImplementedError(f"{type(self).__name__} is not made by a transform")
 
     def get_posterior(self, *args: object, **kwargs: object) -> Any:
-        """The distribution of the packed vector.
+        """Return the distribution of the packed vector.
 
         Shapes:
             event: ``(latent_dim,)``.
@@ -121,7 +126,7 @@ class AutoContinuous(AutoGuide):
         return dist.TransformedDistribution(self.get_base_dist(), self.get_transform(*args, **kwargs))
 
     def sample_latent(self, *args: object, **kwargs: object) -> Tensor:
-        """A draw of the packed vector, at an auxiliary site."""
+        """Return a draw of the packed vector, at an auxiliary site."""
         posterior = self.get_posterior(*args, **kwargs)
         latent: Tensor = sample(f"_{self._pyro_name}_latent", posterior, infer={"is_auxiliary": True})
         return latent
@@ -201,13 +206,13 @@ class AutoContinuous(AutoGuide):
 
     @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The median of each site, at full size."""
+        """Return the median of each site, at full size."""
         loc, _ = self._loc_scale(*args, **kwargs)
         return self._constrained(loc.detach().clone())
 
     @reading_quantiles
     def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Quantiles of each site, at full size.
+        """Return quantiles of each site, at full size.
 
         Args:
             quantiles: numbers between 0 and 1.

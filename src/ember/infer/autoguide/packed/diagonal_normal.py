@@ -12,9 +12,10 @@ from ember.infer.autoguide.packed.scaled import ScaledGuide
 
 
 class AutoDiagonalNormal(ScaledGuide):
-    """A normal distribution with diagonal covariance over all sites, in unconstrained space.
+    """Fits a normal distribution with diagonal covariance over all sites, in unconstrained space.
 
-    The same family as :class:`AutoNormal`, with two parameters for all sites: ``AutoDiagonalNormal.loc`` and ``.scale``.
+    The same family as :class:`AutoNormal`, with two parameters for all sites: ``AutoDiagonalNormal.loc`` and
+    ``.scale``.
 
     Args:
         model: the model.
@@ -26,6 +27,7 @@ class AutoDiagonalNormal(ScaledGuide):
         ValueError: for an improper ``init_scale``.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoDiagonalNormal
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Gamma(2.0, 1.0))
@@ -45,7 +47,7 @@ class AutoDiagonalNormal(ScaledGuide):
         return dist.transforms.AffineTransform(self.loc, self.scale, event_dim=1)
 
     def get_posterior(self, *args: object, **kwargs: object) -> Any:
-        """A normal distribution with diagonal covariance."""
+        """Return a normal distribution with diagonal covariance."""
         return dist.Normal(self.loc, self.scale).to_event(1)
 
     def _loc_scale(self, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:

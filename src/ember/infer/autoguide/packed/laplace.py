@@ -19,9 +19,9 @@ from ember.poutine.trace_struct import Trace
 
 
 class AutoLaplaceApproximation(AutoContinuous):
-    """The posterior's mode in unconstrained space, from which :meth:`laplace_approximation` makes a normal distribution.
+    """Fits the posterior's mode in unconstrained space (Tierney and Kadane, 1986).
 
-    Source: Tierney and Kadane (1986).
+    :meth:`laplace_approximation` then makes a normal distribution around it.
 
     Args:
         model: the model.
@@ -29,6 +29,7 @@ class AutoLaplaceApproximation(AutoContinuous):
         create_plates: see :class:`AutoGuide`.
 
     >>> import torch, ember
+    >>> from ember.infer.autoguide import AutoLaplaceApproximation
     >>> def model():
     ...     x = ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Normal(x, 0.5), obs=torch.tensor(0.0))
@@ -53,13 +54,17 @@ class AutoLaplaceApproximation(AutoContinuous):
         return self._constrained(self.loc.detach().clone())
 
     def laplace_approximation(self, *args: object, **kwargs: object) -> AutoMultivariateNormal:
-        """A guide with a normal distribution around the present ``loc``, its precision the Hessian of the negative log density.
+        """Make a guide with a normal distribution around the present ``loc``.
 
-        The Hessian is that of all data: call it with them, not with a minibatch. The guide has buffers ``loc``, ``scale`` and
-        ``scale_tril``, and nothing to train.
+        Its precision is the Hessian of the negative log density, that of all data: call it with them, not
+        with a minibatch. The guide has buffers ``loc``, ``scale`` and ``scale_tril``, and nothing to train.
+
+        Args:
+            args: positional arguments of the model, with all data.
+            kwargs: keyword arguments of the model.
 
         Raises:
-            ValueError: if the Hessian is not positive definite: then ``loc`` is no mode.
+            ModelError: if the Hessian is not positive definite: then ``loc`` is no mode.
         """
         with block():
             loss = self._negative_log_density(args, kwargs)

@@ -17,9 +17,12 @@ from ember.nn.module import PyroParam
 
 
 class AutoLowRankMultivariateNormal(AutoContinuous):
-    """A normal distribution whose covariance is ``D (F F^T + I) D``, with a thin ``F`` (Ong, Nott and Smith, 2018).
+    """Fits a normal distribution with the covariance ``D (F F^T + I) D`` and a thin ``F``.
 
-    Parameters are ``loc``, ``scale`` (the diagonal of ``D``) and ``cov_factor`` (``F``, which starts at random).
+    See Ong, Nott and Smith (2018). It is a distribution over all sites, in unconstrained space.
+
+    Parameters are ``loc``, ``scale`` (the diagonal of ``D``) and ``cov_factor`` (``F``, which starts at
+    random).
 
     Args:
         model: the model.
@@ -29,9 +32,10 @@ class AutoLowRankMultivariateNormal(AutoContinuous):
         create_plates: see :class:`AutoGuide`.
 
     Raises:
-        ValueError: for an improper ``init_scale`` or ``rank``.
+        ModelError: for an improper ``init_scale`` or ``rank``.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoLowRankMultivariateNormal
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0).expand([9]).to_event(1))
     >>> AutoLowRankMultivariateNormal(model).prepare().cov_factor.shape
@@ -70,7 +74,7 @@ class AutoLowRankMultivariateNormal(AutoContinuous):
         self.cov_factor = nn.Parameter(factor / self.rank**0.5)
 
     def get_posterior(self, *args: object, **kwargs: object) -> Any:
-        """A normal distribution with a covariance of low rank plus a diagonal."""
+        """Return a normal distribution with a covariance of low rank plus a diagonal."""
         scale: Any = self.scale
         return dist.LowRankMultivariateNormal(self.loc, self.cov_factor * scale.unsqueeze(-1), scale * scale)
 

@@ -14,10 +14,12 @@ from ember.nn.module import PyroParam
 
 
 class AutoMultivariateNormal(ScaledGuide):
-    """A normal distribution with a full covariance over all sites, in unconstrained space (Kucukelbir et al., 2017, section 2.4).
+    """Fits a normal distribution with a full covariance over all sites, in unconstrained space.
 
-    Parameters are ``loc``, ``scale`` and ``scale_tril``, a lower triangular matrix with a diagonal of ones: the Cholesky factor
-    of the covariance is ``scale[:, None] * scale_tril``.
+    See Kucukelbir et al. (2017), section 2.4.
+
+    Parameters are ``loc``, ``scale`` and ``scale_tril``, a lower triangular matrix with a diagonal of ones:
+    the Cholesky factor of the covariance is ``scale[:, None] * scale_tril``.
 
     Args:
         model: the model.
@@ -29,6 +31,7 @@ class AutoMultivariateNormal(ScaledGuide):
         ValueError: for an improper ``init_scale``.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoMultivariateNormal
     >>> def model():
     ...     x = ember.sample("x", ember.distributions.Normal(0.0, 1.0))
     ...     ember.sample("y", ember.distributions.Normal(x, 1.0))
@@ -61,7 +64,7 @@ class AutoMultivariateNormal(ScaledGuide):
         return dist.transforms.LowerCholeskyAffine(self.loc, scale_tril=self._factor())
 
     def get_posterior(self, *args: object, **kwargs: object) -> Any:
-        """A normal distribution with a full covariance."""
+        """Return a normal distribution with a full covariance."""
         return dist.MultivariateNormal(self.loc, scale_tril=self._factor())
 
     def _loc_scale(self, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:

@@ -26,11 +26,13 @@ class AutoNormalizingFlow(AutoContinuous):
 
     Args:
         model: the model.
-        init_transform_fn: takes the latent dim and returns a :class:`torch.distributions.Transform`, which is a module if it has
-            parameters (such as :class:`ember.distributions.TransformModule`). It must be able to go back from its own last value.
+        init_transform_fn: takes the latent dim and returns a :class:`torch.distributions.Transform`, which is
+            a module if it has parameters (such as :class:`ember.distributions.TransformModule`). It must be
+            able to go back from its own last value.
 
     >>> import ember
     >>> from ember.distributions.transforms import AffineTransform
+    >>> from ember.infer.autoguide import AutoNormalizingFlow
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0).expand([3]).to_event(1))
     >>> guide = AutoNormalizingFlow(model, lambda latent_dim: AffineTransform(2.0, 0.0001))
@@ -103,7 +105,7 @@ class AutoNormalizingFlow(AutoContinuous):
         return dist.Normal(zero, torch.ones_like(zero)).expand([self.latent_dim]).to_event(1)
 
     def get_transform(self, *args: object, **kwargs: object) -> Any:
-        """The flow."""
+        """Return the transform from the base to the posterior: the flow."""
         return self._as_stored("transform", self.transform)
 
 
@@ -112,13 +114,15 @@ class AutoIAFNormal(AutoNormalizingFlow):
 
     Args:
         model: the model.
-        hidden_dim: the sizes of the hidden layers of each flow; by default one layer of ``3 * latent_dim + 1``.
+        hidden_dim: the sizes of the hidden layers of each flow; by default one layer of
+            ``3 * latent_dim + 1``.
         init_loc_fn: has no effect.
         num_transforms: how many flows follow each other.
         init_transform_kwargs: further arguments of each flow, a
             :class:`~ember.distributions.transforms.AffineAutoregressive`.
 
     >>> import ember
+    >>> from ember.infer.autoguide import AutoIAFNormal
     >>> def model():
     ...     ember.sample("x", ember.distributions.Normal(0.0, 1.0).expand([3]).to_event(1))
     >>> AutoIAFNormal(model, hidden_dim=[8], num_transforms=2)()["x"].shape

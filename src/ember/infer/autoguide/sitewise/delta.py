@@ -19,9 +19,10 @@ from ember.primitives import sample
 
 
 class AutoDelta(AutoGuide):
-    """A point for each site: the posterior's mode in constrained space, when fitted.
+    """Fits a point for each site: the posterior's mode in constrained space.
 
-    The parameter of a site ``x`` is ``AutoDelta.x``, constrained to the site's support and of full size where plates subsample.
+    The parameter of a site ``x`` is ``AutoDelta.x``, constrained to the site's support and of full size where
+    plates subsample.
 
     Args:
         model: the model.
@@ -32,6 +33,7 @@ class AutoDelta(AutoGuide):
         ValueError: at the first call, for discrete sites.
 
     >>> import torch, ember
+    >>> from ember.infer.autoguide import AutoDelta
     >>> def model():
     ...     ember.sample("x", ember.distributions.Gamma(torch.tensor(2.0), 1.0))
     >>> AutoDelta(model, init_loc_fn=ember.infer.autoguide.init_to_mean)()

@@ -18,19 +18,23 @@ _FAMILIES = (dist.Bernoulli, dist.Categorical, dist.OneHotCategorical)
 
 
 class AutoDiscreteParallel(AutoGuide):
-    """An independent discrete distribution for each discrete site, for objectives that enumerate (``TraceEnum_ELBO``).
+    """Fits an independent discrete distribution for each discrete site.
 
-    The parameter of a site ``x`` is ``AutoDiscreteParallel.x_probs``; it starts at the prior's probabilities and is of full size
-    where plates subsample.
+    It is for objectives that enumerate (``TraceEnum_ELBO``).
+
+    The parameter of a site ``x`` is ``AutoDiscreteParallel.x_probs``; it starts at the prior's probabilities
+    and is of full size where plates subsample.
 
     Args:
         model: the model, with other sites hidden.
         create_plates: see :class:`AutoGuide`.
 
     Raises:
-        NotImplementedError: at the first call, for sites that are not Bernoulli, Categorical or OneHotCategorical.
+        NotImplementedError: at the first call, for sites that are not Bernoulli, Categorical or
+            OneHotCategorical.
 
     >>> import torch, ember
+    >>> from ember.infer.autoguide import AutoDiscreteParallel
     >>> def model():
     ...     ember.sample("x", ember.distributions.Bernoulli(torch.tensor(0.25)))
     >>> guide = AutoDiscreteParallel(model).prepare()

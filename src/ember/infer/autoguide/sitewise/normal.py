@@ -27,10 +27,12 @@ from ember.primitives import sample
 
 
 class AutoNormal(AutoGuide):
-    """A normal distribution with diagonal covariance, in unconstrained space, one for each site (Kucukelbir et al., 2017).
+    """Fits an independent normal distribution for each entry of each site, in unconstrained space.
 
-    The parameters of a site ``x`` are ``AutoNormal.locs.x`` and ``AutoNormal.scales.x``, of full size where plates subsample.
-    Noise is drawn for all sites at once.
+    This is mean field (Kucukelbir et al., 2017).
+
+    The parameters of a site ``x`` are ``AutoNormal.locs.x`` and ``AutoNormal.scales.x``, of full size where
+    plates subsample. Noise is drawn for all sites at once.
 
     Args:
         model: the model.
@@ -39,9 +41,11 @@ class AutoNormal(AutoGuide):
         create_plates: see :class:`AutoGuide`.
 
     Raises:
-        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a sphere.
+        ValueError: for an improper ``init_scale``; at the first call, for discrete sites and sites on a
+            sphere.
 
     >>> import torch, ember
+    >>> from ember.infer.autoguide import AutoNormal
     >>> def model():
     ...     ember.sample("x", ember.distributions.Gamma(torch.tensor(2.0), 1.0))
     >>> guide = AutoNormal(model)
@@ -156,7 +160,7 @@ class AutoNormal(AutoGuide):
 
     @reading
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The median of each site, at full size."""
+        """Return the median of each site, at full size."""
         return {
             layout.name: layout.transform(self._get_loc_and_scale(layout.name)[0]).detach().clone()
             for layout in self._layouts()
@@ -164,7 +168,7 @@ class AutoNormal(AutoGuide):
 
     @reading_quantiles
     def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Quantiles of each site, at full size.
+        """Return quantiles of each site, at full size.
 
         Args:
             quantiles: numbers between 0 and 1.
@@ -175,6 +179,7 @@ class AutoNormal(AutoGuide):
             result: ``(len(quantiles),) + the site's shape``.
 
         >>> import torch, ember
+        >>> from ember.infer.autoguide import AutoNormal
         >>> guide = AutoNormal(lambda: ember.sample("x", ember.distributions.Normal(0.0, 1.0)))
         >>> guide.prepare().quantiles([0.025, 0.975])["x"]
         tensor([-0.1960,  0.1960])

@@ -24,20 +24,20 @@ _LIMITS = Limits()
 
 @dataclass(frozen=True)
 class GuideVerdict(Verdict):
-    """The verdict on a guide.
+    """Says whether a guide can be used as the posterior: what :meth:`ember.infer.SVI.verdict` returns.
 
     ``ok``: means and standard deviations of the guide itself can be used. ``means only``: its means can.
 
     Attributes:
-        names: of the entries of the latent sites.
+        names: names of the entries of the latent sites, ``theta[0]`` for an entry of a site.
         raw: the guide's own moments, of its draws.
-        corrected: moments of the same draws with importance weights. They can be used where ``corrected_holds``, even if those
-            of the guide cannot.
+        corrected: moments of the same draws with importance weights. They can be used where
+            ``corrected_holds``, even if those of the guide cannot.
         corrected_holds: whether the weights are good enough for means and standard deviations.
-        mean_off: by how many standard deviations the guide's mean is off, for each entry.
-        sd_ratio: the guide's standard deviation by the corrected one.
-        k_hats: k-hat of the mean of each entry.
-        log_weights: of the draws, smoothed and normalised.
+        mean_off: by how many standard deviations the guide's mean is off, for each entry, ``(Q,)``.
+        sd_ratio: the guide's standard deviation divided by the corrected one, ``(Q,)``.
+        k_hats: k-hat of the mean of each entry, ``(Q,)``.
+        log_weights: log weights of the draws, smoothed and normalised, ``(S,)``.
     """
 
     names: tuple[str, ...] = ()

@@ -20,23 +20,28 @@ _LOST = 1e-6  # weight that may fall on values that are no numbers
 
 @dataclass(frozen=True)
 class Limits:
-    """What a verdict asks for.
+    """Says what a verdict asks for.
 
     Attributes:
-        k_hat: of the weights, and of the squared deviations.
-        ess: effective draws.
-        mcse_mean: Monte Carlo error of means, in standard deviations.
-        mcse_sd: of standard deviations, as a fraction.
-        easy_k_hat: below this one proposal is enough.
+        k_hat: the limit of k-hat, of the weights and of the squared deviations.
+        ess: the fewest effective draws.
+        mcse_mean: the largest Monte Carlo error of a mean, in standard deviations.
+        mcse_sd: the largest Monte Carlo error of a standard deviation, as a fraction.
+        easy_k_hat: the k-hat of the weights below which one proposal is enough.
         easy_squares: the same for squared deviations.
-        agree_mean: two proposals agree up to this many standard deviations,
-        agree_sd: and this much in the log of the standard deviation.
-        r_hat: of chains that check.
-        drift: of their means, in standard deviations.
-        audit_error: of means in standard deviations, and of standard deviations, from chains alone.
-        farthest_sd: chains and draws are not as far apart as this, errors included.
-        tail_of_proposals: the index of tails above which proposals that agree are believed,
-        tail_of_chains: and chains that agree with one.
+        agree_mean: how far means of two proposals that agree are apart at most, in standard deviations.
+        agree_sd: how far logs of their standard deviations are apart at most.
+        r_hat: the limit of R-hat, for chains that check.
+        drift: how far their means may drift, in standard deviations.
+        audit_error: the largest error from chains alone, of means in standard deviations, and of standard
+            deviations.
+        farthest_sd: how far standard deviations of chains and draws may be apart, errors included.
+        tail_of_proposals: the index of tails above which proposals that agree are believed.
+        tail_of_chains: the index of tails above which chains that agree with a proposal are believed.
+
+    >>> from ember.fit import Limits
+    >>> Limits().k_hat, Limits(ess=400.0).ess
+    (0.7, 400.0)
     """
 
     k_hat: float = 0.7
@@ -57,20 +62,27 @@ class Limits:
 
 @dataclass(frozen=True)
 class Weighed:
-    """Draws of a proposal with their weights, and what these say.
+    """Holds draws of a proposal with their weights, and what these say.
 
     Attributes:
         u: draws, shape ``(S, D)``.
         log_p: log density of the target, shape ``(S,)``.
-        log_ratios: raw log weights.
-        log_weights: smoothed, normalised.
+        log_ratios: raw log weights, shape ``(S,)``.
+        log_weights: smoothed and normalised log weights, shape ``(S,)``.
         values: the quantities, shape ``(S, Q)``.
-        k_hat: of the raw weights.
+        k_hat: k-hat of the raw weights.
         ess: effective draws.
         k_means: k-hat of each mean, shape ``(Q,)``.
         k_squares: k-hat of each squared deviation, shape ``(Q,)``.
-        moments: of the quantities.
-        elbo: mean log ratio over possible draws.
+        moments: mean, sd and their Monte Carlo errors, each of shape ``(Q,)``.
+        elbo: mean log ratio over possible draws, in nats.
+
+    >>> from ember.fit import fit_density
+    >>> from ember.infer.vi import FunctionDensity
+    >>> outcome = fit_density(FunctionDensity(2, lambda u: -0.5 * u.square().sum(-1)))
+    >>> weighed = outcome.weighed
+    >>> round(weighed.log_evidence, 2)  # the integral is 2 pi
+    1.84
     """
 
     u: Tensor
@@ -97,7 +109,7 @@ class Weighed:
 
     @property
     def log_evidence(self) -> float:
-        """Log of the integral of the density, as far as draws have met it."""
+        """Log of the integral of the density, as far as draws have met it, in nats."""
         return float(torch.logsumexp(self.log_ratios, 0)) - math.log(len(self.log_ratios))
 
     @property
@@ -107,19 +119,19 @@ class Weighed:
         return tuple(trouble.argsort(descending=True).tolist())
 
     def weights_hold(self, limits: Limits) -> bool:
-        """Whether the weights are good, whatever the quantities."""
+        """Say whether the weights are good, whatever the quantities."""
         return self.k_hat < limits.k_hat and self.ess > limits.ess
 
     def has_mean(self, limits: Limits) -> Tensor:
-        """Whether the mean of each quantity can be used, as far as its own tails go: shape ``(Q,)``."""
+        """Say whether the mean of each quantity can be used, as far as its own tails go: shape ``(Q,)``."""
         return (self.mean_errors < limits.mcse_mean) & (self.k_means < limits.k_hat)
 
     def has_both(self, limits: Limits) -> Tensor:
-        """The same for mean and standard deviation."""
+        """Say whether mean and standard deviation of each quantity can be used: shape ``(Q,)``."""
         return self.has_mean(limits) & (self.k_squares < limits.k_hat) & (self.sd_errors < limits.mcse_sd)
 
     def only(self, columns: Tensor) -> Weighed:
-        """What the draws say of some of the quantities; their values at the draws are left out."""
+        """Keep some of the quantities; their values at the draws are left out."""
         moments = self.moments
         return replace(
             self,
@@ -135,16 +147,19 @@ class Weighed:
         )
 
     def means_hold(self, limits: Limits) -> bool:
-        """Whether the means can be used."""
+        """Say whether all means can be used."""
         # A quantity may have no mean at all, however good the weights are.
         return self.weights_hold(limits) and bool(self.has_mean(limits).all())
 
     def all_hold(self, limits: Limits) -> bool:
-        """Whether means and standard deviations can be used."""
+        """Say whether all means and standard deviations can be used."""
         return self.weights_hold(limits) and bool(self.has_both(limits).all())
 
     def is_near(self, limits: Limits) -> bool:
-        """Whether more draws may make it good: a noisy k-hat around its limit, errors that four times the draws would halve."""
+        """Say whether more draws may make it good.
+
+        That is so for a noisy k-hat around its limit, and for errors that four times the draws would halve.
+        """
         return (
             (self.k_hat < limits.k_hat + 0.1 or 2 * self.ess > len(self.u))
             and 4 * self.ess > limits.ess
@@ -153,7 +168,7 @@ class Weighed:
         )
 
     def is_easy(self, limits: Limits) -> bool:
-        """Whether that needs no second opinion."""
+        """Say whether that needs no second opinion."""
         return (
             self.all_hold(limits)
             and self.k_hat < limits.easy_k_hat
@@ -161,7 +176,7 @@ class Weighed:
         )
 
     def is_clear(self, limits: Limits) -> bool:
-        """Whether more draws would tell nothing new: easy by more than the noise of a k-hat, errors well inside."""
+        """Say whether more draws would tell nothing new: easy by more than the noise, errors well inside."""
         noise = (1 + max(self.k_hat, 0.0)) / math.sqrt(tail_size(len(self.u)))
         return (
             self.is_easy(limits)

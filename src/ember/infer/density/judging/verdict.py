@@ -57,18 +57,21 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a fit; true only when it is ``ok``.
+    """Says whether the numbers of a fit can be used; true only when it is ``ok``.
 
-    Every verdict assumes that no mode was missed: no diagnostic that evaluates a density where its own draws fall can know of
-    others.
+    Every verdict assumes that no mode was missed: no diagnostic that evaluates a density where its own draws
+    fall can know of others.
 
     Attributes:
-        status: ``ok``: means and standard deviations can be used. ``means only``: the means can. ``poor``: neither.
-            ``not converged``: the fit has not come to its own optimum. ``unverified``: nothing can be said.
+        status: ``ok``: means and standard deviations can be used. ``means only``: the means can. ``poor``:
+            neither. ``not converged``: the fit has not come to its own optimum. ``unverified``: nothing can
+            be said.
         reasons: why, a sentence each.
-        numbers: what it rests on; None where nothing could be computed.
-        quantities: the word on each quantity by name, ``theta[0]`` for an entry of a site. The status is that of the worst.
+        numbers: what the verdict rests on; None where nothing could be computed.
+        quantities: the word on each quantity by name, ``theta[0]`` for an entry of a site. The status is that
+            of the worst.
 
+    >>> from ember.fit import Verdict
     >>> bool(Verdict("unverified", ("the log density of the whole data is not known",), None))
     False
     """

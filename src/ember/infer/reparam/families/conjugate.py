@@ -14,17 +14,21 @@ from ember.poutine.runtime import get_mask
 class ConjugateReparam(Reparam):
     """Draws from the prior times a likelihood of the prior's own family, and weights by what that gets wrong.
 
-    With the exact likelihood nothing is left to be guided. The draw is not recorded; the site holds its value and weight.
+    With the exact likelihood nothing is left to be guided. The draw is not recorded; the site holds its value
+    and weight.
 
     Args:
-        guide: that likelihood as a distribution over the site's value; or a function of the model's arguments that returns it
-            (then ``poutine.reparam`` must be used as a decorator).
+        guide: that likelihood as a distribution over the site's value; or a function of the model's arguments
+            that returns it (then ``poutine.reparam`` must be used as a decorator).
 
     Raises:
         AssertionError: if there is no such distribution.
-        NotImplementedError: for families without ``conjugate_update``, and those that are not reparameterised.
+        NotImplementedError: for families without ``conjugate_update``, and those that are not
+            reparameterised.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import ConjugateReparam
     >>> with ember.poutine.reparam(config={"p": ConjugateReparam(dist.Beta(3.0, 9.0))}):
     ...     p = ember.sample("p", dist.Beta(0.5, 1.5))
     """

@@ -15,8 +15,9 @@ from ember.poutine.site import Site
 class LinearHMMReparam(Reparam):
     """Reparameterises the parts of a :class:`~ember.distributions.LinearHMM`, so that it becomes a ``GaussianHMM``.
 
-    Auxiliary sites are those of the parts' reparameterisers, at ``<name>_init``, ``<name>_trans`` and ``<name>_obs``. Given
-    them, all noise is normal, and states are integrated out. Suits observed sites too, and an ``IndependentHMM`` of such models.
+    Auxiliary sites are those of the parts' reparameterisers, at ``<name>_init``, ``<name>_trans`` and
+    ``<name>_obs``. Given them, all noise is normal, and states are integrated out. Suits observed sites too,
+    and an ``IndependentHMM`` of such models.
 
     Args:
         init: for the initial distribution, None if that is normal.
@@ -24,10 +25,12 @@ class LinearHMMReparam(Reparam):
         obs: for the noise of observations, None if that is normal.
 
     Raises:
-        AssertionError: at sites of other families, or where noise is not normal afterwards.
+        ReparamError: (an AssertionError) at sites of other families, or where noise is not normal afterwards.
 
     >>> import ember, torch
     >>> from ember.infer.reparam import StudentTReparam
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import LinearHMMReparam
     >>> heavy = dist.StudentT(4.0, torch.zeros(1), 1.0).to_event(1)
     >>> normal = dist.Normal(torch.zeros(1), 1.0).to_event(1)
     >>> hmm = dist.LinearHMM(normal, torch.eye(1), heavy, torch.eye(1), normal, duration=5)

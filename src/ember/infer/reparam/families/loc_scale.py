@@ -41,22 +41,27 @@ def _replace_innermost(fn: Any, new: Any) -> Any:
 class LocScaleReparam(Reparam):
     """Moves a latent variable's location and scale out of its distribution, wholly or in part.
 
-    The site ``x`` becomes ``x_decentered``, with location ``centered * loc`` and scale ``scale ** centered``, and
-    ``x = loc + scale ** (1 - centered) * (x_decentered - centered * loc)``. Funnels become easy to fit where data say little.
+    The site ``x`` becomes ``x_decentered``, with location ``centered * loc`` and scale ``scale ** centered``,
+    and ``x = loc + scale ** (1 - centered) * (x_decentered - centered * loc)``. Funnels become easy to fit
+    where data say little.
 
     Args:
-        centered: 0 decenters, 1 leaves the site as it is; a number or a tensor of the event's shape. None learns a parameter
-            ``x_centered`` in the unit interval for each element of the event, from 0.5.
-        shape_params: parameters that are neither location nor scale and are kept; by default all of the family.
+        centered: 0 decenters, 1 leaves the site as it is; a number or a tensor of the event's shape. None
+            learns a parameter ``x_centered`` in the unit interval for each element of the event, from 0.5.
+        shape_params: parameters that are neither location nor scale and are kept; by default all of the
+            family.
 
     Raises:
-        AssertionError: for a ``centered`` outside of [0, 1], and at sites without ``loc`` and ``scale``.
+        ReparamError: (an AssertionError) for a ``centered`` outside of [0, 1], and at sites without ``loc``
+            and ``scale``.
 
     References:
-        M. I. Gorinova, D. Moore, M. D. Hoffman (2019), "Automatic reparameterisation of probabilistic programs".
+        M. I. Gorinova, D. Moore, M. D. Hoffman (2019), "Automatic reparameterisation of probabilistic
+        programs".
 
     >>> import ember
     >>> from ember.distributions import Normal
+    >>> from ember.infer.reparam import LocScaleReparam
     >>> with ember.poutine.reparam(config={"x": LocScaleReparam(0.0)}), ember.poutine.trace() as tr:
     ...     x = ember.sample("x", Normal(10.0, 2.0))
     >>> bool(x == 10 + 2 * tr.trace.nodes["x_decentered"]["value"])

@@ -18,6 +18,8 @@ class ProjectedNormalReparam(Reparam):
         NotImplementedError: at observed sites.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import ProjectedNormalReparam
     >>> with ember.poutine.reparam(config={"x": ProjectedNormalReparam()}):
     ...     x = ember.sample("x", dist.ProjectedNormal(torch.zeros(3)))
     >>> bool((x.norm() - 1).abs() < 1e-6)

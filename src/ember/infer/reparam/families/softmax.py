@@ -10,13 +10,17 @@ from ember.infer.reparam.reparam import Reparam, ReparamMessage, ReparamResult, 
 
 
 class GumbelSoftmaxReparam(Reparam):
-    """Samples the uniform noise of a relaxed one-hot variable at ``<name>_uniform``: one more dim, but one mode.
+    """Samples the uniform noise of a relaxed one-hot variable at ``<name>_uniform``.
+
+    That is one more dim, but one mode.
 
     Raises:
         AssertionError: at sites of other families.
         NotImplementedError: at observed sites.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import GumbelSoftmaxReparam
     >>> fn = dist.RelaxedOneHotCategorical(torch.tensor(0.5), probs=torch.tensor([0.3, 0.7]))
     >>> with ember.poutine.reparam(config={"x": GumbelSoftmaxReparam()}):
     ...     x = ember.sample("x", fn)

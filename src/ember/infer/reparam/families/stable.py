@@ -49,7 +49,7 @@ class _StableReparam(Reparam):
 
 
 class LatentStableReparam(_StableReparam):
-    """Samples the noise of the Chambers-Mallows-Stuck method at ``<name>_uniform`` and ``<name>_exponential``.
+    """Samples the noise of Chambers, Mallows and Stuck at ``<name>_uniform`` and ``<name>_exponential``.
 
     For latent sites; initial values are not mapped.
 
@@ -58,6 +58,8 @@ class LatentStableReparam(_StableReparam):
         NotImplementedError: at observed sites; use :class:`StableReparam` there.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import LatentStableReparam
     >>> with ember.poutine.reparam(config={"x": LatentStableReparam()}), ember.poutine.trace() as tr:
     ...     x = ember.sample("x", dist.Stable(1.5, 0.3))
     >>> list(tr.trace.nodes)
@@ -84,8 +86,8 @@ def _mixing_scale(stability: Tensor, uniform: Tensor, exponential: Tensor) -> Te
 class SymmetricStableReparam(_StableReparam):
     """Makes a :class:`~ember.distributions.Stable` without skew a normal distribution of random scale.
 
-    The scale comes from a positive stable variable, whose noise is at ``<name>_uniform`` and ``<name>_exponential``. Suits
-    observed sites too.
+    The scale comes from a positive stable variable, whose noise is at ``<name>_uniform`` and
+    ``<name>_exponential``. Suits observed sites too.
 
     Raises:
         AssertionError: at sites of other families.
@@ -93,6 +95,14 @@ class SymmetricStableReparam(_StableReparam):
 
     References:
         A. Cartea, S. Howison (2009), "Option pricing with Levy-stable processes", proposition 3.
+
+    >>> import ember
+    >>> from ember.infer.reparam import SymmetricStableReparam
+    >>> def model():
+    ...     return ember.sample("x", ember.distributions.Stable(1.5, 0.0))
+    >>> changed = ember.poutine.reparam(model, config={"x": SymmetricStableReparam()})
+    >>> type(ember.poutine.trace(changed).get_trace().nodes["x"].fn).__name__
+    'Normal'
     """
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:
@@ -119,15 +129,23 @@ class SymmetricStableReparam(_StableReparam):
 class StableReparam(_StableReparam):
     """Makes any :class:`~ember.distributions.Stable` a normal distribution of random location and scale.
 
-    The variable is a sum: a fully skewed stable variable, whose noise is at ``<name>_t_uniform`` and ``<name>_t_exponential``,
-    and a symmetric one, treated as in :class:`SymmetricStableReparam` with noise at ``<name>_z_uniform`` and
-    ``<name>_z_exponential``. Suits observed sites too.
+    The variable is a sum: a fully skewed stable variable, whose noise is at ``<name>_t_uniform`` and
+    ``<name>_t_exponential``, and a symmetric one, treated as in :class:`SymmetricStableReparam` with noise at
+    ``<name>_z_uniform`` and ``<name>_z_exponential``. Suits observed sites too.
 
     Raises:
         AssertionError: at sites of other families.
 
     References:
         V. M. Zolotarev (1986), "One-dimensional stable distributions", property 2.3.a.
+
+    >>> import ember
+    >>> from ember.infer.reparam import StableReparam
+    >>> def model():
+    ...     return ember.sample("x", ember.distributions.Stable(1.5, 0.3))
+    >>> changed = ember.poutine.reparam(model, config={"x": StableReparam()})
+    >>> type(ember.poutine.trace(changed).get_trace().nodes["x"].fn).__name__
+    'Normal'
     """
 
     def apply(self, msg: ReparamMessage) -> ReparamResult:

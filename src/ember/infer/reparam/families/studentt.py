@@ -11,6 +11,8 @@ class StudentTReparam(Reparam):
     """Samples a precision at ``<name>_gamma``, given which the site is normal. Suits observed sites too.
 
     >>> import ember, torch
+    >>> from ember import distributions as dist
+    >>> from ember.infer.reparam import StudentTReparam
     >>> with ember.poutine.reparam(config={"x": StudentTReparam()}), ember.poutine.trace() as tr:
     ...     x = ember.sample("x", dist.StudentT(3.0))
     >>> tr.trace.nodes["x"]["fn"].__class__.__name__

@@ -20,10 +20,11 @@ from ember.poutine.site import Site
 
 
 class NeuTraReparam(Reparam):
-    """Draws one latent vector for all sites, at ``<name of the first>_shared_latent``, and maps it as a fitted guide does.
+    """Draws one latent vector for all sites, and maps it as a fitted guide does.
 
-    Under the guide's transform the posterior is nearly the guide's simple base distribution, which a second guide, or a
-    sampler, handles well. All sites share one instance, and the model must have the same sites in every run.
+    The vector is at the site ``<name of the first>_shared_latent``. Under the guide's transform the posterior
+    is nearly the guide's simple base distribution, which a second guide, or a sampler, handles well. All
+    sites share one instance, and the model must have the same sites in every run.
 
     Args:
         guide: a fitted guide that is made of a base distribution and a transform, such as ``AutoIAFNormal``.
@@ -34,7 +35,18 @@ class NeuTraReparam(Reparam):
         NotImplementedError: at observed sites.
 
     References:
-        M. Hoffman et al. (2019), "NeuTra-lizing bad geometry in Hamiltonian Monte Carlo using neural transport".
+        M. Hoffman et al. (2019), "NeuTra-lizing bad geometry in Hamiltonian Monte Carlo using neural
+        transport".
+
+    >>> import ember
+    >>> from ember.infer.reparam import NeuTraReparam
+    >>> def model():
+    ...     a = ember.sample("a", ember.distributions.Normal(0.0, 1.0))
+    ...     ember.sample("b", ember.distributions.Normal(a, 1.0))
+    >>> guide = ember.infer.autoguide.AutoMultivariateNormal(model).prepare()  # fit it first
+    >>> changed = NeuTraReparam(guide).reparam(model)
+    >>> ember.poutine.trace(changed).get_trace().nodes["a_shared_latent"].value.shape
+    torch.Size([2])
     """
 
     def __init__(self, guide: Any) -> None:
@@ -88,7 +100,7 @@ class NeuTraReparam(Reparam):
         return deterministic_result(value, fn.event_dim, log_density)
 
     def transform_sample(self, latent: Tensor) -> dict[str, Tensor]:
-        """The sites' values from values of the shared latent.
+        """Return the sites' values from values of the shared latent.
 
         Shapes:
             latent: ``batch_shape + (latent_dim,)``; the batch must lie left of the model's plates.

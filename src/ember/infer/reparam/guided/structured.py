@@ -28,8 +28,8 @@ class _Unscored(Messenger):
 class StructuredReparam(Reparam):
     """Samples the standard normal variables behind an ``AutoStructured`` guide, at its sites ``<name>_aux``.
 
-    As :class:`NeuTraReparam` does with one vector; sites that the guide treats as points are fixed there. All sites share one
-    instance, and the model must have the same sites in every run.
+    As :class:`NeuTraReparam` does with one vector; sites that the guide treats as points are fixed there. All
+    sites share one instance, and the model must have the same sites in every run.
 
     Args:
         guide: a fitted ``AutoStructured`` guide. Its parameters are frozen.
@@ -75,7 +75,7 @@ class StructuredReparam(Reparam):
     def transform_samples(
         self, aux_samples: Mapping[str, Tensor], save_params: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
-        """The sites' values from values of the auxiliary sites.
+        """Return the sites' values from values of the auxiliary sites.
 
         Args:
             aux_samples: values by auxiliary site, batched on the left.

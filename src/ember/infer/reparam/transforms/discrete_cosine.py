@@ -9,15 +9,18 @@ from ember.infer.reparam.transforms.unit_jacobian import UnitJacobianReparam
 class DiscreteCosineReparam(UnitJacobianReparam):
     """Samples the coefficients of a discrete cosine transform at ``<name>_dct``.
 
-    Long correlations along a time-like dim become nearly none between coefficients, which suits diagonal guides.
+    Long correlations along a time-like dim become nearly none between coefficients, which suits diagonal
+    guides.
 
     Args:
         dim: the dim, counted from the right.
-        smooth: 0 for values that vary like white noise along the dim, 1 for continuous, 2 for differentiable ones.
+        smooth: 0 for values that vary like white noise along the dim, 1 for continuous, 2 for differentiable
+            ones.
         experimental_allow_batch: whether the dim may be a batch dim, and its plate be left for this site.
 
     >>> import ember, torch
     >>> from ember.distributions import Normal
+    >>> from ember.infer.reparam import DiscreteCosineReparam
     >>> with ember.poutine.reparam(config={"x": DiscreteCosineReparam()}), ember.poutine.trace() as tr:
     ...     x = ember.sample("x", Normal(torch.zeros(4), 1.0).to_event(1))
     >>> list(tr.trace.nodes)

@@ -16,6 +16,7 @@ class HaarReparam(UnitJacobianReparam):
 
     >>> import ember, torch
     >>> from ember.distributions import Normal
+    >>> from ember.infer.reparam import HaarReparam
     >>> with ember.poutine.reparam(config={"x": HaarReparam()}), ember.poutine.trace() as tr:
     ...     x = ember.sample("x", Normal(torch.zeros(4), 1.0).to_event(1))
     >>> list(tr.trace.nodes)

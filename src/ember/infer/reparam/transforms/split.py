@@ -46,18 +46,28 @@ def default_support(fn: Any, slice: slice, dim: int) -> Any:
 
 
 class SplitReparam(Reparam):
-    """Cuts a latent variable along a dim, as :func:`torch.split` does; part ``i`` is the site ``<name>_split_<i>``.
+    """Cuts a latent variable along a dim, as :func:`torch.split` does.
 
-    Parts can then be reparameterised or guided in different ways. They have flat, improper densities; the density of the
-    whole stands at the site itself. So they cannot be drawn: a guide, or a handler, gives their values.
+    Part ``i`` is the site ``<name>_split_<i>``. Parts can then be reparameterised or guided in different
+    ways. They have flat, improper densities; the density of the whole stands at the site itself. So they
+    cannot be drawn: a guide, or a handler, gives their values.
 
     Args:
-        sections: the sizes of the parts.
-        dim: the event dim to cut, counted from the right.
+        sections: the sizes of the parts, a list.
+        dim: the event dim to cut, counted from the right, negative.
         support_fn: the support of a part, from the site's distribution, the slice and the dim.
 
     Raises:
-        AssertionError: if the arguments are no such thing, or do not fit the site.
+        ReparamError: (an AssertionError) if the arguments are no such thing, or do not fit the site.
+
+    >>> import torch, ember
+    >>> from ember.infer.reparam import SplitReparam
+    >>> def model():
+    ...     ember.sample("x", ember.distributions.Normal(torch.zeros(3), 1.0).to_event(1))
+    >>> split = ember.poutine.reparam(model, config={"x": SplitReparam([1, 2], dim=-1)})
+    >>> values = {"x_split_0": torch.zeros(1), "x_split_1": torch.ones(2)}
+    >>> ember.poutine.trace(ember.condition(split, values)).get_trace().nodes["x"].value
+    tensor([0., 1., 1.])
     """
 
     def __init__(

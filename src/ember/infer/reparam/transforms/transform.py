@@ -17,6 +17,7 @@ class TransformReparam(Reparam):
 
     >>> import ember, torch
     >>> from ember.distributions import LogNormal
+    >>> from ember.infer.reparam import TransformReparam
     >>> with ember.poutine.reparam(config={"x": TransformReparam()}), ember.poutine.trace() as tr:
     ...     x = ember.sample("x", LogNormal(0.0, 1.0))
     >>> bool(x == tr.trace.nodes["x_base"]["value"].exp())

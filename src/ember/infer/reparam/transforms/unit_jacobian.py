@@ -22,11 +22,21 @@ class UnitJacobianReparam(Reparam):
     Args:
         transform: a transform whose Jacobian has determinant 1 or -1.
         suffix: the end of the new site's name.
-        experimental_allow_batch: whether the transform may mix batch dims. These, and those to the right of them, become event
-            dims of the new site, outside of their plates.
+        experimental_allow_batch: whether the transform may mix batch dims. These, and those to the right of
+            them, become event dims of the new site, outside of their plates.
 
     Raises:
         ValueError: if the transform has more event dims than the site, unless that is allowed.
+
+    >>> import torch, ember
+    >>> from ember.distributions.transforms import Permute
+    >>> from ember.infer.reparam import UnitJacobianReparam
+    >>> def model():
+    ...     return ember.sample("x", ember.distributions.Normal(torch.zeros(3), 1.0).to_event(1))
+    >>> config = {"x": UnitJacobianReparam(Permute(torch.tensor([2, 0, 1])))}
+    >>> trace = ember.poutine.trace(ember.poutine.reparam(model, config=config)).get_trace()
+    >>> bool((trace.nodes["x_transformed"].value == trace.nodes["x"].value[[2, 0, 1]]).all())
+    True
     """
 
     def __init__(

@@ -1,15 +1,15 @@
 """When to average, when to halve the rate, when to stop.
 
-At a constant rate the iterates of a stochastic optimizer become stationary around a point whose distance from the optimum is
-proportional to the rate. So iterates are averaged once they are stationary; the rate is halved; and what the average moves by
-then is about what is left of that distance. When that is small beside the spread of the guide, another halving is not worth
-its cost, twice the steps so far.
+At a constant rate the iterates of a stochastic optimizer become stationary around a point whose distance from
+the optimum is proportional to the rate. So iterates are averaged once they are stationary; the rate is
+halved; and what the average moves by then is about what is left of that distance. When that is small beside
+the spread of the guide, another halving is not worth its cost, twice the steps so far.
 
 References:
-    M. Welandawe, M. R. Andersen, A. Vehtari and J. H. Huggins (2022), "Robust, automated, and accurate black-box variational
-    inference" (RABVI).
-    A. Dieuleveut, A. Durmus and F. Bach (2020), "Bridging the gap between constant step size stochastic gradient descent and
-    Markov chains": the bias is proportional to the rate.
+    M. Welandawe, M. R. Andersen, A. Vehtari and J. H. Huggins (2022), "Robust, automated, and accurate
+    black-box variational inference" (RABVI).
+    A. Dieuleveut, A. Durmus and F. Bach (2020), "Bridging the gap between constant step size stochastic
+    gradient descent and Markov chains": the bias is proportional to the rate.
 """
 
 from __future__ import annotations
@@ -26,20 +26,37 @@ from ember.infer.step.convergence.windows import Window, best_window
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """What is asked for. Parameters are measured in *guide units*: one is a change of the guide by one standard deviation of a
+    """Says when a run under ``until="converged"`` has converged (Welandawe et al., 2022).
+
+    Parameters are measured in *guide units*: one is a change of the guide by one standard deviation of a
     location, or by a factor of about two of a scale (see :mod:`ember.infer.step.training.units`).
 
     Args:
-        r_hat: split R-hat of each parameter is below this.
-        mcse: the Monte Carlo error of each averaged parameter is below this, in guide units.
-        ess: each average is worth so many independent iterates.
-        moved: halving the rate moves each average by less than this, in guide units.
+        r_hat: the largest split R-hat that a parameter may have, above 1.
+        mcse: the largest Monte Carlo error that an averaged parameter may have, in guide units.
+        ess: how many independent iterates each average is worth at least.
+        moved: by how much halving the rate may move an average, in guide units.
         every: steps from one iterate that is kept to the next.
-        window: steps of the shortest run that is judged.
-        growth: by what factor runs grow from one look to the next.
+        window: steps of the shortest run that is judged, at least 25 times ``every``.
+        growth: by what factor runs grow from one look to the next, above 1.
 
     Raises:
-        ValueError: for values that cannot be.
+        ModelError: if ``mcse``, ``ess`` or ``moved`` is not positive, ``r_hat`` or ``growth`` not above 1,
+            ``every`` below 1, or ``window`` below 25 times ``every``.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> from ember.infer import StoppingRule
+    >>> def model(x):
+    ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0))
+    ...     with ember.plate("data", len(x)):
+    ...         ember.sample("x", dist.Normal(loc, 1.0), obs=x)
+    >>> guide = ember.infer.autoguide.AutoNormal(model)
+    >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.02}), ember.infer.Trace_ELBO())
+    >>> rule = StoppingRule(mcse=0.05)
+    >>> result = svi.run(torch.ones(20), until="converged", rule=rule, progress=False)
+    >>> result.convergence.converged
+    True
     """
 
     r_hat: float = 1.1
@@ -63,7 +80,11 @@ class StoppingRule:
             )
 
     def next_look(self, steps: int) -> int:
-        """After how many steps at a rate to look again, a multiple of :attr:`every`."""
+        """Return after how many steps at a rate to look again, a multiple of :attr:`every`.
+
+        Args:
+            steps: the number of steps at the rate so far.
+        """
         wanted = max(self.window, steps + min(self.window, int((self.growth - 1) * steps)))
         return max(steps + self.every, -(-wanted // self.every) * self.every)
 
@@ -90,8 +111,8 @@ def look(rows: Tensor, units: Tensor | None, rule: StoppingRule) -> Look | None:
 
     Args:
         rows: in order, ``(n, P)``.
-        units: how many guide units a change of each parameter by one is, ``(P,)``; 0 where that is not known. None leaves the
-            errors out.
+        units: how many guide units a change of each parameter by one is, ``(P,)``; 0 where that is not known.
+            None leaves the errors out.
         rule: the limits.
 
     Returns:

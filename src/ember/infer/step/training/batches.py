@@ -139,18 +139,23 @@ def moved(arguments: tuple[Args, Kwargs], device: Device) -> tuple[Args, Kwargs]
 
 
 class InMemory:
-    """Rows of tensors that are in memory.
+    """Takes batches of rows from tensors in memory, as :meth:`ember.infer.SVI.fit` does with tensors.
 
     Args:
-        data: a tensor, or a tuple, mapping or dataclass of tensors with the same number of rows; numbers are kept as they are.
+        data: a tensor, or a tuple, mapping or dataclass of tensors with the same number of rows, along dim 0.
+            Numbers are kept as they are.
         batch_size: rows of a step; all if None.
-        shuffle: draw a new order, by ``torch.randperm``, for each epoch.
+        shuffle: draw a new order for each epoch, by ``torch.randperm``.
         drop_last: leave out a last, smaller batch.
         device: where the data are to be.
+        shard: the part of each batch that is taken, where several processes fit together.
 
     Raises:
-        ModelError: if the tensors have different numbers of rows, or none.
+        ModelError: if the tensors have different numbers of rows, or none; if ``batch_size`` is below 1, or
+            below the number of processes.
 
+    >>> import torch
+    >>> from ember.train import InMemory  # each span: rows of a batch, and how many batches there are
     >>> batches = InMemory(torch.arange(10), batch_size=4, shuffle=False)
     >>> [(span.rows, span.count) for span in batches.epoch()]
     [(4, 2), (2, 1)]
@@ -194,7 +199,7 @@ class InMemory:
         }
 
     def epoch(self, skip: int = 0) -> Iterator[Span]:
-        """See :class:`Batches`."""
+        """Yield the steps of one pass over the data, without the first ``skip`` steps."""
         if self.is_whole:
             yield Span(*self.columns, self._rows, sys.maxsize)
             return
@@ -212,7 +217,7 @@ class InMemory:
         self._epoch += 1
 
     def begin_at(self, epoch: int) -> None:
-        """The next epoch is the one of this number: its order follows from that, where processes share it."""
+        """Set the number of the next epoch; processes that fit together draw its order from it."""
         self._epoch = epoch
 
     def _draw_order(self) -> None:
@@ -225,7 +230,7 @@ class InMemory:
         self._order.copy_(torch.randperm(self._rows, generator=own))
 
     def in_order(self) -> Iterator[Span]:
-        """The batches as slices, in the order of the rows."""
+        """Yield the batches as slices, in the order of the rows."""
         for start in range(0, self._rows, self.batch_size):
             part: tuple[Args, Kwargs] = tree.map_tensors(
                 lambda column: column[start : start + self.batch_size] if column.dim() else column,  # noqa: B023
@@ -319,7 +324,8 @@ def batches_of(
     """Batches of a tensor, or of a tuple, mapping or dataclass of tensors; or of an iterable of batches.
 
     Raises:
-        ModelError: if there is nothing to iterate over, or ``batch_size`` is given for a loader, which has its own.
+        ModelError: if there is nothing to iterate over, or ``batch_size`` is given for a loader, which has
+            its own.
     """
     if is_in_memory(data):
         return InMemory(data, batch_size, shuffle, drop_last, device, shard)

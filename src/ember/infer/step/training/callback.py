@@ -81,21 +81,22 @@ class Parallel(Protocol):
 
 
 class Training:
-    """A fit that goes on, as callbacks see it."""
+    """Shows callbacks a fit that goes on: its steps, losses and optimizer; it can end and save the fit."""
 
     def __init__(self, fitted: Fitted, run: Run, total: int | None, parallel: Parallel | None = None) -> None:
         self.parallel = parallel
         self.fitted = fitted
         self.run = run
         self.total = total
-        """How many steps there will be, if that is known."""
+        """How many steps there will be; None if that is not known."""
         self.epoch = 0
         """Whole passes over the data so far."""
         self.step_in_epoch = 0
+        """Steps of the pass that goes on."""
         self.validation: list[tuple[int, float]] = []
-        """Steps taken before, and the loss of the validation data."""
+        """For each validation: steps taken before, and the loss of the validation data in nats."""
         self.stopped: str | None = None
-        """Why the fit ends early."""
+        """Why the fit ends early; None while it does not."""
         self.arguments: Callable[[], tuple[Args, Kwargs]] = lambda: ((), {})
         """The arguments of a step like the last one."""
         self.full_state: Callable[[], State] = dict
@@ -103,12 +104,12 @@ class Training:
 
     @property
     def step(self) -> int:
-        """How many steps have been taken."""
+        """Steps taken so far."""
         return len(self.run.losses)
 
     @property
     def losses(self) -> list[Any]:
-        """One a step."""
+        """One loss a step, in nats: a float, or a tuple of floats for objectives with several losses."""
         return self.run.losses
 
     @property
@@ -117,11 +118,19 @@ class Training:
         return self.fitted.optim
 
     def stop(self, why: str) -> None:
-        """End the fit after this step."""
+        """End the fit after this step.
+
+        Args:
+            why: a reason in words; ``result.stopped`` has it.
+        """
         self.stopped = why
 
     def save(self, path: str) -> None:
-        """Write the whole state to a file, from which ``fit(..., resume=path)`` goes on."""
+        """Write the whole state to a file, from which ``fit(..., resume=path)`` goes on.
+
+        Args:
+            path: the file; it is replaced as a whole.
+        """
         if self.parallel is None:
             self.fitted.save(path, self.full_state())
         else:
@@ -132,45 +141,74 @@ class Training:
 
 
 class Callback:
-    """Hooks of a fit; those that are not overridden do nothing.
+    """Is called at points of :meth:`ember.infer.SVI.fit`; the base of all callbacks.
 
-    A callback serves one fit at a time; :meth:`begin` starts it anew.
+    Override the methods that you need: the others do nothing. All get the :class:`Training` that goes on. A
+    callback serves one fit at a time; :meth:`begin` starts it anew.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> from ember.train import Callback
+    >>> class StopBelow(Callback):
+    ...     every = 10  # steps
+    ...     def __init__(self, loss):
+    ...         self.loss = loss
+    ...     def after_steps(self, training):
+    ...         if sum(training.losses[-10:]) / 10 < self.loss:
+    ...             training.stop(f"the loss is below {self.loss}")
+    >>> def model(x):
+    ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0))
+    ...     with ember.plate("data", len(x)):
+    ...         ember.sample("x", dist.Normal(loc, 1.0), obs=x)
+    >>> guide = ember.infer.autoguide.AutoNormal(model)
+    >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.05}), ember.infer.Trace_ELBO())
+    >>> result = svi.fit(torch.ones(20), steps=2000, callbacks=[StopBelow(25.0)], progress=False)
+    >>> result.num_steps < 2000, result.stopped
+    (True, 'the loss is below 25.0')
     """
 
     every: int | None = None
-    """:meth:`after_steps` is called whenever so many steps more have been taken; never if None. Steps in between may be one
-    native call."""
+    """Steps from one call of :meth:`after_steps` to the next; None never calls it. Steps in between may be
+    one native call."""
     handler: Messenger | None = None
     """A handler that acts around the steps, not around validation."""
 
     def begin(self, training: Training) -> None:
-        """Before the first step."""
+        """Is called before the first step."""
 
     def after_steps(self, training: Training) -> None:
-        """After every ``every`` steps."""
+        """Is called after every ``every`` steps."""
 
     def after_epoch(self, training: Training) -> None:
-        """After each pass over the data."""
+        """Is called after each pass over the data."""
 
     def after_validation(self, training: Training) -> None:
-        """After the loss of the validation data has been added to ``training.validation``."""
+        """Is called after the loss of the validation data has been added to ``training.validation``."""
 
     def failed(self, training: Training, error: NonFiniteLossError) -> bool:
-        """After a step with a loss or gradient that is not finite; parameters are as before it. True if the fit is to go on."""
+        """Is called after a step with a loss or gradient that is not finite; parameters are as before it.
+
+        Args:
+            training: the fit.
+            error: what will be raised.
+
+        Returns:
+            True if the fit is to go on. The error is raised if no callback says so.
+        """
         return False
 
     def end(self, training: Training) -> None:
-        """After the last step, if no error has ended the fit; the last callback comes first."""
+        """Is called after the last step, if no error has ended the fit; the last callback comes first."""
 
     def close(self) -> None:
-        """When the fit is over, after an error too."""
+        """Is called when the fit is over, after an error too."""
 
     def state_dict(self) -> State:
-        """What a resumed fit must know, as plain data."""
+        """Return what a resumed fit must know, as plain data."""
         return {}
 
     def load_state_dict(self, state: State) -> None:
-        """Take that up, after :meth:`begin`."""
+        """Go on from what :meth:`state_dict` has returned; called after :meth:`begin`."""
 
 
 def due(callbacks: list[Callback], step: int) -> int | None:

@@ -22,13 +22,28 @@ from ember.rng import get_rng_state, set_rng_state
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a fit went."""
+    """Holds how a fit went: what :meth:`ember.infer.SVI.fit` returns.
+
+    >>> import torch, ember
+    >>> from ember import distributions as dist
+    >>> def model(x):
+    ...     loc = ember.sample("loc", dist.Normal(0.0, 10.0))
+    ...     with ember.plate("data", len(x)):
+    ...         ember.sample("x", dist.Normal(loc, 1.0), obs=x)
+    >>> guide = ember.infer.autoguide.AutoNormal(model)
+    >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.05}), ember.infer.Trace_ELBO())
+    >>> result = svi.fit(torch.ones(20), epochs=3, batch_size=5, validation=torch.zeros(8), progress=False)
+    >>> result.num_steps, result.epochs, result.losses.shape, [step for step, loss in result.validation]
+    (12, 3, torch.Size([12]), [4, 8, 12])
+    """
 
     losses: Tensor
-    """One loss a step, float64, shape ``(num_steps,)``: each an estimate for all data."""
+    """One loss a step, in nats, float64, shape ``(num_steps,)``: each an estimate for all data. Shape
+    ``(num_steps, n)`` for objectives with n losses."""
     validation: list[tuple[int, float]]
-    """Steps taken before, and the loss of the validation data."""
+    """For each validation: steps taken before, and the loss of the validation data in nats."""
     num_steps: int
+    """How many steps were taken; in a resumed fit with those before."""
     epochs: int
     """Whole passes over the data; steps, where each sees all rows."""
     num_skipped: int
@@ -36,8 +51,9 @@ class TrainResult:
     interrupted: bool
     """Whether Ctrl-C ended the fit."""
     stopped: str | None
-    """Why a callback ended it."""
+    """Why a callback ended it, in words; None if none did."""
     seconds: float
+    """How long this call took, by the clock."""
     params: dict[str, Tensor] = field(repr=False)
     """Constrained values of the parameters at the end, as copies: later fits do not change them."""
     fitted_programs: FittedPrograms | None = field(default=None, repr=False, compare=False)

@@ -32,7 +32,7 @@ from ember.rng import as_plain_data, fork_rng, get_rng_state, set_rng_state
 
 
 class Trainable(ABC):
-    """The part of an SVI that takes data in batches, is judged, and keeps its state in files."""
+    """Takes data in batches, is judged, and keeps its state in files: a part of SVI."""
 
     optim: PyroOptim
     model: Callable[..., Any]
@@ -61,23 +61,26 @@ class Trainable(ABC):
         """Where the parameters are."""
 
     def verdict(self, *args: object, draws: int = 4096, **kwargs: object) -> GuideVerdict:
-        """Whether the posterior of this guide can be used, without training: its draws are weighed by the model.
+        """Judge whether the guide can be used as the posterior, without training.
 
-        Draws are taken one by one, so that the model need not broadcast, in native code where it can be captured. Plates that
-        take a part of their rows take all of them here: give all data. Parameters of the model count as they are.
+        Draws of the guide are weighed by the model. They are taken one by one, so that the model need not
+        broadcast, and in native code where the programs can be captured. Plates that take a part of their
+        rows take all of them here: give all data. Parameters of the model count as they are.
 
         Args:
             args: passed on to model and guide.
-            draws: how many; 4,096 tell means to 0.02 standard deviations.
+            draws: how many draws; 4,096 tell means to 0.02 standard deviations.
             kwargs: passed on to model and guide.
 
         Returns:
-            True only where it is ``ok``: means and SDs of the guide itself are within 0.1 SD and 10 % of the corrected ones,
-            given that no mode was missed. ``verdict.corrected`` has the moments of the weighed draws. ``unverified``, with the
-            reason, where the log density of all data is not known.
+            A verdict, true only where it is ``ok``: means and standard deviations of the guide itself are
+                within 0.1 standard deviations and 10 % of the corrected ones, given that no mode was missed.
+                ``verdict.corrected`` has the moments of the weighed draws. It is ``unverified``, with the
+                reason, where the log density of all data is not known.
 
         References:
-            Y. Yao, A. Vehtari, D. Simpson and A. Gelman (2018), "Yes, but did it work?: Evaluating variational inference".
+            Y. Yao, A. Vehtari, D. Simpson and A. Gelman (2018), "Yes, but did it work?: Evaluating
+            variational inference".
 
         >>> import torch, ember
         >>> from ember import distributions as dist
@@ -118,34 +121,44 @@ class Trainable(ABC):
         """Fit over batches of data, each weighed so that it stands for all of them.
 
         Args:
-            data: a tensor, or a tuple, mapping or dataclass of tensors with one row an observation, of which batches are
-                taken in native code; or an iterable of batches, such as a :class:`torch.utils.data.DataLoader`. A tuple or
-                list is passed to model and guide as positional arguments, a mapping as keyword arguments.
-            epochs: passes over the data; or
-            steps: how many steps.
+            data: a tensor, or a tuple, mapping or dataclass of tensors with one row an observation, along
+                dim 0; batches of them are taken in native code. Or an iterable of batches, such as a
+                :class:`torch.utils.data.DataLoader`. A tuple, or a list that a loader yields, is passed to
+                model and guide as positional arguments, a mapping as keyword arguments.
+            epochs: the number of passes over the data. Give this or ``steps``. Where each step sees all rows,
+                an epoch is a step.
+            steps: the number of steps.
             batch_size: rows of a step, for tensors; all if None.
             shuffle: draw a new order for each epoch, for tensors.
             drop_last: leave out a last, smaller batch, for tensors.
             size: the number of all rows, where a loader does not say it.
-            plate: the plate, or plates, of the rows; by default the one whose size is that of the batch. ``()`` leaves the
-                scale to the program.
-            validation: data of either kind that are not trained on: ``validation`` of the result has their loss, as if they
-                were all data.
-            validate_every: steps from one validation to the next; None for an epoch, or a hundredth of the steps where each
-                sees all rows.
+            plate: the name or names of the plates of the rows; by default the plate whose size is that of the
+                batch. ``()`` leaves the scale to the program. Spell it as in the model: a plate of another
+                name is not scaled.
+            validation: data of either kind that are not trained on. ``validation`` of the result has their
+                loss, as if they were all data.
+            validate_every: steps from one validation to the next. None validates after each epoch, or after
+                each hundredth of the steps where each sees all rows.
             callbacks: objects of :mod:`ember.train`.
             progress: show a progress bar.
-            stable: leave out updates whose loss or gradients are not finite, and count them, instead of raising.
+            stable: leave out updates whose loss or gradients are not finite, and count them, instead of
+                raising.
             device: where batches are moved.
-            resume: a file that :class:`ember.train.Checkpoint` wrote, to go on from; ignored if there is none.
+            resume: a file that :class:`ember.train.Checkpoint` wrote, to go on from; ignored if there is no
+                such file.
             parallel: :class:`ember.train.DataParallel`, where several processes fit together.
 
         Returns:
-            Losses, and how it went. Ctrl-C ends a fit early, with what there is.
+            Losses, and how the fit went. Ctrl-C ends a fit early, with what there is.
 
         Raises:
             ModelError: if data and options do not fit together, or it cannot be told how to scale a batch.
-            NonFiniteLossError, CaptureError: as :meth:`run`.
+            ValueError: if there are no batches in an epoch, as in the second one of a generator.
+            NonFiniteLossError: if a loss or a gradient is NaN or infinite, unless ``stable``, a callback or
+                the setting ``nonfinite_loss`` says otherwise.
+            CaptureError: under ``compile=True``, if the step cannot be captured.
+            SaveFileError: if the file ``resume`` is damaged or foreign, does not fit, or was written by
+                :meth:`save`.
 
         >>> import torch, ember
         >>> from ember import distributions as dist
@@ -181,38 +194,41 @@ class Trainable(ABC):
 
     @property
     def fitted_programs(self) -> FittedPrograms:
-        """Model and guide, with the store that their parameters are in."""
+        """Model and guide, with the store of their parameters."""
         return FittedPrograms(self.model, self.guide, self.store())
 
     def fitted_params(self) -> dict[str, Tensor]:
-        """Constrained values of the parameters that have been stepped, by name, as copies."""
+        """Return constrained values of the parameters that have been stepped, by name, as copies."""
         store = self.store()
         with store.active():
             names = self.optim.stepped_names()
         return {name: store[name].detach().clone() for name in store if name in names}
 
     def tensors(self) -> list[Tensor]:
-        """Parameters and buffers of the modules that model, guide and loss can reach."""
+        """Return parameters and buffers of the modules that model, guide and loss can reach."""
         return self._holder().tensors()
 
     def get_state(self) -> State:
-        """Parameters, buffers of modules, optimizer and random states, as plain data; tensors are copies.
+        """Return parameters, buffers of modules, optimizer and random states as plain data, in copies.
 
         Parameters are all of the store: give an SVI a store of its own to keep them apart from others.
         """
         return self._holder().read()
 
     def own_state(self) -> State:
-        """Random states, and kinds of calls: what processes that fit together do not share."""
+        """Return what processes that fit together do not share: random states, and kinds of calls."""
         return {"random": as_plain_data(get_rng_state()), "calls": sorted(self.programs.seen)}
 
     def set_own_state(self, state: State) -> None:
-        """Take up a state of :meth:`own_state`."""
+        """Go on from a state of :meth:`own_state`."""
         set_rng_state(state["random"])
         self.programs.begin(state["calls"])
 
     def set_state(self, state: State) -> None:
-        """Go back to a state of :meth:`get_state`; ``random`` of None leaves random numbers alone.
+        """Go back to a state of :meth:`get_state`.
+
+        Args:
+            state: the state. Where its ``"random"`` is None, random numbers go on.
 
         Raises:
             SaveFileError: if it does not fit; nothing has changed then.
@@ -222,18 +238,19 @@ class Trainable(ABC):
     def save(self, path: str | os.PathLike[str], fit: State | None = None) -> None:
         """Write the whole state to a file, from which :meth:`load` goes on bit for bit, in a new process too.
 
-        It holds parameters, buffers, the optimizer's and its scheduler's state, random states (torch, NumPy, Python), and which
-        kinds of calls there have been. The file is at any time the old one or the whole new one, ends in a checksum, and loads
-        without unpickling.
+        The file holds parameters, buffers, the states of the optimizer and its scheduler, random states
+        (torch, NumPy, Python), and which kinds of calls there have been. It is at any time the old file or
+        the whole new one, ends in a checksum, and loads without unpickling.
 
         Args:
             path: the file.
             fit: what a fit over batches goes on from, beside that; see :class:`ember.train.Checkpoint`.
 
         >>> import tempfile, torch, ember
-        >>> def model(): ember.sample("z", ember.distributions.Normal(0.0, 1.0))
-        >>> def guide(): ember.sample("z", ember.distributions.Normal(ember.param("loc", torch.tensor(3.0)), 1.0))
-        >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.1}), ember.infer.Trace_ELBO(), param_store="own")
+        >>> from ember import distributions as dist
+        >>> def model(): ember.sample("z", dist.Normal(0.0, 1.0))
+        >>> def guide(): ember.sample("z", dist.Normal(ember.param("loc", torch.tensor(3.0)), 1.0))
+        >>> svi = ember.infer.SVI(model, guide, ember.optim.Adam({"lr": 0.1}), ember.infer.Trace_ELBO())
         >>> loss = svi.step()
         >>> with tempfile.NamedTemporaryFile() as file:
         ...     svi.save(file.name)
@@ -249,7 +266,7 @@ class Trainable(ABC):
 
         Args:
             path: the file.
-            map_location: as in :func:`torch.load`.
+            map_location: the device of the tensors, as in :func:`torch.load`.
 
         Raises:
             FileNotFoundError: if there is no such file.

@@ -1,7 +1,8 @@
 """Coordinates in which a target is close to a standard normal: those of a fitted normal, or of a fitted flow.
 
 Reference:
-    M. Hoffman, P. Sountsov, J. Dillon, I. Langmore, D. Tran and S. Vasudevan (2019), "NeuTra-lizing bad geometry in
+    M. Hoffman, P. Sountsov, J. Dillon, I. Langmore, D. Tran and S. Vasudevan (2019), "NeuTra-lizing bad
+    geometry in
         Hamiltonian Monte Carlo using neural transport".
 """
 
@@ -48,16 +49,25 @@ class Chart(Protocol):
 
 @dataclass(frozen=True)
 class AffineChart:
-    """In units of a normal's standard deviations."""
+    """Maps coordinates to units of a normal's standard deviations, for :func:`chains`.
+
+    >>> import torch
+    >>> from ember.infer.vi import AffineChart
+    >>> from ember.infer.vi.families.normal import Normal
+    >>> normal = Normal(torch.ones(1, dtype=torch.double), 2 * torch.eye(1, dtype=torch.double))
+    >>> AffineChart(normal).inverse(torch.tensor([[5.0]], dtype=torch.double))
+    tensor([[2.]], dtype=torch.float64)
+    """
 
     normal: Affine
+    """The normal."""
 
     def inverse(self, u: Tensor) -> Tensor:
-        """Whitened rows."""
+        """Whiten rows ``(S, D)``."""
         return self.normal.whiten(u)
 
     def places(self, p: Counted, e: Tensor) -> Places:
-        """The target; a constant Jacobian is left out."""
+        """Evaluate the target ``p`` at whitened rows ``e``, ``(S, D)``; a constant Jacobian is left out."""
         u = self.normal.unwhiten(e)
         log_p, score = p.score(u)
         return Places(e, u, log_p, log_p, self.normal.pulled(score))
@@ -65,21 +75,22 @@ class AffineChart:
 
 @dataclass(frozen=True)
 class BentChart:
-    """In the normal numbers that a flow bends.
+    """Maps coordinates to the normal numbers that a flow bends, for :func:`chains` (Hoffman et al., 2019).
 
-    With ``x`` the rows after the bend and ``J`` its derivatives: the log density is ``log p + log det J``, and its gradient
-    ``J' (score of p - score of the bent density) - e``.
+    With ``x`` the rows after the bend and ``J`` its derivatives: the log density is ``log p + log det J``,
+    and its gradient ``J' (score of p - score of the bent density) - e``.
     """
 
     flow: Warped
+    """The flow."""
 
     def inverse(self, u: Tensor) -> Tensor:
-        """Rows before the bend."""
+        """Take the bend off rows ``(S, D)``."""
         e, _ = self.flow.transform.inverse(self.flow.around.whiten(u))
         return e
 
     def places(self, p: Counted, e: Tensor) -> Places:
-        """The target, Jacobian included."""
+        """Evaluate the target ``p`` at rows ``e`` before the bend, ``(S, D)``, Jacobian included."""
         bent = self.flow.transform.forward(e)
         u = self.flow.around.unwhiten(bent.x)
         log_p, score = p.score(u)
