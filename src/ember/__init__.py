@@ -14,6 +14,7 @@ from ember import paths as paths
 from ember import poutine as poutine
 from ember import report as report
 from ember import settings as settings
+from ember import train as train
 from ember.errors import EmberError as EmberError
 from ember.fit.entry import fit as fit
 from ember.infer.density.density import Density as Density
@@ -83,6 +84,7 @@ __all__ = [
     "settings",
     "subsample",
     "summary",
+    "train",
     "validation_enabled",
     "waic",
 ]

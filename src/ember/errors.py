@@ -120,3 +120,23 @@ class NotTrusted(EmberError, RuntimeError):
     def __init__(self, message: str, fit: Any = None) -> None:
         super().__init__(message)
         self.fit = fit
+
+
+__all__ = [
+    "CaptureError",
+    "CaptureMismatchError",
+    "CompilationError",
+    "EmberError",
+    "ModelError",
+    "NoCompilerError",
+    "NonFiniteLossError",
+    "NotTrusted",
+    "OptimizerError",
+    "ParameterError",
+    "Reason",
+    "ReparamError",
+    "SaveFileError",
+    "SubsamplingError",
+    "TraceError",
+    "UnknownParameterError",
+]

@@ -194,3 +194,6 @@ def _register(alias: str, modulename: str, deepname: str, validator: Validator |
     entry.read()
     _REGISTRY[alias] = entry
     return validator
+
+
+__all__ = ["context", "get", "register", "set"]

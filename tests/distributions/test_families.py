@@ -245,3 +245,7 @@ def test_normal_has_second_derivatives() -> None:
 def test_normal_keeps_parameters_that_need_no_broadcasting() -> None:
     loc = torch.nn.Parameter(torch.zeros(3))
     assert dist.Normal(loc, torch.ones(3)).loc is loc
+
+
+def test_a_delta_takes_a_number():
+    assert dist.Delta(3.0).log_prob(torch.tensor([3.0, 2.0])).tolist() == [0.0, -torch.inf]

@@ -290,6 +290,13 @@ def test_a_named_plate_of_another_length() -> None:
     )
 
 
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_named_plate_that_is_not_there(compile: bool) -> None:
+    svi = new_svi(compile=compile)
+    with pytest.raises(ModelError, match=r"no plate 'dat', .*There are the plates \['data'\]"):
+        svi.fit(data(), epochs=1, batch_size=10, plate="dat", progress=False)
+
+
 def test_a_size_that_nobody_knows() -> None:
     def once() -> Any:
         yield data(10)

@@ -19,7 +19,7 @@ class Delta(TorchDistribution):
     """The distribution of a constant.
 
     Args:
-        v: the point, of shape ``batch_shape + event_shape``.
+        v: the point, of shape ``batch_shape + event_shape``, or a number.
         log_density: the log density there, a number or a tensor of shape ``batch_shape``. It keeps
             the family closed under differentiable transforms.
         event_dim: how many of the rightmost dims of ``v`` make an event.
@@ -41,11 +41,12 @@ class Delta(TorchDistribution):
 
     def __init__(
         self,
-        v: Tensor,
+        v: Tensor | float,
         log_density: float | Tensor = 0.0,
         event_dim: int = 0,
         validate_args: bool | None = None,
     ) -> None:
+        v = torch.as_tensor(v)
         if event_dim > v.dim():
             raise ValueError(f"Expected event_dim <= v.dim(), actual {event_dim} vs {v.dim()}")
         batch_dim = v.dim() - event_dim

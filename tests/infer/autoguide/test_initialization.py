@@ -194,3 +194,9 @@ def test_plates_without_a_size():
         autoguide.AutoNormalMessenger,
     ):
         assert make(model)()["z"].shape == (4,)
+
+
+@pytest.mark.parametrize("value", [torch.tensor(3.0), torch.tensor([3.0, -1.0])])
+def test_the_median_of_a_constant(value):
+    """Its draws are one piece of memory, of which torch 2.13 gives a wrong median."""
+    assert torch.equal(autoguide.init_to_median({"name": "x", "fn": dist.Delta(value)}), value)

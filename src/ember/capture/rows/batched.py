@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -64,13 +65,17 @@ class BatchedLoop:
                 else:
                     parts = [output[start:stop] for output in outputs]
                     own = call.between(start, stop)
-                    self._by_row.run(own, shared, parts, lambda index, at=start: put_bad(at + index))
+                    self._by_row.run(own, shared, parts, partial(_put_from, put_bad, start))
                 continue
             for output, result in zip(outputs, results[1:], strict=False):  # a flag may be last
                 output[start:stop] = result
             if self._has_flag:
                 for index in results[-1].nonzero().flatten().tolist():
                     put_bad(start + index)
+
+
+def _put_from(put_bad: PutBad, start: int, index: int) -> None:
+    put_bad(start + index)
 
 
 def _bytes_of(graph: CapturedGraph) -> int:

@@ -120,7 +120,9 @@ def init_to_median(
     if _is_multivariate(site["fn"]):
         return init_to_feasible(site)
     try:
-        value = site["fn"].sample(sample_shape=torch.Size((num_samples,))).median(dim=0)[0]
+        draws = site["fn"].sample(sample_shape=torch.Size((num_samples,)))
+        # Of an expanded tensor torch 2.13 gives the median of memory that it has not filled.
+        value = draws.contiguous().median(dim=0)[0]
         return _valid(site, value)
     except (RuntimeError, ValueError):
         return _fall_back(site, fallback)
@@ -338,3 +340,15 @@ def _named(init_fn: Any) -> str:
 
 def _shown(value: Tensor) -> str:
     return str(value) if value.numel() <= 16 else f"a tensor of shape {tuple(value.shape)}"
+
+
+__all__ = [
+    "InitMessenger",
+    "init_to_feasible",
+    "init_to_generated",
+    "init_to_mean",
+    "init_to_median",
+    "init_to_sample",
+    "init_to_uniform",
+    "init_to_value",
+]

@@ -46,10 +46,13 @@ class DataPlates(Messenger):
         self.found: set[str] = set()
         """Plates of the rows that programs had."""
         self._known_sizes = known_sizes
+        self._seen: set[str] = set()
+        """All plates that programs had, whatever they hold."""
 
     def _process_message(self, msg: Site) -> None:
         if msg.type != "sample" or msg.is_subsample:
             return
+        self._seen.update(frame.name for frame in msg.cond_indep_stack)
         frames = [frame for frame in msg.cond_indep_stack if self._holds_rows(frame)]
         for frame in frames:
             factor = self.size / self._full_size(frame, msg.name)
@@ -58,6 +61,16 @@ class DataPlates(Messenger):
                 msg.scale = msg.scale * factor
         if msg.is_observed and self.names is None and not msg.infer.get("_deterministic"):
             self._check_rows(msg, frames)
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        super().__exit__(exc_type, exc_value, traceback)
+        missing = set(self.names or ()) - self._seen
+        if exc_type is None and self._seen and missing:
+            raise ModelError(
+                f"the program has no plate {', '.join(map(repr, sorted(missing)))}, which fit(..., plate=...) says to hold the "
+                f"rows: a step was taken whose batch stands for no more than itself. There are the plates "
+                f"{sorted(self._seen)}. {_WAY_OUT}."
+            )
 
     def _holds_rows(self, frame: CondIndepStackFrame) -> bool:
         return as_int(frame.size) == self.rows if self.names is None else frame.name in self.names
