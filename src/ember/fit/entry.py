@@ -49,7 +49,8 @@ def fit(
         draws: how many draws of equal weight to return.
         seed: an integer; the same seed gives the same fit. None takes a seed from torch's random stream.
         budget: the time for the fit in seconds, counted after the model was compiled. A stage begins only if
-            it is likely to end in time.
+            it is likely to end in time. A fit is judged by 4,096 evaluations of the density at least, even if
+            these take longer.
         progress: show the stage and its ELBO.
         strict: raise an error where the numbers should not be used.
         audit: also check by short chains from the draws, whatever the weights say.
