@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -14,6 +15,11 @@ from ember.poutine.runtime import THREAD
 # On a busy machine any example may be slow.
 hypothesis.settings.register_profile("ember", deadline=None)
 hypothesis.settings.load_profile("ember")
+
+
+# In the background of a shell Ctrl-C is ignored, and so it is here and in all child processes, which the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

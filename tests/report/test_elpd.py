@@ -62,10 +62,10 @@ def normal_guide(loc: float, scale: float) -> Any:
 def test_loo_of_exact_draws_is_the_exact_one() -> None:
     y = data()
     found = ember.loo(conjugate, exact_draws(y), y)
-    # The Monte Carlo error of the sum is about 0.02, of a term 0.01.
+    # The Monte Carlo error of the sum is about 0.02, of a term 0.01, of the standard error 2 %.
     assert found.elpd == pytest.approx(float(exact_loo(y).sum()), abs=0.08)
     torch.testing.assert_close(found.pointwise, exact_loo(y), atol=0.04, rtol=0.0)
-    assert found.se == pytest.approx(float((20 * exact_loo(y).var(unbiased=False)).sqrt()), rel=0.02)
+    assert found.se == pytest.approx(float((20 * exact_loo(y).var(unbiased=False)).sqrt()), rel=0.06)
     mean, sd = posterior_of(y)
     seen = dist.Normal(mean, (sd**2 + NOISE**2).sqrt()).log_prob(y)
     assert found.p == pytest.approx(float((seen - exact_loo(y)).sum()), abs=0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import signal
 import subprocess
@@ -166,13 +167,21 @@ KILLED = [
 ]
 
 
-def test_killed_at_fifty_random_moments(tmp_path: Path) -> None:
-    """More of them, of all kinds: ``make soak ARGS=killed_while_fitting``."""
-    killed, kills, kinds = Killed(random.Random(3), tmp_path), 0, cycle(KILLED)
+def fifty_kills(folder: Path) -> None:
+    killed, kills, kinds = Killed(random.Random(3), folder), 0, cycle(KILLED)
     while kills < 50:
         kind = next(kinds)
         kills += len(list(killed.kills(kind, 8 if kind.processes == 1 else 2))) - 1
     assert killed.straight.keys() == set(KILLED)
+
+
+def test_killed_at_fifty_random_moments(tmp_path: Path) -> None:
+    """More of them, of all kinds: ``make soak ARGS=killed_while_fitting``."""
+    # The process that forks has taken no gradients: a torch for CUDA could take none in its children.
+    alone = multiprocessing.get_context("spawn").Process(target=fifty_kills, args=(tmp_path,))
+    alone.start()
+    alone.join()
+    assert alone.exitcode == 0
 
 
 def test_in_a_new_process(tmp_path: Path) -> None:
