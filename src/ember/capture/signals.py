@@ -35,6 +35,8 @@ class Gate:
         """Called when a handler has to wait, to bring the next safe point on."""
         self.keeps_shut = False
         """Whether an update leaves it shut: its loss is still to be kept."""
+        self.gives_way = False
+        """Whether a handler that already waits runs at once when its signal comes again."""
         self._handlers: dict[int, Handler] = {}
 
     def close(self, numbers: Iterable[int] | None = None) -> None:
@@ -74,15 +76,15 @@ class Gate:
                 set_handler(number, handler)
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
-        if not self.open:
+        if not self.open and not (self.gives_way and number in self.waiting):
             self.waiting.append(number)
             if self.stop is not None:
                 self.stop()
             return
         # Only one exception at a time: what is raised here closes the gate.
-        self.open = False
+        was_open, self.open = self.open, False
         self._handlers[number](number, frame)
-        self.open = True
+        self.open = was_open
 
 
 class Unbroken:
@@ -90,15 +92,19 @@ class Unbroken:
 
     Within a run, it waits until the loss of the step is kept.
 
+    Args:
+        gives_way: let a second Ctrl-C come at once, where the first may have to wait for code of the user's.
+
     >>> with Unbroken() as update:
     ...     update.begin()
     """
 
-    __slots__ = ("_gate", "_is_own")
+    __slots__ = ("_gate", "_gives_way", "_is_own")
 
-    def __init__(self) -> None:
+    def __init__(self, gives_way: bool = False) -> None:
         self._gate: Gate | None = None
         self._is_own = False
+        self._gives_way = gives_way
 
     def __enter__(self) -> Unbroken:
         return self
@@ -111,10 +117,17 @@ class Unbroken:
             gate = _closed[-1]
             if gate.open:
                 gate.open = False
+                gate.gives_way = self._gives_way
                 self._gate = gate
             return
         self._is_own, self._gate = True, Gate()
+        self._gate.gives_way = self._gives_way
         self._gate.close(_CTRL_C)
+
+    def pause(self) -> None:
+        """Let what waits come now: an error that is raised here is undone whole, since others wait."""
+        if self._gate is not None and self._gate.waiting:
+            self._gate.deliver()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -122,6 +135,7 @@ class Unbroken:
         gate = self._gate
         if gate is None:
             return
+        gate.gives_way = False
         if self._is_own:
             gate.restore()
         elif gate.keeps_shut:

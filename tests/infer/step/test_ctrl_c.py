@@ -15,6 +15,8 @@ import torch
 
 import ember
 from ember import distributions as dist
+from ember.capture.recording.recorder import Recorder
+from ember.capture.recording.value_guard import ValueGuard, is_recording
 from ember.capture.signals import Gate, Unbroken
 from ember.infer import SVI, Trace_ELBO
 from ember.optim import Adam, ClippedAdam, PyroOptim
@@ -174,3 +176,45 @@ def test_a_gate_that_was_open_is_open_again() -> None:
     finally:
         gate.restore()
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("method", [ValueGuard.__enter__, ValueGuard.__exit__, Recorder.__exit__])
+def test_a_recording_leaves_no_mode_of_torch_behind(method: Any) -> None:
+    """It comes at each line that makes a mode of torch active, or ends it; the next program is captured as ever."""
+    for place in range(1, 6):
+        svi, lines = fitted(1, Adam({"lr": 0.1}), compile=True, backend="interpreter"), 0
+
+        def trace(frame: FrameType, event: str, arg: object, place: int = place) -> Any:
+            nonlocal lines
+            if frame.f_code is not method.__code__:
+                return None
+            if event == "line":
+                lines += 1
+                if lines == place:
+                    signal.raise_signal(signal.SIGINT)
+            return trace
+
+        sys.settrace(trace)
+        try:
+            svi.step(DATA)
+            assert lines < place
+        except KeyboardInterrupt:
+            assert lines >= place
+        finally:
+            sys.settrace(None)
+        fitted(3, Adam({"lr": 0.1}), compile=True, backend="interpreter")
+
+
+def test_a_second_one_breaks_a_recording_that_waits_for_the_program() -> None:
+    def waits(x: torch.Tensor) -> None:
+        if is_recording():
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+            raise AssertionError("it went on")
+        model(x)
+
+    svi = SVI(waits, guide, Adam({"lr": 0.1}), Trace_ELBO(), compile=True)
+    svi.step(DATA)
+    with pytest.raises(KeyboardInterrupt):
+        svi.step(DATA)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -26,6 +26,7 @@ from ember.capture.recording.mutation_guard import MutationGuard
 from ember.capture.recording.provenance import Origins
 from ember.capture.recording.recorder import Recorder
 from ember.capture.recording.value_guard import ValueGuard
+from ember.capture.signals import Unbroken
 from ember.errors import CaptureError, Reason
 from ember.torch_private import missing_for_capture
 from ember.torch_private.values import number_of_storage
@@ -120,10 +121,22 @@ def capture(
 def _captured(
     fn: Callable[[list[Tensor]], list[Tensor]], inputs: Flat, num_arguments: int | None
 ) -> CapturedGraph:
-    recorder = Recorder(inputs, _DECOMPOSITIONS, Origins(_captured.__code__), num_arguments)
+    # Ctrl-C in the midst of entering or leaving them would leave modes of torch active. It comes between operators.
+    with Unbroken(gives_way=True) as recording:
+        recording.begin()
+        return _recorded(fn, inputs, num_arguments, recording.pause)
+
+
+def _recorded(
+    fn: Callable[[list[Tensor]], list[Tensor]],
+    inputs: Flat,
+    num_arguments: int | None,
+    pause: Callable[[], None],
+) -> CapturedGraph:
+    recorder = Recorder(inputs, _DECOMPOSITIONS, Origins(_recorded.__code__), num_arguments)
     assumptions = Assumptions(recorder.is_constant)
     with collector_paused(), _random_state_kept(), recorder.guard.undone():
-        with _no_casts_kept(), recorder, ValueGuard(recorder.ask, assumptions):
+        with _no_casts_kept(), recorder, ValueGuard(recorder.ask, assumptions, pause):
             outputs = fn(list(inputs))
         asked = recorder.asked()
         graph = recorder.graph(outputs, [*assumptions.conditions, *assumptions.turns])

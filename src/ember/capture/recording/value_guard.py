@@ -49,12 +49,17 @@ class ValueGuard(TorchFunctionMode):
     Args:
         ask: called with the tensor; raises where its values may not be taken.
         assumptions: where is noted what validation asks.
+        pause: called between what the program does.
     """
 
     def __init__(
-        self, ask: Callable[[Tensor], None] = _refuse, assumptions: Assumptions | None = None
+        self,
+        ask: Callable[[Tensor], None] = _refuse,
+        assumptions: Assumptions | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
+        self._pause = pause
         self._ask = ask
         self._assumptions = assumptions
         self._outer: Assumptions | None = None
@@ -71,6 +76,8 @@ class ValueGuard(TorchFunctionMode):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._pause is not None:
+            self._pause()
         assumptions = self._assumptions
         if assumptions is not None and (
             func is is_all_true or (func is Tensor.__bool__ and is_validating(sys._getframe(1)))
