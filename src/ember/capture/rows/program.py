@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ember.capture.backend import Program
 from ember.capture.choice import BackendName, backend_of
 from ember.capture.inductor import lacks_compiler
 from ember.capture.native.row_loop.program import NativeRows
@@ -54,8 +53,9 @@ def compiled(
 
 def _without_c(graph: CapturedGraph, row: Sequence[Tensor], shared: Sequence[Tensor]) -> RowProgram | None:
     """What needs no compiler: all rows at once, unless rows draw, each for itself, or there is none."""
-    one: Program = backend_of("interpreter").compile(graph, [*row, *shared])
-    by_row = CompiledLoop(one, outputs_of(graph))
-    if row and not graph.draws:
-        return BatchedLoop(graph, row, shared, by_row)
-    return by_row if lacks_compiler([*row, *shared]) else None
+    inputs = [*row, *shared]
+    at_once = bool(row) and not graph.draws
+    if not at_once and not lacks_compiler(inputs):
+        return None
+    by_row = CompiledLoop(backend_of("interpreter").compile(graph, inputs), outputs_of(graph))
+    return BatchedLoop(graph, row, shared, by_row) if at_once else by_row
