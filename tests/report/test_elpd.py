@@ -61,11 +61,12 @@ def normal_guide(loc: float, scale: float) -> Any:
 
 def test_loo_of_exact_draws_is_the_exact_one() -> None:
     y = data()
-    found = ember.loo(conjugate, exact_draws(y), y)
-    # The Monte Carlo error of the sum is about 0.02, of a term 0.01, of the standard error 2 %.
+    # Of 4,000 draws the standard error has a Monte Carlo error of 2 %.
+    found = ember.loo(conjugate, exact_draws(y, 40_000), y)
+    # The Monte Carlo error of the sum is about 0.02, of a term 0.01.
     assert found.elpd == pytest.approx(float(exact_loo(y).sum()), abs=0.08)
     torch.testing.assert_close(found.pointwise, exact_loo(y), atol=0.04, rtol=0.0)
-    assert found.se == pytest.approx(float((20 * exact_loo(y).var(unbiased=False)).sqrt()), rel=0.06)
+    assert found.se == pytest.approx(float((20 * exact_loo(y).var(unbiased=False)).sqrt()), rel=0.02)
     mean, sd = posterior_of(y)
     seen = dist.Normal(mean, (sd**2 + NOISE**2).sqrt()).log_prob(y)
     assert found.p == pytest.approx(float((seen - exact_loo(y)).sum()), abs=0.05)
