@@ -59,7 +59,8 @@ def rows(
         in_dims: 0 for each argument with rows, None for each that all rows share; all have rows by default.
         instead: gives the result at a row at which the function raises an error. By default the error is the
             call's.
-        backend: as for :class:`~ember.infer.SVI`.
+        backend: as for :class:`~ember.infer.SVI`; but where ``"auto"`` has no native program, torch's vmap takes
+            all rows at once, unless rows draw.
         compile: False leaves all rows to Python.
         reads: where to look for what the function reads, if not in itself.
         facts: what else decides whether a program is right; a new one is made when it is another.
